@@ -1,0 +1,1 @@
+"""The calibration set: photographs with masks to gate on."""

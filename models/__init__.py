@@ -1,0 +1,1 @@
+"""The portrait-segmentation networks and their registry."""
