@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,3 +62,60 @@ class Runner(Protocol):
     def run(self, frames: Sequence[Frame]) -> list[Prediction]:
         """Segment each frame, in order."""
         ...
+
+
+@dataclass(frozen=True)
+class ImageFeature:
+    """An input or output that an app sees as a picture.
+
+    Attributes:
+        name: the feature's name, which is also the name of the value in the program.
+        height, width: in pixels.
+        color: `rgb` or `bgr` (three channels), or `grayscale`.
+        scale, bias: what Core ML does to an input's pixels before the program: `pixel * scale + bias`, bias per channel.
+        description: one line for the app's author.
+    """
+
+    name: str
+    height: int
+    width: int
+    color: str
+    scale: float = 1.0
+    bias: tuple[float, ...] = (0.0, 0.0, 0.0)
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class ArrayFeature:
+    """An input or output that an app sees as a MultiArray.
+
+    Attributes:
+        name: the feature's name, which is also the name of the value in the program.
+        shape: its dimensions, all known.
+        dtype: `fp32`, `fp16` or `int32`.
+        description: one line for the app's author.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "fp32"
+    description: str = ""
+
+
+Feature = ImageFeature | ArrayFeature
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A MIL program in memory and how an app sees its inputs and outputs.
+
+    Attributes:
+        program: coremltools' MIL Program, float32, with one function `main`.
+        inputs, outputs: in the order of the function's own.
+        target: the deployment target whose operators it uses, such as `iOS17`.
+    """
+
+    program: Any
+    inputs: tuple[Feature, ...]
+    outputs: tuple[Feature, ...]
+    target: str

@@ -56,11 +56,12 @@ class PortraitSpec:
         for name, valid in (("color", COLORS), ("resize", RESIZES), ("output", OUTPUTS), ("positive", POSITIVES)):
             value = getattr(self, name)
             if value not in valid:
-                raise UsageError(f"PortraitSpec.{name} cannot be {value!r}.", hint=nearest(str(value), valid, what=name))
+                hint = nearest(str(value), valid, what=name)
+                raise UsageError(f"PortraitSpec.{name} cannot be {value!r}.", hint=hint)
         if not (1 <= self.height <= 16384 and 1 <= self.width <= 16384):
             raise UsageError(f"The input size {self.height}x{self.width} is not within 1..16384 pixels a side.")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise UsageError(f"mean and std need three values each and std > 0; found mean {self.mean}, std {self.std}.")
+            raise UsageError(f"mean and std need three values each, std > 0; found mean {self.mean}, std {self.std}.")
 
     def with_size(self, height: int, width: int) -> PortraitSpec:
         """The same preprocessing at another input size in pixels."""

@@ -107,7 +107,7 @@ def spec_message(data: bytes) -> Any:
     try:
         message.ParseFromString(data)
     except (DecodeError, RecursionError) as error:
-        raise PackageError(f"The model specification ({len(data):,} bytes) is not a Core ML protobuf: {error}") from error
+        raise PackageError(f"The specification ({len(data):,} bytes) is not a Core ML protobuf: {error}") from error
     return message
 
 
