@@ -72,7 +72,7 @@ class ImageFeature:
         name: the feature's name, which is also the name of the value in the program.
         height, width: in pixels.
         color: `rgb` or `bgr` (three channels), or `grayscale`.
-        scale, bias: what Core ML does to an input's pixels before the program: `pixel * scale + bias`, bias per channel.
+        scale, bias: what Core ML does to an input's pixels first: `pixel * scale + bias`, bias per channel.
         description: one line for the app's author.
     """
 
@@ -119,3 +119,16 @@ class Lowered:
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
     target: str
+
+
+@dataclass(frozen=True)
+class CompressionPass:
+    """One of coremltools' compression passes and how it is to be run.
+
+    Attributes:
+        name: the pass, such as `compression::linear_quantize_weights`.
+        options: what its `set_options` takes, by name.
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()

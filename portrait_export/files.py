@@ -1,0 +1,104 @@
+"""Files that appear whole or not at all: built beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import PortraitError, UsageError
+
+_PARTIAL = ".partial-"  # part of the hidden name under which a thing is built
+
+
+class OutputError(PortraitError):
+    """An output that cannot be written: the folder is read-only, the disk is full, something is in the way."""
+
+    code = "cannot-write"
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, *, force: bool) -> Iterator[Path]:
+    """Give a hidden path beside `path` to build on; rename it into place if the block succeeds, else remove it.
+
+    Args:
+        path: the file or folder to make.
+        force: replace what is there. Without it, something at `path` is an error before the block runs.
+    """
+    refuse_existing(path, force=force)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=f".{path.stem}{_PARTIAL}", dir=path.parent))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        partial = workshop / path.name
+        yield partial
+        _flush_to_disk(partial)
+        _put_in_place(partial, path, workshop)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Raise UsageError if something is at `path` and may not be replaced."""
+    if path.exists() and not force:
+        raise UsageError(f"{path} already exists.", code="already-exists", hint="pass `--force` to replace it.")
+
+
+def _put_in_place(partial: Path, path: Path, workshop: Path) -> None:
+    """Rename; a folder cannot be renamed over a full folder, so the old one steps aside first and back on failure."""
+    if not path.is_dir() or path.is_symlink():
+        partial.replace(path)
+        return
+    aside = workshop / f"{path.name}.old"
+    path.rename(aside)
+    try:
+        partial.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
+
+
+def _flush_to_disk(path: Path) -> None:
+    """fsync every file, so that a rename never outlives the content it names."""
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """The one error for anything the operating system has against an output."""
+    return OutputError(
+        f"Cannot write {path}: {error.strerror or error}.",
+        hint="choose another place with `-o`, or make room and writable what is named above.",
+    )
+
+
+def remove_stale_partials(folder: Path) -> None:
+    """Remove what killed runs of ours left behind in a folder."""
+    for leftover in folder.glob(f".*{_PARTIAL}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_bytes(path: Path, data: bytes, *, force: bool = True) -> None:
+    """Write a file whole or not at all."""
+    with written_whole(path, force=force) as partial:
+        partial.write_bytes(data)
+
+
+def write_text(path: Path, text: str, *, force: bool = True) -> None:
+    """Write a UTF-8 file whole or not at all."""
+    write_bytes(path, text.encode(), force=force)
+
+
+def write_json(path: Path, value: Any, *, force: bool = True) -> None:
+    """Write indented JSON, keys in the given order, with a newline at the end. NaN is refused: it is no JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", force=force)

@@ -1,0 +1,104 @@
+"""Compile a lowered program with coremltools: a MIL program and how to compress it in, the bytes of a package out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..artifacts import ArrayFeature, CompressionPass, Feature, ImageFeature, Lowered
+from ..errors import PackageError, nearest
+from . import coreml
+
+PRECISIONS = ("fp16", "fp32")
+
+
+@dataclass(frozen=True)
+class CompiledProgram:
+    """What a package holds, before it is a folder.
+
+    Attributes:
+        spec: the Core ML `Model` protobuf.
+        weights: the content of `weight.bin`; empty where every constant stands in the spec itself.
+    """
+
+    spec: Any
+    weights: bytes
+
+
+def compile_program(
+    lowered: Lowered, *, precision: str = "fp16", compression: Sequence[CompressionPass] = ()
+) -> CompiledProgram:
+    """Run coremltools' passes over a program, then the compression passes, and serialize it.
+
+    Compression comes after the cast to half precision, so scales are stored in the type that they are used in.
+
+    Args:
+        lowered: the program; it is changed by the passes and must not be compiled twice.
+        precision: `fp16` (activations and weights in half) or `fp32`.
+        compression: coremltools compression passes with their configuration, in order.
+    """
+    if precision not in PRECISIONS:
+        raise PackageError(
+            f"There is no precision {precision!r}.", hint=nearest(precision, PRECISIONS, what="precision")
+        )
+    ct = coreml.coremltools()
+    pipeline = ct.PassPipeline()
+    for step in compression:
+        pipeline.append_pass(step.name)
+        pipeline.set_options(step.name, dict(step.options))
+    lowered.program.functions["main"].set_output_types([_output_type(ct, feature) for feature in lowered.outputs])
+    with coreml.quiet():
+        model = ct.convert(
+            lowered.program,
+            source="milinternal",
+            convert_to="mlprogram",
+            inputs=[_input_type(ct, feature) for feature in lowered.inputs],
+            minimum_deployment_target=coreml.target(lowered.target),
+            compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
+            skip_model_load=True,
+            pass_pipeline=pipeline,
+        )
+    spec = model.get_spec()
+    _check_features(spec, lowered)
+    weights = Path(model.weights_dir) / "weight.bin"
+    return CompiledProgram(spec=spec, weights=weights.read_bytes() if weights.exists() else b"")
+
+
+def _input_type(ct: Any, feature: Feature) -> Any:
+    if isinstance(feature, ImageFeature):
+        channels = 1 if feature.color == "grayscale" else 3
+        return ct.ImageType(
+            name=feature.name,
+            shape=(1, channels, feature.height, feature.width),
+            scale=feature.scale,
+            bias=feature.bias[0] if channels == 1 else list(feature.bias),
+            color_layout=_layout(ct, feature),
+        )
+    return ct.TensorType(name=feature.name, shape=feature.shape, dtype=_numpy_type(feature))
+
+
+def _output_type(ct: Any, feature: Feature) -> Any:
+    if isinstance(feature, ImageFeature):
+        return ct.ImageType(name=feature.name, color_layout=_layout(ct, feature))
+    return ct.TensorType(name=feature.name, dtype=_numpy_type(feature))
+
+
+def _layout(ct: Any, feature: ImageFeature) -> Any:
+    return ct.colorlayout[feature.color.upper()]
+
+
+def _numpy_type(feature: ArrayFeature) -> Any:
+    import numpy as np
+
+    return {"fp32": np.float32, "fp16": np.float16, "int32": np.int32}[feature.dtype]
+
+
+def _check_features(spec: Any, lowered: Lowered) -> None:
+    """Core ML must show exactly the inputs and outputs that were asked for, in kind and name."""
+    for side, features in (("input", lowered.inputs), ("output", lowered.outputs)):
+        asked = [(feature.name, isinstance(feature, ImageFeature)) for feature in features]
+        found = [(f.name, f.type.WhichOneof("Type") == "imageType") for f in getattr(spec.description, side)]
+        if asked != found:
+            raise PackageError(f"The compiled program's {side}s are {found}; asked for {asked} (name, is an image).")

@@ -1,0 +1,146 @@
+"""Write a compiled program as a .mlpackage: whole or not at all, the same bytes for the same input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..artifacts import Lowered
+from ..errors import UsageError
+from ..files import written_whole
+from .compile import CompiledProgram
+
+_MODEL_FOLDER = "com.apple.CoreML"
+_DATE_KEY = "com.github.apple.coremltools.conversion_date"
+_DATE_BUILD_INFO = "date"  # coremltools writes the day into the program's buildInfo, too
+_ID_NAMESPACE = uuid.UUID("6f2a3d0e-3c0b-5d1c-9a53-0a6c2f6f7c11")  # of the ids derived from a package's content
+
+
+@dataclass(frozen=True)
+class PackageMetadata:
+    """What Xcode and an app show about a model.
+
+    Attributes:
+        author, licence, version, description: free text, one line each.
+        user_defined: further key → text, such as our PortraitSpec and Xcode's preview.
+    """
+
+    author: str = ""
+    licence: str = ""
+    version: str = ""
+    description: str = ""
+    user_defined: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SavedPackage:
+    """A package on disk.
+
+    Attributes:
+        path: the .mlpackage folder.
+        sha256: over every file's relative name and content.
+        size_bytes: of all files together.
+    """
+
+    path: Path
+    sha256: str
+    size_bytes: int
+
+
+def save_package(
+    compiled: CompiledProgram, lowered: Lowered, path: Path, *, metadata: PackageMetadata, force: bool = False
+) -> SavedPackage:
+    """Write the package folder. Raises UsageError if it exists and `force` is off, OutputError if it cannot be written.
+
+    Args:
+        compiled: what `compile_program` made of `lowered`.
+        lowered: gives each feature its description.
+        path: must end in `.mlpackage`.
+    """
+    if path.suffix != ".mlpackage":
+        raise UsageError(f"A Core ML package's name must end in .mlpackage; found {path.name!r}.")
+    spec = compiled.spec
+    _describe(spec, lowered, metadata)
+    _forget_the_date(spec)
+    model = spec.SerializeToString(deterministic=True)
+    with written_whole(path, force=force) as partial:
+        _write_files(partial, model, compiled.weights)
+    return saved_package(path)
+
+
+def saved_package(path: Path) -> SavedPackage:
+    """Hash and size of a package on disk."""
+    digest = hashlib.sha256()
+    size_bytes = 0
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        data = file.read_bytes()
+        digest.update(f"{file.relative_to(path).as_posix()}\0{len(data)}\0".encode())
+        digest.update(data)
+        size_bytes += len(data)
+    return SavedPackage(path=path, sha256=digest.hexdigest(), size_bytes=size_bytes)
+
+
+def _describe(spec: Any, lowered: Lowered, metadata: PackageMetadata) -> None:
+    description = spec.description
+    description.metadata.author = metadata.author
+    description.metadata.license = metadata.licence
+    description.metadata.versionString = metadata.version
+    description.metadata.shortDescription = metadata.description
+    for key, text in metadata.user_defined.items():
+        description.metadata.userDefined[key] = text
+    for features, entries in ((lowered.inputs, description.input), (lowered.outputs, description.output)):
+        texts = {feature.name: feature.description for feature in features}
+        for entry in entries:
+            entry.shortDescription = texts.get(entry.name, "")
+
+
+def _forget_the_date(spec: Any) -> None:
+    """Take out the only thing that differs between two conversions of the same input: the day."""
+    spec.description.metadata.userDefined.pop(_DATE_KEY, None)
+    if "buildInfo" in spec.mlProgram.attributes:
+        entries = spec.mlProgram.attributes["buildInfo"].immediateValue.dictionary.values
+        kept = [entry for entry in entries if _text(entry.key) not in (_DATE_KEY, _DATE_BUILD_INFO)]
+        copies = [type(entry).FromString(entry.SerializeToString()) for entry in kept]
+        del entries[:]
+        entries.extend(copies)
+
+
+def _text(value: Any) -> str:
+    values = value.immediateValue.tensor.strings.values
+    return values[0] if values else ""
+
+
+def _write_files(folder: Path, model: bytes, weights: bytes) -> None:
+    data = folder / "Data" / _MODEL_FOLDER
+    data.mkdir(parents=True)
+    (data / "model.mlmodel").write_bytes(model)
+    items = [("model.mlmodel", "CoreML Model Specification", hashlib.sha256(model).hexdigest())]
+    if weights:
+        (data / "weights").mkdir()
+        (data / "weights" / "weight.bin").write_bytes(weights)
+        items.append(("weights", "CoreML Model Weights", hashlib.sha256(weights).hexdigest()))
+    (folder / "Manifest.json").write_text(_manifest(items))
+
+
+def _manifest(items: list[tuple[str, str, str]]) -> str:
+    """The package's table of contents. Its ids, random in coremltools, come from what they stand for."""
+    ids = {name: str(uuid.uuid5(_ID_NAMESPACE, f"{name}:{sha256}")) for name, _, sha256 in items}
+    entries = {
+        ids[name]: {
+            "author": _MODEL_FOLDER,
+            "description": description,
+            "name": name,
+            "path": f"{_MODEL_FOLDER}/{name}",
+        }
+        for name, description, _ in items
+    }
+    return json.dumps(
+        {"fileFormatVersion": "1.0.0", "itemInfoEntries": entries, "rootModelIdentifier": ids["model.mlmodel"]},
+        indent=4,
+        sort_keys=True,
+    )
