@@ -1,1 +1,5 @@
-"""The portrait-segmentation networks and their registry."""
+"""The portrait-segmentation networks and their registry. Importing this package imports no torch."""
+
+from .registry import ModelSpec, create_model, list_models, load_shipped, model_spec, register_model
+
+__all__ = ["ModelSpec", "create_model", "list_models", "load_shipped", "model_spec", "register_model"]

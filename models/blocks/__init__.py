@@ -1,0 +1,1 @@
+"""The networks' parts, one paper's idea per file."""

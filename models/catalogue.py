@@ -1,0 +1,101 @@
+"""The registered models, one function per model. Data only: the networks themselves are imported when one is built."""
+
+from __future__ import annotations
+
+from .config import SegformerConfig, SernetConfig, SersegConfig
+from .registry import ModelSpec, register_model
+
+SEGFORMER_PAPER = "SegFormer, https://arxiv.org/abs/2105.15203"
+SERNET_PAPER = "SERNet-Former, https://arxiv.org/abs/2401.15741"
+DAM_PAPER = "Dual attention, https://arxiv.org/abs/1809.02983"
+
+
+@register_model
+def sernet_former() -> ModelSpec:
+    return ModelSpec(
+        name="sernet_former",
+        config=SernetConfig(),
+        entry=".sernet:SernetFormer",
+        description="convolutional encoder with gates, DbN and AfN; logits at full size",
+        paper=SERNET_PAPER,
+        weights="sernet_former.safetensors",
+        published=(("ms", 33.0), ("iou", 97.5), ("params_m", 9.2), ("size_mb", 35.0)),
+    )
+
+
+@register_model
+def segformer_b0() -> ModelSpec:
+    return ModelSpec(
+        name="segformer_b0",
+        config=SegformerConfig(),
+        entry=".segformer:Segformer",
+        description="Mix Transformer B0 under the all-MLP head; logits at 1/4",
+        paper=SEGFORMER_PAPER,
+        weights="segformer_b0.safetensors",
+        published=(("ms", 13.0), ("iou", 98.0), ("params_m", 3.7), ("size_mb", 14.0)),
+    )
+
+
+@register_model
+def serseg_b0_abg_dbn_depth() -> ModelSpec:
+    return ModelSpec(
+        name="serseg_b0_abg_dbn_depth",
+        config=SersegConfig(abg=True, dbn=True, depth=True, upsample=False),
+        entry=".serseg:Serseg",
+        description="SERSeg: SegFormer-B0 with AbG, DbN and a depth channel; logits at 1/4",
+        paper=SERNET_PAPER,
+        weights="serseg_b0_abg_dbn_depth.safetensors",
+        published=(("ms", 16.0), ("params_m", 4.5), ("size_mb", 15.0)),
+    )
+
+
+@register_model
+def serseg_b0() -> ModelSpec:
+    return ModelSpec(
+        name="serseg_b0",
+        config=SersegConfig(),
+        entry=".serseg:Serseg",
+        description="SERSegFormer: SegFormer-B0 with the DConv decoder; logits at full size",
+        paper=SERNET_PAPER,
+        weights="serseg_b0.safetensors",
+        published=(("ms", 24.0), ("iou", 98.3), ("params_m", 3.9), ("size_mb", 15.0)),
+    )
+
+
+@register_model
+def serseg_b0_dam() -> ModelSpec:
+    return ModelSpec(
+        name="serseg_b0_dam",
+        config=SersegConfig(abg=True, dbn=True, dam=True),
+        entry=".serseg:Serseg",
+        description="SERSegFormer with DConv, AbG, DbN and DAM; logits at full size",
+        paper=f"{SERNET_PAPER}; {DAM_PAPER}",
+        weights="serseg_b0_dam.safetensors",
+        published=(("ms", 28.0), ("params_m", 4.2), ("size_mb", 15.0)),
+    )
+
+
+@register_model
+def serseg_b0_dam_depth() -> ModelSpec:
+    return ModelSpec(
+        name="serseg_b0_dam_depth",
+        config=SersegConfig(abg=True, dbn=True, dam=True, depth=True),
+        entry=".serseg:Serseg",
+        description="SERSegFormer with DConv, AbG, DbN, DAM and a depth channel; logits at full size",
+        paper=f"{SERNET_PAPER}; {DAM_PAPER}",
+        weights="serseg_b0_dam_depth.safetensors",
+        published=(("ms", 28.0), ("params_m", 4.2), ("size_mb", 15.0)),
+    )
+
+
+@register_model
+def serseg_b0_afn() -> ModelSpec:
+    # AfN in the SERSeg decoder, that is the one without DConv: the reference's `serseg_afn_noup`.
+    return ModelSpec(
+        name="serseg_b0_afn",
+        config=SersegConfig(afn=True, upsample=False),
+        entry=".serseg:Serseg",
+        description="SERSeg decoder with attention fusion (AfN) on all four stages; logits at 1/4",
+        paper=SERNET_PAPER,
+        weights="serseg_b0_afn.safetensors",
+    )

@@ -1,0 +1,74 @@
+"""A network's class and config → the network, with weights drawn from a local, seeded generator."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def empty_net(build: Callable[[Any], nn.Module], config: Any) -> nn.Module:
+    """Build a network whose tensors hold nothing yet, without drawing a random number. Fill every one of them."""
+    with torch.device("meta"):
+        net = build(config)
+    return net.to_empty(device="cpu")
+
+
+def initialise_(net: Net, *, seed: int = 0) -> Net:
+    """Fill a network with weights that keep the activations' scale, in place.
+
+    Weights are normal with σ = 1/√fan_in, biases 0, norms the identity, PReLU slopes 0.25. Each tensor has a generator
+    of its own, seeded by `seed` and the tensor's name, so that a switch that adds modules leaves the others as they were.
+    """
+    return _fill(net, seed, _initial)
+
+
+def randomize_(net: Net, *, seed: int = 0) -> Net:
+    """Fill a network so that no tensor is trivial, in place: norms, slopes and biases get random values too.
+
+    For tests of equality: a wrong order of BatchNorm and bias, or a swapped running mean, then shows in the logits.
+    """
+    return _fill(net, seed, _nontrivial)
+
+
+def _fill(net: Net, seed: int, value: Callable[[nn.Module, str, Tensor, torch.Generator], Tensor]) -> Net:
+    with torch.no_grad():
+        for prefix, module in net.named_modules():
+            own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+            for name, tensor in own:
+                key = zlib.crc32(f"{prefix}.{name}".encode())
+                generator = torch.Generator().manual_seed((seed << 32) ^ key)
+                tensor.copy_(value(module, name, tensor, generator))
+    return net
+
+
+def _initial(module: nn.Module, name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+    if isinstance(module, (nn.Linear, nn.Conv2d)):
+        if name == "bias":
+            return torch.zeros_like(tensor)
+        fan_in = math.prod(tensor.shape[1:])
+        return torch.randn(tensor.shape, generator=generator) / math.sqrt(fan_in)
+    if isinstance(module, nn.PReLU):
+        return torch.full_like(tensor, 0.25)
+    if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
+        return torch.ones_like(tensor) if name in ("weight", "running_var") else torch.zeros_like(tensor)
+    raise TypeError(f"{type(module).__name__}.{name} has no rule of initialisation.")
+
+
+def _nontrivial(module: nn.Module, name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+    if name == "num_batches_tracked":
+        return torch.zeros_like(tensor)
+    noise = torch.rand(tensor.shape, generator=generator)  # 0..1
+    if isinstance(module, nn.PReLU):
+        return 0.1 + 0.3 * noise
+    if name == "running_var" or (name == "weight" and isinstance(module, (nn.LayerNorm, nn.BatchNorm2d))):
+        return 0.7 + 0.6 * noise
+    if name in ("bias", "running_mean"):
+        return 0.4 * (noise - 0.5)
+    return _initial(module, name, tensor, generator)
