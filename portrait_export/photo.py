@@ -109,9 +109,7 @@ def open_photo(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         pixels, notes = _to_srgb(image)
         if orientation is not None:
             pixels = pixels.transpose(orientation)
-        if image.format in ANIMATED_FORMATS and getattr(image, "is_animated", False):
-            notes = (*notes, "it is an animation: its first frame is used.")
-        return Photo(_array(pixels), os.path.basename(os.fspath(path)), notes)
+        return Photo(_array(pixels), os.path.basename(os.fspath(path)), (*notes, *_animation(image)))
 
 
 def open_depth(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -259,6 +257,14 @@ def _orientation(image: Image.Image) -> Image.Transpose | None:
     except Exception:  # metadata of any damage: an unreadable tag is an absent tag, the pixels are still good
         return None
     return table.get(value) if isinstance(value, int) else None
+
+
+def _animation(image: Image.Image) -> tuple[str, ...]:
+    """The note on an animation. Called last: to look for a second frame, Pillow leaves the first."""
+    with contextlib.suppress(Exception):  # damage behind the first frame is no matter of ours
+        if image.format in ANIMATED_FORMATS and getattr(image, "is_animated", False):
+            return ("it is an animation: its first frame is used.",)
+    return ()
 
 
 def _to_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
