@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..artifacts import ArrayFeature, CompressionPass, Feature, ImageFeature, Lowered
 from ..errors import PackageError, nearest
 from . import coreml
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PRECISIONS = ("fp16", "fp32")
 
@@ -21,10 +24,12 @@ class CompiledProgram:
     Attributes:
         spec: the Core ML `Model` protobuf.
         weights: the content of `weight.bin`; empty where every constant stands in the spec itself.
+        originals: the large constants by name as they were before compression, for the audit.
     """
 
     spec: Any
     weights: bytes
+    originals: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def compile_program(
@@ -45,7 +50,9 @@ def compile_program(
         )
     ct = coreml.coremltools()
     pipeline = ct.PassPipeline()
-    for step in compression:
+    originals: dict[str, np.ndarray] = {}
+    recording = CompressionPass(coreml.recording_pass(), (("into", originals),))
+    for step in (recording, *compression):
         pipeline.append_pass(step.name)
         pipeline.set_options(step.name, dict(step.options))
     lowered.program.functions["main"].set_output_types([_output_type(ct, feature) for feature in lowered.outputs])
@@ -63,7 +70,8 @@ def compile_program(
     spec = model.get_spec()
     _check_features(spec, lowered)
     weights = Path(model.weights_dir) / "weight.bin"
-    return CompiledProgram(spec=spec, weights=weights.read_bytes() if weights.exists() else b"")
+    content = weights.read_bytes() if weights.exists() else b""
+    return CompiledProgram(spec=spec, weights=content, originals=originals)
 
 
 def _input_type(ct: Any, feature: Feature) -> Any:

@@ -25,6 +25,8 @@ REQUIRED_VERSION = "9.0"  # private parts are used (pass names, MIL internals), 
 
 TARGETS = ("iOS16", "iOS17", "iOS18")  # deployment targets that we write; packages are read from iOS15 on
 
+_RECORDED_ELEMENTS = 256  # smaller constants are never compressed by any recipe, and there are thousands of them
+
 _CHATTY_MODULES = (  # where a `tqdm` bar is drawn for each pass
     "coremltools.converters.mil.mil.passes.pass_pipeline",
     "coremltools.optimize.coreml._quantization_passes",
@@ -71,6 +73,36 @@ def types() -> Any:
     """The module of MIL's types: fp16, fp32, int32, bool, numpy conversions …"""
     coremltools()
     return importlib.import_module("coremltools.converters.mil.mil.types")
+
+
+def optimize() -> Any:
+    """coremltools.optimize.coreml: configurations of the compression passes."""
+    coremltools()
+    return importlib.import_module("coremltools.optimize.coreml")
+
+
+@cache
+def recording_pass() -> str:
+    """The name of a pass that changes nothing and keeps every large constant, by name, in its option `into`.
+
+    Run between coremltools' own passes and the compression passes, it keeps what the weights were, for the audit.
+    """
+    mil()
+    passes = importlib.import_module("coremltools.converters.mil.mil.passes.pass_registry")
+    base = importlib.import_module("coremltools.converters.mil.mil.passes.graph_pass").AbstractGraphPass
+
+    @passes.register_pass(namespace="portrait_export")
+    class record_weights(base):  # type: ignore[misc, valid-type]
+        into: Any = None
+
+        def apply(self, prog: Any) -> None:
+            for function in prog.functions.values():
+                for op in function.find_ops(op_type="const"):
+                    value = op.outputs[0].val
+                    if getattr(value, "size", 0) > _RECORDED_ELEMENTS:
+                        self.into[op.outputs[0].name] = value
+
+    return "portrait_export::record_weights"
 
 
 def target(name: str) -> Any:

@@ -1,0 +1,156 @@
+"""The only place that prints: results to stdout, talk to stderr, colour where it is wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..errors import PortraitError
+
+_PROGRESS_AFTER_S = 1.0  # shorter work shows no bar
+
+
+def _colour() -> bool | None:
+    """False switches colour off (NO_COLOR, https://no-color.org); None lets click look for a terminal."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def style(text: str, **how: Any) -> str:
+    """Text with a click style."""
+    return click.style(text, **how)
+
+
+def say(text: str = "") -> None:
+    """One line of talk, on stderr."""
+    click.echo(text, err=True, color=_colour())
+
+
+def result(text: str) -> None:
+    """A result, on stdout."""
+    click.echo(text, color=_colour())
+
+
+def result_json(value: Any) -> None:
+    """A result for scripts: indented JSON on stdout. NaN and infinities become null: they are no JSON."""
+    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def warn(text: str) -> None:
+    """A warning, on stderr."""
+    say(f"{style('!', fg='yellow', bold=True)} {text}")
+
+
+def failure(error: PortraitError) -> None:
+    """An error that a person can act on: reference, message, context, hint."""
+    say(f"{style('error', fg='red', bold=True)}: {error.code}")
+    first, *rest = error.message.splitlines() or [""]
+    say(f"{style('×', fg='red')} {first}")
+    for line in (*rest, *error.context):
+        say(f"  {line}")
+    if error.hint:
+        say(f"{style('hint', fg='cyan')}: {error.hint}")
+
+
+def usage_failure(error: click.ClickException) -> None:
+    """An option or argument that click refused."""
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "portrait-export"
+    failure(PortraitError(error.format_message(), code="usage", hint=f"`{command} --help` shows every option."))
+
+
+def internal_failure(error: Exception) -> None:
+    """A bug of ours. The traceback's last lines are shown, all of them with PORTRAIT_EXPORT_DEBUG=1."""
+    lines = traceback.format_exception(error)
+    shown = lines if os.environ.get("PORTRAIT_EXPORT_DEBUG") else lines[-2:]
+    context = [line for entry in shown for line in entry.rstrip().splitlines()]
+    failure(
+        PortraitError(
+            f"This is a bug of portrait-export: {type(error).__name__}: {error}",
+            code="internal",
+            context=context,
+            hint="please report it; PORTRAIT_EXPORT_DEBUG=1 shows the whole traceback.",
+        )
+    )
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Columns of text, as wide as they need to be.
+
+    Args:
+        right: indices of the columns that are aligned to the right (numbers).
+    """
+    widths = [max(len(click.unstyle(row[i])) for row in [headers, *rows]) for i in range(len(headers))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = []
+        for i, cell in enumerate(cells):
+            gap = " " * (widths[i] - len(click.unstyle(cell)))
+            padded.append(gap + cell if i in right else cell + gap)
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([style(line(headers), bold=True), *(line(row) for row in rows)])
+
+
+def size(size_bytes: int) -> str:
+    """Bytes as people read them: 3.93 MB (decimal, as app stores count)."""
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    for unit, factor in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if size_bytes < factor * 1000 or unit == "GB":
+            return f"{size_bytes / factor:.3g} {unit}"
+    raise AssertionError("unreachable: GB takes every size")
+
+
+class StageLines:
+    """Shows the stages of a pipeline as they pass: one line each, with a bar inside the long ones.
+
+    It implements `pipeline.Observer`. On a terminal the running stage is shown at once and overwritten when it ends.
+    """
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._name = ""
+        self._started = 0.0
+
+    def stage_started(self, name: str) -> None:
+        self._name, self._started = name, time.perf_counter()
+        self._show(f"  {style('…', fg='cyan')} {name}")
+
+    def stage_progress(self, done: int, total: int) -> None:
+        if time.perf_counter() - self._started < _PROGRESS_AFTER_S:
+            return
+        filled = round(24 * done / max(total, 1))
+        bar = "━" * filled + style("─" * (24 - filled), dim=True)
+        self._show(f"  {style('…', fg='cyan')} {self._name:<9} {bar} {done}/{total}")
+
+    def stage_finished(self, name: str, seconds: float, summary: str) -> None:
+        self._clear()
+        say(f"  {style('✓', fg='green')} {name:<9} {seconds:6.1f} s  {summary}")
+
+    def stage_failed(self, name: str, seconds: float) -> None:
+        self._clear()
+        say(f"  {style('×', fg='red')} {name:<9} {seconds:6.1f} s")
+
+    def _show(self, text: str) -> None:
+        if self._live:
+            click.echo(f"\r\033[K{text}", err=True, nl=False, color=_colour())
+
+    def _clear(self) -> None:
+        if self._live:
+            click.echo("\r\033[K", err=True, nl=False)

@@ -1,0 +1,278 @@
+"""Audit what a saved package really stores: every weight, its type, its bytes, and its error against the original."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .program import Constant, Operation, Program, Reference, TensorType
+
+WEIGHT_ELEMENTS = 256  # constants of up to this many elements are parameters, not weights
+
+_COMPRESSED = "constexpr_"  # the prefix of every operator that decodes a compressed weight
+# The part of a compressed weight that holds the elements themselves, by operator; the rest are scales and tables.
+_PAYLOAD = {
+    "constexpr_affine_dequantize": "quantized_data",
+    "constexpr_blockwise_shift_scale": "data",
+    "constexpr_lut_to_dense": "indices",
+    "constexpr_sparse_to_dense": "nonzero_data",
+    "constexpr_cast": "source_val",
+}
+_SUFFIXES = ("_quantized", "_palettized", "_sparsified")  # what coremltools appends to a compressed weight's name
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """One weight as the package holds it.
+
+    Attributes:
+        name: of the value in the program.
+        used_by: operator types that read it.
+        shape: of the decoded weight.
+        dtype: of the stored elements: `int8`, `fp16` …
+        compressed: whether an operator decodes it at load.
+        size_bytes: stored elements, scales and tables together.
+        error: root mean square of (decoded - original) over that of the original; None where no original is known.
+        skipped: why a requested compression did not touch it; empty if it did or none was asked for.
+    """
+
+    name: str
+    used_by: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    compressed: bool
+    size_bytes: int
+    error: float | None = None
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was asked of the weights, and what the package holds.
+
+    Attributes:
+        requested: the stored type that was asked for, such as `int8`; None if no compression was.
+        weights: every stored weight, largest first.
+        problems: what makes the request unfulfilled; empty when all is well.
+    """
+
+    requested: str | None
+    weights: tuple[StoredWeight, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every weight that should be compressed is."""
+        return not self.problems
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(weight.size_bytes for weight in self.weights)
+
+    @property
+    def applied(self) -> tuple[StoredWeight, ...]:
+        """The weights stored in the requested type."""
+        return tuple(weight for weight in self.weights if weight.compressed)
+
+    @property
+    def skipped(self) -> tuple[StoredWeight, ...]:
+        """The weights that stayed as they were although a compression was requested."""
+        return tuple(weight for weight in self.weights if weight.skipped)
+
+    @property
+    def largest_error(self) -> float | None:
+        """The largest relative error of a compressed weight."""
+        return max((w.error for w in self.applied if w.error is not None), default=None)
+
+    def by_dtype(self) -> dict[str, dict[str, int]]:
+        """Stored type → number of weights, elements and bytes."""
+        table: dict[str, dict[str, int]] = {}
+        for weight in self.weights:
+            row = table.setdefault(weight.dtype, {"weights": 0, "elements": 0, "bytes": 0})
+            row["weights"] += 1
+            row["elements"] += math.prod(weight.shape)
+            row["bytes"] += weight.size_bytes
+        return dict(sorted(table.items()))
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for export.json."""
+        return {
+            "requested": self.requested,
+            "passed": self.passed,
+            "problems": list(self.problems),
+            "applied": len(self.applied),
+            "skipped": len(self.skipped),
+            "by_dtype": self.by_dtype(),
+            "weights": [asdict(weight) for weight in self.weights],
+        }
+
+
+def audit_program(
+    program: Program,
+    *,
+    requested: str | None = None,
+    min_elements: int = 2048,
+    originals: Mapping[str, np.ndarray] | None = None,
+) -> Audit:
+    """Look at every weight of a saved program.
+
+    Args:
+        program: read from disk.
+        requested: the stored type that a recipe asked for, or None.
+        min_elements: weights of up to this many elements need not be compressed.
+        originals: the constants before compression, by name, for the errors.
+    """
+    users = _users(program)
+    consumed = {name for op in _operations(program) if _is_decoder(op) for name in op.references}
+    weights = []
+    for op in _operations(program):
+        if not op.outputs or op.outputs[0][0] in consumed:
+            continue
+        if _is_decoder(op):
+            weights.append(_compressed_weight(program, op, users, originals or {}))
+        elif op.type == "const" and _elements(op) > WEIGHT_ELEMENTS:
+            weights.append(_plain_weight(op, users, requested, min_elements))
+    weights.sort(key=lambda weight: (-weight.size_bytes, weight.name))
+    return Audit(requested=requested, weights=tuple(weights), problems=_problems(weights, requested))
+
+
+def _operations(program: Program) -> list[Operation]:
+    return [op for function in program.functions.values() for op in function.block.walk()]
+
+
+def _is_decoder(op: Operation) -> bool:
+    return op.type.startswith(_COMPRESSED)
+
+
+def _users(program: Program) -> dict[str, tuple[str, ...]]:
+    users: dict[str, list[str]] = {}
+    for op in _operations(program):
+        for name in op.references:
+            users.setdefault(name, []).append(op.type)
+    return {name: tuple(sorted(set(types))) for name, types in users.items()}
+
+
+def _shape(op: Operation) -> tuple[int, ...]:
+    kind = op.outputs[0][1]
+    return tuple(d or 0 for d in kind.shape) if isinstance(kind, TensorType) else ()
+
+
+def _elements(op: Operation) -> int:
+    kind = op.outputs[0][1]
+    return (kind.count or 0) if isinstance(kind, TensorType) and kind.dtype != "string" else 0
+
+
+def _plain_weight(
+    op: Operation, users: Mapping[str, tuple[str, ...]], requested: str | None, min_elements: int
+) -> StoredWeight:
+    kind = op.outputs[0][1]
+    assert isinstance(kind, TensorType)
+    return StoredWeight(
+        name=op.outputs[0][0],
+        used_by=users.get(op.outputs[0][0], ()),
+        shape=_shape(op),
+        dtype=kind.dtype,
+        compressed=False,
+        size_bytes=op.attributes["val"].size_bytes if "val" in op.attributes else 0,
+        skipped=_reason_to_skip(op, min_elements) if requested else "",
+    )
+
+
+def _reason_to_skip(op: Operation, min_elements: int) -> str:
+    kind = op.outputs[0][1]
+    assert isinstance(kind, TensorType)
+    if kind.dtype not in ("fp16", "fp32"):
+        return f"{kind.dtype}, not a float"
+    if _elements(op) <= min_elements:
+        return f"{_elements(op)} elements, too small to gain from scales"
+    if len(kind.shape) <= 1:
+        return "one-dimensional"
+    return "unexplained"
+
+
+def _compressed_weight(
+    program: Program, op: Operation, users: Mapping[str, tuple[str, ...]], originals: Mapping[str, np.ndarray]
+) -> StoredWeight:
+    parts = _parts(program, op)
+    payload = parts.get(_PAYLOAD.get(op.type, ""))
+    name = op.outputs[0][0]
+    return StoredWeight(
+        name=name,
+        used_by=users.get(name, ()),
+        shape=_shape(op),
+        dtype=payload.type.dtype if payload is not None and isinstance(payload.type, TensorType) else op.type,
+        compressed=True,
+        size_bytes=sum(part.size_bytes for part in parts.values()),
+        error=_relative_error(op, parts, originals),
+    )
+
+
+def _parts(program: Program, op: Operation) -> dict[str, Constant]:
+    """The constants that a decoder reads, by parameter: literal, or by reference to a const operation."""
+    consts = {o.outputs[0][0]: o.attributes.get("val") for o in _operations(program) if o.type == "const" and o.outputs}
+    parts: dict[str, Constant] = {name: value for name, value in op.attributes.items() if name != "name"}
+    for name, values in op.inputs.items():
+        for value in values:
+            constant = consts.get(value.name) if isinstance(value, Reference) else value
+            if constant is not None:
+                parts[name] = constant
+    return parts
+
+
+def _relative_error(op: Operation, parts: Mapping[str, Constant], originals: Mapping[str, np.ndarray]) -> float | None:
+    name = op.outputs[0][0]
+    original = next((originals[base] for base in _base_names(name) if base in originals), None)
+    decoded = _decode(op.type, parts)
+    if original is None or decoded is None or decoded.shape != original.shape:
+        return None
+    reference = original.astype(np.float64)
+    scale = math.sqrt(float(np.mean(reference**2))) or 1.0
+    return math.sqrt(float(np.mean((decoded - reference) ** 2))) / scale
+
+
+def _base_names(name: str) -> list[str]:
+    return [name, *(name.removesuffix(suffix) for suffix in _SUFFIXES)]
+
+
+def _decode(kind: str, parts: Mapping[str, Constant]) -> np.ndarray | None:
+    """The weight in float64, for the linear schemes; None for the others.
+
+    W = scale · (data - zero_point), scale and zero point per channel along `axis` or per block.
+    """
+    if kind == "constexpr_affine_dequantize":
+        data, scale, zero = (parts[name].numpy().astype(np.float64) for name in _AFFINE)
+        shape = [1] * data.ndim
+        shape[int(parts["axis"].numpy())] = -1
+        return (data - zero.reshape(shape if zero.ndim else [])) * scale.reshape(shape if scale.ndim else [])
+    if kind == "constexpr_blockwise_shift_scale":
+        data, scale = (parts[name].numpy().astype(np.float64) for name in ("data", "scale"))
+        offset = parts["offset"].numpy().astype(np.float64) if "offset" in parts else np.zeros_like(scale)
+        for axis, (n, blocks) in enumerate(zip(data.shape, scale.shape, strict=True)):
+            scale, offset = (np.repeat(part, n // blocks, axis=axis) for part in (scale, offset))
+        return (data - offset) * scale
+    return None
+
+
+_AFFINE = ("quantized_data", "scale", "zero_point")
+
+
+def _problems(weights: list[StoredWeight], requested: str | None) -> tuple[str, ...]:
+    if requested is None:
+        return ()
+    unexplained = [w for w in weights if w.skipped == "unexplained"]
+    other_type = [w for w in weights if w.compressed and w.dtype != requested]
+    damaged = [w for w in weights if w.error is not None and not w.error < _CORRUPT_ERROR]
+    problems = [f"{w.name} {w.shape} stayed {w.dtype} ({', '.join(w.used_by)})" for w in unexplained]
+    problems += [f"{w.name} is stored as {w.dtype}, not {requested}" for w in other_type]
+    problems += [f"{w.name} decodes to something else than the original: relative error {w.error}" for w in damaged]
+    if not any(w.compressed for w in weights):
+        problems.append(f"no weight is stored as {requested}")
+    return tuple(problems)
+
+
+# Rounding to 4 bits or more keeps the error far below this share of the weight; NaN and wrong scales do not.
+_CORRUPT_ERROR = 0.5

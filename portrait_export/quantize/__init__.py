@@ -1,0 +1,1 @@
+"""Quantization: a recipe's name in, coremltools' compression passes out."""
