@@ -1,0 +1,223 @@
+"""Two runners and labelled frames in, a ParityReport out: does the candidate still do what the reference does?"""
+
+from __future__ import annotations
+
+import json
+import math
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import ExecutionError, GateError
+from .gates import Gate, Thresholds, judge
+from .metrics import THRESHOLD, ImageScore, SetScore, badness_key, score_image, score_set
+
+if TYPE_CHECKING:
+    from ..artifacts import LabelledFrame, Prediction, Runner
+
+SCHEMA = 1  # of `to_json`; raised when a field changes its meaning or goes away, not when one is added
+SIGNS = {"at_least": "≥", "at_most": "≤"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One frame with both predictions and their score: what an `on_image` callback gets, to draw from or forget."""
+
+    labelled: LabelledFrame
+    reference: Prediction
+    candidate: Prediction
+    score: ImageScore
+
+
+class OnImage(Protocol):
+    """Called after each image, in order."""
+
+    def __call__(self, compared: Compared) -> None: ...
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """How a candidate did against a reference.
+
+    Attributes:
+        reference, candidate: the runners' names.
+        images: one score per frame, in order.
+        summary: over all of them.
+        gates: every bar and how it went.
+        notes: what a reader must know beside the numbers.
+        passed: every gate did.
+    """
+
+    reference: str
+    candidate: str
+    images: tuple[ImageScore, ...]
+    summary: SetScore
+    gates: tuple[Gate, ...]
+    notes: tuple[str, ...]
+    passed: bool
+
+    def with_gates(self, *more: Gate | None) -> ParityReport:
+        """The same report with further gates, such as a size budget; None is no gate."""
+        gates = (*self.gates, *(gate for gate in more if gate is not None))
+        return ParityReport(
+            self.reference, self.candidate, self.images, self.summary, gates, self.notes, all(g.passed for g in gates)
+        )
+
+    def worst(self, count: int) -> tuple[ImageScore, ...]:
+        """The images on which the masks agree least, worst first; equal masks are ordered by their logits."""
+        return tuple(sorted(self.images, key=badness)[:count])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON. A NaN is null, and then `finite` (of an image) or `passed` (of a gate) is false."""
+        return {
+            "schema": SCHEMA,
+            "reference": self.reference,
+            "candidate": self.candidate,
+            "passed": self.passed,
+            "gates": [_plain(asdict(gate)) for gate in self.gates],
+            "notes": list(self.notes),
+            "summary": _plain(asdict(self.summary)),
+            "images": [_plain(asdict(score)) for score in self.images],
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as indented JSON: the same report gives the same bytes."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+    def to_junit(self) -> str:
+        """JUnit XML for CI: one test case per gate and one per image (it fails on values that are not finite).
+
+        Without dates and durations: the same report gives the same bytes.
+        """
+        suites = ET.Element("testsuites")
+        self._suite(suites, "parity.gates", [(gate.title, _complaint(gate)) for gate in self.gates])
+        self._suite(suites, "parity.images", [(score.name, _image_complaint(score)) for score in self.images])
+        ET.indent(suites)
+        return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
+
+    def _suite(self, suites: ET.Element, name: str, cases: list[tuple[str, str]]) -> None:
+        counts = {"tests": len(cases), "failures": sum(bool(complaint) for _, complaint in cases), "errors": 0}
+        suite = ET.SubElement(suites, "testsuite", {"name": name, **{k: str(v) for k, v in counts.items()}})
+        for title, complaint in cases:
+            case = ET.SubElement(suite, "testcase", {"classname": name, "name": xml_safe(title)})
+            if complaint:
+                ET.SubElement(case, "failure", {"message": xml_safe(complaint)}).text = xml_safe(
+                    f"{self.candidate} against {self.reference}: {complaint}"
+                )
+
+    def require(self) -> None:
+        """Raise GateError, naming every failed gate, unless the report passed."""
+        failed = [gate for gate in self.gates if not gate.passed]
+        if failed:
+            raise GateError(
+                f"{self.candidate} does not match {self.reference}: {len(failed)} of {len(self.gates)} gates failed.",
+                context=[_complaint(gate) for gate in failed],
+                hint="look at the worst images in the report; `--min-iou` sets another bar.",
+            )
+
+
+def compare(
+    reference: Runner,
+    candidate: Runner,
+    frames: Iterable[LabelledFrame],
+    thresholds: Thresholds,
+    *,
+    threshold: float = THRESHOLD,
+    on_image: OnImage | None = None,
+) -> ParityReport:
+    """Run both on every frame, one at a time, and judge.
+
+    Args:
+        frames: at the runners' input size; may be a generator, nothing of a frame is kept but its score.
+        thresholds: from `gates.thresholds_for`.
+        threshold: P(person) from which a pixel is person.
+        on_image: is handed every frame with its predictions and score, as it comes.
+    Raises:
+        DataError: no frames, or the two disagree about shapes.
+        ExecutionError: a runner did not give one prediction for one frame.
+    """
+    scores: list[ImageScore] = []
+    broken_references: list[str] = []
+    for labelled in frames:
+        expected, found = (_predict(runner, labelled) for runner in (reference, candidate))
+        score = score_image(expected, found, label=labelled.mask, name=labelled.frame.name, threshold=threshold)
+        scores.append(score)
+        if score.finite and math.isnan(score.iou):
+            broken_references.append(score.name)
+        if on_image is not None:
+            on_image(Compared(labelled, expected, found, score))
+    summary = score_set(scores)
+    gates, notes = judge(summary, thresholds)
+    if broken_references:
+        notes = (*notes, f"The reference itself gives NaN or infinity on: {', '.join(broken_references)}.")
+    return ParityReport(
+        reference.name, candidate.name, tuple(scores), summary, gates, notes, all(gate.passed for gate in gates)
+    )
+
+
+def badness(score: ImageScore) -> tuple[Any, ...]:
+    """Sorts scores from worst to best: by mask IoU, then by logits, then by name; NaN before any number."""
+    logits = 0.0 if score.psnr_db is None else score.psnr_db
+    return (badness_key(score.iou), badness_key(-score.flipped_share), badness_key(logits), score.name)
+
+
+def describe(gate: Gate) -> str:
+    """One line for people: `mean mask IoU 0.9991 ≥ 0.995, over 12 images`."""
+    note = f" ({gate.note})" if gate.note else ""
+    return f"{gate.title} {number(gate.value)} {SIGNS[gate.better]} {number(gate.threshold)}, {gate.where}{note}"
+
+
+def number(value: float | None, digits: int = 5) -> str:
+    """A number for people: whole numbers with thousands separators, others to `digits` significant digits.
+
+    A value next to 1 gets more digits: 0.999998 says more than a rounded 1.
+    """
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else str(value)
+    if value == int(value):
+        return f"{int(value):,}"
+    text = f"{value:.{digits}g}"
+    return f"{value:.{digits + 4}g}" if float(text) == 1 else text
+
+
+def _predict(runner: Runner, labelled: LabelledFrame) -> Prediction:
+    predictions = runner.run([labelled.frame])
+    if len(predictions) != 1:
+        raise ExecutionError(f"{runner.name} gave {len(predictions)} predictions for one frame.")
+    return predictions[0]
+
+
+def _complaint(gate: Gate) -> str:
+    """What failed, or nothing."""
+    if gate.passed:
+        return ""
+    note = f" ({gate.note})" if gate.note else ""
+    wanted = f"{SIGNS[gate.better]} {number(gate.threshold)}"
+    return f"{gate.title} is {number(gate.value)}, wanted {wanted}; {gate.where}{note}"
+
+
+def _image_complaint(score: ImageScore) -> str:
+    if not score.finite:
+        return "the candidate gives NaN or infinity"
+    return "the reference gives NaN or infinity" if math.isnan(score.iou) else ""
+
+
+def _plain(value: Any) -> Any:
+    """Dataclass data as JSON data: tuples become lists, NaN becomes null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def xml_safe(text: str) -> str:
+    """Text with what XML 1.0 cannot hold (control characters, lone surrogates of odd file names) as U+FFFD."""
+    return "".join(
+        c if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "�" for c in text
+    )
