@@ -59,8 +59,10 @@ class SegformerConfig(NetConfig):
         mlp_ratios: hidden width of the Mix-FFN over C.
         patch_sizes, strides: of the overlapping patch convolution; padding is patch_size // 2.
         decoder_width: channels of the fused map in the head.
-        layer_norm_eps: 1e-5 in the published checkpoints of transformers, whatever their config.json says
-            (nothing reads it there); 1e-6 in mmseg's and the authors' own code.
+        layer_norm_eps: of the norms in and behind the blocks. 1e-5 in transformers and the research system, whatever
+            their config.json says (nothing reads it); 1e-6 in mmseg and in the authors' own code.
+        embed_norm_eps: of the norms behind the patch convolutions and the key/value reductions. 1e-5; mmseg: 1e-6.
+        projection_relu: a ReLU behind each stage's projection in the head, as in mmseg's SegformerHead.
         drop_path: stochastic depth, growing linearly from 0 to this over the blocks. Training only.
         hidden_dropout, attention_dropout, head_dropout: training only.
     """
@@ -75,6 +77,8 @@ class SegformerConfig(NetConfig):
     strides: tuple[int, ...] = (4, 2, 2, 2)
     decoder_width: int = 256
     layer_norm_eps: float = 1e-5
+    embed_norm_eps: float = 1e-5
+    projection_relu: bool = False
     drop_path: float = 0.1
     hidden_dropout: float = 0.0
     attention_dropout: float = 0.0

@@ -23,8 +23,8 @@ def empty_net(build: Callable[[Any], nn.Module], config: Any) -> nn.Module:
 def initialise_(net: Net, *, seed: int = 0) -> Net:
     """Fill a network with weights that keep the activations' scale, in place.
 
-    Weights are normal with σ = 1/√fan_in, biases 0, norms the identity, PReLU slopes 0.25. Each tensor has a generator
-    of its own, seeded by `seed` and the tensor's name, so that a switch that adds modules leaves the others as they were.
+    Weights are normal with σ = gain/√fan_in (gain √2 before an activation, else 1), biases 0, norms the identity, PReLU slopes 0.25. Each tensor has a generator
+    of its own, seeded by `seed` and the tensor's name, so that a switch that adds modules leaves the others alone.
     """
     return _fill(net, seed, _initial)
 
@@ -52,8 +52,9 @@ def _initial(module: nn.Module, name: str, tensor: Tensor, generator: torch.Gene
     if isinstance(module, (nn.Linear, nn.Conv2d)):
         if name == "bias":
             return torch.zeros_like(tensor)
-        fan_in = math.prod(tensor.shape[1:])
-        return torch.randn(tensor.shape, generator=generator) / math.sqrt(fan_in)
+        # In these networks the convolutions without bias are those in front of a norm and an activation.
+        gain = math.sqrt(2) if isinstance(module, nn.Conv2d) and module.bias is None else 1.0
+        return torch.randn(tensor.shape, generator=generator) * (gain / math.sqrt(math.prod(tensor.shape[1:])))
     if isinstance(module, nn.PReLU):
         return torch.full_like(tensor, 0.25)
     if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):

@@ -26,7 +26,7 @@ class ModelSpec:
     Attributes:
         name: what users type.
         config: switches and widths.
-        entry: `module:Class` of the network, relative to this package when it starts with a dot. `Class(config)` builds it.
+        entry: `module:Class` of the network, relative to this package when it starts with a dot; Class(config) builds.
         description: one line for the table of models.
         size: (height, width) of the input in pixels, the default.
         mean, std: per RGB channel, of pixels scaled to 0..1.
@@ -77,7 +77,7 @@ _SPECS: dict[str, tuple[ModelSpec, str]] = {}  # name → (spec, who registered 
 
 
 def register_model(function: Callable[[], ModelSpec]) -> Callable[[], ModelSpec]:
-    """Decorate a function that returns a ModelSpec; its name is the model's name. Raises UsageError for a name taken."""
+    """Register the ModelSpec that the decorated function returns. Raises UsageError for a name that is taken."""
     spec, owner = function(), f"{function.__module__}.{function.__qualname__}"
     if spec.name in _SPECS:
         raise UsageError(f"Model `{spec.name}` of {owner} is already registered by {_SPECS[spec.name][1]}.")

@@ -44,16 +44,21 @@ class MLPFusion(nn.Module):
     The maps are concatenated from the deepest to the shallowest: stage 3, 2, 1, 0.
     """
 
-    def __init__(self, *, in_channels: Sequence[int], width: int, dropout: float):
+    def __init__(self, *, in_channels: Sequence[int], config: SegformerConfig):
         super().__init__()
+        width = config.decoder_width
+        self.projection_relu = config.projection_relu
         self.linear_c = nn.ModuleList(LinearProjection(in_channels=c, width=width) for c in in_channels)
         self.linear_fuse = nn.Conv2d(width * len(in_channels), width, 1, bias=False)
         self.batch_norm = nn.BatchNorm2d(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.head_dropout)
 
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         size = (features[0].shape[2], features[0].shape[3])
-        projected = [resize(linear(x), size) for linear, x in zip(self.linear_c, features, strict=True)]
+        projected = [linear(x) for linear, x in zip(self.linear_c, features, strict=True)]
+        if self.projection_relu:
+            projected = [F.relu(x) for x in projected]
+        projected = [resize(x, size) for x in projected]
         fused = self.linear_fuse(torch.cat(projected[::-1], dim=1))
         return self.dropout(F.relu(self.batch_norm(fused)))
 
@@ -62,7 +67,7 @@ class SegformerHead(MLPFusion):
     """Four maps → logits (N, K, h₀, w₀)."""
 
     def __init__(self, *, config: SegformerConfig):
-        super().__init__(in_channels=config.hidden_sizes, width=config.decoder_width, dropout=config.head_dropout)
+        super().__init__(in_channels=config.hidden_sizes, config=config)
         self.classifier = ChannelLinear(config.decoder_width, config.num_labels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:

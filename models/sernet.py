@@ -18,7 +18,7 @@ from .segformer import ChannelLinear, check_inputs
 
 
 class ConvBlock(nn.Module):
-    """3×3 convolution, BatchNorm → y; PReLU(y), then plus its own gate: (N, C, h, w) → (N, D, ⌈h/stride⌉, ⌈w/stride⌉)."""
+    """3×3 convolution, BatchNorm → y; PReLU(y) + y·σ(y): (N, C, h, w) → (N, D, ⌈h/stride⌉, ⌈w/stride⌉)."""
 
     def __init__(self, *, in_channels: int, out_channels: int, stride: int = 1):
         super().__init__()

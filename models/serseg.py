@@ -41,7 +41,7 @@ class SersegHead(MLPFusion):
 
     def __init__(self, *, config: SersegConfig):
         widths = head_widths(config)
-        super().__init__(in_channels=widths, width=config.decoder_width, dropout=config.head_dropout)
+        super().__init__(in_channels=widths, config=config)
         self.config = config
         c0, c1, c2, c3 = config.hidden_sizes
         if config.dbn:

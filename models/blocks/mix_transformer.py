@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -175,7 +176,7 @@ class Block(nn.Module):
                 width=width,
                 heads=config.heads[stage],
                 sr_ratio=config.sr_ratios[stage],
-                layer_norm_eps=eps,
+                layer_norm_eps=config.embed_norm_eps,
                 dropout=config.attention_dropout,
                 abg=abg,
             ),
@@ -209,7 +210,7 @@ class MixTransformer(nn.Module):
                 width=widths[i],
                 patch_size=config.patch_sizes[i],
                 stride=config.strides[i],
-                layer_norm_eps=config.layer_norm_eps,
+                layer_norm_eps=config.embed_norm_eps,
                 abg=abg,
             )
             for i in range(4)
@@ -227,7 +228,7 @@ class MixTransformer(nn.Module):
         x, outputs = image, []
         for i, (embed, blocks, norm) in enumerate(zip(self.patch_embeddings, self.block, self.layer_norm, strict=True)):
             tokens, size = embed(torch.cat([x, depths[i]], dim=1) if depths else x)
-            for block in blocks:  # type: ignore[union-attr]  # a ModuleList inside a ModuleList
+            for block in cast(nn.ModuleList, blocks):
                 tokens = block(tokens, size)
             x = to_map(norm(tokens), size)
             outputs.append(x)

@@ -1,0 +1,119 @@
+"""A config.json as transformers, the research system or this package writes it ↔ a network's configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import CheckpointError
+from .config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
+
+FORMAT = "portrait-export"  # in our own files every field is named as in config.py, and means what it says there
+FAMILIES: dict[str, type[NetConfig]] = {
+    "segformer": SegformerConfig,
+    "sersegformer": SersegConfig,
+    "sernet_former": SernetConfig,
+}
+# transformers' and the research system's names → ours. Their `layer_norm_eps` is left out: nothing reads it there.
+FIELDS = {
+    "num_labels": "num_labels",
+    "num_channels": "in_channels",
+    "hidden_sizes": "hidden_sizes",
+    "depths": "depths",
+    "num_attention_heads": "heads",
+    "sr_ratios": "sr_ratios",
+    "mlp_ratios": "mlp_ratios",
+    "patch_sizes": "patch_sizes",
+    "strides": "strides",
+    "decoder_hidden_size": "decoder_width",
+    "drop_path_rate": "drop_path",
+    "hidden_dropout_prob": "hidden_dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+    "classifier_dropout_prob": "head_dropout",
+    "abg": "abg",
+    "dbn": "dbn",
+    "afn": "afn",
+    "dam": "dam",
+    "deconv": "upsample",  # its name in older research configurations
+    "upsample": "upsample",
+    "add_depth_channel": "depth",
+}
+REQUIRED = {"hidden_act": "gelu", "num_encoder_blocks": 4}  # other values are other networks
+
+
+def config_from_json(data: Mapping[str, Any], *, source: str = "config.json") -> tuple[NetConfig, bool]:
+    """The configuration that a config.json describes.
+
+    Returns:
+        The configuration, and whether the file says how many classes there are.
+    Raises:
+        CheckpointError: an unknown architecture, or fields that no network of ours can have; all at once.
+    """
+    kind = family(data, source=source)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    names = {name: name for name in fields} if data.get("format") == FORMAT else FIELDS
+    problems = [
+        f"{key} = {data[key]!r}; only {value!r} is supported"
+        for key, value in REQUIRED.items()
+        if kind is not SernetConfig and data.get(key, value) != value
+    ]
+    # A switch that the research system's file does not mention is off there.
+    values: dict[str, Any] = {"upsample": False} if kind is SersegConfig and names is FIELDS else {}
+    for theirs, ours in names.items():
+        if theirs not in data or ours not in fields:
+            continue
+        value, default = _plain(data[theirs]), fields[ours].default
+        if not _same_kind(value, default):
+            problems.append(f"{theirs} = {data[theirs]!r}; expected something like {_listless(default)!r}")
+        else:
+            values[ours] = type(default)(value) if isinstance(default, float) else value
+    if "num_labels" not in values and isinstance(data.get("id2label"), Mapping):
+        values["num_labels"] = len(data["id2label"])
+    if problems:
+        raise CheckpointError(
+            f"{source} describes a network that cannot be built.", code="bad-config", context=problems
+        )
+    return kind(**values), "num_labels" in values
+
+
+def config_to_json(config: NetConfig, *, positive: str = "person") -> dict[str, Any]:
+    """What `config_from_json` reads back unchanged, for a checkpoint folder of our own."""
+    kind = next(name for name, known in FAMILIES.items() if type(config) is known)
+    fields = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
+    return {"format": FORMAT, "model_type": kind, "positive": positive, **fields}
+
+
+def family(data: Mapping[str, Any], *, source: str = "config.json") -> type[NetConfig]:
+    """The configuration's class, by `model_type` or else by `architectures`."""
+    said = [data.get("model_type"), *(data.get("architectures") or [])]
+    for name in said:
+        plain = re.sub(r"[^a-z]", "", str(name).lower())
+        for stem, known in (("sersegformer", "sersegformer"), ("serseg", "sersegformer"), ("sernet", "sernet_former")):
+            if plain.startswith(stem):
+                return FAMILIES[known]
+        if plain.startswith("segformer"):
+            return FAMILIES["segformer"]
+    raise CheckpointError(
+        f"{source} is about `{said[0] or 'no named architecture'}`, which is none of ours.",
+        code="unknown-architecture",
+        hint=f"model_type may be: {', '.join(FAMILIES)}.",
+    )
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _listless(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _same_kind(value: Any, default: Any) -> bool:
+    """Whether a JSON value can stand where `default` stands; a whole number may stand for a fraction, not a boolean."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(type(item) is int and item > 0 for item in value)
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    return type(value) is type(default)

@@ -1,0 +1,317 @@
+"""A checkpoint's tensors under anybody's names → the same tensors under this package's names. Pure functions.
+
+Each naming is a row of LAYOUTS: how to tell it, its renamings, and what it says about the network beyond the weights.
+The names on our side are those of transformers' 4.x SegFormer and of the research system.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+State = dict[str, Tensor]
+
+# Entries of a training checkpoint that hold the network, in the order in which they are tried.
+WRAPPER_ENTRIES = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
+# First parts of a key that only say where a network was kept.
+WRAPPER_PREFIXES = ("module", "model", "_orig_mod", "net", "network", "_forward_module")
+BATCH_NORM_EPS = 1e-5  # of every BatchNorm in mmseg's and the authors' heads
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way of naming.
+
+    Attributes:
+        name: for provenance.
+        sign: a pattern; a checkpoint with a key that matches it is in this layout.
+        renames: (pattern, replacement), each applied to every key, in order.
+        convert: what renaming alone cannot do, on the renamed tensors.
+        config: fields of SegformerConfig that this layout's code fixes, and that no config.json tells.
+    """
+
+    name: str
+    sign: str
+    renames: tuple[tuple[str, str], ...]
+    convert: Callable[[State], State] = field(default=lambda state: state)
+    config: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """A checkpoint under our names.
+
+    Attributes:
+        tensors: key → tensor.
+        layout: the naming it came in.
+        config: fields of SegformerConfig that follow from the layout.
+        extras: tensors beside the network in the same file, such as a wrapper's `mean` and `std`.
+    """
+
+    tensors: State
+    layout: str
+    config: dict[str, Any]
+    extras: State
+
+
+def canonical(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> Canonical:
+    """Bring a loaded checkpoint, wrapped or not, under our names.
+
+    Raises:
+        CheckpointError: no tensors in it, or two keys become the same.
+    """
+    tensors, extras = unwrap(checkpoint, source=source)
+    layout = detect(tensors)
+    renamed = rename(tensors, layout.renames, source=source)
+    converted = _squeeze_linears(layout.convert(_split_projections(renamed)))
+    return Canonical(tensors=converted, layout=layout.name, config=dict(layout.config), extras=extras)
+
+
+def unwrap(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> tuple[State, State]:
+    """The network's tensors without wrappers' prefixes, and the tensors beside it."""
+    state: Mapping[str, Any] = checkpoint
+    for _ in range(3):  # a trainer's entry may itself hold a `state_dict`
+        inner = next((state[name] for name in WRAPPER_ENTRIES if _holds_tensors(state.get(name))), None)
+        if inner is None:
+            break
+        state = inner
+    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors:
+        found = ", ".join(sorted(str(key) for key in list(checkpoint)[:8])) or "nothing"
+        raise CheckpointError(f"{source} holds no tensors of a network; its entries are: {found}.", code="no-weights")
+    stripped = {key: _strip(key) for key in tensors}
+    wrapped = {key for key, short in stripped.items() if short != key}
+    # Inside a wrapper the network's keys all carry its prefix; those without one belong to the wrapper.
+    extras = {key: value for key, value in tensors.items() if wrapped and key not in wrapped}
+    return _collect([(stripped[key], tensors[key]) for key in tensors if key not in extras], source), extras
+
+
+def detect(tensors: Mapping[str, Any]) -> Layout:
+    """The layout of a checkpoint's keys; the last row of LAYOUTS is the one of no renaming."""
+    return next(layout for layout in LAYOUTS if any(re.search(layout.sign, key) for key in tensors))
+
+
+def rename(state: State, renames: tuple[tuple[str, str], ...], *, source: str = "the checkpoint") -> State:
+    """Apply patterns to every key, in order. Raises CheckpointError where two keys become the same."""
+    pairs = []
+    for key, tensor in state.items():
+        for pattern, replacement in renames:
+            key = re.sub(pattern, replacement, key)
+        pairs.append((key, tensor))
+    return _collect(pairs, source)
+
+
+def with_backbone(state: State, name: str) -> State:
+    """The same tensors with the encoder under `segformer` or `sersegformer`, as the network has it."""
+    return {re.sub(r"^(ser)?segformer\.", f"{name}.", key): tensor for key, tensor in state.items()}
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and (
+        any(isinstance(tensor, Tensor) for tensor in value.values())
+        or any(_holds_tensors(value.get(name)) for name in WRAPPER_ENTRIES)
+    )
+
+
+def _strip(key: str) -> str:
+    while key.partition(".")[0] in WRAPPER_PREFIXES and "." in key:
+        key = key.partition(".")[2]
+    return key
+
+
+def _collect(pairs: list[tuple[str, Tensor]], source: str) -> State:
+    result: State = {}
+    twice = []
+    for key, tensor in pairs:
+        if key in result:
+            twice.append(key)
+        result[key] = tensor
+    if twice:
+        raise CheckpointError(
+            f"{source} holds {len(twice)} tensors twice, under names that mean the same.", context=sorted(twice)[:20]
+        )
+    return result
+
+
+# A projection may come as one matrix of query, key and value (rows in this order), of key and value, or apart.
+_FUSED = {
+    "in_proj": ("query", "key", "value"),
+    "kv": ("key", "value"),
+    "q": ("query",),
+    "k": ("key",),
+    "v": ("value",),
+}
+_PROJECTION = re.compile(
+    r"^(?P<block>.*\.attention\.)(?:attn\.)?(?P<kind>in_proj|kv|q|k|v)(?:_proj)?[._](?P<what>weight|bias)$"
+)
+
+
+def _split_projections(state: State) -> State:
+    """[q; k; v] or [k; v] stacked along rows → separate matrices, under `attention.self`."""
+    result: State = {}
+    for key, tensor in state.items():
+        match = _PROJECTION.match(key)
+        if match is None:
+            result[key] = tensor
+            continue
+        names = _FUSED[match["kind"]]
+        if tensor.shape[:1].numel() % len(names):
+            raise CheckpointError(f"{key} has shape {list(tensor.shape)}; its rows do not split into {len(names)}.")
+        for name, part in zip(names, tensor.chunk(len(names), dim=0), strict=True):
+            result[f"{match['block']}self.{name}.{match['what']}"] = part
+    return result
+
+
+_LINEAR = re.compile(r"(mlp\.dense[12]|linear_c\.\d\.proj|decode_head\.classifier|decoder\.cls_head)\.weight$")
+
+
+def _squeeze_linears(state: State) -> State:
+    """The weight [D, C, 1, 1] of a 1×1 convolution → [D, C] where we have a Linear."""
+    return {
+        key: tensor[:, :, 0, 0] if _LINEAR.search(key) and tensor.shape[2:] == (1, 1) else tensor
+        for key, tensor in state.items()
+    }
+
+
+def _convert_mmseg(state: State) -> State:
+    """mmseg's head: fold each projection's BatchNorm, and reverse the order of the stages in the fusion.
+
+    y = (Wx − m)·g/√(v+ε) + β   ⇒   W' = W·g/√(v+ε);  b' = β − m·g/√(v+ε)     (+ b·g/√(v+ε) if there is a bias)
+
+    mmseg concatenates stages 0, 1, 2, 3, we 3, 2, 1, 0: the fusion's input channels are swapped in four blocks.
+    """
+    result = {key: tensor for key, tensor in state.items() if not key.startswith("decode_head.convs.")}
+    for i in range(4):
+        weight = state.get(f"decode_head.convs.{i}.conv.weight")
+        if weight is None:
+            continue
+        norm = {
+            name: state.get(f"decode_head.convs.{i}.bn.{name}")
+            for name in ("weight", "bias", "running_mean", "running_var")
+        }
+        bias = state.get(f"decode_head.convs.{i}.conv.bias", torch.zeros(weight.shape[0]))
+        gain, shift = _affine(norm, weight.shape[0])
+        result[f"decode_head.linear_c.{i}.proj.weight"] = weight * gain.reshape(-1, *[1] * (weight.dim() - 1))
+        result[f"decode_head.linear_c.{i}.proj.bias"] = bias * gain + shift
+    fuse = result.get("decode_head.linear_fuse.weight")
+    if fuse is not None and fuse.dim() == 4 and fuse.shape[1] % 4 == 0:
+        result["decode_head.linear_fuse.weight"] = torch.cat(fuse.chunk(4, dim=1)[::-1], dim=1)
+    return result
+
+
+def _affine(norm: Mapping[str, Tensor | None], channels: int) -> tuple[Tensor, Tensor]:
+    """A BatchNorm at inference as (gain, shift); the identity where there is none."""
+    weight, bias, mean, var = (norm[name] for name in ("weight", "bias", "running_mean", "running_var"))
+    if weight is None or bias is None or mean is None or var is None:
+        return torch.ones(channels), torch.zeros(channels)
+    gain = weight.double() / torch.sqrt(var.double() + BATCH_NORM_EPS)
+    return gain.float(), (bias.double() - mean.double() * gain).float()
+
+
+def _convert_authors(state: State) -> State:
+    """The authors' head inherits an unused `conv_seg`; its classifier is `linear_pred`."""
+    has_classifier = "decode_head.classifier.weight" in state
+    unused = {
+        key for key in state if key.startswith("head.") or (has_classifier and key.startswith("decode_head.conv_seg."))
+    }
+    return {key: tensor for key, tensor in state.items() if key not in unused}
+
+
+def _shift(pattern: str, to: str) -> tuple[tuple[str, str], ...]:
+    """Four renames that turn stage numbers 1..4 into 0..3."""
+    return tuple((pattern.replace("#", str(i + 1)), to.replace("#", str(i))) for i in range(4))
+
+
+_ENCODER = "segformer.encoder"
+_IN_BLOCK = (
+    # Only after `block.i.j`: the reduction's norm must be told from the block's.
+    (r"(\.block\.\d+\.\d+)\.norm1\.", r"\1.layer_norm_1."),
+    (r"(\.block\.\d+\.\d+)\.norm2\.", r"\1.layer_norm_2."),
+    (r"(\.block\.\d+\.\d+)\.attn\.sr\.", r"\1.attention.self.sr."),
+    (r"(\.block\.\d+\.\d+)\.attn\.norm\.", r"\1.attention.self.layer_norm."),
+    (r"(\.block\.\d+\.\d+)\.attn\.(?:attn\.)?(?:out_proj|proj)\.", r"\1.attention.output.dense."),
+    (r"(\.block\.\d+\.\d+)\.attn\.", r"\1.attention."),
+    (r"\.mlp\.fc([12])\.", r".mlp.dense\1."),
+)
+
+LAYOUTS = (
+    Layout(
+        # https://github.com/open-mmlab/mmsegmentation, models/backbones/mit.py and decode_heads/segformer_head.py:
+        # every LayerNorm has eps 1e-6; each projection is a ConvModule (convolution, BatchNorm, ReLU).
+        name="mmseg",
+        sign=r"^(backbone\.)?layers\.\d\.(0\.projection|1\.\d+\.attn)\.",
+        renames=(
+            (r"^(?:backbone\.)?layers\.(\d)\.0\.projection\.", rf"{_ENCODER}.patch_embeddings.\1.proj."),
+            (r"^(?:backbone\.)?layers\.(\d)\.0\.norm\.", rf"{_ENCODER}.patch_embeddings.\1.layer_norm."),
+            (r"^(?:backbone\.)?layers\.(\d)\.1\.(\d+)\.", rf"{_ENCODER}.block.\1.\2."),
+            (r"^(?:backbone\.)?layers\.(\d)\.2\.", rf"{_ENCODER}.layer_norm.\1."),
+            (r"\.ffn\.layers\.0\.", ".mlp.dense1."),
+            (r"\.ffn\.layers\.1\.", ".mlp.dwconv.dwconv."),
+            (r"\.ffn\.layers\.4\.", ".mlp.dense2."),
+            *_IN_BLOCK,
+            (r"^decode_head\.fusion_conv\.conv\.", "decode_head.linear_fuse."),
+            (r"^decode_head\.fusion_conv\.bn\.", "decode_head.batch_norm."),
+            (r"^decode_head\.conv_seg\.", "decode_head.classifier."),
+        ),
+        convert=_convert_mmseg,
+        config=(("layer_norm_eps", 1e-6), ("embed_norm_eps", 1e-6), ("projection_relu", True)),
+    ),
+    Layout(
+        # https://github.com/NVlabs/SegFormer, mmseg/models/backbones/mix_transformer.py: eps 1e-6 is handed to the
+        # blocks' and stages' norms only; patch embeddings and reductions keep PyTorch's 1e-5.
+        name="authors",
+        sign=r"^(backbone\.)?(patch_embed\d\.proj|block\d\.\d+\.attn)\.",
+        renames=(
+            *_shift(r"^(?:backbone\.)?patch_embed#\.proj\.", f"{_ENCODER}.patch_embeddings.#.proj."),
+            *_shift(r"^(?:backbone\.)?patch_embed#\.norm\.", f"{_ENCODER}.patch_embeddings.#.layer_norm."),
+            *_shift(r"^(?:backbone\.)?block#\.", f"{_ENCODER}.block.#."),
+            *_shift(r"^(?:backbone\.)?norm#\.", f"{_ENCODER}.layer_norm.#."),
+            *_IN_BLOCK,
+            *_shift(r"^decode_head\.linear_c#\.", "decode_head.linear_c.#."),
+            (r"^decode_head\.linear_fuse\.conv\.", "decode_head.linear_fuse."),
+            (r"^decode_head\.linear_fuse\.bn\.", "decode_head.batch_norm."),
+            (r"^decode_head\.linear_pred\.", "decode_head.classifier."),
+        ),
+        convert=_convert_authors,
+        config=(("layer_norm_eps", 1e-6),),
+    ),
+    Layout(
+        # transformers 5.x in memory, and what saves a module's state dict from there.
+        name="transformers-5",
+        sign=r"(^|\.)stages\.\d\.patch_embeddings\.",
+        renames=(
+            (r"^(?:(?:ser)?segformer\.)?stages\.(\d)\.patch_embeddings\.", rf"{_ENCODER}.patch_embeddings.\1."),
+            (r"^(?:(?:ser)?segformer\.)?stages\.(\d)\.blocks\.(\d+)\.", rf"{_ENCODER}.block.\1.\2."),
+            (r"^(?:(?:ser)?segformer\.)?stages\.(\d)\.layer_norm\.", rf"{_ENCODER}.layer_norm.\1."),
+            (r"\.layernorm_before\.", ".layer_norm_1."),
+            (r"\.layernorm_after\.", ".layer_norm_2."),
+            (r"\.attention\.o_proj\.", ".attention.output.dense."),
+            (r"\.attention\.sequence_reduction\.sequence_reduction\.", ".attention.self.sr."),
+            (r"\.attention\.sequence_reduction\.layer_norm\.", ".attention.self.layer_norm."),
+            (r"\.mlp\.fc([12])\.", r".mlp.dense\1."),
+            (r"^decode_head\.linear_projections\.", "decode_head.linear_c."),
+        ),
+    ),
+    Layout(
+        # The research system before it numbered its upsampling blocks from 1.
+        name="research-old",
+        sign=r"^decode_head\.upsample\.[01]\.",
+        renames=(
+            (r"^decode_head\.upsample\.0\.", "decode_head.upsample1."),
+            (r"^decode_head\.upsample\.1\.", "decode_head.upsample2."),
+        ),
+    ),
+    Layout(
+        # transformers 4.x, the research system, and this package.
+        name="transformers-4",
+        sign=r"",
+        renames=((r"^encoder\.(patch_embeddings|block|layer_norm)\.", rf"{_ENCODER}.\1."),),
+    ),
+)

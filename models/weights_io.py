@@ -1,0 +1,125 @@
+"""Tensors under our names → a network that holds them, or one error with everything that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+
+Net = TypeVar("Net", bound=nn.Module)
+CLASSIFIERS = ("decode_head.classifier.weight", "decoder.cls_head.weight")
+BACKBONES = ("segformer", "sersegformer")
+LISTED = 12  # keys of a kind that an error lists; it says how many more there are
+
+
+def load_into(net: Net, state: Mapping[str, Tensor], *, source: str) -> Net:
+    """Copy a checkpoint's tensors into a network, as float32; all of them, or none.
+
+    Args:
+        net: its tensors may hold anything.
+        state: under the network's names. `num_batches_tracked` may be missing: nothing reads it at inference.
+        source: what to call the checkpoint in errors.
+    Raises:
+        CheckpointError: missing, unexpected and mis-shaped keys, all at once; or weights that are not finite numbers.
+    """
+    target = net.state_dict()
+    _check_fit(target, state, source=source)
+    with torch.no_grad():
+        for key, tensor in target.items():
+            tensor.copy_(state[key]) if key in state else tensor.zero_()
+    return net
+
+
+def load_encoder(net: Net, state: Mapping[str, Tensor], *, source: str) -> Net:
+    """Copy only the encoder's tensors, to start training from; the rest of the network stays as it is.
+
+    Args:
+        net: a SegFormer or SERSeg without depth channel, whose other tensors hold something already.
+        state: under our names (see `remap.canonical`), with or without a head.
+    Raises:
+        CheckpointError: as `load_into`, about the encoder's keys.
+    """
+    from .remap import with_backbone
+
+    name = backbone_name(net)
+    if name is None:
+        raise CheckpointError(f"{type(net).__name__} has no Mix Transformer encoder to load {source} into.")
+    prefix = f"{name}.encoder."
+    target = {key: tensor for key, tensor in net.state_dict().items() if key.startswith(prefix)}
+    own = {key: tensor for key, tensor in with_backbone(dict(state), name).items() if key.startswith(prefix)}
+    _check_fit(target, own, source=source)
+    with torch.no_grad():
+        for key, tensor in target.items():
+            tensor.copy_(own[key])
+    return net
+
+
+def backbone_name(net: nn.Module) -> str | None:
+    """`segformer` or `sersegformer`, whichever holds the network's encoder; None for networks without one."""
+    return next((name for name in BACKBONES if hasattr(net, name)), None)
+
+
+def _check_fit(target: Mapping[str, Tensor], state: Mapping[str, Tensor], *, source: str) -> None:
+    missing = [key for key in target if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in target]
+    shapes = [key for key in target if key in state and state[key].shape != target[key].shape]
+    dtypes = [
+        key for key in target if key in state and target[key].is_floating_point() and not state[key].is_floating_point()
+    ]
+    lines = [
+        *_classes(target, state, shapes),
+        *_listed("missing", [f"{key} {list(target[key].shape)}" for key in missing]),
+        *_listed("unexpected", [f"{key} {list(state[key].shape)}" for key in unexpected]),
+        *_listed(
+            "mis-shaped",
+            [f"{key}: {list(state[key].shape)} in the checkpoint, {list(target[key].shape)} here" for key in shapes],
+        ),
+        *_listed("not floating point", [f"{key}: {state[key].dtype}" for key in dtypes]),
+    ]
+    if lines:
+        raise CheckpointError(
+            f"{source} does not fit the network: {len(missing)} keys missing, {len(unexpected)} unexpected,"
+            f" {len(shapes)} mis-shaped.",
+            code="checkpoint-mismatch",
+            context=lines,
+            hint=_advice(missing, target, state),
+        )
+    bad = [
+        f"{key}: {count} of {state[key].numel()} values"
+        for key in target
+        if key in state and (count := int((~torch.isfinite(state[key])).sum()))
+    ]
+    if bad:
+        raise CheckpointError(
+            f"{source} holds NaN or infinite weights in {len(bad)} tensors.",
+            code="not-finite",
+            context=_listed("not finite", bad),
+            hint="the training diverged or the file is damaged; take an earlier checkpoint.",
+        )
+
+
+def _classes(target: Mapping[str, Tensor], state: Mapping[str, Tensor], shapes: list[str]) -> list[str]:
+    """The line that says a wrong number of classes as such."""
+    return [
+        f"different number of classes: the checkpoint has {state[key].shape[0]}, the network {target[key].shape[0]}"
+        for key in CLASSIFIERS
+        if key in shapes and state[key].dim() > 0 and state[key].shape[0] != target[key].shape[0]
+    ]
+
+
+def _advice(missing: list[str], target: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    head = [key for key in target if key.startswith("decode_head.") and not key.endswith("num_batches_tracked")]
+    if head and set(missing) == set(head):
+        return "it holds only the encoder, as published for starting a training; there is no head to segment with."
+    if len(missing) == len([key for key in target if not key.endswith("num_batches_tracked")]):
+        return "not one key is the network's own: this is a checkpoint of another architecture."
+    return "give the model that the checkpoint was trained as, or put its config.json beside it."
+
+
+def _listed(kind: str, lines: list[str]) -> list[str]:
+    more = [f"{kind}: … and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return [f"{kind}: {line}" for line in lines[:LISTED]] + more
