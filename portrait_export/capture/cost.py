@@ -1,0 +1,159 @@
+"""An ONNX model with static shapes in; what it costs out: parameters, MACs per family, bytes, layout operators."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+    from .simplify.graph import Graph, Node
+
+LAYOUT_OPS = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "DepthToSpace", "SpaceToDepth"})
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run of a model costs.
+
+    Attributes:
+        parameters: stored floating-point numbers.
+        weight_bytes: bytes of all stored constants.
+        macs: multiply-accumulates by family: `conv`, `matmul`, `resize`, `pool`. Elementwise work is not counted.
+        peak_activation_bytes: most bytes of computed values alive at once, in the stored order, nothing done in place.
+        operators: number of nodes by operator type.
+        layout_ops: nodes that only move numbers about (reshape, transpose and their kin).
+    """
+
+    parameters: int
+    weight_bytes: int
+    macs: dict[str, int] = field(default_factory=dict)
+    peak_activation_bytes: int = 0
+    operators: dict[str, int] = field(default_factory=dict)
+    layout_ops: int = 0
+
+    @property
+    def total_macs(self) -> int:
+        """Multiply-accumulates of all convolutions and matrix products: the figure that papers give."""
+        return self.macs.get("conv", 0) + self.macs.get("matmul", 0)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {**vars(self), "total_macs": self.total_macs}
+
+
+def cost_of(model: onnx.ModelProto) -> Cost:
+    """The cost of a model; nodes whose shapes are unknown count as free."""
+    from .simplify.graph import Graph
+
+    return cost_of_graph(Graph(model))
+
+
+def cost_of_graph(graph: Graph) -> Cost:
+    """The cost of an editable graph, see `cost_of`."""
+    import numpy as np
+
+    constants = {name for node in graph.nodes for name in node.inputs if graph.is_constant(name)}
+    arrays = [graph.constant(name) for name in sorted(constants)]
+    stored = [array for array in arrays if array is not None]
+    macs: Counter[str] = Counter()
+    for node in graph.nodes:
+        family, count = macs_of(graph, node)
+        macs[family] += count
+    operators = Counter(node.op for node in graph.nodes)
+    return Cost(
+        parameters=sum(array.size for array in stored if np.issubdtype(array.dtype, np.floating)),
+        weight_bytes=sum(array.nbytes for array in stored),
+        macs={family: count for family, count in sorted(macs.items()) if count},
+        peak_activation_bytes=_peak_bytes(graph),
+        operators=dict(sorted(operators.items())),
+        layout_ops=sum(count for op, count in operators.items() if op in LAYOUT_OPS),
+    )
+
+
+def macs_of(graph: Graph, node: Node) -> tuple[str, int]:
+    """A node's family and multiply-accumulates; 0 where a shape is unknown."""
+    family, count = _MACS.get(node.op, ("", _free))
+    return family, count(graph, node)
+
+
+def _free(graph: Graph, node: Node) -> int:
+    return 0
+
+
+def _conv(graph: Graph, node: Node) -> int:
+    """Each output number needs one product per kernel tap and input channel of its group."""
+    out, weight = graph.shape(node.output), graph.shape(node.input(1))
+    return 0 if out is None or weight is None else math.prod(out) * math.prod(weight[1:])
+
+
+def _conv_transpose(graph: Graph, node: Node) -> int:
+    """Each input number is multiplied with every tap and output channel of its group."""
+    data, weight = graph.shape(node.input(0)), graph.shape(node.input(1))
+    return 0 if data is None or weight is None else math.prod(data) * math.prod(weight[1:])
+
+
+def _matmul(graph: Graph, node: Node) -> int:
+    out, left = graph.shape(node.output), graph.shape(node.input(0))
+    return 0 if out is None or not left else math.prod(out) * left[-1]
+
+
+def _gemm(graph: Graph, node: Node) -> int:
+    out, left = graph.shape(node.output), graph.shape(node.input(0))
+    if out is None or left is None:
+        return 0
+    return math.prod(out) * (left[0] if node.attrs.get("transA") else left[1])
+
+
+def _resize(graph: Graph, node: Node) -> int:
+    """Taps per output number: 4 for bilinear, 16 for bicubic, none for nearest."""
+    out = graph.shape(node.output)
+    taps = {"linear": 4, "cubic": 16}.get(str(node.attrs.get("mode", "nearest")), 0)
+    return 0 if out is None else math.prod(out) * taps
+
+
+def _pool(graph: Graph, node: Node) -> int:
+    out = graph.shape(node.output)
+    return 0 if out is None else math.prod(out) * math.prod(node.attrs.get("kernel_shape", [1]))
+
+
+def _global_pool(graph: Graph, node: Node) -> int:
+    data = graph.shape(node.input(0))
+    return 0 if data is None else math.prod(data)
+
+
+_MACS: dict[str, tuple[str, Callable[[Graph, Node], int]]] = {
+    "Conv": ("conv", _conv),
+    "ConvTranspose": ("conv", _conv_transpose),
+    "MatMul": ("matmul", _matmul),
+    "Gemm": ("matmul", _gemm),
+    "Resize": ("resize", _resize),
+    "AveragePool": ("pool", _pool),
+    "GlobalAveragePool": ("pool", _global_pool),
+}
+
+
+def _peak_bytes(graph: Graph) -> int:
+    """Most bytes of computed values (the inputs included) alive while any one node runs."""
+    last_use = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
+    alive = {name: _bytes(graph, name) for name in graph.inputs}
+    peak = sum(alive.values())
+    for index, node in enumerate(graph.nodes):
+        alive.update({name: _bytes(graph, name) for name in node.outputs if name})
+        peak = max(peak, sum(alive.values()))
+        for name in [name for name in alive if last_use.get(name, -1) <= index and name not in graph.outputs]:
+            del alive[name]
+    return peak
+
+
+def _bytes(graph: Graph, value: str) -> int:
+    import onnx
+
+    shape, kind = graph.shape(value), graph.types.get(value)
+    if shape is None or not kind or kind == onnx.TensorProto.STRING:
+        return 0
+    return math.prod(shape) * onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize

@@ -1,0 +1,150 @@
+"""An ONNX model in; a cheaper one with the same interface and the same numbers out, and an account of what was done.
+
+First onnxsim (shapes, constants, batch norms), then our own rules, one per file, until none fires any more. Every rule
+is an exact identity: what is not exact belongs to quantization.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...errors import CaptureError
+from ..check import RELATIVE_TOLERANCE, check_model, make_session, random_feeds, relative_error, run_session
+from .folding import fold
+from .graph import Graph
+from .report import Fired, Refused, SimplifyReport
+from .rule import Match, Rule
+from .rules import RULES
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["RULES", "Fired", "Graph", "Match", "Refused", "Rule", "SimplifyReport", "apply_rules", "simplify"]
+
+MAX_ROUNDS = 50  # the seven registered models need at most 4; a pair of rules that undo one another would never end
+
+
+def simplify(model: onnx.ModelProto, *, rules: tuple[Rule, ...] = RULES) -> tuple[onnx.ModelProto, SimplifyReport]:
+    """Fold constants with onnxsim, then apply the rules to a fixed point.
+
+    Args:
+        model: static input shapes. It is not changed.
+        rules: in the order in which they are tried.
+    Returns:
+        The cheaper model, deterministic, accepted by onnx.checker, with the same inputs, outputs and metadata; and the
+        report. A rule under which ONNX Runtime computes other numbers than before is left out, and reported as refused.
+    Raises:
+        CaptureError: the model is invalid, dynamic, or cannot be run at all.
+    """
+    from ..cost import cost_of
+
+    before = cost_of(model)
+    folded, note = fold(model)
+    notes = [note] if note else []
+    folded = raise_opset(folded, rules, notes)
+    if _error(model, folded) > RELATIVE_TOLERANCE:
+        notes.append("onnxsim changed the numbers; the model goes on unfolded")
+        folded = model
+    rewritten, fired, refused = apply_rules(folded, rules)
+    error = _error(model, rewritten)
+    if error > RELATIVE_TOLERANCE:
+        sound, unsound = _sound_rules(model, folded, rules)
+        rewritten, fired, refused = apply_rules(folded, sound)
+        refused = (*refused, *unsound)
+        error = _error(model, rewritten)
+    _keep_description(model, rewritten)
+    check_model(rewritten)
+    report = SimplifyReport(
+        fired=fired, refused=refused, before=before, after=cost_of(rewritten), error=error, notes=tuple(notes)
+    )
+    return rewritten, report
+
+
+def apply_rules(
+    model: onnx.ModelProto, rules: tuple[Rule, ...] = RULES
+) -> tuple[onnx.ModelProto, tuple[Fired, ...], tuple[Refused, ...]]:
+    """Apply rules until none fires any more. Numbers are not compared here, see `simplify`."""
+    graph = Graph(model)
+    graph.clean()
+    fired: list[Fired] = []
+    for _ in range(MAX_ROUNDS):
+        refused: dict[tuple[str, str], Refused] = {}
+        count = len(fired)
+        for rule in rules:
+            _apply(graph, rule, fired, refused)
+        if len(fired) == count:
+            return graph.to_model(), tuple(fired), tuple(refused.values())
+    raise CaptureError(
+        f"The rewrite rules did not come to an end in {MAX_ROUNDS} rounds.",
+        code="endless-rewrite",
+        context=[f"{entry.rule} at {entry.node}" for entry in fired[-4:]],
+    )
+
+
+def _apply(graph: Graph, rule: Rule, fired: list[Fired], refused: dict[tuple[str, str], Refused]) -> None:
+    changed = False
+    for match in rule.pattern(graph):
+        if graph.opset < rule.since:
+            reason = f"needs opset {rule.since}, the model has {graph.opset}"
+        else:
+            reason = rule.check(graph, match)
+        if reason:
+            refused[rule.name, match.anchor.name] = Refused(rule.name, match.anchor.name, reason)
+            continue
+        rule.rewrite(graph, match)
+        fired.append(Fired(rule.name, match.anchor.name))
+        changed = True
+    if changed:
+        graph.clean()
+
+
+def raise_opset(model: onnx.ModelProto, rules: tuple[Rule, ...], notes: list[str]) -> onnx.ModelProto:
+    """Bring a model to the opset that the rules with a match in it need; `notes` says where that cannot be done."""
+    import onnx
+
+    graph = Graph(model)
+    needed = [rule.since for rule in rules if rule.since > graph.opset and any(True for _ in rule.pattern(graph))]
+    if not needed:
+        return model
+    try:
+        raised = onnx.version_converter.convert_version(model, max(needed))
+        check_model(raised)
+    except Exception as error:  # the C++ converter raises RuntimeErrors of its own
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        notes.append(f"opset {graph.opset} could not be raised to {max(needed)}: {first_line}")
+        return model
+    return raised
+
+
+def _error(reference: onnx.ModelProto, model: onnx.ModelProto) -> float:
+    """Largest relative error of any output on random inputs; ONNX Runtime runs the reference as it is written."""
+    feeds = random_feeds(reference)
+    expected = run_session(make_session(reference, optimize=False), feeds)
+    found = run_session(make_session(model), feeds)
+    return max((relative_error(expected[name], found[name]) for name in expected), default=0.0)
+
+
+def _sound_rules(
+    model: onnx.ModelProto, folded: onnx.ModelProto, rules: tuple[Rule, ...]
+) -> tuple[tuple[Rule, ...], list[Refused]]:
+    """The rules that together keep the numbers, and a refusal for each that does not."""
+    sound: tuple[Rule, ...] = ()
+    unsound: list[Refused] = []
+    for rule in rules:
+        rewritten, fired, _ = apply_rules(folded, (*sound, rule))
+        error = _error(model, rewritten)
+        if error <= RELATIVE_TOLERANCE:
+            sound = (*sound, rule)
+        else:
+            where = next((entry.node for entry in fired if entry.rule == rule.name), "")
+            unsound.append(Refused(rule.name, where, f"the numbers would change by {error:.1e} of their scale"))
+    return sound, unsound
+
+
+def _keep_description(source: onnx.ModelProto, target: onnx.ModelProto) -> None:
+    """Producer, documentation and metadata of the model as it came; tools on the way replace or drop them."""
+    for name in ("producer_name", "producer_version", "domain", "doc_string", "model_version"):
+        setattr(target, name, getattr(source, name))
+    target.graph.name, target.graph.doc_string = source.graph.name, source.graph.doc_string
+    del target.metadata_props[:]
+    target.metadata_props.extend(source.metadata_props)

@@ -1,0 +1,59 @@
+"""What a rewrite rule is: a pattern, a check that returns the reason why not, and a rewrite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class Match:
+    """A place where a rule's pattern was found.
+
+    Attributes:
+        anchor: the node that reports name.
+        parts: whatever the rule's check and rewrite need.
+    """
+
+    anchor: Node
+    parts: Any = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An exact algebraic identity, applied wherever it saves work.
+
+    Attributes:
+        name: kebab-case, as reports and options call it.
+        pattern: yields matches; the graph may be edited between two of them.
+        check: the reason why a match is left alone, in words; empty where the rewrite is exact and worth it.
+        rewrite: edits the graph.
+        since: first ONNX opset that has the operators which the rewrite emits.
+    """
+
+    name: str
+    pattern: Callable[[Graph], Iterator[Match]]
+    check: Callable[[Graph, Match], str]
+    rewrite: Callable[[Graph, Match], None]
+    since: int = 7
+
+
+def at_each(op: str, find: Callable[[Graph, Node], Any]) -> Callable[[Graph], Iterator[Match]]:
+    """A pattern that looks at every node of one operator type.
+
+    Args:
+        op: ONNX operator type of the anchor.
+        find: the parts of the match at a node, or None where the pattern is not there.
+    """
+
+    def pattern(graph: Graph) -> Iterator[Match]:
+        for node in [node for node in graph.nodes if node.op == op and not node.domain]:
+            if graph.maker(node.output) is node:  # a rewrite just before may have removed it
+                parts = find(graph, node)
+                if parts is not None:
+                    yield Match(node, parts)
+
+    return pattern
