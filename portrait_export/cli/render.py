@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ..errors import PortraitError
+from ..stages import Observer, Stage
 
 _PROGRESS_AFTER_S = 1.0  # shorter work shows no bar
 
@@ -120,10 +121,11 @@ def size(size_bytes: int) -> str:
 class StageLines:
     """Shows the stages of a pipeline as they pass: one line each, with a bar inside the long ones.
 
-    It implements `pipeline.Observer`. On a terminal the running stage is shown at once and overwritten when it ends.
+    It implements `stages.Observer`. On a terminal the running stage is shown at once and overwritten when it ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
         self._live = sys.stderr.isatty()
         self._name = ""
         self._started = 0.0
@@ -139,9 +141,11 @@ class StageLines:
         bar = "━" * filled + style("─" * (24 - filled), dim=True)
         self._show(f"  {style('…', fg='cyan')} {self._name:<9} {bar} {done}/{total}")
 
-    def stage_finished(self, name: str, seconds: float, summary: str) -> None:
+    def stage_finished(self, stage: Stage) -> None:
         self._clear()
-        say(f"  {style('✓', fg='green')} {name:<9} {seconds:6.1f} s  {summary}")
+        say(f"  {style('✓', fg='green')} {stage.name:<9} {stage.seconds:6.1f} s  {stage.summary}")
+        for line in stage.details if self._verbose else ():
+            say(f"      {style(line, dim=True)}")
 
     def stage_failed(self, name: str, seconds: float) -> None:
         self._clear()
@@ -154,3 +158,24 @@ class StageLines:
     def _clear(self) -> None:
         if self._live:
             click.echo("\r\033[K", err=True, nl=False)
+
+
+class Silence:
+    """Shows nothing of the stages: for --quiet and --json."""
+
+    def stage_started(self, name: str) -> None:
+        """Nothing."""
+
+    def stage_progress(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def stage_finished(self, stage: Stage) -> None:
+        """Nothing."""
+
+    def stage_failed(self, name: str, seconds: float) -> None:
+        """Nothing: the error itself is shown."""
+
+
+def observer(*, quiet: bool, verbose: bool) -> Observer:
+    """What watches a pipeline for the options --quiet and --verbose."""
+    return Silence() if quiet else StageLines(verbose=verbose)

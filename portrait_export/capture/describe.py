@@ -1,0 +1,59 @@
+"""An ONNX file in; plain facts out: what it takes and gives, its operators, its weights, its metadata."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .load import load_onnx
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def describe_onnx(path: Path) -> dict[str, Any]:
+    """Read a file and say what is in it. Raises CaptureError if it is damaged."""
+    model = load_onnx(path)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return {
+        "kind": "ONNX",
+        "file": str(path),
+        "size_bytes": path.stat().st_size,
+        "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "inputs": [_describe_value(value) for value in model.graph.input if value.name not in constants],
+        "outputs": [_describe_value(value) for value in model.graph.output],
+        "operations": _operator_histogram(model),
+        "weights": _weights_by_dtype(model),
+        "metadata": {prop.key: prop.value for prop in sorted(model.metadata_props, key=lambda prop: prop.key)},
+    }
+
+
+def _operator_histogram(model: onnx.ModelProto) -> dict[str, int]:
+    counts = Counter(node.op_type for node in model.graph.node)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _describe_value(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    import onnx
+
+    tensor = value.type.tensor_type
+    shape = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+    dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    return {"name": value.name, "kind": "tensor", "shape": shape, "dtype": dtype, "description": value.doc_string}
+
+
+def _weights_by_dtype(model: onnx.ModelProto) -> dict[str, dict[str, int]]:
+    import math
+
+    import onnx
+
+    table: dict[str, dict[str, int]] = {}
+    for tensor in model.graph.initializer:
+        dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+        row = table.setdefault(dtype, {"weights": 0, "elements": 0, "bytes": 0})
+        row["weights"] += 1
+        row["elements"] += math.prod(tensor.dims)
+        row["bytes"] += len(tensor.raw_data) or tensor.ByteSize()
+    return dict(sorted(table.items()))

@@ -1,0 +1,66 @@
+"""`portrait-export models`: the table of registered models out, with size, cost and the state of their weights."""
+
+from __future__ import annotations
+
+import click
+
+from . import options
+
+
+@click.command()
+@click.argument("pattern", default="*")
+@options.AS_JSON
+def models(pattern: str, as_json: bool) -> None:
+    """List the models whose name matches PATTERN, such as 'serseg_*'.
+
+    \b
+    params  trainable parameters
+    GMACs   multiply-adds of convolutions and matrix products, at the model's own input size
+    fp16    weights at two bytes each
+    """
+    from ..errors import UsageError, nearest
+    from ..models.registry import list_models
+    from . import render
+
+    names = list_models(pattern)
+    if not names:
+        known = list_models()
+        raise UsageError(f"No model matches {pattern!r}.", hint=nearest(pattern, known, what="model"))
+    rows = [_facts(name) for name in names]
+    if as_json:
+        render.result_json(rows)
+        return
+    headers = ["model", "params", "GMACs", "fp16", "input", "weights", "what it is"]
+    cells = [
+        [
+            row["name"],
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['macs'] / 1e9:.1f}",
+            render.size(row["parameters"] * 2),
+            f"{row['height']}x{row['width']}" + (" + depth" if "depth" in row["inputs"] else ""),
+            render.style("shipped", fg="green") if row["weights"] else "none",
+            row["description"],
+        ]
+        for row in rows
+    ]
+    render.result(render.table(headers, cells, right=(1, 2, 3)))
+
+
+def _facts(name: str) -> dict:
+    from ..models.cost import count_cost
+    from ..models.registry import model_spec
+
+    spec = model_spec(name)
+    cost = count_cost(spec)
+    return {
+        "name": name,
+        "description": spec.description,
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "height": spec.size[0],
+        "width": spec.size[1],
+        "inputs": list(spec.inputs),
+        "weights": spec.weights_path is not None,
+        "paper": spec.paper,
+        "published": dict(spec.published),
+    }

@@ -1,0 +1,49 @@
+"""`portrait-export onnx`: a model's name or checkpoint in, a checked and simplified ONNX file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import options
+
+
+@click.command()
+@options.SOURCE
+@click.option("--opset", type=click.IntRange(13, 20), default=17, help="ONNX opset to export with.")
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), help="The file to write.  [default: build/MODEL/MODEL.onnx]"
+)
+@options.FORCE
+@options.TALK
+def onnx(
+    model: str | None,
+    checkpoint: Path | None,
+    random_weights: bool,
+    size: tuple[int, int] | None,
+    opset: int,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Trace a model, check its numbers under ONNX Runtime, simplify it, and write the file.
+
+    \b
+    Inputs:  image (1, 3, H, W), normalised RGB; depth (1, 1, H, W) for depth models.
+    Outputs: mask (1, 1, H, W), P(person); logits (1, 1, h, w), at the network's own resolution.
+    """
+    from ..pipeline import OnnxRequest, export_onnx
+    from ..sources import ModelSource
+    from . import render
+
+    source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size)
+    request = OnnxRequest(source=source, out=out, opset=opset, force=force)
+    export = export_onnx(request, render.observer(quiet=quiet or as_json, verbose=verbose))
+    if as_json:
+        stages = [{"name": s.name, "seconds": s.seconds, "summary": s.summary} for s in export.stages]
+        render.result_json({"file": str(export.path), "size_bytes": export.size_bytes, "stages": stages})
+    else:
+        render.result(str(export.path))

@@ -1,0 +1,66 @@
+"""`portrait-export parity`: a saved package and its model in, a verdict on the masks out. For CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import options
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@options.SOURCE
+@options.DATA
+@click.option("--min-iou", type=click.FloatRange(0, 1), help="Gate on this mean mask IoU instead of the recipe's.")
+@click.option(
+    "--runtime",
+    type=options.Named("runtime", lambda: ["portrait", "coreml"]),
+    default="portrait",
+    help="What runs the package: portrait (our runtime) or coreml (Core ML itself, macOS only).",
+)
+@click.option(
+    "--arithmetic",
+    type=options.Named("arithmetic", lambda: ["as_typed", "fp16", "fp32"]),
+    default="as_typed",
+    help="Our runtime's arithmetic: as_typed (what the package declares), fp16 (every result rounded) or fp32.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every number to this JSON file.")
+@click.option("--junit", "junit_file", type=click.Path(path_type=Path), help="Write a JUnit XML report for CI.")
+@options.QUIET
+@options.VERBOSE
+def parity(
+    package: Path,
+    model: str | None,
+    checkpoint: Path | None,
+    random_weights: bool,
+    size: tuple[int, int] | None,
+    data: Path | None,
+    min_iou: float | None,
+    runtime: str,
+    arithmetic: str,
+    json_file: Path | None,
+    junit_file: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Compare PACKAGE's masks with those of the model it was made from.
+
+    Exit code 0: every gate passed; 1: one failed; 2: something could not be read.
+    """
+    from ..files import write_text
+    from ..pipeline import ParityRequest, check_parity
+    from ..sources import ModelSource
+    from . import export_summary, render
+
+    source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size)
+    request = ParityRequest(data=data, min_iou=min_iou, runtime=runtime, arithmetic=arithmetic)
+    report = check_parity(source, package, request, render.observer(quiet=quiet, verbose=verbose))
+    if json_file is not None:
+        write_text(json_file, report.to_json())
+    if junit_file is not None:
+        write_text(junit_file, report.to_junit())
+    if not quiet:
+        export_summary.show_parity(report)
+    return 0 if report.passed else 1

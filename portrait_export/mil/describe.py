@@ -1,0 +1,62 @@
+"""A saved package in; plain facts out: what it takes and gives, its operations, its weights, what it needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from .audit import audit_program
+from .package import saved_package
+from .program import Feature, Program, read_program
+
+
+def describe_package(path: Path) -> dict[str, Any]:
+    """Read a package and say what is in it. Raises PackageError if it is damaged or holds no ML Program."""
+    program = read_program(path)
+    saved = saved_package(path) if path.is_dir() else None
+    audit = audit_program(program)
+    metadata = program.metadata
+    return {
+        "kind": "Core ML ML Program",
+        "file": str(path),
+        "size_bytes": saved.size_bytes if saved else path.stat().st_size,
+        "sha256": saved.sha256 if saved else None,
+        "needs": program.deployment_target,
+        "specification_version": program.spec_version,
+        "functions": list(program.functions),
+        "inputs": [describe_feature(feature) for feature in program.inputs],
+        "outputs": [describe_feature(feature) for feature in program.outputs],
+        "operations": operation_histogram(program),
+        "weights": audit.by_dtype(),
+        "metadata": {
+            "author": metadata.author,
+            "licence": metadata.license,
+            "version": metadata.version,
+            "description": metadata.description,
+            **dict(sorted(metadata.user_defined.items())),
+        },
+    }
+
+
+def operation_histogram(program: Program) -> dict[str, int]:
+    """Operator type → how often it stands in the default function, constants left out, most frequent first."""
+    counts = Counter(op.type for op in program.main.block.walk() if op.type != "const")
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def describe_feature(feature: Feature) -> dict[str, Any]:
+    """One input or output as plain values: name, kind, shape (images: height, width), type or colour, description."""
+    facts: dict[str, Any] = {"name": feature.name, "kind": feature.kind, "shape": list(feature.shape)}
+    if feature.kind == "image":
+        facts["color"] = feature.color
+    else:
+        facts["dtype"] = feature.dtype
+    if feature.enumerated:
+        facts["enumerated"] = [list(shape) for shape in feature.enumerated]
+    if feature.ranges:
+        facts["ranges"] = [list(bounds) for bounds in feature.ranges]
+    if feature.optional:
+        facts["optional"] = True
+    facts["description"] = feature.description
+    return facts

@@ -1,0 +1,417 @@
+"""The walk, written down once: a model's source in; ONNX, package, parity report and pictures out, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .files import refuse_existing, remove_stale_partials, write_bytes, write_json
+from .frames import load_frames
+from .preprocessing import PortraitSpec
+from .sources import LoadedModel, ModelSource, load_model
+from .stages import Observer, Stage, Stages
+
+if TYPE_CHECKING:
+    import onnx
+
+    from .artifacts import Lowered, Runner
+    from .mil.audit import Audit
+    from .mil.package import PackageMetadata, SavedPackage
+    from .quantize.recipe import Recipe
+    from .verify.parity import Compared, ParityReport
+
+OPSET = 17
+WORST_IMAGES = 4  # how many pictures of the worst images are written
+
+
+@dataclass(frozen=True)
+class ParityRequest:
+    """What to compare on, and how strictly.
+
+    Attributes:
+        data: a folder of photographs; None takes the calibration set that comes along.
+        min_iou: gate on this mean mask IoU instead of the recipe's own.
+        runtime: `portrait` (our own), or `coreml` (Core ML itself, macOS only).
+        arithmetic: of our runtime: `as_typed`, `fp16` or `fp32`.
+    """
+
+    data: Path | None = None
+    min_iou: float | None = None
+    runtime: str = "portrait"
+    arithmetic: str = "as_typed"
+
+
+@dataclass(frozen=True)
+class OnnxRequest:
+    """What `export_onnx` is asked for. `out` is a file; None writes build/MODEL/MODEL.onnx."""
+
+    source: ModelSource
+    out: Path | None = None
+    opset: int = OPSET
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """An ONNX file on disk and how it came to be."""
+
+    path: Path
+    model: LoadedModel
+    stages: tuple[Stage, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class CoreMLRequest:
+    """What `export_coreml` is asked for.
+
+    Attributes:
+        source: which network with which weights.
+        recipe: how weights are stored, a name of `quantize.recipes`.
+        output: `mask`, `multiarray` or `logits`.
+        target: the oldest system that must run it.
+        precision: `fp16` or `fp32`.
+        out: output folder; None is build/MODEL-RECIPE.
+        parity: what to compare on; None leaves the comparison out.
+        force: replace a package that exists.
+    """
+
+    source: ModelSource
+    recipe: str = "none"
+    output: str = "mask"
+    target: str = "iOS17"
+    precision: str = "fp16"
+    out: Path | None = None
+    parity: ParityRequest | None = ParityRequest()
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class CoreMLExport:
+    """A package on disk and everything known of it.
+
+    Attributes:
+        folder: where all artifacts are.
+        package: path, hash and size.
+        model: the network it was made from.
+        recipe: how its weights are stored.
+        audit: what its weights really are.
+        stages: what was done, with timings.
+        parity: None where the comparison was left out.
+        record: all of it as plain values: the content of export.json.
+    """
+
+    folder: Path
+    package: SavedPackage
+    model: LoadedModel
+    recipe: Recipe
+    target: str
+    audit: Audit
+    stages: tuple[Stage, ...]
+    parity: ParityReport | None
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the audit and every gate passed."""
+        return self.audit.passed and (self.parity is None or self.parity.passed)
+
+
+def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
+    """Make a package of a model, look at what it stores, run it and gate on its masks.
+
+    Raises:
+        PortraitError: whatever stops the walk. A failed gate does not raise: see `CoreMLExport.passed`.
+    """
+    from .quantize.recipes import get_recipe
+
+    recipe = get_recipe(request.recipe)
+    _refuse_old_target(recipe, request.target)
+    stages = Stages(observer)
+    model = _load(stages, request.source)
+    spec = replace(model.spec, output=request.output)
+    folder = request.out or Path("build") / f"{model.name}-{recipe.name}"
+    path = folder / f"{model.name}.mlpackage"
+    refuse_existing(path, force=request.force)
+    remove_stale_partials(folder)
+
+    onnx_model = _capture(stages, model, spec)
+    onnx_model = _simplify(stages, onnx_model)
+    lowered = _lower(stages, onnx_model, spec, request.target)
+    package, audit = _package(stages, lowered, path, model, spec, recipe, request)
+    write_bytes(folder / f"{model.name}.onnx", onnx_model.SerializeToString(deterministic=True))
+    parity = None
+    if request.parity is not None:
+        parity = _parity(stages, model, package.path, recipe, request.precision, request.parity, folder)
+    export = CoreMLExport(folder, package, model, recipe, request.target, audit, tuple(stages.ended), parity)
+    export = replace(export, record=export_record(export, request))
+    write_json(folder / "export.json", export.record)
+    return export
+
+
+def export_onnx(request: OnnxRequest, observer: Observer) -> OnnxExport:
+    """Trace, check and simplify a model, and write the ONNX file."""
+    stages = Stages(observer)
+    model = _load(stages, request.source)
+    path = request.out or Path("build") / model.name / f"{model.name}.onnx"
+    refuse_existing(path, force=request.force)
+    onnx_model = _simplify(stages, _capture(stages, model, model.spec, request.opset))
+    data = onnx_model.SerializeToString(deterministic=True)
+    write_bytes(path, data, force=request.force)
+    return OnnxExport(path, model, tuple(stages.ended), len(data))
+
+
+def check_parity(source: ModelSource, package: Path, request: ParityRequest, observer: Observer) -> ParityReport:
+    """Compare a package on disk with its model."""
+    from .mil.program import read_program
+    from .quantize.recipes import RECIPES
+
+    stages = Stages(observer)
+    stored = read_program(package).metadata.user_defined
+    model = _load(stages, source)
+    if f"{_KEY}.spec" in stored and source.size is None:
+        saved = PortraitSpec.from_json(stored[f"{_KEY}.spec"])
+        model = replace(model, spec=model.spec.with_size(saved.height, saved.width))
+    recipe = RECIPES.get(stored.get(f"{_KEY}.recipe", ""), RECIPES["none"])
+    precision = stored.get(f"{_KEY}.precision", "fp16")
+    return _parity(stages, model, package, recipe, precision, request, folder=None)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The stages, in the order of the walk
+
+
+def _refuse_old_target(recipe: Recipe, target: str) -> None:
+    """Say before minutes of work, not after, that a recipe needs a newer system."""
+    from .quantize.apply import compression_passes
+
+    compression_passes(replace(recipe, scheme=None), target=target)
+
+
+def _load(stages: Stages, source: ModelSource) -> LoadedModel:
+    with stages.stage("load") as stage:
+        model = load_model(source)
+        stage.summary = f"{model.name}, {model.parameters / 1e6:.2f} M parameters ({model.provenance['weights']})"
+    return model
+
+
+def _capture(stages: Stages, model: LoadedModel, spec: PortraitSpec, opset: int = OPSET) -> onnx.ModelProto:
+    from .capture.export import export_onnx as trace
+
+    with stages.stage("capture") as stage:
+        onnx_model = trace(model.module, spec=spec, opset=opset, metadata=model.provenance)
+        stage.summary = f"ONNX opset {opset}, {len(onnx_model.graph.node)} nodes, same numbers as PyTorch"
+    return onnx_model
+
+
+def _simplify(stages: Stages, onnx_model: onnx.ModelProto) -> onnx.ModelProto:
+    from .capture.simplify import simplify
+
+    with stages.stage("simplify") as stage:
+        simplified, report = simplify(onnx_model)
+        stage.summary = f"{len(onnx_model.graph.node)} → {len(simplified.graph.node)} nodes"
+        stage.details = list(report.lines())
+    return simplified
+
+
+def _lower(stages: Stages, onnx_model: onnx.ModelProto, spec: PortraitSpec, target: str) -> Lowered:
+    from .frontend.convert import lower
+
+    with stages.stage("lower") as stage:
+        lowered = lower(onnx_model, spec=spec, target=target)
+        count = len(lowered.program.functions["main"].operations)
+        stage.summary = f"MIL for {target}, {count} operations"
+    return lowered
+
+
+def _package(
+    stages: Stages,
+    lowered: Lowered,
+    path: Path,
+    model: LoadedModel,
+    spec: PortraitSpec,
+    recipe: Recipe,
+    request: CoreMLRequest,
+) -> tuple[SavedPackage, Audit]:
+    from .mil.audit import audit_program
+    from .mil.compile import compile_program
+    from .mil.package import save_package
+    from .mil.program import read_program
+    from .quantize.apply import compression_passes
+
+    with stages.stage("compile") as stage:
+        passes = compression_passes(recipe, target=request.target)
+        compiled = compile_program(lowered, precision=request.precision, compression=passes)
+        stage.summary = f"{request.precision} arithmetic, {recipe.name} weights"
+    with stages.stage("save") as stage:
+        metadata = _metadata(model, spec, recipe, request)
+        package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
+        stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
+    with stages.stage("audit") as stage:
+        audit = audit_program(
+            read_program(path), requested=recipe.dtype, min_elements=recipe.min_elements, originals=compiled.originals
+        )
+        stage.summary = _audit_summary(audit)
+        stage.details = [f"{w.name} {w.shape} {w.dtype} {w.size_bytes:,} B {w.skipped}" for w in audit.weights]
+    return package, audit
+
+
+def _audit_summary(audit: Audit) -> str:
+    if audit.requested is None:
+        kinds = ", ".join(f"{row['weights']} {dtype}" for dtype, row in audit.by_dtype().items())
+        return f"{kinds} weights"
+    applied = sum(w.size_bytes for w in audit.applied)
+    share = 100 * applied / max(audit.size_bytes, 1)
+    error = f", largest error {100 * audit.largest_error:.2f} %" if audit.largest_error is not None else ""
+    return f"{len(audit.applied)} weights {audit.requested} ({share:.0f} % of the bytes){error}"
+
+
+def _parity(
+    stages: Stages,
+    model: LoadedModel,
+    package: Path,
+    recipe: Recipe,
+    precision: str,
+    request: ParityRequest,
+    folder: Path | None,
+) -> ParityReport:
+    """Run the model and the saved package on every photograph, judge, and write what a person would want to see."""
+    from .capture.runners import TorchRunner
+    from .verify.gates import kind_of, size_gate, thresholds_for
+    from .verify.parity import badness, compare
+
+    with stages.stage("parity") as stage:
+        spec = model.spec
+        frames = load_frames(request.data, spec)
+        reference = TorchRunner(model.module, spec, name="PyTorch")
+        candidate = _package_runner(package, request)
+        thresholds = thresholds_for(kind_of(recipe.name, precision), trained=model.trained, min_iou=request.min_iou)
+        worst: list[Compared] = []
+        done = 0
+
+        def keep_the_worst(compared: Compared) -> None:
+            nonlocal done
+            done += 1
+            worst.append(compared)
+            worst.sort(key=lambda item: badness(item.score))
+            del worst[WORST_IMAGES:]
+            stage.progress(done, len(frames))
+
+        report = compare(reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep_the_worst)
+        report = report.with_gates(size_gate(model.name, recipe.name, package_size_bytes(package)))
+        stage.summary = _parity_summary(report, model)
+    if folder is not None:
+        with stages.stage("report") as stage:
+            stage.summary = _write_report(report, worst, folder, model, package)
+    return report
+
+
+def _package_runner(package: Path, request: ParityRequest) -> Runner:
+    if request.runtime == "coreml":
+        from .mil.mac import CoreMLRunner
+
+        return CoreMLRunner(package)
+    from .runtime.runner import PackageRunner
+
+    return PackageRunner(package, arithmetic=request.arithmetic)
+
+
+def package_size_bytes(package: Path) -> int:
+    """Bytes of all files of a package together."""
+    return sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
+
+
+def _parity_summary(report: ParityReport, model: LoadedModel) -> str:
+    failed = sum(not gate.passed for gate in report.gates)
+    verdict = "all gates passed" if not failed else f"{failed} of {len(report.gates)} gates FAILED"
+    masks = f", mean mask IoU {report.summary.iou_mean:.5f}" if model.trained else ""
+    return f"{len(report.images)} photographs{masks}, {verdict}"
+
+
+def _write_report(report: ParityReport, worst: list[Compared], folder: Path, model: LoadedModel, package: Path) -> str:
+    from .verify.report import write_report
+
+    return write_report(report, worst, folder, title=f"{model.name} · {package.name}", facts=dict(model.provenance))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is written about an export
+
+_KEY = "portrait_export"  # prefix of our keys in a package's user-defined metadata
+
+
+def _metadata(model: LoadedModel, spec: PortraitSpec, recipe: Recipe, request: CoreMLRequest) -> PackageMetadata:
+    from .mil.package import PackageMetadata
+
+    return PackageMetadata(
+        author="portrait-export",
+        licence=model.licence,
+        version=__version__,
+        description=_description(model, recipe),
+        user_defined={
+            f"{_KEY}.spec": spec.to_json(),
+            f"{_KEY}.recipe": recipe.name,
+            f"{_KEY}.precision": request.precision,
+            f"{_KEY}.trained": str(model.trained).lower(),
+            f"{_KEY}.paper": model.paper,
+            **{f"{_KEY}.{key}": value for key, value in model.provenance.items()},
+            **{f"{_KEY}.version.{name}": version for name, version in tool_versions().items()},
+            **_preview(spec),
+        },
+    )
+
+
+def _description(model: LoadedModel, recipe: Recipe) -> str:
+    weights = "" if model.trained else " RANDOM WEIGHTS: the mask means nothing."
+    return f"Person segmentation, {model.name}, {model.spec.height}x{model.spec.width}, {recipe.name} weights.{weights}"
+
+
+def _preview(spec: PortraitSpec) -> dict[str, str]:
+    """Xcode's image-segmenter preview. It reads MultiArrays only, so an image output goes without.
+
+    https://apple.github.io/coremltools/docs-guides/source/xcode-model-preview-types.html
+    """
+    import json
+
+    labels = {"labels": ["background", "person"], "colors": ["#000000", "#FFFFFF"]}
+    entries = {f"{_KEY}.classes": json.dumps(labels["labels"])}
+    if spec.output == "multiarray":
+        entries["com.apple.coreml.model.preview.type"] = "imageSegmenter"
+        entries["com.apple.coreml.model.preview.params"] = json.dumps(labels)
+    return entries
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what made a package, by name."""
+    from importlib.metadata import version
+
+    names = ("torch", "onnx", "onnxsim", "onnxruntime", "coremltools", "numpy")
+    return {"portrait-export": __version__, **{name: version(name) for name in names}}
+
+
+def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any]:
+    """The content of export.json."""
+    return {
+        "model": export.model.name,
+        "trained": export.model.trained,
+        "parameters": export.model.parameters,
+        "spec": asdict(replace(export.model.spec, output=request.output)),
+        "recipe": export.recipe.name,
+        "precision": request.precision,
+        "target": request.target,
+        "package": {
+            "file": export.package.path.name,
+            "sha256": export.package.sha256,
+            "size_bytes": export.package.size_bytes,
+        },
+        "audit": export.audit.to_json(),
+        "gates": [] if export.parity is None else [asdict(gate) for gate in export.parity.gates],
+        "parity": None if export.parity is None else "parity.json",
+        "passed": export.passed,
+        "stages": [{"name": s.name, "seconds": round(s.seconds, 3), "summary": s.summary} for s in export.stages],
+        "provenance": dict(export.model.provenance),
+        "versions": tool_versions(),
+    }
