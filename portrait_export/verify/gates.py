@@ -5,7 +5,7 @@ A package passes if every gate passes. What cannot be measured is said in a note
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import UsageError, nearest
@@ -182,7 +182,7 @@ BARS = (
     _Bar(
         "psnr_db",
         "logits_psnr_db",
-        "logits PSNR",
+        "logits PSNR, dB",
         "at_least",
         lambda s: s.psnr_worst_db,
         lambda s: s.psnr_worst_image,
@@ -200,7 +200,7 @@ BARS = (
     _Bar(
         "label_drop_points",
         "label_miou_drop_points",
-        "drop of mean IoU with drawn masks",
+        "drop of mean IoU with drawn masks, points",
         "at_most",
         lambda s: s.label_drop_points,
         lambda s: f"over {s.labelled} drawn mask{'s' if s.labelled != 1 else ''}",
@@ -238,9 +238,15 @@ def _gate(bar: _Bar, value: float, threshold: float, where: str, note: str) -> G
     return Gate(bar.name, bar.title, value, threshold, bar.better, passed, where, note)
 
 
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
 def _finite_gate(score: SetScore) -> Gate:
     count = len(score.non_finite)
-    where = ", ".join(score.non_finite) if count else _over_all(score)
+    where = _some(score.non_finite) if count else _over_all(score)
     return Gate("non_finite_images", "images with NaN or infinity", float(count), 0.0, "at_most", count == 0, where)
 
 
@@ -251,7 +257,7 @@ def size_gate(model: str, recipe: str, size_bytes: int) -> Gate | None:
         return None
     return Gate(
         "size_bytes",
-        "package size",
+        "package size, bytes",
         float(size_bytes),
         float(budget),
         "at_most",

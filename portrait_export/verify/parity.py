@@ -22,12 +22,17 @@ SIGNS = {"at_least": "≥", "at_most": "≤"}
 
 @dataclass(frozen=True)
 class Compared:
-    """One frame with both predictions and their score: what an `on_image` callback gets, to draw from or forget."""
+    """One frame with both predictions and their score: what an `on_image` callback gets, to draw from or forget.
+
+    Attributes:
+        threshold: P(person) from which a pixel was counted as person.
+    """
 
     labelled: LabelledFrame
     reference: Prediction
     candidate: Prediction
     score: ImageScore
+    threshold: float = THRESHOLD
 
 
 class OnImage(Protocol):
@@ -146,7 +151,7 @@ def compare(
         if score.finite and math.isnan(score.iou):
             broken_references.append(score.name)
         if on_image is not None:
-            on_image(Compared(labelled, expected, found, score))
+            on_image(Compared(labelled, expected, found, score, threshold))
     summary = score_set(scores)
     gates, notes = judge(summary, thresholds)
     if broken_references:

@@ -1,0 +1,55 @@
+"""A parity report and its worst images in; `parity.json`, `report.html` and PNG pictures in a folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...files import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from ..parity import Compared, ParityReport
+    from .pictures import Thumbnails
+
+JSON_FILE = "parity.json"
+HTML_FILE = "report.html"
+WORST_FILE = "worst.png"
+CONTACT_FILE = "contact.png"
+
+
+def write_report(
+    report: ParityReport,
+    worst: Sequence[Compared],
+    folder: Path,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    thumbnails: Thumbnails | None = None,
+) -> str:
+    """Write everything a person or a script would want to see of a comparison.
+
+    Args:
+        worst: the images to show side by side, worst first; may be empty.
+        folder: is made if it does not exist; files of these names in it are replaced.
+        title: the page's heading.
+        facts: provenance and settings to show, name → value.
+        thumbnails: of all images, for the contact sheet; None leaves it out.
+    Returns:
+        What was written, for a status line: `parity.json, report.html, worst.png`.
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    from .html import report_page
+    from .pictures import png_bytes, worst_sheet
+
+    pictures = {}
+    if worst:
+        pictures[WORST_FILE] = png_bytes(worst_sheet(worst))
+    if thumbnails is not None and len(thumbnails):
+        pictures[CONTACT_FILE] = png_bytes(thumbnails.sheet())
+    write_text(folder / JSON_FILE, report.to_json())
+    for name, data in pictures.items():
+        write_bytes(folder / name, data)
+    write_text(folder / HTML_FILE, report_page(report, worst, title=title, facts=facts))
+    return ", ".join((JSON_FILE, HTML_FILE, *pictures))
