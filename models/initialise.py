@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+CLASSIFIERS = (".classifier.weight", ".cls_head.weight")
 Net = TypeVar("Net", bound=nn.Module)
 
 
@@ -23,8 +24,9 @@ def empty_net(build: Callable[[Any], nn.Module], config: Any) -> nn.Module:
 def initialise_(net: Net, *, seed: int = 0) -> Net:
     """Fill a network with weights that keep the activations' scale, in place.
 
-    Weights are normal with σ = gain/√fan_in (gain √2 before an activation, else 1), biases 0, norms the identity, PReLU slopes 0.25. Each tensor has a generator
-    of its own, seeded by `seed` and the tensor's name, so that a switch that adds modules leaves the others alone.
+    Weights are normal with σ = 1/√fan_in (the classifier's 2/√fan_in, which brings the logits' deviation near 1),
+    biases 0, norms the identity, PReLU slopes 0.25. Each tensor has a generator of its own, seeded by `seed` and the
+    tensor's name, so that a switch that adds modules leaves the others alone.
     """
     return _fill(net, seed, _initial)
 
@@ -37,23 +39,23 @@ def randomize_(net: Net, *, seed: int = 0) -> Net:
     return _fill(net, seed, _nontrivial)
 
 
-def _fill(net: Net, seed: int, value: Callable[[nn.Module, str, Tensor, torch.Generator], Tensor]) -> Net:
+def _fill(net: Net, seed: int, value: Callable[[str, nn.Module, Tensor, torch.Generator], Tensor]) -> Net:
     with torch.no_grad():
         for prefix, module in net.named_modules():
             own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
             for name, tensor in own:
-                key = zlib.crc32(f"{prefix}.{name}".encode())
-                generator = torch.Generator().manual_seed((seed << 32) ^ key)
-                tensor.copy_(value(module, name, tensor, generator))
+                path = f"{prefix}.{name}"
+                generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(path.encode()))
+                tensor.copy_(value(path, module, tensor, generator))
     return net
 
 
-def _initial(module: nn.Module, name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+def _initial(path: str, module: nn.Module, tensor: Tensor, generator: torch.Generator) -> Tensor:
+    name = path.rpartition(".")[2]
     if isinstance(module, (nn.Linear, nn.Conv2d)):
         if name == "bias":
             return torch.zeros_like(tensor)
-        # In these networks the convolutions without bias are those in front of a norm and an activation.
-        gain = math.sqrt(2) if isinstance(module, nn.Conv2d) and module.bias is None else 1.0
+        gain = 2.0 if path.endswith(CLASSIFIERS) else 1.0
         return torch.randn(tensor.shape, generator=generator) * (gain / math.sqrt(math.prod(tensor.shape[1:])))
     if isinstance(module, nn.PReLU):
         return torch.full_like(tensor, 0.25)
@@ -62,7 +64,8 @@ def _initial(module: nn.Module, name: str, tensor: Tensor, generator: torch.Gene
     raise TypeError(f"{type(module).__name__}.{name} has no rule of initialisation.")
 
 
-def _nontrivial(module: nn.Module, name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+def _nontrivial(path: str, module: nn.Module, tensor: Tensor, generator: torch.Generator) -> Tensor:
+    name = path.rpartition(".")[2]
     if name == "num_batches_tracked":
         return torch.zeros_like(tensor)
     noise = torch.rand(tensor.shape, generator=generator)  # 0..1
@@ -72,4 +75,4 @@ def _nontrivial(module: nn.Module, name: str, tensor: Tensor, generator: torch.G
         return 0.7 + 0.6 * noise
     if name in ("bias", "running_mean"):
         return 0.4 * (noise - 0.5)
-    return _initial(module, name, tensor, generator)
+    return _initial(path, module, tensor, generator)

@@ -10,13 +10,14 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
 from ..models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from ..models.registry import ModelSpec, list_models, model_spec, net_class
-from ..preprocessing import POSITIVES, PortraitSpec
+from ..preprocessing import POSITIVES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,24 +41,39 @@ FAMILY_NAMES: dict[type[NetConfig], str] = {
 }
 
 
-class Checkpoint(NamedTuple):
+@dataclass(frozen=True)
+class LoadedCheckpoint:
     """What a checkpoint holds.
 
     Attributes:
-        net: in evaluation mode, float32, on the CPU. Its `config` is the one below.
-        config: the switches and widths that the weights were made for.
-        provenance: plain data for reports and metadata: file, sha256, format, layout (whose names the keys had),
-            config_json (whether a config.json decided), positive (`person`, `background`, or None where nothing says),
-            person (the classes that are the person, for more than one class), id2label, mean, std (None where nothing
-            says), ignored (tensors of a wrapper around the network).
+        module: the network in evaluation mode, float32, on the CPU; forward(image, depth=None) gives (N, K, h, w).
+        spec: the model it is, with the checkpoint's own config, positive class, mean and std.
+        provenance: plain data for reports and metadata: checkpoint, files, sha256, format, layout (whose names the
+            keys had), config_json (whether a config.json decided), positive (what the file says, or None), person (the
+            classes that are the person where there are several; empty: all but class 0), id2label, ignored (tensors
+            of a wrapper around the network).
     """
 
-    net: nn.Module
-    config: NetConfig
+    module: nn.Module
+    spec: ModelSpec
     provenance: dict[str, Any]
 
+    @property
+    def config(self) -> NetConfig:
+        """The switches and widths that the weights were made for."""
+        return self.spec.config
 
-def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None = None) -> Checkpoint:
+    def person_module(self) -> nn.Module:
+        """The network with a single logit: itself if it has one, else with the person's logit computed behind it."""
+        from ..models.person import PersonLogit
+
+        labels = self.config.num_labels
+        if labels == 1:
+            return self.module
+        return PersonLogit(self.module, num_labels=labels, person=self.provenance["person"]).eval()
+
+
+def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None = None) -> LoadedCheckpoint:
     """Load a published or trained checkpoint. Nothing in it is ever executed.
 
     A config.json in the folder, or beside the file, decides the switches. Without one the model does; without a model,
@@ -70,23 +86,22 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
         CheckpointError: missing, damaged, unsafe, of another architecture, or not fitting; every cause at once.
         UsageError: there is no such model.
     """
-    spec = model_spec(model) if isinstance(model, str) else model
+    asked = model_spec(model) if isinstance(model, str) else model
     files, folder, label = locate(Path(path))
     described = _read_json(folder / "config.json")
     found = _canonical(files, label)
-    config = _resolve(found, described, spec, label)
+    spec = _resolve(found, described, asked, label)
+    provenance = _provenance(files, label, found, described or {})
+    provenance["positive"] = _positive(described or {}, folder)
     from ..models.initialise import empty_net
     from ..models.weights_io import load_into
 
-    net = load_into(empty_net(_builder(config, spec), config), found.tensors, source=label).eval()
-    return Checkpoint(net, config, _provenance(files, label, folder, found, described))
-
-
-def checkpoint_portrait_spec(spec: PortraitSpec, checkpoint: Checkpoint) -> PortraitSpec:
-    """A model's preprocessing with what the checkpoint says about its own: inputs, positive class, mean and std."""
-    said = {key: checkpoint.provenance[key] for key in ("positive", "mean", "std")}
-    inputs = ("image", "depth") if checkpoint.config.takes_depth else ("image",)
-    return dataclasses.replace(spec, inputs=inputs, **{key: value for key, value in said.items() if value is not None})
+    net = load_into(empty_net(net_class(spec), spec.config), found.tensors, source=label).eval()
+    said = {"positive": provenance["positive"], **_pixel_statistics(folder, found)}
+    if spec.config.num_labels > 1:
+        said["positive"] = "person"  # several classes are brought to the person's logit
+    spec = dataclasses.replace(spec, **{key: value for key, value in said.items() if value is not None})
+    return LoadedCheckpoint(net, spec, provenance)
 
 
 def locate(path: Path) -> tuple[list[Path], Path, str]:
@@ -270,31 +285,33 @@ def _unpickling_problem(file: Path, message: str) -> CheckpointError:
     )
 
 
-def _resolve(found: Canonical, described: dict[str, Any] | None, spec: ModelSpec | None, label: str) -> NetConfig:
-    """The configuration: config.json's, else the model's, else the one that the shapes tell."""
+def _resolve(found: Canonical, described: dict[str, Any] | None, asked: ModelSpec | None, label: str) -> ModelSpec:
+    """The model with the configuration of config.json, else the model's own, else the one that the shapes tell."""
     from ..models.config_json import config_from_json
     from ..models.infer_config import infer_config, num_labels
 
+    origin: type[NetConfig] | None
     if described is not None:
         config, says_labels = config_from_json(described)
         labels = num_labels(found.tensors)
         if not says_labels and labels is not None:
             config = config.with_overrides(num_labels=labels)
-        origin: type[NetConfig] | None = type(config)
-    elif spec is not None:
-        config, origin = spec.config, _family(found)
+        origin = type(config)
+    elif asked is not None:
+        config, origin = asked.config, _family(found)
     else:
         config = infer_config(found.tensors, source=label)
         origin = type(config)
-    if spec is not None and origin is not None and origin is not type(spec.config):
+    if asked is not None and origin is not None and origin is not type(asked.config):
         raise CheckpointError(
             f"{label} is a {FAMILY_NAMES[origin]} checkpoint;"
-            f" model `{spec.name}` is a {FAMILY_NAMES.get(type(spec.config), type(spec.config).__name__)}.",
+            f" model `{asked.name}` is a {FAMILY_NAMES.get(type(asked.config), type(asked.config).__name__)}.",
             code="other-architecture",
-            hint=f"give a model of its architecture: {', '.join(_models_of(origin))}.",
+            hint=f"models of the checkpoint's architecture: {', '.join(_models_of(origin))}.",
         )
     known = {field.name for field in dataclasses.fields(config)}
-    return config.with_overrides(**{key: value for key, value in found.config.items() if key in known})
+    config = config.with_overrides(**{key: value for key, value in found.config.items() if key in known})
+    return dataclasses.replace(asked or _closest(config), config=config, weights=None, published=())
 
 
 def _family(found: Canonical) -> type[NetConfig] | None:
@@ -311,32 +328,39 @@ def _models_of(kind: type[NetConfig]) -> list[str]:
     return [name for name in list_models() if type(model_spec(name).config) is kind]
 
 
-def _builder(config: NetConfig, spec: ModelSpec | None) -> Any:
-    """The network's class: the model's own, or that of any registered model of the same architecture."""
-    return net_class(spec if spec is not None else model_spec(_models_of(type(config))[0]))
+def _closest(config: NetConfig) -> ModelSpec:
+    """The registered model with this very configuration, else any of its architecture under the architecture's name."""
+    specs = [model_spec(name) for name in _models_of(type(config))]
+    same = next((spec for spec in specs if spec.config == config), None)
+    name = FAMILY_NAMES[type(config)].lower().replace("-", "_")
+    return same or dataclasses.replace(specs[0], name=name, description="")
 
 
-def _provenance(
-    files: list[Path], label: str, folder: Path, found: Canonical, described: dict[str, Any] | None
-) -> dict[str, Any]:
-    from ..models.person import person_classes
-
-    labels = _labels(described or {})
-    pixels = _pixel_statistics(folder, found)
+def _provenance(files: list[Path], label: str, found: Canonical, described: dict[str, Any]) -> dict[str, Any]:
+    labels = _labels(described)
     return {
         "checkpoint": label,
         "files": [file.name for file in files],
         "sha256": _sha256(files),
         "format": "safetensors" if _is_safetensors(files[0]) else "pickle",
         "layout": found.layout,
-        "config_json": described is not None,
-        "positive": _positive(described or {}, folder),
+        "config_json": bool(described),
         "id2label": labels,
-        "person": list(person_classes(labels)),
-        "mean": pixels.get("mean"),
-        "std": pixels.get("std"),
+        "person": _person(described, labels),
         "ignored": sorted(found.extras),
     }
+
+
+def _person(described: Mapping[str, Any], labels: Mapping[int, str]) -> list[int]:
+    """The classes that are the person: config.json's `person_classes`, else told by their names."""
+    from ..models.person import person_classes
+
+    said = described.get("person_classes")
+    if said is None:
+        return list(person_classes(labels))
+    if not isinstance(said, list) or not all(type(item) is int and item >= 0 for item in said):
+        raise CheckpointError(f"person_classes is {said!r}; expected a list of class numbers.", code="bad-config")
+    return sorted(set(said))
 
 
 def _sha256(files: list[Path]) -> str:
