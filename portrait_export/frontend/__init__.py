@@ -1,0 +1,1 @@
+"""ONNX in, MIL program out: one lowering per operator, everything unsupported reported together."""

@@ -1,0 +1,693 @@
+"""Lower an ONNX model to a MIL program: static shapes in, every refusal in one error."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..artifacts import ArrayFeature, Feature, ImageFeature, Lowered
+from ..errors import LoweringError, UsageError, nearest
+from ..mil import coreml
+from . import registry
+from .context import MAX_RANK, MIL_TYPES, Emitter, MissingOperator, Node, Unsupported, identifier, narrow, shape_of
+from .fold import can_fold, fold
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+    from ..preprocessing import PortraitSpec
+
+CODE = "unsupported-onnx-op"
+DEFAULT_DOMAINS = ("", "ai.onnx")
+MAX_OPSET = 26  # newest operator set whose changes the lowerings know
+
+_POISON = object()  # the value of a node that was refused, where not even its shape is known
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One node that cannot be lowered.
+
+    Attributes:
+        op_type, node: the operator and the node's name.
+        reason: what about it has no MIL expression; empty where the operator has no lowering at all.
+    """
+
+    op_type: str
+    node: str
+    reason: str
+
+
+def lower(
+    model: ModelProto,
+    *,
+    spec: PortraitSpec | None = None,
+    target: str = "iOS17",
+    outputs: Sequence[str] | None = None,
+    source: str = "the model",
+) -> Lowered:
+    """Lower a model for a deployment target.
+
+    Args:
+        model: ONNX with static shapes, opset 26 or older.
+        spec: how pixels become the input `image` and what becomes of the output `mask`. None keeps every input and
+            output a plain tensor.
+        target: iOS16, iOS17 or iOS18.
+        outputs: the ONNX outputs to keep, as they are. None keeps what the spec asks for, or without a spec all.
+        source: what to call the model in messages.
+    Returns:
+        The program. Each of its values has the name of the ONNX value that it is (as a MIL identifier).
+    Raises:
+        LoweringError: with every node, attribute and type that has no faithful MIL expression.
+    """
+    if target not in coreml.TARGETS:
+        raise UsageError(f"There is no target {target!r}.", hint=nearest(target, coreml.TARGETS, what="target"))
+    model = _inlined(model)
+    wanted = _wanted_outputs(model.graph, spec, outputs)
+    return _Conversion(model, spec=spec, target=target, wanted=wanted, finish=outputs is None, source=source).run()
+
+
+def opset_of(model: ModelProto) -> int:
+    """Version of the default operator set that a model imports."""
+    return max((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), default=1)
+
+
+def _inlined(model: ModelProto) -> ModelProto:
+    """The model without functions of its own."""
+    if not model.functions:
+        return model
+    from onnx import inliner
+
+    return inliner.inline_local_functions(model)
+
+
+def _wanted_outputs(graph: GraphProto, spec: PortraitSpec | None, outputs: Sequence[str] | None) -> list[str]:
+    available = [value.name for value in graph.output]
+    if outputs is not None:
+        wanted = list(outputs)
+    elif spec is not None:
+        wanted = ["logits" if spec.output == "logits" else "mask"]
+    else:
+        wanted = available
+    for name in wanted:
+        if name not in available:
+            raise LoweringError(f"The model has no output {name!r}.", hint=nearest(name, available, what="output"))
+    return wanted
+
+
+class _Conversion:
+    """One run of `lower`."""
+
+    def __init__(
+        self,
+        model: ModelProto,
+        *,
+        spec: PortraitSpec | None,
+        target: str,
+        wanted: list[str],
+        finish: bool,
+        source: str,
+    ):
+        self.model = model
+        self.spec = spec
+        self.target = target
+        self.wanted = wanted
+        self.finish = finish
+        self.source = source
+        self.opset = opset_of(model)
+        self.emitter = Emitter(builder=coreml.builder(), types=coreml.types(), target=target)
+        self.problems: list[Problem] = []
+        self.named: set[int] = set()  # ids of the Vars that already carry an ONNX name
+        self.nodes = _needed_nodes(model.graph, wanted)
+        self.inferred = _Inferred(model)
+
+    def run(self) -> Lowered:
+        """Lower inputs, nodes and outputs, in this order."""
+        if self.opset > MAX_OPSET:
+            raise LoweringError(
+                f"{self.source} uses opset {self.opset}; the newest that is understood is {MAX_OPSET}.",
+                code="unsupported-opset",
+                hint="convert it with onnx.version_converter, or export it with an older opset.",
+            )
+        mil = coreml.mil()
+        inputs = self._input_features()
+        program = mil.Program()
+        placeholders = {feature.name: self._placeholder(feature) for feature in inputs}
+        with mil.Function(placeholders, opset_version=coreml.target(self.target)) as function:
+            for name in (*placeholders, *self.wanted):
+                self.emitter.taken.add(identifier(name))
+            scope: dict[str, Any] = self._initial_values(function.inputs)
+            nodes = self._fold_std(self.nodes, scope)
+            self.lower_nodes(nodes, scope, opset=self.opset, prefix="")
+            self._raise_problems()
+            finished = [self._finish_output(name, scope[name]) for name in self.wanted]
+            function.set_outputs([var for var, _ in finished])
+        program.add_function("main", function)
+        return Lowered(
+            program=program, inputs=inputs, outputs=tuple(feature for _, feature in finished), target=self.target
+        )
+
+    # inputs
+
+    def _input_features(self) -> tuple[Feature, ...]:
+        known = {tensor.name for tensor in self.model.graph.initializer}
+        features, problems = [], []
+        for value in self.model.graph.input:
+            if value.name in known:
+                continue
+            try:
+                features.append(self._input_feature(value))
+            except Unsupported as error:
+                problems.append(f"{value.name}: {error}")
+        if problems:
+            raise LoweringError(
+                f"Core ML cannot take {len(problems)} of the inputs of {self.source}.",
+                code="unsupported-onnx-input",
+                context=problems,
+                hint="give a fixed size with --size HxW; inputs are float32, float16, int32, int64 or bool tensors.",
+            )
+        return tuple(features)
+
+    def _input_feature(self, value: Any) -> Feature:
+        shape, dtype = _tensor_type(value)
+        if self.spec is not None and value.name == "image":
+            if shape != (1, 3, self.spec.height, self.spec.width):
+                raise Unsupported(f"shape {shape}; the spec says (1, 3, {self.spec.height}, {self.spec.width})")
+            return ImageFeature(
+                name="image",
+                height=self.spec.height,
+                width=self.spec.width,
+                color=self.spec.color,
+                scale=self.spec.scale,
+                bias=(-self.spec.mean[0], -self.spec.mean[1], -self.spec.mean[2]),
+                description=f"A photograph, {self.spec.width}×{self.spec.height} pixels.",
+            )
+        mil_type = MIL_TYPES[dtype]
+        return ArrayFeature(
+            name=identifier(value.name), shape=shape or (1,), dtype="int32" if mil_type == "bool" else mil_type
+        )
+
+    def _placeholder(self, feature: Feature) -> Any:
+        shape = (1, 3, feature.height, feature.width) if isinstance(feature, ImageFeature) else feature.shape
+        mil_type = "fp32" if isinstance(feature, ImageFeature) else feature.dtype
+        return self.emitter.builder.placeholder(shape=shape, dtype=getattr(self.emitter.types, mil_type))
+
+    def _initial_values(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Initializers as arrays, inputs as Vars of the shape and type that the graph means."""
+        from onnx import numpy_helper
+
+        used = {name for node in _all_nodes(self.nodes) for name in node.input} | set(self.wanted)
+        scope: dict[str, Any] = {
+            tensor.name: numpy_helper.to_array(tensor)
+            for tensor in self.model.graph.initializer
+            if tensor.name in used
+        }
+        scope.update(_dense_initializers(self.model.graph))
+        for value in self.model.graph.input:
+            if value.name in scope or identifier(value.name) not in variables:
+                continue
+            shape, dtype = _tensor_type(value)
+            var = variables[identifier(value.name)]
+            self.named.add(id(var))
+            if dtype == "bool":
+                var = self.emitter.emit("cast", f"{identifier(value.name)}_bool", x=var, dtype="bool")
+            if shape == () and value.name in used:
+                var = self.emitter.emit("squeeze", f"{identifier(value.name)}_scalar", x=var, axes=[0])
+            scope[value.name] = var
+        return scope
+
+    def _fold_std(self, nodes: list[Any], scope: MutableMapping[str, Any]) -> list[Any]:
+        """Divide by the spec's std: in the first convolutions' weights, or as a multiplication of its own.
+
+        conv(x / s, W) = conv(x, W / s) with s per input channel, borders included because a padded 0 is 0 / s.
+        """
+        if self.spec is None or "image" not in scope or self.spec.std == (1.0, 1.0, 1.0):
+            return nodes
+        std = np.asarray(self.spec.std, np.float64)
+        users = [node for node in _all_nodes(nodes) if "image" in node.input]
+        if users and "image" not in self.wanted and all(_folds_std(node, scope) for node in users):
+            return [_with_std_in_weight(node, scope, std) if node in users else node for node in nodes]
+        inverse = (1.0 / std).astype(np.float32).reshape(1, 3, 1, 1)
+        scope["image"] = self.emitter.emit("mul", "image_over_std", x=scope["image"], y=inverse)
+        return nodes
+
+    # nodes
+
+    def lower_nodes(
+        self, nodes: Iterable[NodeProto], scope: MutableMapping[str, Any], *, opset: int, prefix: str
+    ) -> None:
+        """Lower nodes in order, into and out of `scope` (name → value). Refusals are noted, not raised."""
+        for node in nodes:
+            try:
+                values = self._lower_node(node, scope, opset=opset, prefix=prefix)
+            except Unsupported as error:
+                reason = "" if isinstance(error, MissingOperator) else str(error)
+                self.problems.append(Problem(_qualified(node), _label(node, prefix), reason))
+                values = [self._stand_in(name) for name in node.output]
+            scope.update({name: value for name, value in zip(node.output, values, strict=False) if name})
+
+    def _lower_node(
+        self, node: NodeProto, scope: MutableMapping[str, Any], *, opset: int, prefix: str
+    ) -> Sequence[Any]:
+        inputs = [scope[name] if name else None for name in node.input]
+        default = node.domain in DEFAULT_DOMAINS
+        entry = registry.find(node.op_type, opset) if default else None
+        if any(value is _POISON for value in inputs):
+            if entry is None and not _function_exists(node, opset):
+                raise MissingOperator
+            return [_POISON] * len(node.output)
+        if default and can_fold(node.op_type, inputs):
+            return fold(node, inputs, opset)
+        if entry is None:
+            return self._expand(node, inputs, opset=opset, prefix=prefix)
+        mark = len(self.problems)
+        try:
+            return self._apply(entry, node, inputs, scope, opset=opset, prefix=prefix)
+        except Unsupported as refusal:
+            if isinstance(refusal, MissingOperator) or not _function_exists(node, opset):
+                raise
+            try:
+                values = self._expand(node, inputs, opset=opset, prefix=prefix)
+            except Unsupported:
+                raise refusal from None
+            if len(self.problems) > mark:
+                del self.problems[mark:]
+                raise
+            return values
+
+    def _apply(
+        self,
+        entry: registry.Entry,
+        proto: NodeProto,
+        inputs: list[Any],
+        scope: MutableMapping[str, Any],
+        *,
+        opset: int,
+        prefix: str,
+    ) -> list[Any]:
+        from onnx import helper
+
+        node = Node(
+            op_type=proto.op_type,
+            name=_label(proto, prefix),
+            opset=opset,
+            inputs=inputs,
+            outputs=[f"{prefix}{name}" if name else "" for name in proto.output],
+            attributes={a.name: _attribute(helper.get_attribute_value(a)) for a in proto.attribute},
+            emitter=self.emitter,
+            converter=_Inner(self, scope, opset, prefix),
+            input_names=list(proto.input),
+        )
+        result = entry.lower(node)
+        if node.unread():
+            raise Unsupported(f"attribute {', '.join(node.unread())} is not understood")
+        values = list(result) if isinstance(result, (tuple, list)) else [result]
+        if len(values) < sum(1 for name in proto.output if name):
+            raise Unsupported(f"only its first {len(values)} outputs can be computed; {len(proto.output)} are used")
+        for name, value in zip(node.outputs, values, strict=False):
+            self._name(value, name)
+        return values
+
+    def _name(self, value: Any, name: str) -> None:
+        if name and not isinstance(value, np.ndarray | np.generic) and value is not None and id(value) not in self.named:
+            wanted = identifier(name)
+            if name in self.wanted:  # reserved for this very value; a finished output takes it over again
+                self.emitter.taken.discard(wanted)
+            self.emitter.rename(value, wanted)
+            self.named.add(id(value))
+
+    def _expand(self, node: NodeProto, inputs: list[Any], *, opset: int, prefix: str) -> list[Any]:
+        """Lower an operator through the function body that the ONNX standard gives it."""
+        body = _function_body(node, inputs, opset)
+        if body is None:
+            raise MissingOperator
+        scope: dict[str, Any] = dict.fromkeys(body.input)
+        scope.update(zip(body.input, inputs, strict=False))
+        scope.update({"": None})
+        inner = f"{_label(node, prefix)}_"
+        version = max((e.version for e in body.opset_import if e.domain in DEFAULT_DOMAINS), default=opset)
+        mark = len(self.problems)
+        self.lower_nodes(_bound(body, node), scope, opset=version, prefix=inner)
+        found = self.problems[mark:]
+        if found:
+            del self.problems[mark:]
+            causes = sorted({f"{p.op_type}{f' ({p.reason})' if p.reason else ''}" for p in found})
+            raise Unsupported(f"its function body needs {', '.join(causes)}")
+        values = [scope[name] for name in body.output][: len(node.output)]
+        return values
+
+    def _stand_in(self, name: str) -> Any:
+        """A value of the right shape for what could not be lowered, so that the nodes after it are looked at, too."""
+        known = self.inferred.get(name)
+        if known is None or 0 in known[0] or len(known[0]) > MAX_RANK or known[1] not in MIL_TYPES:
+            return _POISON
+        shape, dtype = known
+        emit = self.emitter.emit
+        try:
+            var = emit("random_uniform", "stand_in", shape=np.asarray(shape or (1,), np.int32))
+            if dtype != "float32":
+                var = emit("cast", "stand_in_cast", x=var, dtype=MIL_TYPES[dtype])
+            return var if shape else emit("squeeze", "stand_in_scalar", x=var, axes=[0])
+        except Unsupported:
+            return _POISON
+
+    # outputs
+
+    def _finish_output(self, name: str, value: Any) -> tuple[Any, Feature]:
+        """An ONNX output as the app gets it."""
+        if self.spec is not None and self.finish and name == "mask" and self.spec.output == "mask":
+            return self._mask_image(value)
+        var, emit, clean = value, self.emitter.emit, identifier(name)
+        if isinstance(var, np.ndarray | np.generic):
+            try:
+                constant = narrow(np.asarray(var))
+            except Unsupported as error:
+                raise LoweringError(f"The output {name!r} of {self.source} is {error}.", code=CODE) from error
+            var = emit("const", f"{clean}_const", val=constant.astype(np.int32) if constant.dtype == bool else constant)
+        if self.emitter.np_type(var) == np.bool_:
+            var = emit("cast", f"{clean}_int32", x=var, dtype="int32")
+        if len(var.shape) == 0:
+            var = emit("expand_dims", f"{clean}_vector", x=var, axes=[0])
+        if var.name != clean:
+            if id(var) in self.named or var.op is None or var.op.op_type == "const":
+                var = emit("identity", f"{clean}_identity", x=var)
+            self._take_output_name(var, clean)
+        dtype = MIL_TYPES.get(self.emitter.np_type(var).name)
+        if dtype is None:
+            raise LoweringError(f"The output {name!r} of {self.source} is {self.emitter.np_type(var).name}.", code=CODE)
+        text = "P(person) of each pixel, 0..1." if self.spec is not None and name == "mask" else ""
+        if self.spec is not None and name == "logits":
+            text = "The person's logits at the network's own resolution."
+        return var, ArrayFeature(name=clean, shape=shape_of(var), dtype=dtype, description=text)
+
+    def _take_output_name(self, var: Any, clean: str) -> None:
+        """Name an output as the app knows it, whoever carried that name before."""
+        self.emitter.taken.discard(clean)
+        self.emitter.rename(var, clean)
+
+    def _mask_image(self, probability: Any) -> tuple[Any, Feature]:
+        """P(person) as an 8-bit picture: round(255 · P)."""
+        assert self.spec is not None
+        shape = shape_of(probability)
+        if shape != (1, 1, self.spec.height, self.spec.width):
+            raise LoweringError(
+                f"The output 'mask' is {shape}; an image output needs (1, 1, {self.spec.height}, {self.spec.width})."
+            )
+        self.emitter.rename(probability, "probability")
+        scaled = self.emitter.emit("mul", "mask_scaled", x=probability, y=np.float32(255))
+        var = self.emitter.emit("round", "mask_round", x=scaled)
+        self._take_output_name(var, "mask")
+        return var, ImageFeature(
+            name="mask",
+            height=self.spec.height,
+            width=self.spec.width,
+            color="grayscale",
+            description="The person: 255 where certain, 0 where there is none.",
+        )
+
+    # refusals
+
+    def _raise_problems(self) -> None:
+        if not self.problems:
+            return
+        total = len({_qualified(node) for node in self.nodes})
+        missing = {p.op_type for p in self.problems if not p.reason}
+        refused = [p for p in self.problems if p.reason]
+        parts = []
+        if missing:
+            parts.append(f"{len(missing)} of {total} operator types {_plural(missing, 'has', 'have')} no lowering")
+        if refused:
+            asks = _plural(refused, "node asks", "nodes ask")
+            parts.append(f"{len(refused)} {asks} for what MIL cannot express faithfully")
+        raise LoweringError(
+            f"Cannot lower {self.source} (opset {self.opset}) to MIL: {' and '.join(parts)}.",
+            code=CODE,
+            context=_problem_lines(self.problems),
+            hint=f"`portrait-export inspect {self.source}` lists every operator and its status.",
+        )
+
+
+class _Inner:
+    """What the lowering of a control-flow node needs: to lower a graph of its own in the same program."""
+
+    def __init__(self, conversion: _Conversion, scope: MutableMapping[str, Any], opset: int, prefix: str):
+        self._conversion, self._scope, self._opset, self._prefix = conversion, scope, opset, prefix
+
+    def lower_graph(self, graph: GraphProto, label: str) -> list[Any]:
+        """The values of a subgraph's outputs. Raises Unsupported with the causes if something in it is refused."""
+        from onnx import numpy_helper
+
+        conversion = self._conversion
+        inner: ChainMap[str, Any] = ChainMap({}, self._scope)  # type: ignore[arg-type]
+        for tensor in graph.initializer:
+            inner[tensor.name] = numpy_helper.to_array(tensor)
+        mark = len(conversion.problems)
+        conversion.lower_nodes(graph.node, inner, opset=self._opset, prefix=f"{self._prefix}{label}_")
+        found = conversion.problems[mark:]
+        if found:
+            del conversion.problems[mark:]
+            raise Unsupported(f"its branch needs {', '.join(sorted({p.op_type for p in found}))}")
+        return [inner[value.name] for value in graph.output]
+
+
+class _Inferred:
+    """Shapes and types that onnx infers, looked up only once something has been refused."""
+
+    def __init__(self, model: ModelProto):
+        self._model = model
+        self._known: dict[str, tuple[tuple[int, ...], str]] | None = None
+
+    def get(self, name: str) -> tuple[tuple[int, ...], str] | None:
+        """Shape and numpy type of a value of the main graph, None where unknown."""
+        if self._known is None:
+            self._known = self._infer()
+        return self._known.get(name)
+
+    def _infer(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        import onnx
+
+        known = {}
+        try:
+            graph = onnx.shape_inference.infer_shapes(self._model, data_prop=True).graph
+        except Exception:  # what cannot be inferred is not needed: it only helps to find further refusals
+            return {}
+        for value in (*graph.value_info, *graph.output):
+            try:
+                known[value.name] = _tensor_type(value)
+            except Unsupported:
+                continue
+        return known
+
+
+def _tensor_type(value: Any) -> tuple[tuple[int, ...], str]:
+    """Shape and numpy type's name of a ValueInfoProto. Raises Unsupported if it is no static tensor MIL can hold."""
+    from onnx import TensorProto, helper
+
+    if not value.type.HasField("tensor_type"):
+        raise Unsupported("not a tensor")
+    tensor = value.type.tensor_type
+    dims = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim)
+    if not tensor.HasField("shape") or any(not isinstance(d, int) or d < 0 for d in dims):
+        raise Unsupported(f"its shape ({', '.join(map(str, dims))}) is not fixed")
+    if 0 in dims:
+        raise Unsupported(f"it is an empty tensor {dims}")
+    if len(dims) > MAX_RANK:
+        raise Unsupported(f"it has rank {len(dims)}; Core ML stops at {MAX_RANK}")
+    try:
+        name = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+    except (KeyError, TypeError):
+        name = "unknown"
+    if name not in MIL_TYPES:
+        raise Unsupported(f"its type is {TensorProto.DataType.Name(tensor.elem_type).lower()}")
+    return dims, name
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, Sequence) and value and isinstance(value[0], bytes):
+        return [v.decode("utf-8", "replace") for v in value]
+    return value
+
+
+def _needed_nodes(graph: GraphProto, wanted: Sequence[str]) -> list[Any]:
+    """The nodes that the wanted outputs depend on, in the graph's order."""
+    needed, kept = set(wanted), []
+    for node in reversed(graph.node):
+        if needed & {name for name in node.output if name}:
+            kept.append(node)
+            for inner in _all_nodes([node]):
+                needed.update(inner.input)
+            for attribute in node.attribute:  # what a subgraph hands out may come straight from outside it
+                needed.update(value.name for value in attribute.g.output)
+    return kept[::-1]
+
+
+def _all_nodes(nodes: Iterable[Any]) -> Iterable[Any]:
+    """Nodes and those in their subgraphs."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(graph.node)
+
+
+def _dense_initializers(graph: GraphProto) -> dict[str, np.ndarray]:
+    """Sparse initializers as dense arrays."""
+    from onnx import numpy_helper
+
+    dense = {}
+    for sparse in graph.sparse_initializer:
+        values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+        array = np.zeros(tuple(sparse.dims), values.dtype)
+        if indices.ndim == 1:
+            array.reshape(-1)[indices] = values
+        else:
+            array[tuple(indices.T)] = values
+        dense[sparse.values.name] = array
+    return dense
+
+
+def _folds_std(node: Any, scope: Mapping[str, Any]) -> bool:
+    inputs = list(node.input)
+    return (
+        node.op_type == "Conv"
+        and node.domain in DEFAULT_DOMAINS
+        and inputs[0] == "image"
+        and inputs.count("image") == 1
+        and isinstance(scope.get(inputs[1]), np.ndarray)
+    )
+
+
+def _with_std_in_weight(node: Any, scope: MutableMapping[str, Any], std: np.ndarray) -> Any:
+    """A copy of the Conv whose weight (O, C/groups, kH, kW) is divided by its input channel's std."""
+    weight = scope[node.input[1]]
+    per_group, outputs = weight.shape[1], weight.shape[0]
+    groups = 3 // per_group
+    group_of = np.arange(outputs) * groups // outputs
+    channel = group_of[:, None] * per_group + np.arange(per_group)[None]  # (O, C/groups)
+    scaled = weight.astype(np.float64) / std[channel].reshape(*channel.shape, *[1] * (weight.ndim - 2))
+    copy = type(node)()
+    copy.CopyFrom(node)
+    copy.input[1] = f"{node.input[1]}_over_std"
+    scope[copy.input[1]] = scaled.astype(weight.dtype)
+    return copy
+
+
+def _qualified(node: Any) -> str:
+    return node.op_type if node.domain in DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
+
+
+def _label(node: Any, prefix: str) -> str:
+    return f"{prefix}{node.name or next((name for name in node.output if name), node.op_type)}"
+
+
+def _schema(node: Any, opset: int) -> Any:
+    import onnx
+
+    if node.domain not in DEFAULT_DOMAINS:
+        return None
+    try:
+        return onnx.defs.get_schema(node.op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _function_exists(node: Any, opset: int) -> bool:
+    schema = _schema(node, opset)
+    return schema is not None and (schema.has_function or schema.has_context_dependent_function)
+
+
+def _function_body(node: Any, inputs: Sequence[Any], opset: int) -> Any:
+    """The FunctionProto of an operator that the standard defines by others, None if it does not."""
+    import onnx
+
+    schema = _schema(node, opset)
+    if schema is None:
+        return None
+    if schema.has_function:
+        versions = [v for v in schema.function_opset_versions if v <= opset] or list(schema.function_opset_versions)
+        data = schema.get_function_with_opset_version(max(versions))
+    elif schema.has_context_dependent_function:
+        versions = list(schema.context_dependent_function_opset_versions)
+        version = max([v for v in versions if v <= opset] or versions)
+        types = [_type_proto(value).SerializeToString() for value in inputs]
+        data = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), types)
+    else:
+        return None
+    return onnx.FunctionProto.FromString(data) if data else None
+
+
+def _type_proto(value: Any) -> Any:
+    import onnx
+    from onnx import helper
+
+    if value is None:
+        return onnx.TypeProto()
+    if isinstance(value, np.ndarray):
+        dtype = value.dtype
+    else:
+        dtype = np.dtype(coreml.types().nptype_from_builtin(value.dtype))
+        dtype = np.dtype(np.int64) if dtype == np.int32 else dtype
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(dtype), shape_of(value))
+
+
+def _bound(body: Any, node: Any) -> list[Any]:
+    """A function's nodes with the caller's attributes (or the function's defaults) in place of references."""
+    given = {a.name: a for a in body.attribute_proto} | {a.name: a for a in node.attribute}
+    schema_defaults = _schema(node, _body_version(body))
+    if schema_defaults is not None:
+        for name, attribute in schema_defaults.attributes.items():
+            if name not in given and attribute.default_value.name:
+                given[name] = attribute.default_value
+    return [_bind(inner, given) for inner in body.node]
+
+
+def _body_version(body: Any) -> int:
+    return max((e.version for e in body.opset_import if e.domain in DEFAULT_DOMAINS), default=1)
+
+
+def _bind(inner: Any, given: Mapping[str, Any]) -> Any:
+    copy = type(inner)()
+    copy.CopyFrom(inner)
+    kept = []
+    for attribute in copy.attribute:
+        if attribute.ref_attr_name:
+            source = given.get(attribute.ref_attr_name)
+            if source is None:
+                continue
+            bound = type(attribute)()
+            bound.CopyFrom(source)
+            bound.name = attribute.name
+            kept.append(bound)
+        else:
+            for index, node in enumerate(attribute.g.node):
+                attribute.g.node[index].CopyFrom(_bind(node, given))
+            same = type(attribute)()
+            same.CopyFrom(attribute)
+            kept.append(same)
+    del copy.attribute[:]
+    copy.attribute.extend(kept)
+    return copy
+
+
+def _problem_lines(problems: Sequence[Problem]) -> list[str]:
+    """One aligned line per operator and reason: how many nodes, and the first of them."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        groups.setdefault((problem.op_type, problem.reason), []).append(problem.node)
+    counts = {key: f"{len(nodes)} {_plural(nodes, 'node', 'nodes')}," for key, nodes in groups.items()}
+    wide_op = max(10, *(len(op_type) + 1 for op_type, _ in groups))
+    wide_count = max(len(text) for text in counts.values())
+    return [
+        f"{op_type:<{wide_op}} {counts[op_type, reason]:<{wide_count}} first {nodes[0]}{f': {reason}' if reason else ''}"
+        for (op_type, reason), nodes in sorted(groups.items())
+    ]
+
+
+def _plural(items: Any, one: str, many: str) -> str:
+    return one if len(items) == 1 else many

@@ -1,0 +1,54 @@
+"""An ONNX node whose inputs are all known in, its outputs as numpy arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .context import Unsupported
+
+# Not folded: what draws random numbers, and control flow, whose bodies see the values around them.
+UNFOLDABLE = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+    | {"Dropout", "If", "Loop", "Scan", "SequenceMap"}
+)
+
+
+def can_fold(op_type: str, inputs: Sequence[Any]) -> bool:
+    """Whether a node's value is known before the model runs."""
+    return op_type not in UNFOLDABLE and all(value is None or isinstance(value, np.ndarray) for value in inputs)
+
+
+def fold(node: Any, inputs: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
+    """Evaluate one node with onnx's own reference implementation.
+
+    Args:
+        node: NodeProto.
+        inputs: an array per input, None where it is left out.
+        opset: version of the default operator set.
+    Returns:
+        One array per output. Raises Unsupported where the reference has no answer or no tensor.
+    """
+    import onnx
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    given = {name: array for name, array in zip(node.input, inputs, strict=True) if name and array is not None}
+    infos = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in given.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = helper.make_graph([node], "constant", infos, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    try:
+        with np.errstate(all="ignore"):
+            results = iter(ReferenceEvaluator(model).run(None, given))
+    except Exception as error:  # the reference raises whatever numpy raises; each is a node that we cannot fold
+        raise Unsupported(f"its constant value cannot be computed: {error}") from error
+    values = [next(results) if name else np.zeros(0) for name in node.output]
+    if not all(isinstance(value, (np.ndarray, np.generic)) for value in values):
+        raise Unsupported("its value is not a tensor")
+    return [np.asarray(value) for value in values]

@@ -1,0 +1,1 @@
+"""Lowerings of ONNX operators to MIL, one family per file."""

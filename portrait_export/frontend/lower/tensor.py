@@ -1,0 +1,310 @@
+"""Lower ONNX ops that move elements and change none: Reshape, Transpose, Slice, Concat, Pad, Expand …"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..context import INT32_MAX, INT32_MIN, Node, Unsupported, axis_of, shape_of
+from ..registry import lowers
+from ._common import axes_of
+
+
+@lowers("Reshape")
+def reshape(node: Node) -> Any:
+    """The same elements in another shape; 0 keeps a dimension (unless allowzero), one −1 is worked out."""
+    shape = node.shape()
+    wanted = node.attr("shape") if not node.has(1) else node.ints(1, "shape")
+    keep_zero = bool(node.attr("allowzero", 0))
+    sizes = [shape[i] if size == 0 and not keep_zero else int(size) for i, size in enumerate(wanted)]
+    if -1 in sizes:
+        known = int(np.prod([size for size in sizes if size != -1], dtype=np.int64))
+        sizes[sizes.index(-1)] = int(np.prod(shape, dtype=np.int64)) // max(known, 1)
+    return node.reshape(node.x(), sizes)
+
+
+@lowers("Flatten")
+def flatten(node: Node) -> Any:
+    """A matrix: dimensions before `axis` × those from it on."""
+    shape = node.shape()
+    axis = node.attr("axis", 1)
+    axis = axis + len(shape) if axis < 0 else axis
+    rows = int(np.prod(shape[:axis], dtype=np.int64))
+    return node.reshape(node.x(), (rows, int(np.prod(shape[axis:], dtype=np.int64))))
+
+
+@lowers("Squeeze")
+def squeeze(node: Node) -> Any:
+    """Drop dimensions of size 1: those in `axes`, or all."""
+    shape = node.shape()
+    ones = [axis for axis, size in enumerate(shape) if size == 1]
+    axes = axes_of(node, rank=len(shape), index=1, default=ones) or []
+    if any(shape[axis] != 1 for axis in axes):
+        raise Unsupported(f"axes {axes} of shape {shape}, not all of size 1")
+    if not axes:
+        return node.value(0)
+    return node.emit("squeeze", x=node.var(), axes=np.asarray(axes, np.int32))
+
+
+@lowers("Unsqueeze")
+def unsqueeze(node: Node) -> Any:
+    """Insert dimensions of size 1 at `axes` of the result."""
+    raw = node.ints(1, "axes") if node.has(1) else node.attr("axes")
+    rank = len(node.shape()) + len(raw)
+    axes = sorted(axis_of(int(axis), rank) for axis in raw)
+    if not axes:
+        return node.value(0)
+    return node.emit("expand_dims", x=node.var(), axes=np.asarray(axes, np.int32))
+
+
+@lowers("Transpose")
+def transpose(node: Node) -> Any:
+    """Dimensions in another order; reversed by default."""
+    rank = len(node.shape())
+    return node.transpose(node.var(), list(node.attr("perm", list(range(rank))[::-1])))
+
+
+@lowers("Concat")
+def concat(node: Node) -> Any:
+    """Tensors one after the other along an axis."""
+    axis = axis_of(node.attr("axis", 1), len(node.shape()))
+    values = [node.x(index) for index in range(len(node.inputs)) if 0 not in node.shape(index)]
+    return join(node, values, axis)
+
+
+def join(node: Node, values: list[Any], axis: int) -> Any:
+    """Concatenate, also truth values, which MIL does as numbers."""
+    values = [node.as_var(value) for value in values]
+    if len(values) == 1:
+        return values[0]
+    if node.dtype_of(values[0]) == np.bool_:
+        numbers = [node.cast(value, np.int32) for value in values]
+        return node.cast(node.emit("concat", values=numbers, axis=axis), np.bool_)
+    return node.emit("concat", values=values, axis=axis)
+
+
+@lowers("Split")
+def split(node: Node) -> Any:
+    """Parts of a tensor along an axis: given sizes, or as equal as they can be with the last one smaller."""
+    shape, count = node.shape(), len(node.outputs)
+    axis = axis_of(node.attr("axis", 0), len(shape))
+    sizes = node.ints(1, "split") if node.has(1) else node.attr("split")
+    parts = node.attr("num_outputs", count)
+    if sizes is None:
+        each = -(-shape[axis] // parts)
+        sizes = [each] * (parts - 1) + [shape[axis] - each * (parts - 1)]
+    if sum(sizes) != shape[axis] or min(sizes) < 0:
+        raise Unsupported(f"parts of {list(sizes)} of a dimension of {shape[axis]}")
+    if len(sizes) == 1:
+        return (node.value(0),)
+    if 0 in sizes:
+        raise Unsupported(f"an empty part among {list(sizes)}")
+    return node.emit("split", x=node.var(), split_sizes=np.asarray(sizes, np.int32), axis=axis)
+
+
+@lowers("Slice", since=10)
+def slice_by_inputs(node: Node) -> Any:
+    """Every step-th element from start to end along some axes."""
+    shape = node.shape()
+    starts, ends = node.ints(1, "starts"), node.ints(2, "ends")
+    axes = node.ints(3, "axes") if node.has(3) else list(range(len(starts)))
+    steps = node.ints(4, "steps") if node.has(4) else [1] * len(starts)
+    return slice_axes(node, node.x(), starts, ends, [axis_of(a, len(shape)) for a in axes], steps)
+
+
+@lowers("Slice")
+def slice_by_attributes(node: Node) -> Any:
+    """Before opset 10: constant bounds as attributes, steps of 1."""
+    starts, ends = list(node.attr("starts")), list(node.attr("ends"))
+    axes = [axis_of(a, len(node.shape())) for a in node.attr("axes", list(range(len(starts))))]
+    return slice_axes(node, node.x(), starts, ends, axes, [1] * len(starts))
+
+
+def slice_axes(node: Node, x: Any, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> Any:
+    """Slice as Python does; backward steps become a forward slice that is then reversed."""
+    shape = shape_of(x)
+    begin, end, stride, backward = [0] * len(shape), list(shape), [1] * len(shape), []
+    for start, stop, axis, step in zip(starts, ends, axes, steps, strict=True):
+        if step == 0:
+            raise Unsupported("a step of 0")
+        picked = range(shape[axis])[_python_slice(start, stop, step, shape[axis])]
+        if not len(picked):
+            raise Unsupported(f"an empty slice {start}:{stop}:{step} of a dimension of {shape[axis]}")
+        forward = picked if step > 0 else picked[::-1]
+        begin[axis], end[axis], stride[axis] = forward[0], forward[-1] + 1, abs(step)
+        if step < 0 and len(picked) > 1:
+            backward.append(axis)
+    if (begin, end) != ([0] * len(shape), list(shape)) or any(s > 1 for s in stride):
+        bounds = {"begin": begin, "end": end, "stride": stride}
+        clipped = {key: np.asarray(np.clip(value, INT32_MIN, INT32_MAX), np.int32) for key, value in bounds.items()}
+        x = node.emit("slice_by_index", x=node.as_var(x), **clipped)
+    return node.emit("reverse", x=node.as_var(x), axes=np.asarray(backward, np.int32)) if backward else x
+
+
+def _python_slice(start: int, stop: int, step: int, size: int) -> slice:
+    """ONNX's bounds as Python's: they are clamped, and going backward, an end before the first element means 'all'."""
+    start = start + size if start < 0 else start
+    stop = stop + size if stop < 0 else stop
+    if step > 0:
+        return slice(min(max(start, 0), size), min(max(stop, 0), size), step)
+    start, stop = min(max(start, 0), size - 1), min(max(stop, -1), size - 1)
+    return slice(start, None if stop < 0 else stop, step)
+
+
+@lowers("Expand", since=8)
+def expand(node: Node) -> Any:
+    """Broadcast against a shape, both ways."""
+    x, wanted = node.x(), node.ints(1, "shape")
+    return broadcast_to(node, x, np.broadcast_shapes(node.shape(), tuple(wanted)))
+
+
+def broadcast_to(node: Node, x: Any, shape: tuple[int, ...]) -> Any:
+    """Repeat dimensions of size 1."""
+    have = (1,) * (len(shape) - len(shape_of(x))) + shape_of(x)
+    x = node.reshape(x, have)
+    reps = [new // old for new, old in zip(shape, have, strict=True)]
+    return tiled(node, x, reps)
+
+
+def tiled(node: Node, x: Any, reps: list[int]) -> Any:
+    """Repeat a tensor along each dimension."""
+    if all(rep == 1 for rep in reps):
+        return x
+    if 0 in reps:
+        raise Unsupported("an empty result")
+    return node.emit("tile", x=node.as_var(x), reps=np.asarray(reps, np.int32))
+
+
+@lowers("Tile")
+def tile(node: Node) -> Any:
+    """Repeat a tensor along each dimension."""
+    return tiled(node, node.x(), node.ints(1, "repeats"))
+
+
+@lowers("Pad", since=11)
+def pad(node: Node) -> Any:
+    """Elements around a tensor: constant, or what lies at its edges, mirrored or wrapped."""
+    shape, pads = node.shape(), node.ints(1, "pads")
+    axes = [axis_of(a, len(shape)) for a in node.ints(3, "axes")] if node.has(3) else list(range(len(shape)))
+    value = node.const(2, "constant_value").reshape(-1)[0] if node.has(2) and node.const(2, "value").size else 0
+    full = [(0, 0)] * len(shape)
+    for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
+        full[axis] = (before, after)
+    return padded(node, node.x(), full, node.attr("mode", "constant"), value)
+
+
+@lowers("Pad")
+def pad_by_attributes(node: Node) -> Any:
+    """Before opset 11: pads and value are attributes."""
+    pads = node.attr("pads") or node.attr("paddings")
+    half = len(pads) // 2
+    full = list(zip(pads[:half], pads[half:], strict=True))
+    return padded(node, node.x(), full, node.attr("mode", "constant"), node.attr("value", 0.0))
+
+
+def padded(node: Node, x: Any, pads: list[tuple[int, int]], mode: str, value: Any) -> Any:
+    """Pad by (before, after) per dimension; negative amounts cut."""
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        raise Unsupported(f"mode={mode!r}")
+    shape = shape_of(x)
+    cut = [(max(-before, 0), size - max(-after, 0)) for (before, after), size in zip(pads, shape, strict=True)]
+    starts, ends = [c[0] for c in cut], [c[1] for c in cut]
+    x = slice_axes(node, x, starts, ends, list(range(len(shape))), [1] * len(shape))
+    grow = [(max(before, 0), max(after, 0)) for before, after in pads]
+    if not any(map(any, grow)):
+        return x
+    if mode == "constant":
+        return _constant_pad(node, x, grow, value)
+    for axis, amounts in enumerate(grow):
+        if any(amounts):
+            x = node.take(x, mirrored(shape_of(x)[axis], amounts, mode), axis)
+    return x
+
+
+def _constant_pad(node: Node, x: Any, grow: list[tuple[int, int]], value: Any) -> Any:
+    dtype = node.dtype_of(x)
+    if dtype.kind == "f":
+        first = next(axis for axis, amounts in enumerate(grow) if any(amounts))
+        flat = np.asarray(grow[first:], np.int32).reshape(-1)
+        return node.emit("pad", x=node.as_var(x), pad=flat, mode="constant", constant_val=dtype.type(value))
+    for axis, (before, after) in enumerate(grow):
+        parts = [x]
+        for amount, position in ((before, 0), (after, len(parts) + (1 if before else 0))):
+            if amount:
+                shape = [amount if i == axis else size for i, size in enumerate(shape_of(x))]
+                parts.insert(position, np.full(shape, value, dtype))
+        x = join(node, parts, axis)
+    return x
+
+
+def mirrored(size: int, amounts: tuple[int, int], mode: str) -> np.ndarray:
+    """Which element of a dimension each padded position repeats.
+
+    >>> mirrored(3, (2, 1), "reflect").tolist()
+    [2, 1, 0, 1, 2, 1]
+    """
+    names = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+    return np.pad(np.arange(size), amounts, mode=names[mode])
+
+
+@lowers("Trilu", since=14)
+def trilu(node: Node) -> Any:
+    """The upper or lower triangle from the k-th diagonal on, zeros elsewhere."""
+    shape = node.shape()
+    k = int(node.const(1, "k").reshape(-1)[0]) if node.has(1) else 0
+    ones = np.ones(shape[-2:], bool)
+    kept = np.triu(ones, k) if node.attr("upper", 1) else np.tril(ones, k)
+    x, zero = node.var(), np.zeros((), node.dtype())
+    kept = kept.reshape((1,) * (len(shape) - 2) + kept.shape)
+    if node.dtype() == np.bool_:
+        return node.emit("logical_and", x=x, y=kept)
+    return node.emit("select", cond=kept, a=x, b=zero)
+
+
+@lowers("DepthToSpace")
+def depth_to_space(node: Node) -> Any:
+    """Channels to pixels: DCR has the block's position in the channel's leading part, CRD in its trailing part."""
+    block, mode = node.attr("blocksize"), node.attr("mode", "DCR")
+    if mode == "CRD":
+        return node.emit("pixel_shuffle", x=node.var(), upscale_factor=block)
+    return node.emit("depth_to_space", x=node.var(), block_size=block)
+
+
+@lowers("SpaceToDepth")
+def space_to_depth(node: Node) -> Any:
+    """Pixels to channels, the block's position in the channel's leading part."""
+    return node.emit("space_to_depth", x=node.var(), block_size=node.attr("blocksize"))
+
+
+@lowers("ReverseSequence", since=10)
+def reverse_sequence(node: Node) -> Any:
+    """Reverse the first `length` elements of each sequence in a batch."""
+    return node.emit(
+        "reverse_sequence",
+        x=node.var(),
+        lengths=node.x(1),
+        seq_axis=node.attr("time_axis", 0),
+        batch_axis=node.attr("batch_axis", 1),
+    )
+
+
+@lowers("CumSum", since=11)
+def cumsum(node: Node) -> Any:
+    """Running sums along an axis."""
+    axis = axis_of(int(node.const(1, "axis").reshape(-1)[0]), len(node.shape()))
+    exclusive, reverse = bool(node.attr("exclusive", 0)), bool(node.attr("reverse", 0))
+    return node.emit("cumsum", x=node.var(), axis=axis, exclusive=exclusive, reverse=reverse)
+
+
+@lowers("CenterCropPad", since=18)
+def center_crop_pad(node: Node) -> Any:
+    """The middle of a tensor at another size: cut where it is larger, zeros where it is smaller."""
+    shape, sizes = node.shape(), node.ints(1, "shape")
+    axes = [axis_of(a, len(shape)) for a in node.attr("axes", list(range(len(shape))))]
+    pads = [(0, 0)] * len(shape)
+    for axis, size in zip(axes, sizes, strict=True):
+        more = size - shape[axis]
+        before = more // 2 if more > 0 else -(-more // 2)
+        pads[axis] = (before, more - before)
+    return padded(node, node.x(), pads, "constant", 0)

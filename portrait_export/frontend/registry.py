@@ -1,0 +1,95 @@
+"""Which function lowers which ONNX operator: `@lowers("HardSwish", since=14)` and the ONE_TO_ONE tables."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .context import Node
+
+Lowering = Callable[["Node"], Any]
+
+FAMILIES = (  # modules of `lower/`, alphabetical; each registers its operators when imported
+    "activation",
+    "constant",
+    "control",
+    "conv",
+    "elementwise",
+    "gather",
+    "linear",
+    "logical",
+    "normalization",
+    "pool",
+    "reduction",
+    "resize",
+    "scatter",
+    "tensor",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One lowering.
+
+    Attributes:
+        op_type: ONNX operator.
+        since: first opset whose definition of the operator it implements.
+        lower: the function; takes a Node, returns the value of each output (one value, or a tuple).
+        owner: `module.function`, for messages.
+    """
+
+    op_type: str
+    since: int
+    lower: Lowering
+    owner: str
+
+
+_ENTRIES: dict[tuple[str, int], Entry] = {}
+
+
+def register(op_type: str, since: int, lower: Lowering, owner: str) -> None:
+    """Add one lowering. Raises ValueError if the operator has one since the same opset."""
+    key = (op_type, since)
+    if key in _ENTRIES:
+        raise ValueError(f"{op_type} since opset {since} is already lowered by {_ENTRIES[key].owner}, again by {owner}.")
+    _ENTRIES[key] = Entry(op_type=op_type, since=since, lower=lower, owner=owner)
+
+
+def lowers(*op_types: str, since: int = 1) -> Callable[[Lowering], Lowering]:
+    """Decorate the lowering of an operator (or of several that differ by name only), from opset `since` on."""
+
+    def decorate(function: Lowering) -> Lowering:
+        for op_type in op_types:
+            register(op_type, since, function, f"{function.__module__}.{getattr(function, '__qualname__', function)}")
+        return function
+
+    return decorate
+
+
+def register_table(table: Mapping[str, str], make: Callable[[str], Lowering], owner: str) -> None:
+    """Add the rows of a ONE_TO_ONE table: ONNX operator → MIL operator, lowered by `make(mil_operator)`."""
+    for op_type, mil_op in table.items():
+        register(op_type, 1, make(mil_op), f"{owner}.ONE_TO_ONE")
+
+
+@cache
+def _load() -> None:
+    for family in FAMILIES:
+        importlib.import_module(f".lower.{family}", __package__)
+
+
+def find(op_type: str, opset: int) -> Entry | None:
+    """The lowering for an operator at an opset: the newest one that is not newer than the opset."""
+    _load()
+    versions = [entry for (name, since), entry in _ENTRIES.items() if name == op_type and since <= opset]
+    return max(versions, key=lambda entry: entry.since, default=None)
+
+
+def entries() -> tuple[Entry, ...]:
+    """Every lowering, by operator and opset."""
+    _load()
+    return tuple(_ENTRIES[key] for key in sorted(_ENTRIES))
