@@ -170,7 +170,7 @@ def badness(score: ImageScore) -> tuple[Any, ...]:
 def describe(gate: Gate) -> str:
     """One line for people: `mean mask IoU 0.9991 ≥ 0.995, over 12 images`."""
     note = f" ({gate.note})" if gate.note else ""
-    return f"{gate.title} {number(gate.value)} {SIGNS[gate.better]} {number(gate.threshold)}, {gate.where}{note}"
+    return f"{gate.title} {measured(gate)} {SIGNS[gate.better]} {number(gate.threshold)}, {gate.where}{note}"
 
 
 def number(value: float | None, digits: int = 5) -> str:
@@ -188,6 +188,14 @@ def number(value: float | None, digits: int = 5) -> str:
     return f"{value:.{digits + 4}g}" if float(text) == 1 else text
 
 
+def measured(gate: Gate) -> str:
+    """A gate's value with as many digits as it takes to tell it from the bar: 0.9989996, not 0.999, misses 0.999."""
+    bar, digits = number(gate.threshold), 5
+    while number(gate.value, digits) == bar and gate.value != gate.threshold and digits < 17:
+        digits += 1
+    return number(gate.value, digits)
+
+
 def _predict(runner: Runner, labelled: LabelledFrame) -> Prediction:
     predictions = runner.run([labelled.frame])
     if len(predictions) != 1:
@@ -201,7 +209,7 @@ def _complaint(gate: Gate) -> str:
         return ""
     note = f" ({gate.note})" if gate.note else ""
     wanted = f"{SIGNS[gate.better]} {number(gate.threshold)}"
-    return f"{gate.title} is {number(gate.value)}, wanted {wanted}; {gate.where}{note}"
+    return f"{gate.title} is {measured(gate)}, wanted {wanted}; {gate.where}{note}"
 
 
 def _image_complaint(score: ImageScore) -> str:

@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ..metrics import ImageScore
-from ..parity import SIGNS, Compared, ParityReport, number, xml_safe
+from ..parity import SIGNS, Compared, ParityReport, measured, number, xml_safe
 from .pictures import HEADINGS, HEAT_FULL, panels, png_bytes
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ IMAGE_COLUMNS = (
     ("mask IoU", lambda s: number(s.iou)),
     ("boundary F", lambda s: number(s.boundary_f)),
     ("flipped pixels", lambda s: number(s.flipped_pixels)),
-    ("mean |ΔP|", lambda s: number(s.mean_abs_probability, 3)),
+    ("mean ΔP", lambda s: number(s.mean_abs_probability, 3)),
     ("logits PSNR, dB", lambda s: number(s.psnr_db, 4)),
-    ("largest |Δlogit|", lambda s: number(s.max_abs_logit, 3)),
+    ("largest Δlogit", lambda s: number(s.max_abs_logit, 3)),
     ("drawn-mask IoU, reference", lambda s: number(s.label_iou_reference)),
     ("drawn-mask IoU, package", lambda s: number(s.label_iou_candidate)),
 )
@@ -116,7 +116,7 @@ def _table(head: Sequence[tuple[str, bool]], rows: Iterable[str]) -> str:
 def _gates(report: ParityReport) -> str:
     rows = (
         f"<tr><td>{_mark(gate.passed, 'passed' if gate.passed else 'failed')}</td>"
-        f'<th scope="row">{_text(gate.title)}</th><td class="number">{_text(number(gate.value))}</td>'
+        f'<th scope="row">{_text(gate.title)}</th><td class="number">{_text(measured(gate))}</td>'
         f'<td class="number">{SIGNS[gate.better]} {_text(number(gate.threshold))}</td>'
         f'<td class="text">{_text(gate.where)}{_text(f" ({gate.note})") if gate.note else ""}</td></tr>\n'
         for gate in report.gates

@@ -1,0 +1,183 @@
+"""Gates: each bar fails just below and passes just at it; NaN never passes; what is not gated is said."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from portrait_export.errors import UsageError
+from portrait_export.verify import gates
+from portrait_export.verify.gates import Thresholds, judge, kind_of, size_gate, thresholds_for
+from portrait_export.verify.metrics import SetScore
+
+PERFECT = SetScore(
+    images=3,
+    non_finite=(),
+    iou_mean=1.0,
+    iou_worst=1.0,
+    iou_worst_image="a.jpg",
+    boundary_f_mean=1.0,
+    boundary_f_worst=1.0,
+    flipped_pixels=0.0,
+    flipped_share=0.0,
+    mean_abs_probability=0.0,
+    psnr_mean_db=200.0,
+    psnr_worst_db=200.0,
+    psnr_worst_image="b.jpg",
+    max_abs_logit=0.0,
+    max_rel_logit=0.0,
+    labelled=2,
+    label_miou_reference=0.95,
+    label_miou_candidate=0.95,
+    label_drop_points=0.0,
+)
+
+# kind, trained, field of the score, value at the bar, value just beyond it, name of the gate that fails then
+EDGES = {
+    "fp32_mean": ("fp32", True, "iou_mean", 0.9999, 0.99989, "mean_mask_iou"),
+    "fp32_psnr": ("fp32", True, "psnr_worst_db", 60.0, 59.9, "logits_psnr_db"),
+    "fp32_scale": ("fp32", True, "max_rel_logit", 1e-3, 1.1e-3, "max_rel_logit_error"),
+    "fp16_mean": ("fp16", True, "iou_mean", 0.999, 0.9989, "mean_mask_iou"),
+    "fp16_worst": ("fp16", True, "iou_worst", 0.995, 0.9949, "worst_mask_iou"),
+    "fp16_psnr": ("fp16", True, "psnr_worst_db", 40.0, 39.9, "logits_psnr_db"),
+    "int8_mean": ("int8", True, "iou_mean", 0.995, 0.9949, "mean_mask_iou"),
+    "int8_worst": ("int8", True, "iou_worst", 0.98, 0.979, "worst_mask_iou"),
+    "int8_label_drop": ("int8", True, "label_drop_points", 0.2, 0.21, "label_miou_drop_points"),
+    "untrained_fp16_psnr": ("fp16", False, "psnr_worst_db", 40.0, 39.9, "logits_psnr_db"),
+    "untrained_fp32_psnr": ("fp32", False, "psnr_worst_db", 60.0, 59.9, "logits_psnr_db"),
+    "untrained_int8_psnr": (
+        "int8",
+        False,
+        "psnr_worst_db",
+        gates.INT8_UNTRAINED_PSNR_DB,
+        gates.INT8_UNTRAINED_PSNR_DB - 0.1,
+        "logits_psnr_db",
+    ),
+}
+
+
+def failed(score: SetScore, thresholds: Thresholds) -> list[str]:
+    return [gate.name for gate in judge(score, thresholds)[0] if not gate.passed]
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_each_bar_passes_at_it_and_fails_beyond_it(name: str) -> None:
+    kind, trained, field, at, beyond, gate = EDGES[name]
+    thresholds = thresholds_for(kind, trained=trained)
+    assert failed(replace(PERFECT, **{field: at}), thresholds) == []
+    assert failed(replace(PERFECT, **{field: beyond}), thresholds) == [gate]
+    assert failed(replace(PERFECT, **{field: math.nan}), thresholds) == [gate]
+
+
+def test_a_gain_over_the_reference_is_no_drop() -> None:
+    assert failed(replace(PERFECT, label_drop_points=-3.0), thresholds_for("int8")) == []
+
+
+@pytest.mark.parametrize("kind", gates.TRAINED)
+@pytest.mark.parametrize("trained", [True, False])
+def test_one_image_with_nan_fails_every_kind(kind: str, trained: bool) -> None:
+    assert failed(replace(PERFECT, non_finite=("x.jpg",)), thresholds_for(kind, trained=trained)) == [
+        "non_finite_images"
+    ]
+
+
+def test_many_bad_images_are_named_in_short() -> None:
+    names = tuple(f"{i}.jpg" for i in range(9))
+    gate = judge(replace(PERFECT, non_finite=names), thresholds_for("fp16"))[0][0]
+    assert (gate.value, gate.where) == (9.0, "0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 4 more")
+
+
+@pytest.mark.parametrize("kind", gates.UNTRAINED)
+def test_masks_of_untrained_weights_are_not_gated_and_it_is_said(kind: str) -> None:
+    bad_masks = replace(PERFECT, iou_mean=0.1, iou_worst=0.0, label_drop_points=50.0)
+    found, notes = judge(bad_masks, thresholds_for(kind, trained=False))
+    assert all(gate.passed for gate in found)
+    assert any("masks cut from them mean nothing" in note for note in notes)
+
+
+def test_every_kind_has_bars_for_trained_and_untrained_weights() -> None:
+    assert set(gates.TRAINED) == set(gates.UNTRAINED)
+
+
+def test_missing_logits_are_said_and_leave_the_masks_to_judge_by() -> None:
+    without = replace(PERFECT, psnr_mean_db=None, psnr_worst_db=None, max_abs_logit=None, max_rel_logit=None)
+    found, notes = judge(without, thresholds_for("fp16"))
+    assert [gate.name for gate in found] == ["non_finite_images", "mean_mask_iou", "worst_mask_iou"]
+    assert notes == ("Logits were not available on both sides, so logits PSNR, dB was not gated.",)
+
+
+def test_nothing_to_judge_by_is_a_failure() -> None:
+    without = replace(PERFECT, psnr_mean_db=None, psnr_worst_db=None, max_rel_logit=None)
+    assert failed(without, thresholds_for("fp16", trained=False)) == ["measured"]
+
+
+def test_no_drawn_masks_are_said() -> None:
+    without = replace(PERFECT, labelled=0, label_drop_points=None)
+    assert "No image has a drawn mask" in judge(without, thresholds_for("int8"))[1][0]
+
+
+def test_where_names_the_image_that_gave_the_value() -> None:
+    found = {gate.name: gate.where for gate in judge(PERFECT, thresholds_for("int8"))[0]}
+    assert found == {
+        "non_finite_images": "over 3 images",
+        "mean_mask_iou": "over 3 images",
+        "worst_mask_iou": "a.jpg",
+        "label_miou_drop_points": "over 2 drawn masks",
+    }
+
+
+# min_iou → (mean bar, its note), (worst bar, its note)
+OVERRIDES = {
+    "loosened": (
+        0.9,
+        (0.9, "set by --min-iou; the named bar is 0.999"),
+        (0.9, "set by --min-iou; the named bar is 0.995"),
+    ),
+    "loosened_above_worst": (0.997, (0.997, "set by --min-iou; the named bar is 0.999"), (0.995, "")),
+    "tightened": (0.9999, (0.9999, "set by --min-iou; the named bar is 0.999"), (0.995, "")),
+    "the_same": (0.999, (0.999, ""), (0.995, "")),
+}
+
+
+@pytest.mark.parametrize("name", OVERRIDES)
+def test_min_iou_changes_the_mask_bars_and_is_reported(name: str) -> None:
+    min_iou, mean, worst = OVERRIDES[name]
+    found = {gate.name: gate for gate in judge(PERFECT, thresholds_for("fp16", min_iou=min_iou))[0]}
+    assert (found["mean_mask_iou"].threshold, found["mean_mask_iou"].note) == mean
+    assert (found["worst_mask_iou"].threshold, found["worst_mask_iou"].note) == worst
+    assert found["logits_psnr_db"].threshold == 40.0
+
+
+def test_min_iou_asks_for_masks_even_of_untrained_weights() -> None:
+    thresholds = thresholds_for("fp16", trained=False, min_iou=0.9)
+    assert failed(replace(PERFECT, iou_mean=0.5, iou_worst=0.5), thresholds) == ["mean_mask_iou", "worst_mask_iou"]
+    assert judge(PERFECT, thresholds)[0][1].note == "set by --min-iou; not gated by default"
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, 99, math.nan])
+def test_refuses_a_min_iou_outside_0_to_1(value: float) -> None:
+    with pytest.raises(UsageError, match=r"--min-iou is a mean mask IoU within 0\.\.1"):
+        thresholds_for("fp16", min_iou=value)
+
+
+def test_refuses_an_unknown_kind() -> None:
+    with pytest.raises(UsageError) as caught:
+        thresholds_for("int9")
+    assert str(caught.value) == (
+        "There are no gates for packages of kind 'int9'.\n"
+        f"hint: did you mean `int8`? The kinds are: {', '.join(sorted(gates.TRAINED))}."
+    )
+
+
+def test_kind_of() -> None:
+    assert (kind_of("none", "fp16"), kind_of("none", "fp32"), kind_of("int8", "fp16")) == ("fp16", "fp32", "int8")
+
+
+def test_size_budgets() -> None:
+    at, beyond = (size_gate("segformer_b0", "int8", size) for size in (4_200_000, 4_200_001))
+    assert at is not None
+    assert beyond is not None
+    assert (at.passed, beyond.passed, at.threshold) == (True, False, 4_200_000.0)
+    assert size_gate("sernet_former", "none", 10**9) is None

@@ -1,0 +1,243 @@
+"""Parity: two runners compared frame by frame; the report, its JSON and its JUnit."""
+
+from __future__ import annotations
+
+import json
+import math
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+from portrait_export.artifacts import Frame, LabelledFrame, Prediction, Runner
+from portrait_export.errors import EXIT_GATE, DataError, ExecutionError, GateError
+from portrait_export.verify.gates import Gate, size_gate, thresholds_for
+from portrait_export.verify.parity import Compared, compare, describe, measured, number
+
+SIDE = 32
+
+
+class Discs:
+    """Segments a disc of each frame's own radius; `noise` is added to the logits, `broken` names get a NaN."""
+
+    def __init__(self, name: str, noise: float = 0.0, broken: Sequence[str] = (), logits: bool = True):
+        self.name, self.noise, self.broken, self.logits = name, noise, broken, logits
+        self.calls = 0
+
+    def run(self, frames: Sequence[Frame]) -> list[Prediction]:
+        self.calls += 1
+        return [self._one(frame) for frame in frames]
+
+    def _one(self, frame: Frame) -> Prediction:
+        rows, columns = np.mgrid[0:SIDE, 0:SIDE] - SIDE / 2 + 0.3  # no pixel lies on the circle
+        logits = (frame.image[0, 0, 0] - np.hypot(rows, columns)).astype(np.float32)
+        logits += np.float32(self.noise) * np.random.default_rng(3).standard_normal(logits.shape, np.float32)
+        if frame.name in self.broken:
+            logits[3, 4] = np.nan
+        return Prediction(1 / (1 + np.exp(-logits)), logits[::2, ::2] if self.logits else None)
+
+
+def frames(count: int = 3, labelled: bool = True) -> Iterator[LabelledFrame]:
+    for i in range(count):
+        frame = Frame(np.full((SIDE, SIDE, 3), 6 + i, np.uint8), name=f"{i}.jpg")
+        mask = Discs("label").run([frame])[0].probability if labelled else None
+        yield LabelledFrame(frame, mask)
+
+
+def test_a_runner_of_the_protocol() -> None:
+    assert isinstance(Discs("x"), Runner)
+
+
+def test_equal_runners_pass_every_kind() -> None:
+    for kind in ("fp32", "fp16", "int8"):
+        report = compare(Discs("a"), Discs("b"), frames(), thresholds_for(kind))
+        assert report.passed
+        assert report.summary.iou_mean == 1.0
+        report.require()
+
+
+def test_small_noise_passes_and_larger_noise_fails_by_name() -> None:
+    assert compare(Discs("a"), Discs("b", 0.001), frames(), thresholds_for("fp16")).passed
+    report = compare(Discs("a"), Discs("b", 2.0), frames(), thresholds_for("fp16"))
+    assert not report.passed
+    with pytest.raises(GateError) as caught:
+        report.require()
+    assert caught.value.exit_code == EXIT_GATE
+    assert caught.value.message == "b does not match a: 3 of 4 gates failed."
+    assert [line.split(" is ")[0] for line in caught.value.context] == [
+        "mean mask IoU",
+        "worst mask IoU",
+        "logits PSNR, dB",
+    ]
+
+
+def test_one_nan_fails_and_is_named() -> None:
+    report = compare(Discs("a"), Discs("b", broken=["1.jpg"]), frames(), thresholds_for("int8"))
+    assert not report.passed
+    assert report.summary.non_finite == ("1.jpg",)
+    assert report.worst(1)[0].name == "1.jpg"
+    assert [score.finite for score in report.images] == [True, False, True]
+
+
+def test_a_broken_reference_is_said_to_be_so() -> None:
+    report = compare(Discs("a", broken=["2.jpg"]), Discs("b"), frames(), thresholds_for("fp16"))
+    assert not report.passed
+    assert "The reference itself gives NaN or infinity on: 2.jpg." in report.notes
+
+
+def test_frames_stream_one_at_a_time() -> None:
+    reference, candidate = Discs("a"), Discs("b")
+    seen: list[tuple[str, int, int]] = []
+
+    def on_image(compared: Compared) -> None:
+        assert compared.reference.probability.shape == compared.candidate.probability.shape == (SIDE, SIDE)
+        seen.append((compared.score.name, reference.calls, candidate.calls))
+
+    compare(reference, candidate, frames(), thresholds_for("fp16"), on_image=on_image)
+    assert seen == [("0.jpg", 1, 1), ("1.jpg", 2, 2), ("2.jpg", 3, 3)]
+
+
+def test_worst_images_come_first_and_ties_by_logits() -> None:
+    report = compare(Discs("a"), Discs("b", 0.5), frames(6), thresholds_for("fp16"))
+    ious = [score.iou for score in report.worst(6)]
+    assert ious == sorted(ious)
+    assert len(report.worst(2)) == 2
+
+
+def test_no_frames_is_an_error() -> None:
+    with pytest.raises(DataError, match="There is no image to compare on"):
+        compare(Discs("a"), Discs("b"), [], thresholds_for("fp16"))
+
+
+def test_a_runner_that_loses_frames_is_an_error() -> None:
+    class Lazy(Discs):
+        def run(self, frames: Sequence[Frame]) -> list[Prediction]:
+            return []
+
+    with pytest.raises(ExecutionError, match="lazy gave 0 predictions for one frame"):
+        compare(Discs("a"), Lazy("lazy"), frames(), thresholds_for("fp16"))
+
+
+def test_the_threshold_is_handed_on() -> None:
+    seen: list[float] = []
+    compare(
+        Discs("a"),
+        Discs("b"),
+        frames(1),
+        thresholds_for("fp16"),
+        threshold=0.3,
+        on_image=lambda c: seen.append(c.threshold),
+    )
+    assert seen == [0.3]
+
+
+def test_a_budget_joins_the_gates() -> None:
+    report = compare(Discs("a"), Discs("b"), frames(), thresholds_for("int8"))
+    assert report.with_gates(None, size_gate("segformer_b0", "int8", 4_000_000)).passed
+    assert not report.with_gates(size_gate("segformer_b0", "int8", 5_000_000)).passed
+
+
+def test_reports_are_frozen() -> None:
+    report = compare(Discs("a"), Discs("b"), frames(), thresholds_for("fp16"))
+    with pytest.raises(FrozenInstanceError):
+        report.passed = False  # type: ignore[misc]
+
+
+# ---- JSON -------------------------------------------------------------------------------------------------------
+
+IMAGE_FIELDS = [
+    "name", "finite", "iou", "boundary_f", "flipped_pixels", "flipped_share", "mean_abs_probability", "psnr_db",
+    "max_abs_logit", "max_rel_logit", "label_iou_reference", "label_iou_candidate",
+]  # fmt: skip
+SUMMARY_FIELDS = [
+    "images", "non_finite", "iou_mean", "iou_worst", "iou_worst_image", "boundary_f_mean", "boundary_f_worst",
+    "flipped_pixels", "flipped_share", "mean_abs_probability", "psnr_mean_db", "psnr_worst_db", "psnr_worst_image",
+    "max_abs_logit", "max_rel_logit", "labelled", "label_miou_reference", "label_miou_candidate", "label_drop_points",
+]  # fmt: skip
+GATE_FIELDS = ["name", "title", "value", "threshold", "better", "passed", "where", "note"]
+
+
+def test_the_json_schema_is_what_scripts_rely_on() -> None:
+    report = compare(Discs("a"), Discs("b"), frames(), thresholds_for("fp16"))
+    data = json.loads(report.to_json())
+    assert list(data) == ["schema", "reference", "candidate", "passed", "gates", "notes", "summary", "images"]
+    assert data["schema"] == 1
+    assert [list(row) for row in data["images"]] == [IMAGE_FIELDS] * 3
+    assert list(data["summary"]) == SUMMARY_FIELDS
+    assert [list(gate) for gate in data["gates"]] == [GATE_FIELDS] * 4
+    assert [gate["name"] for gate in data["gates"]] == [
+        "non_finite_images", "mean_mask_iou", "worst_mask_iou", "logits_psnr_db",
+    ]  # fmt: skip
+
+
+def test_json_is_strict_even_with_nan_and_missing_values() -> None:
+    def forbid(constant: str) -> None:
+        raise AssertionError(constant)
+
+    report = compare(Discs("a", logits=False), Discs("b", broken=["0.jpg"]), frames(2, False), thresholds_for("fp16"))
+    data = json.loads(report.to_json(), parse_constant=forbid)
+    assert data["images"][0]["iou"] is None
+    assert data["images"][0]["finite"] is False
+    assert data["images"][1]["psnr_db"] is None
+    assert data["images"][1]["finite"] is True
+    assert [gate["value"] for gate in data["gates"]] == [1.0, None, None]
+
+
+def test_the_same_comparison_gives_the_same_bytes() -> None:
+    reports = [compare(Discs("a"), Discs("b", 0.2), frames(), thresholds_for("fp16")) for _ in range(2)]
+    assert reports[0].to_json() == reports[1].to_json()
+    assert reports[0].to_junit() == reports[1].to_junit()
+
+
+# ---- JUnit ------------------------------------------------------------------------------------------------------
+
+
+def test_junit_counts_and_names_failures() -> None:
+    report = compare(Discs("a"), Discs("b", 2.0, broken=["1.jpg"]), frames(), thresholds_for("fp16"))
+    root = ET.fromstring(report.to_junit().encode())
+    suites = {suite.get("name"): suite for suite in root}
+    assert root.tag == "testsuites"
+    for suite in suites.values():
+        cases = suite.findall("testcase")
+        assert suite.get("tests") == str(len(cases))
+        assert suite.get("failures") == str(len(suite.findall("testcase/failure")))
+    assert suites["parity.gates"].get("failures") == "4"
+    bad = [case.get("name") for case in suites["parity.images"] if case.find("failure") is not None]
+    assert bad == ["1.jpg"]
+
+
+def test_junit_survives_any_file_name() -> None:
+    name = '<a & "b">\x00\x1b[31m\ud800 名前.jpg'
+    frame = LabelledFrame(Frame(np.full((SIDE, SIDE, 3), 9, np.uint8), name=name))
+    text = compare(Discs("a\x07"), Discs("b<>", broken=[name]), [frame], thresholds_for("fp16")).to_junit()
+    case = ET.fromstring(text.encode()).find("testsuite[@name='parity.images']/testcase")
+    assert case is not None
+    assert case.get("name") == '<a & "b">��[31m� 名前.jpg'
+    assert case.find("failure") is not None
+
+
+# ---- words ------------------------------------------------------------------------------------------------------
+
+NUMBERS = {
+    "missing": (None, "–"),
+    "nan": (math.nan, "NaN"),
+    "infinite": (math.inf, "inf"),
+    "whole": (4200000.0, "4,200,000"),
+    "five_digits": (0.9912345, "0.99123"),
+    "next_to_one": (0.99999876, "0.99999876"),
+    "small": (0.000012345, "1.2345e-05"),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_number(name: str) -> None:
+    value, text = NUMBERS[name]
+    assert number(value) == text
+
+
+def test_a_near_miss_does_not_look_like_a_hit() -> None:
+    miss = Gate("mean_mask_iou", "mean mask IoU", 0.9989996, 0.999, "at_least", False, "over 12 images")
+    assert measured(miss) == "0.9989996"
+    assert describe(miss) == "mean mask IoU 0.9989996 ≥ 0.999, over 12 images"
