@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import PortraitError, UsageError
 
-_PARTIAL = ".partial-"  # part of the hidden name under which a thing is built
+_PARTIAL = ".partial-"  # part of the hidden name under which a thing is built; the builder's process id follows
 
 
 class OutputError(PortraitError):
@@ -33,7 +33,7 @@ def written_whole(path: Path, *, force: bool) -> Iterator[Path]:
     refuse_existing(path, force=force)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=f".{path.stem}{_PARTIAL}", dir=path.parent))
+        workshop = Path(tempfile.mkdtemp(prefix=f".{path.stem}{_PARTIAL}{os.getpid()}-", dir=path.parent))
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
@@ -83,9 +83,21 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
 
 
 def remove_stale_partials(folder: Path) -> None:
-    """Remove what killed runs of ours left behind in a folder."""
+    """Remove what killed runs of ours left behind in a folder; what a running process builds is left alone."""
     for leftover in folder.glob(f".*{_PARTIAL}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        pid = leftover.name.partition(_PARTIAL)[2].partition("-")[0]
+        if not (pid.isdigit() and _is_running(int(pid))):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it runs, as somebody else
+    return True
 
 
 def write_bytes(path: Path, data: bytes, *, force: bool = True) -> None:

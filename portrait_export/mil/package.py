@@ -128,7 +128,11 @@ def _write_files(folder: Path, model: bytes, weights: bytes) -> None:
 
 
 def _manifest(items: list[tuple[str, str, str]]) -> str:
-    """The package's table of contents. Its ids, random in coremltools, come from what they stand for."""
+    """The package's table of contents. Its ids, random in coremltools, come from what they stand for.
+
+    The layout is the one that Core ML's own writer gives, which rewrites this file whenever coremltools opens a package:
+    so opening one does not change its hash.
+    """
     ids = {name: str(uuid.uuid5(_ID_NAMESPACE, f"{name}:{sha256}")) for name, _, sha256 in items}
     entries = {
         ids[name]: {
@@ -139,8 +143,5 @@ def _manifest(items: list[tuple[str, str, str]]) -> str:
         }
         for name, description, _ in items
     }
-    return json.dumps(
-        {"fileFormatVersion": "1.0.0", "itemInfoEntries": entries, "rootModelIdentifier": ids["model.mlmodel"]},
-        indent=4,
-        sort_keys=True,
-    )
+    content = {"fileFormatVersion": "1.0.0", "itemInfoEntries": entries, "rootModelIdentifier": ids["model.mlmodel"]}
+    return json.dumps(content, indent=4, sort_keys=True) + "\n"

@@ -1,0 +1,33 @@
+"""Small lowered programs for the tests of compiling, packaging and auditing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from portrait_export.artifacts import ArrayFeature, ImageFeature, Lowered
+from portrait_export.mil import coreml
+
+SIDE = 16
+IMAGE = ImageFeature("image", SIDE, SIDE, "rgb", scale=1 / 255, bias=(-0.4, -0.5, -0.6), description="a photo")
+MASK = ImageFeature("mask", SIDE, SIDE, "grayscale", description="the person")
+LOGITS = ArrayFeature("logits", (1, 1, SIDE, SIDE), description="of the person")
+
+
+def weights(seed: int, *shape: int) -> np.ndarray:
+    return (np.random.default_rng(seed).standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+
+def two_convolutions(target: str = "iOS17", output: str = "mask", width: int = 128) -> Lowered:
+    """image → conv (width channels) → conv → logits → sigmoid → 0..255."""
+    mb, ct = coreml.builder(), coreml.coremltools()
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 3, SIDE, SIDE))], opset_version=getattr(ct.target, target))
+    def program(image):
+        pads = {"pad_type": "custom", "pad": [1, 1, 1, 1]}
+        hidden = mb.conv(x=image, weight=weights(0, width, 3, 3, 3), name="first", **pads)
+        logits = mb.conv(x=hidden, weight=weights(1, 1, width, 3, 3), name="logits", **pads)
+        if output == "logits":
+            return logits
+        return mb.round(x=mb.mul(x=mb.sigmoid(x=logits, name="probability"), y=np.float32(255)), name="mask")
+
+    return Lowered(program, (IMAGE,), (MASK if output == "mask" else LOGITS,), target)

@@ -1,0 +1,72 @@
+"""The audit says what a saved package stores: by type, by bytes, by error, and what was skipped and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portrait_export.mil.audit import Audit, audit_program
+from portrait_export.mil.compile import compile_program
+from portrait_export.mil.package import PackageMetadata, save_package
+from portrait_export.mil.program import read_program
+from portrait_export.quantize.apply import compression_passes
+from portrait_export.quantize.recipes import get_recipe
+
+from .programs import two_convolutions, weights
+
+
+def audited(folder: Path, recipe: str, target: str = "iOS17", **asked) -> Audit:
+    lowered = two_convolutions(target)
+    compiled = compile_program(lowered, compression=compression_passes(get_recipe(recipe), target=target))
+    path = folder / "a.mlpackage"
+    save_package(compiled, lowered, path, metadata=PackageMetadata())
+    return audit_program(read_program(path), originals=compiled.originals, **asked)
+
+
+@pytest.mark.parametrize("target", ["iOS16", "iOS17", "iOS18"])
+def test_int8_is_found_in_the_bytes(target, tmp_path):
+    audit = audited(tmp_path, "int8", target, requested="int8")
+    assert audit.passed
+    [applied] = audit.applied
+    assert (applied.dtype, applied.shape, applied.used_by) == ("int8", (128, 3, 3, 3), ("conv",))
+    assert 128 * 27 < applied.size_bytes < 128 * 27 + 1024  # one byte an element, and the scales
+
+
+def test_the_error_of_int8_is_that_of_rounding_to_255_steps(tmp_path):
+    [applied] = audited(tmp_path, "int8", requested="int8").applied
+    original = weights(0, 128, 3, 3, 3).astype(np.float16).astype(np.float64)
+    scale = np.abs(original).max(axis=(1, 2, 3), keepdims=True) / 127
+    rounding = np.sqrt(np.mean((np.round(original / scale) * scale - original) ** 2) / np.mean(original**2))
+    assert applied.error == pytest.approx(rounding, rel=0.05)
+
+
+def test_a_small_weight_is_skipped_with_its_reason(tmp_path):
+    [skipped] = audited(tmp_path, "int8", requested="int8").skipped
+    assert (skipped.dtype, skipped.skipped) == ("fp16", "1152 elements, too small to gain from scales")
+
+
+def test_a_request_that_was_not_fulfilled_is_a_problem(tmp_path):
+    audit = audited(tmp_path, "none", requested="int8")
+    assert not audit.passed
+    assert any("stayed fp16 (conv)" in problem for problem in audit.problems)
+    assert "no weight is stored as int8" in audit.problems
+
+
+def test_without_a_request_everything_is_listed_and_nothing_wrong(tmp_path):
+    audit = audited(tmp_path, "none")
+    assert audit.passed
+    assert audit.by_dtype() == {"fp16": {"weights": 2, "elements": 4608, "bytes": 9216}}
+    assert [w.shape for w in audit.weights] == [(128, 3, 3, 3), (1, 128, 3, 3)]
+
+
+def test_damaged_scales_are_a_problem(tmp_path):
+    lowered = two_convolutions()
+    compiled = compile_program(lowered, compression=compression_passes(get_recipe("int8"), target="iOS17"))
+    path = tmp_path / "a.mlpackage"
+    save_package(compiled, lowered, path, metadata=PackageMetadata())
+    originals = {name: -value for name, value in compiled.originals.items()}
+    audit = audit_program(read_program(path), requested="int8", originals=originals)
+    assert not audit.passed
+    assert "decodes to something else than the original" in audit.problems[0]

@@ -1,0 +1,36 @@
+"""The table of recipes, and the passes that they become."""
+
+from __future__ import annotations
+
+import pytest
+
+from portrait_export.errors import QuantizeError
+from portrait_export.quantize.apply import compression_passes
+from portrait_export.quantize.recipes import RECIPES, get_recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_a_summary_and_gives_passes(name):
+    recipe = get_recipe(name)
+    assert recipe.name == name
+    assert len(recipe.summary) > 20
+    passes = compression_passes(recipe, target="iOS18")
+    assert bool(passes) == (recipe.scheme is not None)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_gates(name):
+    from portrait_export.verify.gates import kind_of, thresholds_for
+
+    for trained in (True, False):
+        assert thresholds_for(kind_of(name, "fp16"), trained=trained).psnr_db or trained
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(QuantizeError, match=r"no quantization recipe 'int9'\.\s+hint: did you mean `int8`"):
+        get_recipe("int9")
+
+
+def test_a_target_that_is_too_old_is_refused():
+    with pytest.raises(QuantizeError, match="Recipe int8 needs iOS16; the deployment target is iOS15"):
+        compression_passes(get_recipe("int8"), target="iOS15")
