@@ -58,8 +58,9 @@ class MLPFusion(nn.Module):
         projected = [linear(x) for linear, x in zip(self.linear_c, features, strict=True)]
         if self.projection_relu:
             projected = [F.relu(x) for x in projected]
-        projected = [resize(x, size) for x in projected]
-        fused = self.linear_fuse(torch.cat(projected[::-1], dim=1))
+        # The first map has the size already. Comparing sizes instead would depend on data while tracing.
+        resized = [projected[0], *(resize(x, size) for x in projected[1:])]
+        fused = self.linear_fuse(torch.cat(resized[::-1], dim=1))
         return self.dropout(F.relu(self.batch_norm(fused)))
 
 

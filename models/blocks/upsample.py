@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize of (N, C, h, w) to `size`, with half-pixel centres (align_corners=False)."""
-    return x if tuple(x.shape[2:]) == tuple(size) else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class UpsampleBlock(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from portrait_export.models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from portrait_export.models.initialise import empty_net, randomize_
-from portrait_export.models.registry import net_class, model_spec
+from portrait_export.models.registry import model_spec, net_class
 
 REFERENCE = Path(__file__).parent / "reference"
 # The research system's own key lists, and the configuration that makes each.

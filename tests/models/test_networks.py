@@ -163,7 +163,9 @@ def test_a_depth_network_asks_for_depth_and_the_others_refuse_it() -> None:
         net_of(SersegConfig(**SMALL, depth=True))(image, depth[:, :, :16, :16])
 
 
-@pytest.mark.parametrize("config", [SegformerConfig(num_labels=9), SersegConfig(num_labels=2), SernetConfig(num_labels=3)])
+@pytest.mark.parametrize(
+    "config", [SegformerConfig(num_labels=9), SersegConfig(num_labels=2), SernetConfig(num_labels=3)]
+)
 def test_several_labels_give_as_many_channels(config: NetConfig) -> None:
     net = meta_net(config).eval()
     assert net(inputs_of(config, 32, 32)[0].to("meta")).shape[1] == config.num_labels
