@@ -1,1 +1,5 @@
-"""The calibration set: photographs with masks to gate on."""
+"""The calibration set: photographs with masks to gate on, and the loader of anybody's own folder."""
+
+from .dataset import Item, find_items, load_calibration, load_folder
+
+__all__ = ["Item", "find_items", "load_calibration", "load_folder"]

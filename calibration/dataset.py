@@ -1,0 +1,336 @@
+"""A manifest, a folder of photographs or an EasyPortrait tree in; labelled frames out, or all faults at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..artifacts import Frame, LabelledFrame
+from ..errors import DataError, PhotoError, UsageError, nearest
+from ..photo import open_depth, open_mask, open_photo
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ROOT = Path(__file__).parent
+SPLITS = ("calibrate", "evaluate")  # of the bundled set
+TREE_SPLITS = ("train", "val", "test")  # of a folder laid out as EasyPortrait
+# Files that people mean to be photographs. What else lies in a folder (Thumbs.db, notes, hidden files) is left alone.
+SUFFIXES = frozenset(
+    {*(".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff"), *(".gif", ".bmp", ".ppm", ".jp2")}
+)
+# Class ids of EasyPortrait (arXiv:2304.13509, section 3): everything but the background is person.
+EASYPORTRAIT_CLASSES = (
+    *("background", "person", "skin", "left brow", "right brow"),
+    *("left eye", "right eye", "lips", "teeth"),
+)
+LISTED = 100  # faults that an error spells out; it says how many more there are
+PERSON = 0.5
+
+
+@dataclass(frozen=True)
+class Item:
+    """Where one photograph and what belongs to it lie. Nothing has been opened yet.
+
+    Attributes:
+        name: the photograph's path below its folder, without suffix; unique within a split.
+        image: the photograph.
+        mask: what people drew for it, or None where masks are not kept at all.
+        classes: the mask holds EasyPortrait's class ids instead of P(person) as gray.
+        depth: a depth map, or None.
+        split: `calibrate`, `evaluate`, `train`, `val`, `test`, or empty.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None = None
+    classes: bool = False
+    depth: Path | None = None
+    split: str = ""
+
+
+# ---- the bundled set --------------------------------------------------------------------------------------------
+
+
+def load_calibration(
+    split: str | None = None, size: tuple[int, int] | None = (512, 512), root: Path = ROOT
+) -> list[LabelledFrame]:
+    """The photographs that come with this package, in the manifest's order.
+
+    Args:
+        split: `calibrate` (to observe ranges on), `evaluate` (to judge on), or None for both.
+        size: (H, W) in pixels; None keeps the stored size.
+        root: the folder that holds manifest.json.
+    Raises:
+        UsageError: an unknown split.
+        DataError: every file that is missing, damaged, changed since its sha256 was written down, or outside `root`.
+    """
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"The calibration set has no split `{split}`.", hint=nearest(split, SPLITS, what="split"))
+    entries = [entry for entry in read_manifest(root) if split in (None, entry["split"])]
+    faults = [fault for entry in entries for fault in _entry_faults(entry, root)]
+    _raise_if(faults, f"The calibration set in {root} is not what its manifest says", "reinstall the package.")
+    items = [Item(e["name"], root / e["image"], root / e["mask"], split=e["split"]) for e in entries]
+    return load_items(items, size=size, where=str(root))
+
+
+def read_manifest(root: Path = ROOT) -> list[dict[str, Any]]:
+    """The manifest's entries, one dict per photograph. Raises DataError if it is no such manifest."""
+    path = root / "manifest.json"
+    wanted = {"name", "split", "image", "mask", "image_sha256", "mask_sha256", "source", "licence"}
+    try:
+        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["images"]
+        lacking = [
+            f"entry {i}: no {', '.join(sorted(wanted - set(e)))}" for i, e in enumerate(entries) if wanted - set(e)
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a manifest: {error!r}.", hint="reinstall the package.") from error
+    _raise_if(lacking, f"{path} lacks fields", "reinstall the package.")
+    return entries
+
+
+def _entry_faults(entry: dict[str, Any], root: Path) -> list[str]:
+    """Whatever keeps a manifest's two files from being used."""
+    faults = [] if entry["split"] in SPLITS else [f"{entry['name']}: unknown split {entry['split']!r}"]
+    for key in ("image", "mask"):
+        path = root / entry[key]
+        if not path.resolve().is_relative_to(root.resolve()):
+            faults.append(f"{entry['name']}: {key} {entry[key]!r} lies outside the folder")
+        elif not path.is_file():
+            faults.append(f"{entry['name']}: {key} {entry[key]!r} is missing")
+        elif (found := hashlib.sha256(path.read_bytes()).hexdigest()) != entry[f"{key}_sha256"]:
+            faults.append(
+                f"{entry['name']}: {key} {entry[key]!r} has sha256 {found[:12]}…, not {entry[f'{key}_sha256'][:12]}…"
+            )
+    return faults
+
+
+# ---- somebody's own photographs ---------------------------------------------------------------------------------
+
+
+def load_folder(
+    path: str | Path, size: tuple[int, int] | None = (512, 512), split: str | None = None
+) -> list[LabelledFrame]:
+    """Photographs of a folder at one size, with their masks where there are any. For its layouts see `find_items`.
+
+    Args:
+        size: (H, W) in pixels, the photographs' aspect ratio ignored; None keeps each one's own size.
+        split: only this one of `train`, `val`, `test`, for folders that have them.
+    Raises:
+        DataError: every photograph, mask and depth map that cannot be used, each with the reason.
+    """
+    items, faults = find_items(path, split=split)
+    return load_items(items, size=size, where=str(path), faults=faults)
+
+
+def find_items(path: str | Path, split: str | None = None) -> tuple[list[Item], list[str]]:
+    """What a folder holds, by names alone: photographs paired with masks and depth maps, and what does not pair up.
+
+    Layouts, told apart by the folders in it:
+        photographs only                 PATH/*.jpg, or PATH/images/*.jpg
+        soft masks                       PATH/images/*  PATH/masks/*     gray, white = person
+        EasyPortrait                     PATH/images/{train,val,test}/*  PATH/annotations/{train,val,test}/*   class ids
+    each optionally with PATH/depth/*, 8- or 16-bit gray. `masks` and `depth` may have the splits as folders, too.
+
+    Args:
+        split: only this one of `train`, `val`, `test`.
+    Returns:
+        The items sorted by name, and one line for each file that has no partner or two.
+    Raises:
+        DataError: there is no such folder, no photograph in it, or no such split.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is not a folder.", hint="give a folder of photographs, or one with images/ and masks/."
+        )
+    images = root / "images" if (root / "images").is_dir() else root
+    splits = [name for name in TREE_SPLITS if (images / name).is_dir()] if images != root else []
+    if split is not None and split not in splits:
+        raise DataError(f"{root} has no split `{split}`: there is no folder {images / split}.", context=splits)
+    items: list[Item] = []
+    faults: list[str] = []
+    for name in [split] if split is not None else splits or [""]:
+        found, wrong = _pair(root, images, name)
+        items += found
+        faults += wrong
+    if not items and not faults:
+        raise DataError(f"There is no photograph in {images}.", hint=f"the suffixes are: {' '.join(sorted(SUFFIXES))}.")
+    return items, faults
+
+
+def _pair(root: Path, images: Path, split: str) -> tuple[list[Item], list[str]]:
+    """The items of one split, and what does not pair up in it."""
+    classes = (root / "annotations").is_dir()
+    photos, faults = _by_stem(images / split, root)
+    mask_folder = root / ("annotations" if classes else "masks") / split
+    masks, wrong_masks = _by_stem(mask_folder, root) if images != root and mask_folder.is_dir() else ({}, [])
+    depth_folder = root / "depth" / split
+    depths, wrong_depths = _by_stem(depth_folder, root) if images != root and depth_folder.is_dir() else ({}, [])
+    faults += wrong_masks + wrong_depths
+    for name, partners in ((mask_folder, masks), (depth_folder, depths)):
+        if not partners and not (images != root and name.is_dir()):
+            continue
+        faults += [
+            f"{photos[s].relative_to(root)}: nothing for it in {name.relative_to(root)}"
+            for s in photos.keys() - partners
+        ]
+        faults += [f"{partners[s].relative_to(root)}: there is no such photograph" for s in partners.keys() - photos]
+    items = [
+        Item(stem, photos[stem], masks.get(stem), classes, depths.get(stem), split)
+        for stem in sorted(photos)
+        if (not masks or stem in masks) and (not depths or stem in depths)
+    ]
+    return items, sorted(faults)
+
+
+def _by_stem(folder: Path, root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Pictures below a folder by their path without suffix; two of one stem are a fault."""
+    found: dict[str, Path] = {}
+    faults = []
+    deep = folder != root  # beside its own subfolders a plain folder of photographs may hold anything
+    for path in sorted(folder.rglob("*") if deep else folder.glob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or path.suffix.lower() not in SUFFIXES or path.is_dir():
+            continue
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in found:
+            faults.append(f"{path.relative_to(root)}: another file has this name, {found[stem].relative_to(root)}")
+        found.setdefault(stem, path)
+    return found, faults
+
+
+# ---- opening ----------------------------------------------------------------------------------------------------
+
+
+def load_items(
+    items: Sequence[Item], *, size: tuple[int, int] | None, where: str, faults: Iterable[str] = ()
+) -> list[LabelledFrame]:
+    """Open all items. Raises one DataError with the given faults and every one met while opening."""
+    frames, wrong = map_items(items, lambda item: load_item(item, size=size))
+    _raise_if(
+        [*faults, *wrong], f"{where} cannot be used as it is", "repair these files, or take them out of the folder."
+    )
+    return frames
+
+
+def check_items(items: Sequence[Item]) -> list[str]:
+    """Open every file once and say what is wrong, one line per fault; keeps nothing in memory."""
+
+    def check(item: Item) -> None:
+        load_item(item, size=None)
+
+    return map_items(items, check)[1]
+
+
+def map_items(items: Sequence[Item], function: Callable[[Item], Any]) -> tuple[list[Any], list[str]]:
+    """`function` of each item on a few threads (decoders release the lock): its results, and what it found wrong."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def attempt(item: Item) -> tuple[Any, list[str]]:
+        try:
+            return function(item), []
+        except PhotoError as error:
+            return None, [error.message]
+        except DataError as error:
+            return None, [*error.context] or [error.message]
+
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(attempt, items))
+    return [result for result, wrong in done if not wrong], [line for _, wrong in done for line in wrong]
+
+
+def load_item(item: Item, *, size: tuple[int, int] | None) -> LabelledFrame:
+    """One photograph with what belongs to it.
+
+    Args:
+        size: (H, W) in pixels; None keeps the photograph's.
+    Raises:
+        PhotoError, DataError: a file that cannot be opened, does not have the photograph's size, or holds unknown ids.
+    """
+    pixels = open_photo(item.image).pixels
+    shape: tuple[int, int] = pixels.shape[:2]
+    target = size or shape
+    mask = depth = None
+    if item.mask is not None:
+        mask = read_classes(item.mask) if item.classes else _read_soft(item.mask)
+        _same_size(item.mask, mask.shape, item.image, shape)
+        mask = resize_map(mask, target)
+    if item.depth is not None:
+        depth = resize_map(open_depth(item.depth), target)
+    return LabelledFrame(Frame(resize_photo(pixels, target), depth, item.name), mask, item.split)
+
+
+def read_classes(path: Path) -> np.ndarray:
+    """A file of EasyPortrait's class ids as P(person): (H, W) float32, 0 for the background, 1 for every other class.
+
+    Raises:
+        PhotoError: the file is no picture.
+        DataError: it does not hold one 8-bit id per pixel, or ids that EasyPortrait does not have.
+    """
+    import numpy as np
+    from PIL import Image
+
+    open_photo(path)  # says what is wrong with a damaged file; below, pixels are ids and must not become colours
+    with Image.open(path) as image:
+        if image.mode not in ("L", "P", "1"):
+            raise DataError(f"{path} has pixels of {image.mode}; an annotation has one 8-bit class id per pixel.")
+        ids = np.array(image).astype(np.uint8)
+    unknown = sorted(set(np.unique(ids).tolist()) - set(range(len(EASYPORTRAIT_CLASSES))))
+    if unknown:
+        shown = ", ".join(map(str, unknown[:8])) + ("…" if len(unknown) > 8 else "")
+        raise DataError(f"{path} holds class ids {shown}; the known ones are 0 to {len(EASYPORTRAIT_CLASSES) - 1}.")
+    return (ids > 0).astype(np.float32)
+
+
+def _read_soft(path: Path) -> np.ndarray:
+    """A gray mask as P(person). Class ids saved as gray would pass for an all but black mask: those are refused."""
+    import numpy as np
+
+    mask = open_mask(path)
+    brightest = round(float(mask.max()) * 255)
+    if 0 < brightest < len(EASYPORTRAIT_CLASSES):
+        raise DataError(
+            f"{path} is all but black (brightest value {brightest} of 255): it seems to hold class ids, not gray;"
+            " those belong into annotations/."
+        )
+    return mask.astype(np.float32)
+
+
+def _same_size(path: Path, found: tuple[int, ...], photo: Path, wanted: tuple[int, ...]) -> None:
+    if tuple(found) != tuple(wanted):
+        raise DataError(
+            f"{path} is {found[1]}x{found[0]} pixels, its photograph {photo.name} is {wanted[1]}x{wanted[0]}."
+        )
+
+
+def resize_photo(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 stretched to `size` = (H, W), bilinear and antialiased; unchanged at its own size."""
+    import numpy as np
+    from PIL import Image
+
+    if pixels.shape[:2] == tuple(size):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32 in 0..1 stretched to `size` = (H, W) in the way of `resize_photo`."""
+    import numpy as np
+    from PIL import Image
+
+    if values.shape == tuple(size):
+        return values
+    resized = Image.fromarray(values.astype(np.float32)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(resized), 0, 1)
+
+
+def _raise_if(faults: Sequence[str], message: str, hint: str) -> None:
+    if faults:
+        more = [f"… and {len(faults) - LISTED} more"] if len(faults) > LISTED else []
+        count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+        raise DataError(f"{message}: {count}.", context=[*faults[:LISTED], *more], hint=hint)
