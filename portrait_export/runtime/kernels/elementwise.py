@@ -1,0 +1,205 @@
+"""Elementwise arithmetic: one tensor or two that broadcast in, one out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ...errors import ExecutionError
+from ..dtypes import CARRIERS, convert
+from ..limits import claim
+from ..registry import Node, kernel
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One tensor. Those whose results are integers or copies need no rounding.
+
+_UNARY: dict[str, Callable[[Tensor], Tensor]] = {
+    "acos": torch.acos,
+    "asin": torch.asin,
+    "atan": torch.atan,
+    "atanh": torch.atanh,
+    "cos": torch.cos,
+    "cosh": torch.cosh,
+    "erf": torch.erf,
+    "exp": torch.exp,
+    "sin": torch.sin,
+    "sinh": torch.sinh,
+    "sqrt": torch.sqrt,
+    "square": torch.square,
+    "tan": torch.tan,
+    "tanh": torch.tanh,
+}
+_UNARY_EXACT: dict[str, Callable[[Tensor], Tensor]] = {
+    "abs": torch.abs,
+    "logical_not": torch.logical_not,
+    "sign": torch.sign,
+}
+
+
+def _register_unary(name: str, function: Callable[[Tensor], Tensor], exact: bool) -> None:
+    def unary(x: Tensor) -> Tensor:
+        return function(x)
+
+    unary.__name__ = unary.__qualname__ = name
+    unary.__doc__ = f"{name}(x), elementwise."
+    kernel(name, exact=exact)(unary)
+
+
+for _name, _function in _UNARY.items():
+    _register_unary(_name, _function, exact=False)
+for _name, _function in _UNARY_EXACT.items():
+    _register_unary(_name, _function, exact=True)
+
+
+@kernel("ceil", exact=True)
+def ceil(x: Tensor) -> Tensor:
+    """The smallest integer not below x."""
+    return torch.ceil(x)
+
+
+@kernel("floor", exact=True)
+def floor(x: Tensor) -> Tensor:
+    """The largest integer not above x."""
+    return torch.floor(x)
+
+
+@kernel("round", exact=True)
+def round_(x: Tensor) -> Tensor:
+    """The nearest integer, ties to even."""
+    return torch.round(x)
+
+
+@kernel("exp2")
+def exp2(x: Tensor) -> Tensor:
+    """2ˣ."""
+    return torch.exp2(x.float())
+
+
+@kernel("clip")
+def clip(x: Tensor, alpha: float, beta: float) -> Tensor:
+    """min(max(x, alpha), beta)."""
+    return x.clamp(min=alpha).clamp(max=beta)
+
+
+@kernel("threshold")
+def threshold(x: Tensor, alpha: float) -> Tensor:
+    """max(x, alpha)."""
+    return x.clamp(min=alpha)
+
+
+@kernel("inverse")
+def inverse(x: Tensor, epsilon: float = 1e-4) -> Tensor:
+    """1 / (x + epsilon)."""
+    return torch.reciprocal(x + epsilon)
+
+
+@kernel("log")
+def log(x: Tensor, epsilon: float = 1e-45) -> Tensor:
+    """log(x + epsilon)."""
+    return torch.log(x + epsilon)
+
+
+@kernel("rsqrt")
+def rsqrt(x: Tensor, epsilon: float = 1e-12) -> Tensor:
+    """1 / √(x + epsilon)."""
+    return torch.rsqrt(x + epsilon)
+
+
+@kernel("cast")
+def cast(x: Tensor, dtype: str) -> Tensor:
+    """x as another type. Rounding to half, where the type is fp16, follows in the executor."""
+    if dtype not in CARRIERS:
+        raise ExecutionError(f"dtype {dtype!r} is not one of {', '.join(sorted(CARRIERS))}")
+    return convert(x, dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Two tensors
+
+
+def _claim_broadcast(x: Tensor, y: Tensor) -> None:
+    if x.shape != y.shape and x.numel() > 1 and y.numel() > 1:
+        claim(torch.broadcast_shapes(x.shape, y.shape))
+
+
+def _pow(x: Tensor, y: Tensor) -> Tensor:
+    if x.dtype == torch.float32:
+        return torch.pow(x, y)
+    return torch.pow(x.double(), y.double())  # integers may be raised to negative powers
+
+
+def _floor_div(x: Tensor, y: Tensor) -> Tensor:
+    _refuse_zero(y)
+    return torch.floor_divide(x, y)
+
+
+def _mod(x: Tensor, y: Tensor) -> Tensor:
+    _refuse_zero(y)
+    return torch.remainder(x, y)  # the sign of the divisor, as Python's and numpy's %
+
+
+def _real_div(x: Tensor, y: Tensor) -> Tensor:
+    if x.dtype.is_floating_point:
+        return torch.div(x, y)
+    _refuse_zero(y)
+    return torch.div(x.double(), y.double()).trunc()  # the declared type is an integer: the fraction is dropped
+
+
+def _refuse_zero(y: Tensor) -> None:
+    if not y.dtype.is_floating_point and bool((y == 0).any()):
+        raise ExecutionError("division of integers by zero")
+
+
+_BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": torch.add,
+    "floor_div": _floor_div,
+    "mod": _mod,
+    "mul": torch.mul,
+    "pow": _pow,
+    "real_div": _real_div,
+    "sub": torch.sub,
+}
+_BINARY_EXACT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "equal": torch.eq,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_xor": torch.logical_xor,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "not_equal": torch.ne,
+}
+
+
+def _register_binary(name: str, function: Callable[[Tensor, Tensor], Tensor], exact: bool) -> None:
+    def binary(x: Tensor, y: Tensor) -> Tensor:
+        _claim_broadcast(x, y)
+        return function(x, y)
+
+    binary.__name__ = binary.__qualname__ = name
+    binary.__doc__ = f"{name}(x, y), elementwise with broadcasting."
+    kernel(name, exact=exact)(binary)
+
+
+for _name, _operator in _BINARY.items():
+    _register_binary(_name, _operator, exact=False)
+for _name, _operator in _BINARY_EXACT.items():
+    _register_binary(_name, _operator, exact=True)
+
+
+@kernel("select", exact=True)
+def select(cond: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """a where cond holds, else b; all three broadcast."""
+    claim(torch.broadcast_shapes(cond.shape, a.shape, b.shape))
+    return torch.where(cond, a, b)
+
+
+@kernel("identity", exact=True)
+def identity(x: Tensor, node: Node) -> Tensor:
+    """x itself."""
+    return x

@@ -1,0 +1,63 @@
+"""Matrix products: linear, matmul, einsum, attention; float or int32 in, the same out."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...errors import ExecutionError
+from ..limits import claim
+from ..registry import kernel
+
+
+def _widened(x: Tensor) -> Tensor:
+    """Integer products are exact in double precision up to 2**53, and far faster than integer matmul."""
+    return x if x.dtype == torch.float32 else x.double()
+
+
+@kernel("linear")
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x: (*B, D_in), weight: (D_out, D_in), bias: (D_out,) → (*B, D_out): x·Wᵀ + b."""
+    claim([*x.shape[:-1], weight.shape[0]])
+    return F.linear(_widened(x), _widened(weight), None if bias is None else _widened(bias))
+
+
+@kernel("matmul")
+def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
+    """x·y over the last two axes, the others broadcast; vectors as numpy's matmul takes them."""
+    if transpose_x and x.ndim > 1:
+        x = x.transpose(-1, -2)
+    if transpose_y and y.ndim > 1:
+        y = y.transpose(-1, -2)
+    if x.ndim > 1 and y.ndim > 1:
+        claim([*torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1]])
+    return torch.matmul(_widened(x), _widened(y))
+
+
+@kernel("einsum")
+def einsum(values: list[Tensor], equation: str) -> Tensor:
+    """Einstein's sum over the letters that the result lacks, such as `bnqd,bnkd->bnqk`."""
+    terms = equation.replace(" ", "").split("->")
+    sizes: dict[str, int] = {}
+    for term, value in zip(terms[0].split(","), values, strict=True):
+        sizes.update(zip(term, value.shape, strict=False))
+    if len(terms) == 2:
+        claim(sizes.get(letter, 1) for letter in terms[1])
+    return torch.einsum(equation, *(_widened(value) for value in values))
+
+
+@kernel("scaled_dot_product_attention")
+def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    """softmax(Q·Kᵀ/√E + M)·V. query: (B, *?, L, E), key: (B, *?, S, E), value: (B, *?, S, E_v) → (B, *?, L, E_v).
+
+    The mask is added if it is of numbers; if of truth values, False excludes.
+    """
+    if query.ndim != key.ndim or key.ndim != value.ndim or query.ndim < 3:
+        raise ExecutionError("query, key and value must have the same number of dimensions, at least 3")
+    claim([*query.shape[:-1], key.shape[-2]])
+    scores = torch.matmul(query / query.shape[-1] ** 0.5, key.transpose(-1, -2))
+    if attn_mask is not None:
+        excluded = attn_mask.dtype == torch.bool
+        scores = scores.masked_fill(~attn_mask, -torch.inf) if excluded else scores + attn_mask
+    return torch.matmul(torch.softmax(scores, -1), value)

@@ -1,0 +1,72 @@
+"""Normalizations: float in, float of the same shape out."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...errors import ExecutionError
+from ..registry import kernel
+from .activation import per_channel
+
+
+@kernel("batch_norm")
+def batch_norm(
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    epsilon: float = 1e-5,
+) -> Tensor:
+    """γ·(x − mean)/√(variance + ε) + β, per channel (axis 1)."""
+    return F.batch_norm(x, mean, variance, gamma, beta, training=False, eps=epsilon)
+
+
+@kernel("instance_norm")
+def instance_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5) -> Tensor:
+    """γ·(x − E[x])/√(Var[x] + ε) + β, mean and variance over the spatial axes of each channel of each element."""
+    axes = tuple(range(2, x.ndim))
+    if not axes:
+        raise ExecutionError(f"x has {x.ndim} dimensions; at least one spatial axis after (N, C) is needed")
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    result = (x - mean) * torch.rsqrt(variance + epsilon)
+    if gamma is not None:
+        result = result * per_channel(gamma, x)
+    return result if beta is None else result + per_channel(beta, x)
+
+
+@kernel("layer_norm")
+def layer_norm(
+    x: Tensor,
+    axes: list[int] | None = None,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    epsilon: float = 1e-5,
+) -> Tensor:
+    """γ·(x − E[x])/√(Var[x] + ε) + β over the given axes (all, if none are given)."""
+    over = sorted(axis % x.ndim for axis in (axes if axes is not None else range(x.ndim)))
+    shape = [x.shape[axis] for axis in over]
+    if over == list(range(x.ndim - len(over), x.ndim)):
+        return F.layer_norm(x, shape, gamma, beta, epsilon)
+    variance, mean = torch.var_mean(x, over, correction=0, keepdim=True)
+    result = (x - mean) * torch.rsqrt(variance + epsilon)
+    aligned = [x.shape[axis] if axis in over else 1 for axis in range(x.ndim)]
+    if gamma is not None:
+        result = result * gamma.reshape(aligned)
+    return result if beta is None else result + beta.reshape(aligned)
+
+
+@kernel("l2_norm")
+def l2_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """x / √(Σ x² + ε), the sum over the last three axes."""
+    if x.ndim < 3:
+        raise ExecutionError(f"x has {x.ndim} dimensions; at least 3 are needed")
+    return x * torch.rsqrt(x.square().sum((-3, -2, -1), keepdim=True) + epsilon)
+
+
+@kernel("local_response_norm")
+def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """x / (k + α/size·Σ x²)^β, the sum over `size` neighbouring channels, zeros beyond the first and last."""
+    return F.local_response_norm(x, size, alpha, beta, k)

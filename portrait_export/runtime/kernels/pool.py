@@ -1,0 +1,116 @@
+"""Pooling in one, two or three dimensions; float in, float out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...errors import ExecutionError
+from ..limits import claim
+from ..registry import kernel
+from .conv import flat_padding, resolve_padding, spatial
+
+_MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def _pad(
+    x: Tensor,
+    fill: float,
+    kernel_sizes: Sequence[int],
+    strides: Sequence[int],
+    pad_type: str,
+    pad: Sequence[int] | None,
+    ceil_mode: bool,
+) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Pad x so that pooling without padding gives the right result.
+
+    In ceil mode the result has ceil((D + p − K)/s) + 1 elements, less one if the last window would begin in the
+    padding after the end; the missing elements are appended.
+    """
+    axes = x.ndim - 2
+    if axes not in _MAX_POOL:
+        raise ExecutionError(f"x has {x.ndim} dimensions; 3, 4 or 5 are supported")
+    padding = resolve_padding(pad_type.lower(), pad, x.shape[2:], kernel_sizes, strides, [1] * axes)
+    if ceil_mode:
+        extended = []
+        for size, (a, b), k, s in zip(x.shape[2:], padding, kernel_sizes, strides, strict=True):
+            count = -(-(size + a + b - k) // s) + 1
+            if (count - 1) * s >= size + a and a + b > 0:
+                count -= 1
+            extended.append((a, max(b, (count - 1) * s + k - size - a)))
+        padding = extended
+    claim([*x.shape[:2], *(size + a + b for size, (a, b) in zip(x.shape[2:], padding, strict=True))])
+    return (F.pad(x, flat_padding(padding), value=fill) if any(map(any, padding)) else x), padding
+
+
+@kernel("max_pool", exact=True)
+def max_pool(
+    x: Tensor,
+    kernel_sizes: list[int],
+    pad_type: str,
+    strides: list[int] | None = None,
+    pad: list[int] | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The largest element of each window; padding counts as −∞."""
+    steps = spatial(x, "strides", strides)
+    spatial(x, "kernel_sizes", kernel_sizes)
+    padded, _ = _pad(x, -torch.inf, kernel_sizes, steps, pad_type, pad, ceil_mode)
+    return _MAX_POOL[x.ndim - 2](padded, kernel_sizes, steps)
+
+
+@kernel("avg_pool")
+def avg_pool(
+    x: Tensor,
+    kernel_sizes: list[int],
+    pad_type: str,
+    strides: list[int] | None = None,
+    pad: list[int] | None = None,
+    exclude_padding_from_average: bool = False,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The mean of each window; padding counts as zeros, or not at all.
+
+    What ceil mode appends beyond the declared padding never counts, as in torch.
+    """
+    axes = x.ndim - 2
+    steps = spatial(x, "strides", strides)
+    spatial(x, "kernel_sizes", kernel_sizes)
+    padded, padding = _pad(x, 0.0, kernel_sizes, steps, pad_type, pad, ceil_mode)
+    if not any(map(any, padding)):
+        return _AVG_POOL[axes](x, kernel_sizes, steps)
+    means = _AVG_POOL[axes](padded, kernel_sizes, steps)
+    if not exclude_padding_from_average and not ceil_mode:
+        return means
+    # The share of each window that counts; mean / share is the mean over what counts.
+    counted = torch.zeros_like(padded[:1, :1])
+    declared = resolve_padding(pad_type.lower(), pad, x.shape[2:], kernel_sizes, steps, [1] * axes)
+    region = counted
+    for axis, (size, (a, _), (da, db)) in enumerate(zip(x.shape[2:], padding, declared, strict=True), start=2):
+        start, length = (a, size) if exclude_padding_from_average else (a - da, size + da + db)
+        region = region.narrow(axis, start, min(length, region.shape[axis] - start))
+    region.fill_(1.0)
+    return means / _AVG_POOL[axes](counted, kernel_sizes, steps)
+
+
+@kernel("l2_pool")
+def l2_pool(
+    x: Tensor,
+    kernel_sizes: list[int],
+    pad_type: str,
+    strides: list[int] | None = None,
+    pad: list[int] | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """√(Σ x²) of each window; padding counts as zeros."""
+    steps = spatial(x, "strides", strides)
+    spatial(x, "kernel_sizes", kernel_sizes)
+    padded, _ = _pad(x, 0.0, kernel_sizes, steps, pad_type, pad, ceil_mode)
+    window = 1
+    for size in kernel_sizes:
+        window *= size
+    return torch.sqrt(_AVG_POOL[x.ndim - 2](padded.square(), kernel_sizes, steps) * window)

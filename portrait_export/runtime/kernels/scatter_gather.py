@@ -1,0 +1,161 @@
+"""Reading and writing by index. Indices may be negative, counted from the end; others outside are an error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...errors import ExecutionError
+from ..limits import claim
+from ..registry import kernel
+from .tensor_transformation import axis_of
+
+
+def _checked(indices: Tensor, side: int) -> Tensor:
+    """Indices as 0..side−1."""
+    index = indices.long()
+    if index.numel():
+        low, high = int(index.min()), int(index.max())
+        if low < -side or high >= side:
+            raise ExecutionError(f"index {low if low < -side else high} is not within an axis of {side}")
+        if low < 0:
+            index = torch.where(index < 0, index + side, index)
+    return index
+
+
+@kernel("gather", exact=True)
+def gather(x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0, validate_indices: bool = False) -> Tensor:
+    """Slices of x along an axis: D[:axis] + N[batch_dims:] + D[axis+1:]."""
+    where = axis_of(axis, x.ndim)
+    if not 0 <= batch_dims <= min(where, indices.ndim):
+        raise ExecutionError(f"batch_dims {batch_dims} is not between 0 and axis {where}")
+    index = _checked(indices, x.shape[where])
+    claim([*x.shape[:where], *indices.shape[batch_dims:], *x.shape[where + 1 :]])
+    if batch_dims == 0:
+        flat = x.index_select(where, index.reshape(-1))
+        return flat.reshape(*x.shape[:where], *indices.shape, *x.shape[where + 1 :])
+    if x.shape[:batch_dims] != indices.shape[:batch_dims]:
+        raise ExecutionError(f"the first {batch_dims} sides of x and indices differ")
+    inner = indices.shape[batch_dims:]
+    values, rows = x.flatten(0, batch_dims - 1), index.flatten(0, batch_dims - 1)
+    picked = [gather(one, row, where - batch_dims) for one, row in zip(values, rows, strict=True)]
+    shape = [*x.shape[:where], *inner, *x.shape[where + 1 :]]
+    return torch.stack(picked).reshape(shape) if picked else x.new_zeros(shape)
+
+
+@kernel("gather_along_axis", exact=True)
+def gather_along_axis(x: Tensor, indices: Tensor, axis: int = 0, validate_indices: bool = False) -> Tensor:
+    """out[…, i, …] = x[…, indices[…, i, …], …]; the result has the indices' shape."""
+    where = axis_of(axis, x.ndim)
+    return torch.gather(x, where, _checked(indices, x.shape[where]))
+
+
+@kernel("gather_nd", exact=True)
+def gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0, validate_indices: bool = False) -> Tensor:
+    """out[i…] = x[indices[i…]]; the last axis of indices holds the places, after `batch_dims` shared axes."""
+    depth = indices.shape[-1]
+    if batch_dims + depth > x.ndim or x.shape[:batch_dims] != indices.shape[:batch_dims]:
+        raise ExecutionError(f"indices {list(indices.shape)} do not fit x {list(x.shape)} with {batch_dims} batch axes")
+    claim([*indices.shape[:-1], *x.shape[batch_dims + depth :]])
+    return x[_places(indices, x, batch_dims)]
+
+
+def _places(indices: Tensor, x: Tensor, batch_dims: int = 0) -> tuple[Tensor, ...]:
+    """Index tensors, one per indexed axis, that broadcast to indices.shape[:-1]."""
+    depth = indices.shape[-1]
+    if depth > x.ndim:
+        raise ExecutionError(f"indices of depth {depth} do not fit {x.ndim} dimensions")
+    lead = []
+    for axis in range(batch_dims):
+        shape = [1] * (indices.ndim - 1)
+        shape[axis] = x.shape[axis]
+        lead.append(torch.arange(x.shape[axis], device=x.device).reshape(shape).expand(indices.shape[:-1]))
+    own = [_checked(indices[..., i], x.shape[batch_dims + i]) for i in range(depth)]
+    return (*lead, *own)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scatter. Places are turned into numbers of rows of a flat matrix; then each mode is one operation on rows.
+
+_REDUCE = {"mul": "prod", "max": "amax", "min": "amin"}
+MODES = ("update", "add", "sub", "mul", "div", "max", "min")
+
+
+def _scatter_flat(data: Tensor, index: Tensor, updates: Tensor, mode: str) -> Tensor:
+    """data, updates: (M,), (U,); index: (U,) places in data. Repeated places combine, and for `update` the last wins."""
+    if mode == "update":
+        return data.index_put((_last_wins(index, data.shape[0])[0],), updates[_last_wins(index, data.shape[0])[1]])
+    if mode in ("add", "sub"):
+        return data.index_add(0, index, updates if mode == "add" else -updates)
+    if mode == "div":
+        if not data.dtype.is_floating_point:
+            raise ExecutionError("mode div needs float values")
+        return data.scatter_reduce(0, index, 1.0 / updates, "prod", include_self=True)
+    return data.scatter_reduce(0, index, updates, _REDUCE[mode], include_self=True)
+
+
+def _last_wins(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Distinct places, and for each the last position in `index` that names it. Torch leaves the order undefined."""
+    position = torch.full((size,), -1, dtype=torch.long, device=index.device)
+    order = torch.arange(index.numel(), device=index.device)
+    position = position.scatter_reduce(0, index, order, "amax", include_self=True)
+    places = torch.nonzero(position >= 0).flatten()
+    return places, position[places]
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise ExecutionError(f"mode {mode!r} is not one of {', '.join(MODES)}")
+
+
+def _numbers(data: Tensor) -> Tensor:
+    return torch.arange(data.numel(), device=data.device).reshape(data.shape)
+
+
+def _apply(data: Tensor, index: Tensor, updates: Tensor, mode: str) -> Tensor:
+    """index: for each update, the number of its element in data; both of one shape."""
+    if index.shape != updates.shape:
+        raise ExecutionError(f"updates have shape {list(updates.shape)}; {list(index.shape)} are needed")
+    return _scatter_flat(data.flatten(), index.flatten(), updates.flatten(), mode).reshape(data.shape)
+
+
+@kernel("scatter")
+def scatter(
+    data: Tensor,
+    indices: Tensor,
+    updates: Tensor,
+    axis: int = 0,
+    mode: str = "add",
+    validate_indices: bool = False,
+) -> Tensor:
+    """A copy of data with slices along an axis, named by indices (C,), combined with those of updates."""
+    _check_mode(mode)
+    where = axis_of(axis, data.ndim)
+    index = _checked(indices, data.shape[where])
+    numbers = _numbers(data).index_select(where, index.flatten())
+    shape = [*data.shape[:where], *index.shape, *data.shape[where + 1 :]]
+    return _apply(data, numbers.reshape(shape), updates, mode)
+
+
+@kernel("scatter_along_axis")
+def scatter_along_axis(
+    data: Tensor,
+    indices: Tensor,
+    updates: Tensor,
+    axis: int = 0,
+    mode: str = "add",
+    validate_indices: bool = False,
+) -> Tensor:
+    """A copy of data where out[…, indices[…, i, …], …] is combined with updates[…, i, …]."""
+    _check_mode(mode)
+    where = axis_of(axis, data.ndim)
+    return _apply(data, torch.gather(_numbers(data), where, _checked(indices, data.shape[where])), updates, mode)
+
+
+@kernel("scatter_nd")
+def scatter_nd(
+    data: Tensor, indices: Tensor, updates: Tensor, mode: str = "add", validate_indices: bool = False
+) -> Tensor:
+    """A copy of data where the slice data[indices[i…]] is combined with updates[i…]."""
+    _check_mode(mode)
+    return _apply(data, _numbers(data)[_places(indices, data)], updates, mode)

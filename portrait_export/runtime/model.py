@@ -1,0 +1,297 @@
+"""A saved package in; CoreMLProgram out: `predict` as coremltools' MLModel has it, and `trace` for what lies between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ExecutionError, nearest
+from ..mil.program import Feature, Function, Metadata, Program, StateType, TensorType, read_program
+from .dtypes import CARRIERS, FLOATS, from_numpy, round_to_half
+from .executor import ARITHMETICS, Environment, Observer, Plan, StopExecution, compile_function
+from .images import image_to_tensor, tensor_to_image
+from .limits import claim
+
+SEED = 0  # of the random operators that have no seed of their own
+
+
+@dataclass
+class State:
+    """Values that outlive a call (iOS18). `make_state` gives one; `predict` reads and changes it."""
+
+    values: dict[str, StateCell] = field(default_factory=dict)
+
+    def read_state(self, name: str) -> np.ndarray:
+        """A copy of one state's value."""
+        return self.values[name].value.detach().cpu().numpy().copy()
+
+    def write_state(self, name: str, value: np.ndarray) -> None:
+        """Set one state's value, of the shape that it has."""
+        cell = self.values[name]
+        new = torch.as_tensor(np.asarray(value, dtype=np.float32)).to(cell.value.device)
+        if new.shape != cell.value.shape:
+            raise ExecutionError(f"State {name!r} has shape {list(cell.value.shape)}; found {list(new.shape)}.")
+        cell.value = new.to(cell.value.dtype)
+
+
+@dataclass
+class StateCell:
+    """One state's place; `read_state` and `write_state` operators share it."""
+
+    value: Tensor
+
+
+class CoreMLProgram:
+    """One function of a saved ML Program, ready to run."""
+
+    def __init__(self, program: Program, function: Function, plan: Plan, environment: Environment):
+        self.program = program
+        self.function = function
+        self.plan = plan
+        self.environment = environment
+        self._types = dict(function.inputs)
+        self._features_in = {feature.name: feature for feature in function.features_in}
+        self._features_out = {feature.name: feature for feature in function.features_out}
+        self._state_names = [name for name, kind in function.inputs if isinstance(kind, StateType)]
+
+    @classmethod
+    def load(
+        cls, path: Path | str, *, arithmetic: str = "as_typed", function: str | None = None, device: str = "cpu"
+    ) -> CoreMLProgram:
+        """Read and compile. See `portrait_export.runtime.load`."""
+        if arithmetic not in ARITHMETICS:
+            hint = nearest(arithmetic, ARITHMETICS, what="arithmetic mode")
+            raise ExecutionError(f"There is no arithmetic mode {arithmetic!r}.", code="usage", hint=hint)
+        program = read_program(path)
+        name = function or program.default_function
+        if name not in program.functions:
+            hint = nearest(name, tuple(program.functions), what="function")
+            raise ExecutionError(f"{program.path.name} has no function {name!r}.", code="usage", hint=hint)
+        environment = Environment(_device(device), arithmetic, torch.Generator().manual_seed(SEED))
+        chosen = program.functions[name]
+        with torch.inference_mode():
+            return cls(program, chosen, compile_function(chosen, environment), environment)
+
+    @property
+    def inputs(self) -> tuple[Feature, ...]:
+        """What `predict` takes."""
+        return self.function.features_in
+
+    @property
+    def outputs(self) -> tuple[Feature, ...]:
+        """What `predict` gives."""
+        return self.function.features_out
+
+    @property
+    def states(self) -> tuple[Feature, ...]:
+        """What `make_state` holds."""
+        return self.function.states
+
+    @property
+    def metadata(self) -> Metadata:
+        """Author, licence, version, description, and what else the exporter wrote."""
+        return self.program.metadata
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every value that a run computes, in order."""
+        return self.plan.names
+
+    def predict(
+        self,
+        data: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        state: State | None = None,
+        *,
+        hook: Observer | None = None,
+    ) -> Any:
+        """Run the program, as coremltools' `MLModel.predict` does.
+
+        Args:
+            data: each input by name: a PIL image for image inputs; a numpy array, torch tensor or number otherwise.
+                Optional inputs may be left out. A list of such dictionaries runs them all.
+            state: from `make_state`, for programs with states; changed in place.
+            hook: sees each computed value (name, tensor) and may return another one to take its place.
+        Returns:
+            Each output by name: a PIL image for image outputs; else numpy of the declared type (float32 instead of
+            float16 under `fp32` arithmetic). A list of such dictionaries for a list.
+        Raises:
+            ExecutionError: for inputs that are missing, unknown or do not fit (all at once), or a step that failed.
+        """
+        if not isinstance(data, Mapping):
+            return [self.predict(one, state, hook=hook) for one in data]
+        with torch.inference_mode():
+            values = self.plan.run(self._inputs(data, state), hook)
+            return {name: self._output(name, value) for name, value in values.items()}
+
+    def trace(
+        self, data: Mapping[str, Any], names: Iterable[str] | None = None, state: State | None = None
+    ) -> dict[str, np.ndarray]:
+        """Run the program and keep what lies between.
+
+        Args:
+            data: as for `predict`.
+            names: the values wanted, constants included; every computed one if None. The run stops at the last.
+        Returns:
+            name → float32, integer or bool array, in the order of computation.
+        Raises:
+            ExecutionError: for names that the program does not have.
+        """
+        wanted = set(self.plan.names if names is None else names)
+        constants = {name for name in wanted if name in self.plan.constants}
+        unknown = sorted(wanted - constants - set(self.plan.names) - set(self._types))
+        if unknown:
+            hints = [nearest(name, self.plan.names, what="value").split("? ")[0] for name in unknown]
+            raise ExecutionError(f"The program has no value named {', '.join(map(repr, unknown))}.", context=hints)
+        with torch.inference_mode():
+            given = self._inputs(data, state)
+            kept = {name: _to_numpy(given[name]) for name in wanted & set(given)}
+            kept.update({name: _to_numpy(self.plan.constants[name]()) for name in sorted(constants)})
+            left = wanted - set(kept)
+            if left:
+                self._collect(given, left, kept)
+        return kept
+
+    def _collect(self, given: Mapping[str, Any], left: set[str], kept: dict[str, np.ndarray]) -> None:
+        def observe(name: str, value: Any) -> None:
+            if name in left and isinstance(value, Tensor):
+                kept[name] = _to_numpy(value)
+            left_now = left - kept.keys()
+            if not left_now and not self._loops:
+                raise StopExecution
+
+        try:
+            self.plan.run(given, observe)
+        except StopExecution:
+            return
+
+    @property
+    def _loops(self) -> bool:
+        """Whether a value may be computed more than once, so that the first is not the last."""
+        return any(step.operation.type == "while_loop" for step in self.plan.block.steps)
+
+    def make_state(self) -> State:
+        """Fresh states, all zero."""
+        cells = {}
+        for name in self._state_names:
+            kind = self._types[name]
+            wrapped = kind.wrapped if isinstance(kind, StateType) else kind
+            if not isinstance(wrapped, TensorType) or not wrapped.static:
+                raise ExecutionError(f"State {name!r} is a {kind}; only tensors of a fixed shape are supported.")
+            shape = [side or 0 for side in wrapped.shape]
+            claim(shape)
+            cells[name] = StateCell(torch.zeros(shape, dtype=CARRIERS[wrapped.dtype], device=self.environment.device))
+        return State(cells)
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _inputs(self, data: Mapping[str, Any], state: State | None) -> dict[str, Any]:
+        """Each of the function's inputs as a carrier tensor. Raises one error for everything that is wrong."""
+        given: dict[str, Any] = {}
+        problems = [f"unknown input {name!r}" for name in data if name not in self._types]
+        if self._state_names:
+            given.update((state or self.make_state()).values)
+        for name, kind in self.function.inputs:
+            if name in given:
+                continue
+            feature = self._features_in.get(name)
+            if data.get(name) is None and not (feature and feature.optional):
+                problems.append(f"missing input {name!r} ({_wanted(feature, kind)})")
+                continue
+            try:
+                given[name] = self._input(name, feature, kind, data.get(name))
+            except ExecutionError as error:
+                problems.append(error.message)
+                hint = error.hint
+                if len(data) == 1 and len(problems) == 1:
+                    raise ExecutionError(error.message, hint=hint) from error
+        if problems:
+            takes = ", ".join(
+                f"{name} ({_wanted(self._features_in.get(name), kind)})" for name, kind in self.function.inputs
+            )
+            raise ExecutionError("The inputs do not fit the program.", context=problems, hint=f"it takes {takes}.")
+        return given
+
+    def _input(self, name: str, feature: Feature | None, kind: Any, value: Any) -> Tensor:
+        device = self.environment.device
+        if not isinstance(kind, TensorType) or kind.dtype not in CARRIERS:
+            raise ExecutionError(f"Input {name!r} is a {kind}; such inputs are not supported.")
+        if value is None and feature is not None:
+            tensor = torch.full(feature.shape, feature.default or 0, dtype=CARRIERS[kind.dtype], device=device)
+        elif feature is not None and feature.kind == "image":
+            tensor = image_to_tensor(value, feature, device).reshape(_image_shape(kind, value))
+        else:
+            tensor = _array_input(name, feature, kind, value, device)
+        return round_to_half(tensor) if self.environment.rounds(kind.dtype) else tensor
+
+    def _output(self, name: str, value: Any) -> Any:
+        feature = self._features_out.get(name)
+        if not isinstance(value, Tensor):
+            return value
+        if feature is not None and feature.kind == "image":
+            return tensor_to_image(value, feature)
+        array = _to_numpy(value)
+        if feature is None or not feature.dtype:
+            return array
+        if feature.dtype == "fp16" and self.environment.arithmetic == "fp32":
+            return array
+        return array.astype(_ARRAYS[feature.dtype])
+
+
+_ARRAYS = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64, "int8": np.int8, "int32": np.int32}
+
+
+def _device(name: str) -> str:
+    """Check that a device exists, by putting a number on it."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ExecutionError(f"There is no device {name!r} here: {reason}", hint="`cpu` is always there.") from error
+    return name
+
+
+def _array_input(name: str, feature: Feature | None, kind: TensorType, value: Any, device: str) -> Tensor:
+    """An array, tensor or number as a carrier tensor of an allowed shape."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().float().numpy() if value.dtype == torch.bfloat16 else value.detach().cpu().numpy()
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ExecutionError(f"Input {name!r} is not an array: {error}.") from error
+    if array.dtype.kind not in "fiub":
+        raise ExecutionError(f"Input {name!r} takes numbers; found {type(value).__name__} of {array.dtype}.")
+    fits = feature.allows(array.shape) if feature else True
+    declared = kind.shape
+    if kind.ranked:
+        fits = fits and len(array.shape) == len(declared)
+        fits = fits and all(want in (None, size) for size, want in zip(array.shape, declared, strict=False))
+    if not fits:
+        raise ExecutionError(f"Input {name!r} takes {_wanted(feature, kind)}; found shape {list(array.shape)}.")
+    claim(array.shape)
+    if kind.dtype in FLOATS:
+        array = array.astype(np.float32)
+    return from_numpy(array, kind.dtype, device)
+
+
+def _image_shape(kind: TensorType, picture: Any) -> list[int]:
+    """The shape that the program declares for an image, with the picture's own sides where they are flexible."""
+    channels = [d for d in kind.shape[:-2]]
+    return [*(1 if d is None else d for d in channels), picture.height, picture.width]
+
+
+def _wanted(feature: Feature | None, kind: Any) -> str:
+    if feature is None:
+        return str(kind)
+    if feature.kind == "image":
+        return f"a {feature.color} image of {feature.allowed}"
+    return f"an array of {feature.allowed}, {feature.dtype}" if feature.kind == "array" else feature.kind
+
+
+def _to_numpy(value: Any) -> np.ndarray:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(getattr(value, "value", value))
