@@ -202,7 +202,7 @@ def label_font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def clip(text: str, width: int) -> str:
     """Text that fits into `width` pixels; what Pillow's font cannot draw becomes `?`."""
-    drawable = "".join(c if " " <= c <= "ÿ" and not "\x7f" <= c < "\xa0" else "?" for c in text)
+    drawable = "".join(c if " " <= c <= "ÿ" and not "\x7f" <= c < "\xa0" else "?" for c in text[:400])
     font = label_font()
     if font.getlength(drawable) <= width:
         return drawable
