@@ -45,7 +45,9 @@ def _fill(net: Net, seed: int, value: Callable[[str, nn.Module, Tensor, torch.Ge
             own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
             for name, tensor in own:
                 path = f"{prefix}.{name}"
-                generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(path.encode()))
+                # PyTorch's generator reads 32 bits of its seed: the golden ratio spreads small seeds over all of them.
+                key = zlib.crc32(path.encode()) ^ (seed * 0x9E3779B1 & 0xFFFFFFFF)
+                generator = torch.Generator().manual_seed(key)
                 tensor.copy_(value(path, module, tensor, generator))
     return net
 

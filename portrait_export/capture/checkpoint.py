@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import pickle
+import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 4 * 2**30  # of all weight files together; the largest network of these families, B5, has 0.34 GB
 MAX_JSON_BYTES = 8 * 2**20
+MAX_PICKLE_BYTES = 2**20  # of a refused pickle that are searched for what it would have imported
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
 # In a folder, the first of these that exists holds the weights.
 WEIGHT_FILES = (
@@ -166,7 +169,9 @@ def _read_json(file: Path) -> dict[str, Any] | None:
         raise CheckpointError(f"{file.name} has more than {MAX_JSON_BYTES / 2**20:.0f} MiB.", code="too-large")
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.", code="unreadable") from error
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is not JSON: {error}.", code="bad-config") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{file} holds a JSON {type(data).__name__}; expected an object.", code="bad-config")
@@ -225,11 +230,11 @@ def _read_pickle(file: Path) -> Mapping[str, Any]:
 
     _check_zip(file)
     try:
-        data = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; what matters about them raises
+            data = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _unpickling_problem(file, str(error)) from error
-    except OSError:
-        raise
     # The unpickler and the zip reader raise whatever damaged bytes lead them to: EOFError, IndexError, struct.error, …
     except Exception as error:
         first = str(error).strip().splitlines()[0:1] or [type(error).__name__]
@@ -270,7 +275,7 @@ def _check_zip(file: Path) -> None:
 
 def _unpickling_problem(file: Path, message: str) -> CheckpointError:
     """The error for a pickle that PyTorch's restricted reader refused; it stops before anything is called."""
-    names = re.findall(r"GLOBAL ([\w.]+)", message) or re.findall(r"(?:class|function) ([\w.]+)", message)
+    names = re.findall(r"GLOBAL ([\w.]+)", message) or _called(file)
     if names or "unrecognized" in message:
         return CheckpointError(
             f"{file.name} would have to run `{names[0] if names else 'unknown code'}` to load. It was refused,"
@@ -283,6 +288,25 @@ def _unpickling_problem(file: Path, message: str) -> CheckpointError:
         code="damaged-checkpoint",
         hint=f"a checkpoint is a folder with config.json, or a file with one of {', '.join(SUFFIXES)}.",
     )
+
+
+def _called(file: Path) -> list[str]:
+    """What a plain pickle would import, but for PyTorch's own; read off its opcodes, without running them."""
+    names: list[str] = []
+    strings: list[str] = []
+    try:
+        with file.open("rb") as stream:
+            for opcode, argument, _ in pickletools.genops(stream.read(MAX_PICKLE_BYTES)):
+                if opcode.name == "GLOBAL":
+                    names.append(str(argument).replace(" ", "."))
+                elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
+                    names.append(".".join(strings[-2:]))
+                elif isinstance(argument, str):
+                    strings.append(argument)
+    # Damaged bytes lead the reader anywhere; what it has found until then is the answer.
+    except Exception:
+        pass
+    return [name for name in names if name.partition(".")[0] not in ("torch", "collections")]
 
 
 def _resolve(found: Canonical, described: dict[str, Any] | None, asked: ModelSpec | None, label: str) -> ModelSpec:

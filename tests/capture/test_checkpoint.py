@@ -1,0 +1,467 @@
+"""Checkpoints from disk: every published form, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from portrait_export.capture import checkpoint as module_under_test
+from portrait_export.capture.checkpoint import load_checkpoint
+from portrait_export.errors import CheckpointError, UsageError
+from portrait_export.models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
+from portrait_export.models.config_json import config_to_json
+from portrait_export.models.person import PersonLogit
+from portrait_export.models.registry import model_spec
+from tests.models.support import SMALL, inputs_of, net_of
+
+SEGFORMER = SegformerConfig(**SMALL)
+SERSEG = SersegConfig(**SMALL, upsample_width=8, abg=True, dbn=True, dam=True)
+STATE = net_of(SEGFORMER).state_dict()
+DESCRIBED = config_to_json(SEGFORMER)
+
+
+def logits(net: nn.Module, config: NetConfig = SEGFORMER) -> Tensor:
+    with torch.no_grad():
+        return net(*inputs_of(config, 64, 64))
+
+
+EXPECTED = logits(net_of(SEGFORMER))
+
+
+def write_config(folder: Path, data: dict[str, Any]) -> None:
+    (folder / "config.json").write_text(json.dumps(data))
+
+
+def safetensors_folder(folder: Path) -> Path:
+    save_file(STATE, folder / "model.safetensors")
+    write_config(folder, DESCRIBED)
+    return folder
+
+
+def pickle_folder(folder: Path) -> Path:
+    torch.save(STATE, folder / "pytorch_model.bin")
+    write_config(folder, DESCRIBED)
+    return folder
+
+
+def one_odd_name(folder: Path) -> Path:
+    torch.save({"state_dict": STATE, "epoch": 4}, folder / "best_iou.ckpt")
+    write_config(folder, DESCRIBED)
+    return folder
+
+
+def sharded(folder: Path, suffix: str, save: Callable[[dict[str, Tensor], Path], None], index: str) -> Path:
+    keys = sorted(STATE)
+    shards = {f"part-{i}{suffix}": keys[i::3] for i in range(3)}
+    for name, part in shards.items():
+        save({key: STATE[key] for key in part}, folder / name)
+    weight_map = {key: name for name, part in shards.items() for key in part}
+    (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    write_config(folder, DESCRIBED)
+    return folder
+
+
+def file_of(name: str, save: Callable[[Any, Path], None], wrap: Callable[[Any], Any] = lambda s: s) -> Any:
+    def build(folder: Path) -> Path:
+        save(wrap(STATE), folder / name)
+        write_config(folder, DESCRIBED)
+        return folder / name
+
+    return build
+
+
+def legacy_save(data: Any, path: Path) -> None:
+    torch.save(data, path, _use_new_zipfile_serialization=False)
+
+
+FORMS: dict[str, Callable[[Path], Path]] = {
+    "folder_safetensors": safetensors_folder,
+    "folder_pickle": pickle_folder,
+    "folder_with_one_odd_name": one_odd_name,
+    "folder_sharded_safetensors": lambda f: sharded(f, ".safetensors", save_file, "model.safetensors.index.json"),
+    "folder_sharded_pickle": lambda f: sharded(f, ".bin", torch.save, "pytorch_model.bin.index.json"),
+    "file_safetensors": file_of("weights.safetensors", save_file),
+    "file_safetensors_under_a_pickle_name": file_of("weights.pth", save_file),
+    "file_pth": file_of("weights.pth", torch.save),
+    "file_pt_before_zip": file_of("weights.pt", legacy_save),
+    "file_ckpt_of_a_trainer": file_of(
+        "last.ckpt", torch.save, lambda s: {"state_dict": {f"model.{k}": t for k, t in s.items()}, "global_step": 9}
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_form_loads(form: str, tmp_path: Path) -> None:
+    loaded = load_checkpoint(FORMS[form](tmp_path))
+    assert not loaded.module.training
+    assert loaded.config == SEGFORMER
+    assert torch.equal(logits(loaded.module), EXPECTED)
+
+
+def test_provenance_says_where_it_came_from(tmp_path: Path) -> None:
+    import hashlib
+
+    provenance = load_checkpoint(safetensors_folder(tmp_path)).provenance
+    sha256 = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    assert provenance["sha256"] == sha256
+    assert provenance["checkpoint"] == tmp_path.name
+    assert provenance["files"] == ["model.safetensors"]
+    assert (provenance["format"], provenance["layout"], provenance["config_json"]) == (
+        "safetensors",
+        "transformers-4",
+        True,
+    )
+    json.dumps(provenance)
+
+
+def test_config_json_decides_the_switches_over_the_model(tmp_path: Path) -> None:
+    save_file(net_of(SERSEG).state_dict(), tmp_path / "model.safetensors")
+    write_config(tmp_path, config_to_json(SERSEG))
+    loaded = load_checkpoint(tmp_path, "serseg_b0")
+    assert loaded.config == SERSEG
+    assert loaded.spec.name == "serseg_b0"
+    assert torch.equal(logits(loaded.module), logits(net_of(SERSEG)))
+
+
+def test_research_folder_with_depth(tmp_path: Path) -> None:
+    config = SersegConfig(abg=True, dbn=True, dam=True, depth=True)
+    torch.save(net_of(config).state_dict(), tmp_path / "pytorch_model.bin")
+    switches = dict.fromkeys(["abg", "dbn", "dam", "upsample", "add_depth_channel"], True)
+    write_config(tmp_path, {"model_type": "sersegformer", "num_labels": 1, "layer_norm_eps": 1e-6, **switches})
+    loaded = load_checkpoint(tmp_path)
+    assert loaded.config == config
+    assert loaded.spec.name == "serseg_b0_dam_depth"
+    assert loaded.spec.inputs == ("image", "depth")
+    assert torch.equal(logits(loaded.module, config), logits(net_of(config), config))
+
+
+def test_model_decides_where_there_is_no_config_json(tmp_path: Path) -> None:
+    config = model_spec("serseg_b0_abg_dbn_depth").config
+    torch.save({"model": net_of(config).state_dict()}, tmp_path / "best.pth")
+    loaded = load_checkpoint(tmp_path / "best.pth", "serseg_b0_abg_dbn_depth")
+    assert torch.equal(logits(loaded.module, config), logits(net_of(config), config))
+
+
+@pytest.mark.parametrize("config", [SernetConfig(num_labels=2), SegformerConfig(num_labels=3)])
+def test_shapes_decide_where_nothing_else_does(config: NetConfig, tmp_path: Path) -> None:
+    torch.save(net_of(config).state_dict(), tmp_path / "best.pth")
+    assert load_checkpoint(tmp_path / "best.pth").config == config
+
+
+def test_labels_come_from_the_weights_where_config_json_is_silent(tmp_path: Path) -> None:
+    config = SegformerConfig(num_labels=4)
+    save_file(net_of(config).state_dict(), tmp_path / "model.safetensors")
+    write_config(tmp_path, {"model_type": "segformer"})
+    assert load_checkpoint(tmp_path).config == config
+
+
+# --- what the checkpoint says about its use ---------------------------------------------------------------------------
+
+
+def test_positive_class_from_config_json(tmp_path: Path) -> None:
+    safetensors_folder(tmp_path)
+    write_config(tmp_path, {**DESCRIBED, "positive": "background"})
+    loaded = load_checkpoint(tmp_path)
+    assert loaded.provenance["positive"] == "background"
+    assert loaded.spec.portrait_spec().positive == "background"
+
+
+def test_positive_class_from_the_model_card(tmp_path: Path) -> None:
+    safetensors_folder(tmp_path)
+    write_config(tmp_path, {key: value for key, value in DESCRIBED.items() if key != "positive"})
+    (tmp_path / "README.md").write_text("---\nlicense: mit\npositive: background\n---\n# A model\n")
+    assert load_checkpoint(tmp_path).spec.positive == "background"
+
+
+def test_unknown_positive_class_is_refused(tmp_path: Path) -> None:
+    safetensors_folder(tmp_path)
+    write_config(tmp_path, {**DESCRIBED, "positive": "cat"})
+    with pytest.raises(CheckpointError, match="said to be 'cat'; it can be person or background"):
+        load_checkpoint(tmp_path)
+
+
+def test_mean_and_std_from_the_preprocessor(tmp_path: Path) -> None:
+    safetensors_folder(tmp_path)
+    said = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "size": 512}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    spec = load_checkpoint(tmp_path).spec
+    assert (spec.mean, spec.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+@pytest.mark.parametrize("scale", [1.0, 255.0], ids=["of_0_to_1", "of_0_to_255"])
+def test_mean_and_std_from_the_deployment_wrapper(scale: float, tmp_path: Path) -> None:
+    wrapped = {f"model.{key}": tensor for key, tensor in STATE.items()}
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    torch.save({**wrapped, "mean": mean * scale, "std": std * scale}, tmp_path / "deployed.pth")
+    write_config(tmp_path, DESCRIBED)
+    loaded = load_checkpoint(tmp_path / "deployed.pth")
+    assert (loaded.spec.mean, loaded.spec.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert loaded.provenance["ignored"] == ["mean", "std"]
+    assert torch.equal(logits(loaded.module), EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("labels", "person"),
+    [
+        (["background", "person", "skin", "lips"], [1, 2, 3]),
+        (["background", "person"], [1]),
+        (["background", "chair", "person", "cat"], [2]),
+    ],
+)
+def test_several_classes_become_the_persons_logit(labels: list[str], person: list[int], tmp_path: Path) -> None:
+    config = SEGFORMER.with_overrides(num_labels=len(labels))
+    save_file(net_of(config).state_dict(), tmp_path / "model.safetensors")
+    write_config(tmp_path, {**config_to_json(config), "id2label": {str(i): name for i, name in enumerate(labels)}})
+    loaded = load_checkpoint(tmp_path, "segformer_b0")
+    assert loaded.provenance["person"] == person
+    wrapped = loaded.person_module()
+    assert isinstance(wrapped, PersonLogit)
+    expected = torch.softmax(logits(loaded.module), dim=1)[:, person].sum(1, keepdim=True)
+    torch.testing.assert_close(torch.sigmoid(logits(wrapped)), expected, rtol=0, atol=1e-6)
+    assert loaded.spec.positive == "person"
+
+
+def test_one_class_is_already_the_persons_logit(tmp_path: Path) -> None:
+    loaded = load_checkpoint(safetensors_folder(tmp_path))
+    assert loaded.person_module() is loaded.module
+
+
+# --- what does not fit ------------------------------------------------------------------------------------------------
+
+
+def test_another_number_of_classes_is_said_as_such(tmp_path: Path) -> None:
+    torch.save(net_of(SegformerConfig(num_labels=9)).state_dict(), tmp_path / "nine.pth")
+    with pytest.raises(CheckpointError, match="different number of classes: the checkpoint has 9, the network 1"):
+        load_checkpoint(tmp_path / "nine.pth", "segformer_b0")
+
+
+def test_another_architecture_is_said_as_such(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "segformer.pth")
+    with pytest.raises(CheckpointError, match="is a SegFormer checkpoint; model `serseg_b0` is a SERSeg") as caught:
+        load_checkpoint(tmp_path / "segformer.pth", "serseg_b0")
+    assert caught.value.hint == "models of the checkpoint's architecture: segformer_b0."
+
+
+def test_unknown_architecture_lists_all_keys_that_do_not_fit(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.ones(3), "fc.bias": torch.ones(2)}, tmp_path / "resnet.pth")
+    with pytest.raises(CheckpointError, match="207 keys missing, 2 unexpected") as caught:
+        load_checkpoint(tmp_path / "resnet.pth", "segformer_b0")
+    assert "checkpoint of another architecture" in caught.value.hint
+    with pytest.raises(CheckpointError, match=r"of no architecture known here; its keys begin with conv1\.weight"):
+        load_checkpoint(tmp_path / "resnet.pth")
+
+
+def test_serseg_without_config_or_model_cannot_be_told(tmp_path: Path) -> None:
+    torch.save(net_of(SERSEG).state_dict(), tmp_path / "serseg.pth")
+    with pytest.raises(CheckpointError, match="do not tell whether it has attention-boosting gates") as caught:
+        load_checkpoint(tmp_path / "serseg.pth")
+    assert "put its config.json beside it" in caught.value.hint
+
+
+def test_unknown_model_suggests_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="There is no model `segformer_bo`"):
+        load_checkpoint(safetensors_folder(tmp_path), "segformer_bo")
+
+
+def test_nan_weights_are_named(tmp_path: Path) -> None:
+    state = {key: tensor.clone() for key, tensor in STATE.items()}
+    state["decode_head.linear_fuse.weight"][0, 0] = float("inf")
+    save_file(state, tmp_path / "model.safetensors")
+    write_config(tmp_path, DESCRIBED)
+    with pytest.raises(CheckpointError, match=r"decode_head\.linear_fuse\.weight: 1 of 2304 values"):
+        load_checkpoint(tmp_path)
+
+
+# --- damage and malice ------------------------------------------------------------------------------------------------
+
+
+class Hostile:
+    """Unpickling it would create a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def hostile_zip(folder: Path) -> Path:
+    torch.save({"state_dict": STATE, "extra": Hostile(folder / "executed")}, folder / "bad.pth")
+    return folder / "bad.pth"
+
+
+def hostile_plain_pickle(folder: Path) -> Path:
+    (folder / "bad.pth").write_bytes(pickle.dumps(Hostile(folder / "executed"), protocol=2))
+    return folder / "bad.pth"
+
+
+def hostile_newer_pickle(folder: Path) -> Path:
+    (folder / "bad.ckpt").write_bytes(pickle.dumps({"a": Hostile(folder / "executed")}, protocol=5))
+    return folder / "bad.ckpt"
+
+
+def hostile_legacy(folder: Path) -> Path:
+    legacy_save({"state_dict": STATE, "extra": Hostile(folder / "executed")}, folder / "bad.bin")
+    return folder / "bad.bin"
+
+
+@pytest.mark.parametrize("build", [hostile_zip, hostile_plain_pickle, hostile_newer_pickle, hostile_legacy])
+@pytest.mark.parametrize("model", [None, "segformer_b0"])
+def test_hostile_pickle_is_refused_and_not_executed(build: Any, model: str | None, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="was refused, and nothing in it was executed") as caught:
+        load_checkpoint(build(tmp_path), model)
+    assert caught.value.code == "unsafe-pickle"
+    assert "mkdir" in caught.value.message
+    assert not (tmp_path / "executed").exists()
+
+
+def test_whole_module_pickle_is_refused(tmp_path: Path) -> None:
+    torch.save(net_of(SEGFORMER), tmp_path / "module.pt")
+    with pytest.raises(CheckpointError, match=r"would have to run `portrait_export\.models\.segformer\.Segformer`"):
+        load_checkpoint(tmp_path / "module.pt")
+
+
+def cut(path: Path, share: float) -> Path:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def torchscript(folder: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TorchScript is out of date is why people still send such files
+        torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)).save(str(folder / "scripted.pt"))
+    return folder / "scripted.pt"
+
+
+def written(name: str, data: bytes) -> Callable[[Path], Path]:
+    def build(folder: Path) -> Path:
+        (folder / name).write_bytes(data)
+        return folder / name
+
+    return build
+
+
+def saved(name: str, data: Any) -> Callable[[Path], Path]:
+    def build(folder: Path) -> Path:
+        torch.save(data, folder / name)
+        return folder / name
+
+    return build
+
+
+def with_file(name: str, text: str) -> Callable[[Path], Path]:
+    def build(folder: Path) -> Path:
+        (safetensors_folder(folder) / name).write_text(text)
+        return folder
+
+    return build
+
+
+def index_of(weight_map: Any) -> Callable[[Path], Path]:
+    return lambda f: written("model.safetensors.index.json", json.dumps({"weight_map": weight_map}).encode())(f).parent
+
+
+def other_zip(folder: Path) -> Path:
+    with zipfile.ZipFile(folder / "photos.pth", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    return folder / "photos.pth"
+
+
+DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (lambda f: f / "nothing.pth", "There is no checkpoint at"),
+    "empty_file": (written("empty.pth", b""), "empty.pth is empty"),
+    "empty_folder": (lambda f: f, "holds no weight files; expected one of model.safetensors"),
+    "folder_of_other_things": (lambda f: written("notes.txt", b"x")(f).parent, "found: notes.txt"),
+    "several_odd_names": (
+        lambda f: [saved("a.pth", STATE)(f), saved("b.pth", STATE)(f)][0].parent,
+        "holds several weight files",
+    ),
+    "random_bytes": (written("noise.pth", bytes(range(256)) * 8), "noise.pth is not a"),
+    "text": (written("page.bin", b"<!DOCTYPE html><html>404</html>"), "page.bin is not a"),
+    "git_lfs_pointer": (
+        written("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
+        "is not a whole safetensors file",
+    ),
+    "safetensors_cut_in_its_header": (
+        lambda f: cut(safetensors_folder(f) / "model.safetensors", 0.01),
+        "is not a whole safetensors file",
+    ),
+    "safetensors_cut_in_its_data": (
+        lambda f: cut(safetensors_folder(f) / "model.safetensors", 0.9),
+        "is not a whole safetensors file",
+    ),
+    "zip_cut": (lambda f: cut(pickle_folder(f) / "pytorch_model.bin", 0.9), "pytorch_model.bin is not a"),
+    "zip_cut_early": (lambda f: cut(pickle_folder(f) / "pytorch_model.bin", 0.1), "pytorch_model.bin is not a"),
+    "legacy_cut": (lambda f: cut(file_of("old.pt", legacy_save)(f), 0.7), "old.pt is not a"),
+    "zip_of_something_else": (other_zip, "photos.pth is not a"),
+    "torchscript": (torchscript, "is a TorchScript program, not a checkpoint"),
+    "a_tensor": (saved("tensor.pt", torch.ones(3)), "holds a Tensor; expected a dictionary of tensors"),
+    "a_list": (saved("list.pt", [torch.ones(3)]), "holds a list; expected a dictionary of tensors"),
+    "no_tensors": (saved("log.ckpt", {"epoch": 3, "lr": 0.1}), "holds no tensors of a network"),
+    "config_not_json": (with_file("config.json", "{"), "is not JSON"),
+    "config_not_an_object": (with_file("config.json", "[1]"), "holds a JSON list; expected an object"),
+    "config_of_another_model": (with_file("config.json", '{"model_type": "unet"}'), "is about `unet`"),
+    "config_too_deep": (with_file("config.json", "[" * 100_000), "is not JSON"),
+    "person_classes_malformed": (
+        with_file("config.json", json.dumps({**DESCRIBED, "person_classes": "1"})),
+        "person_classes is '1'; expected a list of class numbers",
+    ),
+    "index_without_map": (index_of(None), "has no `weight_map`"),
+    "index_out_of_the_folder": (index_of({"a": "../../secret.bin"}), "outside the folder: ../../secret.bin"),
+    "index_of_missing_shards": (index_of({"a": "x.safetensors", "b": "y.safetensors"}), "missing: y.safetensors"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_checkpoint_is_one_clear_error(name: str, tmp_path: Path) -> None:
+    build, words = DAMAGED[name]
+    path = build(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert words in str(caught.value)
+
+
+def test_too_large_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_under_test, "MAX_BYTES", 10_000)
+    with pytest.raises(CheckpointError, match="at most 0 GiB are read"):
+        load_checkpoint(safetensors_folder(tmp_path))
+
+
+def test_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", b"0" * 2_000_000)
+    monkeypatch.setattr(module_under_test, "MAX_BYTES", 1_000_000)
+    with pytest.raises(CheckpointError, match=r"bomb\.pth unpacks to more than"):
+        load_checkpoint(tmp_path / "bomb.pth")
+
+
+def test_unreadable_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = file_of("weights.pth", torch.save)(tmp_path)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(CheckpointError, match="cannot be read: Permission denied"):
+        load_checkpoint(path)
+
+
+def test_keys_in_two_shards_are_refused(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "b.safetensors"):
+        save_file({"x": torch.ones(1)}, tmp_path / name)
+    index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="1 keys are in more than one shard"):
+        load_checkpoint(tmp_path)
