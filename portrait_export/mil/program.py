@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -125,7 +125,7 @@ class TupleType:
         return f"tuple<{', '.join(map(str, self.elements))}>"
 
 
-ValueType = Union[TensorType, ListType, StateType, DictionaryType, TupleType]
+ValueType: TypeAlias = TensorType | ListType | StateType | DictionaryType | TupleType
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Values
@@ -207,7 +207,7 @@ class Constant:
         return self.numpy().tolist()
 
 
-Argument = Union[Reference, Constant]
+Argument: TypeAlias = Reference | Constant
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Program
@@ -645,7 +645,7 @@ def _immediate(message: Any, dtype: str, count: int, owner: str) -> np.ndarray:
         raise PackageError(f"{owner} is declared as {dtype} but holds {form}.")
     if len(values) != count:
         raise PackageError(f"{owner} is declared as {count} × {dtype}, but holds {len(values)} values.")
-    array = np.array(values, dtype=_LITERALS[form])
+    array: np.ndarray = np.array(values, dtype=_LITERALS[form])
     return array if dtype == "string" else array.astype(NUMPY_DTYPES[dtype])
 
 

@@ -145,7 +145,7 @@ class WeightFile:
         except OSError as error:
             reason = error.strerror or error
             raise PackageError(f"The program's weights cannot be read from {self.path}: {reason}.") from error
-        version = struct.unpack_from("<II", data)[1]
+        version = struct.unpack_from("<II", data[:HEADER_BYTES].tobytes())[1]
         if version != VERSION:
             raise PackageError(f"{self._name} has storage version {version}; version {VERSION} is read.")
         return data
@@ -153,7 +153,7 @@ class WeightFile:
     @property
     def count(self) -> int:
         """Number of blobs that the header announces."""
-        return int(struct.unpack_from("<I", self.data)[0])
+        return int(struct.unpack_from("<I", self.data[:HEADER_BYTES].tobytes())[0])
 
     @property
     def _name(self) -> str:
@@ -180,7 +180,9 @@ class WeightFile:
             raise bad(f"metadata of {METADATA_BYTES} bytes does not lie between {HEADER_BYTES} and the end at {size}")
         if offset % ALIGNMENT:
             raise bad(f"it is not a multiple of {ALIGNMENT}")
-        sentinel, code, length, start, padding = struct.unpack_from("<IIQQQ", self.data, offset)
+        sentinel, code, length, start, padding = struct.unpack_from(
+            "<IIQQQ", self.data[offset : offset + METADATA_BYTES].tobytes()
+        )
         if sentinel != SENTINEL:
             raise bad(f"the sentinel is {sentinel:#010x}, not {SENTINEL:#010x}")
         if code not in BLOB_DTYPES:

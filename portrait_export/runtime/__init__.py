@@ -5,8 +5,8 @@
     images.py     pictures ↔ tensors as Core ML does it      runner.py             the Runner protocol over a package
     coverage.py   operator × version × implemented           limits.py             how large a value may become
 
-What it proves and what not: the graph, the weights, the preprocessing and the arithmetic of each operator are those of
-the saved bytes. How the Neural Engine itself orders and rounds its sums is not known to anybody outside, and not claimed.
+What it proves and what not: the graph, the weights, the preprocessing and the arithmetic of each operator are those
+of the saved bytes. How the Neural Engine itself orders and rounds its sums is not known outside, and not claimed.
 """
 
 from __future__ import annotations

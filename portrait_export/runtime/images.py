@@ -27,7 +27,7 @@ def image_to_tensor(picture: object, feature: Feature, device: str) -> Tensor:
 
     Args:
         picture: a PIL image of the size that the feature declares. Alpha is dropped; gray and colour are converted
-            into one another as PIL does (ITU-R 601). Mode `F` is for grayscale_fp16, whose values are taken as they are.
+            into one another as PIL does (ITU-R 601). Mode `F` is for grayscale_fp16; its values are taken as they are.
         feature: an image input.
     Raises:
         ExecutionError: for anything else than a PIL image, another size, or another mode.

@@ -1,4 +1,4 @@
-"""A saved package in; CoreMLProgram out: `predict` as coremltools' MLModel has it, and `trace` for what lies between."""
+"""A saved package in; CoreMLProgram out: `predict` as coremltools' MLModel has it, and `trace` for what lies inside."""
 
 from __future__ import annotations
 
@@ -281,8 +281,7 @@ def _array_input(name: str, feature: Feature | None, kind: TensorType, value: An
 
 def _image_shape(kind: TensorType, picture: Any) -> list[int]:
     """The shape that the program declares for an image, with the picture's own sides where they are flexible."""
-    channels = [d for d in kind.shape[:-2]]
-    return [*(1 if d is None else d for d in channels), picture.height, picture.width]
+    return [*(1 if side is None else side for side in kind.shape[:-2]), picture.height, picture.width]
 
 
 def _wanted(feature: Feature | None, kind: Any) -> str:

@@ -78,7 +78,7 @@ def conv(
     dilations: list[int] | None = None,
     groups: int = 1,
 ) -> Tensor:
-    """x: (N, C_in, *D), weight: (C_out, C_in/groups, *K), bias: (C_out,) → (N, C_out, *D_out); zeros beyond the border."""
+    """x: (N, C_in, *D), weight: (C_out, C_in/groups, *K), bias: (C_out,) → (N, C_out, *D_out); zeros around it."""
     axes = _check_rank(x, weight)
     steps, spread = spatial(x, "strides", strides), spatial(x, "dilations", dilations)
     padding = resolve_padding(pad_type, pad, x.shape[2:], weight.shape[2:], steps, spread)

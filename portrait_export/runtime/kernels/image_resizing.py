@@ -1,4 +1,4 @@
-"""Image resizing and resampling: (…, H, W) float in, another size out. All follow one rule: a grid, then interpolation."""
+"""Image resizing and resampling: (…, H, W) float in, another size out. One rule for all: a grid, then interpolation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recurrent networks: sequences (s, b, I) in, hidden states out. Gates are stacked along the first axis of the weights."""
+"""Recurrent networks: sequences (s, b, I) in, hidden states out. The weights hold the gates along their first axis."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _steps(x: Tensor, direction: str) -> Tensor:
 
 
 def _collected(states: list[Tensor], output_sequence: bool) -> Tensor:
-    """(s, b, H) in the order of work, or the last alone. (A reversed sequence's first output is that of its last step.)"""
+    """(s, b, H) in the order of work, or the last alone. A reversed sequence comes out reversed."""
     if not states:
         raise ExecutionError("the sequence is empty")
     claim([len(states), *states[0].shape])

@@ -82,9 +82,10 @@ MODES = ("update", "add", "sub", "mul", "div", "max", "min")
 
 
 def _scatter_flat(data: Tensor, index: Tensor, updates: Tensor, mode: str) -> Tensor:
-    """data, updates: (M,), (U,); index: (U,) places in data. Repeated places combine, and for `update` the last wins."""
+    """data: (M,), updates: (U,), index: (U,) places in data. Repeated places combine; for `update` the last wins."""
     if mode == "update":
-        return data.index_put((_last_wins(index, data.shape[0])[0],), updates[_last_wins(index, data.shape[0])[1]])
+        places, position = _last_wins(index, data.shape[0])
+        return data.index_put((places,), updates[position])
     if mode in ("add", "sub"):
         return data.index_add(0, index, updates if mode == "add" else -updates)
     if mode == "div":

@@ -1,4 +1,4 @@
-"""Moving elements about: reshape, transpose, slices, splits, padding, blocks. Results hold copies of the input's elements."""
+"""Moving elements about: reshape, transpose, slices, splits, padding, blocks. Results are copies of elements."""
 
 from __future__ import annotations
 
