@@ -23,10 +23,12 @@ class Cost:
     Attributes:
         parameters: stored floating-point numbers.
         weight_bytes: bytes of all stored constants.
-        macs: multiply-accumulates by family: `conv`, `matmul`, `resize`, `pool`. Elementwise work is not counted.
+        macs: multiply-accumulates by family: `conv`, `linear` (matrix products with stored weights), `matmul` (products
+            of two computed values, as in attention), `resize`, `pool`. Elementwise work is not counted.
         peak_activation_bytes: most bytes of computed values alive at once, in the stored order, nothing done in place.
         operators: number of nodes by operator type.
         layout_ops: nodes that only move numbers about (reshape, transpose and their kin).
+        absorbed_layout_ops: those of them that MIL has as parameters of the operator beside them, see `is_absorbed`.
     """
 
     parameters: int
@@ -35,15 +37,21 @@ class Cost:
     peak_activation_bytes: int = 0
     operators: dict[str, int] = field(default_factory=dict)
     layout_ops: int = 0
+    absorbed_layout_ops: int = 0
 
     @property
     def total_macs(self) -> int:
-        """Multiply-accumulates of all convolutions and matrix products: the figure that papers give."""
-        return self.macs.get("conv", 0) + self.macs.get("matmul", 0)
+        """Multiply-accumulates of all convolutions and matrix products."""
+        return self.weight_macs + self.macs.get("matmul", 0)
+
+    @property
+    def weight_macs(self) -> int:
+        """Multiply-accumulates with stored weights only: the figure that papers and profilers mostly give."""
+        return self.macs.get("conv", 0) + self.macs.get("linear", 0)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {**vars(self), "total_macs": self.total_macs}
+        return {**vars(self), "total_macs": self.total_macs, "weight_macs": self.weight_macs}
 
 
 def cost_of(model: onnx.ModelProto) -> Cost:
@@ -72,12 +80,54 @@ def cost_of_graph(graph: Graph) -> Cost:
         peak_activation_bytes=_peak_bytes(graph),
         operators=dict(sorted(operators.items())),
         layout_ops=sum(count for op, count in operators.items() if op in LAYOUT_OPS),
+        absorbed_layout_ops=sum(is_absorbed(graph, node) for node in graph.nodes),
+    )
+
+
+def layout_cost(graph: Graph) -> int:
+    """How many layout operators a package of this graph needs."""
+    return sum(node.op in LAYOUT_OPS and not is_absorbed(graph, node) for node in graph.nodes)
+
+
+def is_absorbed(graph: Graph, node: Node) -> bool:
+    """Whether a transpose is a parameter of its neighbour in MIL.
+
+    `matmul` has transpose_x and transpose_y for its operands' last two axes; `layer_norm` takes the axes that it
+    normalises, so that a transpose of channels last before it and back after it need not be done.
+    """
+    if node.op != "Transpose":
+        return False
+    perm = list(node.attrs.get("perm", []))
+    uses = graph.uses(node.output)
+    swaps_last_two = len(perm) >= 2 and perm == [*range(len(perm) - 2), len(perm) - 1, len(perm) - 2]
+    if swaps_last_two and uses and all(use.op == "MatMul" for use in uses) and node.output not in graph.outputs:
+        return True
+    if perm == [0, 2, 3, 1]:
+        return bool(uses) and node.output not in graph.outputs and all(_is_channel_norm(graph, use) for use in uses)
+    maker = graph.maker(node.input(0))
+    return perm == [0, 3, 1, 2] and maker is not None and _is_channel_norm(graph, maker)
+
+
+def _is_channel_norm(graph: Graph, node: Node) -> bool:
+    """Whether a node is a layer norm over C whose input comes from, and whose output only goes to, channels first."""
+    if node.op != "LayerNormalization" or node.attrs.get("axis", -1) not in (-1, 3):
+        return False
+    before, after = graph.maker(node.input(0)), graph.sole_use(node.output)
+    return (
+        before is not None
+        and before.op == "Transpose"
+        and list(before.attrs.get("perm", [])) == [0, 2, 3, 1]
+        and after is not None
+        and after.op == "Transpose"
+        and list(after.attrs.get("perm", [])) == [0, 3, 1, 2]
     )
 
 
 def macs_of(graph: Graph, node: Node) -> tuple[str, int]:
     """A node's family and multiply-accumulates; 0 where a shape is unknown."""
     family, count = _MACS.get(node.op, ("", _free))
+    if family == "matmul" and any(graph.is_constant(name) for name in node.inputs[:2]):
+        family = "linear"
     return family, count(graph, node)
 
 

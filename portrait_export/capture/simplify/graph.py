@@ -76,7 +76,6 @@ class Graph:
             self._read(proto)
         self._uses: dict[str, list[Node]] | None = None
         self._makers: dict[str, Node] | None = None
-        self._counter = 0
         self._give_names()
 
     # Reading ------------------------------------------------------------------------------------------------------
@@ -92,7 +91,7 @@ class Graph:
         if self._uses is None:
             self._uses = {}
             for node in self.nodes:
-                for name in (*node.inputs, *_captured(node)):
+                for name in (*node.inputs, *captured(node)):
                     if name:
                         self._uses.setdefault(name, []).append(node)
         return self._uses.get(value, [])
@@ -138,7 +137,7 @@ class Graph:
         import numpy as np
         import onnx
 
-        unique = self._unique(name)
+        unique = self.unique(name)
         stored = np.ascontiguousarray(array).reshape(array.shape)
         self._arrays[unique] = stored
         self.shapes[unique] = tuple(array.shape)
@@ -169,8 +168,8 @@ class Graph:
         Returns:
             The output's name.
         """
-        unique = self._unique(name)
-        value = output or self._unique(f"{unique}_output_0")
+        unique = self.unique(name)
+        value = output or self.unique(f"{unique}_output_0")
         node = Node(op, list(inputs), [value], dict(attrs or {}), unique)
         position = self.nodes.index(before) if before is not None else len(self.nodes)
         self.nodes.insert(position, node)
@@ -208,13 +207,32 @@ class Graph:
             if node is None or id(node) in kept:
                 continue
             kept.add(id(node))
-            reads = [name for name in (*node.inputs, *_captured(node)) if name]
+            reads = [name for name in (*node.inputs, *captured(node)) if name]
             needed.update(reads)
             stack.extend(reads)
         self.nodes = [node for node in self.nodes if id(node) in kept]
         self._arrays = {name: array for name, array in self._arrays.items() if name in needed}
         self._tensors = {name: tensor for name, tensor in self._tensors.items() if name in needed}
         self._sort()
+        self.changed()
+
+    def copy(self) -> Graph:
+        """A graph that can be edited without changing this one."""
+        import copy
+
+        twin = copy.copy(self)
+        twin.nodes = [
+            Node(node.op, list(node.inputs), list(node.outputs), dict(node.attrs), node.name, node.domain)
+            for node in self.nodes
+        ]
+        twin.shapes, twin.types = dict(self.shapes), dict(self.types)
+        twin._tensors, twin._arrays, twin._names = dict(self._tensors), dict(self._arrays), set(self._names)
+        twin.changed()
+        return twin
+
+    def adopt(self, twin: Graph) -> None:
+        """Become what an edited copy has become."""
+        self.__dict__.update(twin.__dict__)
         self.changed()
 
     def to_model(self) -> onnx.ModelProto:
@@ -229,7 +247,7 @@ class Graph:
             del repeated[:]
         for node in self.nodes:
             graph.node.append(self._node_proto(node))
-        order = list(dict.fromkeys(name for node in self.nodes for name in (*node.inputs, *_captured(node))))
+        order = list(dict.fromkeys(name for node in self.nodes for name in (*node.inputs, *captured(node))))
         for name in (*order, *self.outputs):
             if self.is_constant(name) and name not in {tensor.name for tensor in graph.initializer}:
                 graph.initializer.append(self._tensor_proto(name))
@@ -277,7 +295,7 @@ class Graph:
     def _give_names(self) -> None:
         """Give every node a name of its own, kept where it has one."""
         self._names: set[str] = {name for node in self.nodes for name in (*node.inputs, *node.outputs)}
-        self._names |= {name for node in self.nodes for name in _captured(node)}
+        self._names |= {name for node in self.nodes for name in captured(node)}
         self._names |= set(self._tensors) | set(self.inputs)
         seen: set[str] = set()
         for index, node in enumerate(self.nodes):
@@ -291,7 +309,8 @@ class Graph:
             seen.add(node.name)
         self._names |= seen
 
-    def _unique(self, name: str) -> str:
+    def unique(self, name: str) -> str:
+        """A name like `name` that nothing in the graph has yet; it is taken from now on."""
         unique, number = name, 1
         while unique in self._names:
             number += 1
@@ -306,12 +325,12 @@ class Graph:
         if maker is None or value in self.outputs:
             # An input, a constant or another output: it needs a copy under the output's name.
             if old is not None:
-                old.outputs = [self._unique(f"{output}_old") if name == output else name for name in old.outputs]
-            self.nodes.append(Node("Identity", [value], [output], {}, self._unique(f"/{output}/Identity")))
+                old.outputs = [self.unique(f"{output}_old") if name == output else name for name in old.outputs]
+            self.nodes.append(Node("Identity", [value], [output], {}, self.unique(f"/{output}/Identity")))
             self.changed()
             return
         if old is not None:
-            old.outputs = [self._unique(f"{output}_old") if name == output else name for name in old.outputs]
+            old.outputs = [self.unique(f"{output}_old") if name == output else name for name in old.outputs]
         maker.outputs = [output if name == value else name for name in maker.outputs]
         for node in self.uses(value):
             node.inputs = [output if name == value else name for name in node.inputs]
@@ -333,7 +352,7 @@ class Graph:
                 node = self.nodes[index]
                 waiting = [
                     made_by[name]
-                    for name in (*node.inputs, *_captured(node))
+                    for name in (*node.inputs, *captured(node))
                     if name in made_by and state[made_by[name]] != 2
                 ]
                 if not waiting:
@@ -390,7 +409,7 @@ def _constant_tensor(attribute: onnx.AttributeProto) -> onnx.TensorProto | None:
     return onnx.numpy_helper.from_array(np.asarray(value, dtypes[attribute.name]))
 
 
-def _captured(node: Node) -> list[str]:
+def captured(node: Node) -> list[str]:
     """Values of the outer graph that a node's inner graphs may read."""
     names: list[str] = []
     for value in node.attrs.values():

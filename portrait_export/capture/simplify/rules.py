@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
+from . import (
+    affine_after_conv,
+    affine_before_concat,
+    affine_before_conv,
+    affine_before_resize,
+    channels_first,
+    conv_before_resize,
+    conv_chain,
+    gelu,
+    identity_resize,
+    layer_norm,
+    split_concat_conv,
+    transposed_product,
+    two_classes,
+)
 from .rule import Rule
 
-RULES: tuple[Rule, ...] = ()
+RULES: tuple[Rule, ...] = (
+    identity_resize.RULE,
+    layer_norm.RULE,  # before channels-first, which follows whole layer norms
+    gelu.RULE,
+    channels_first.RULE,  # turns linears into convolutions, which the rules below are about
+    transposed_product.RULE,
+    two_classes.RULE,
+    affine_after_conv.RULE,  # before the rules that move convolutions: a batch norm would stand in their way
+    affine_before_conv.RULE,
+    affine_before_resize.RULE,
+    affine_before_concat.RULE,
+    conv_chain.RULE,
+    split_concat_conv.RULE,
+    conv_before_resize.RULE,
+)

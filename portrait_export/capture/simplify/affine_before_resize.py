@@ -1,0 +1,49 @@
+"""A scale and shift per channel after an enlarging resize is done before it, on fewer pixels.
+
+Algebra. Every number of a resized image is an average Σ w·x with Σ w = 1 (nearest, linear and cubic alike), so
+s·(Σ w·x) + t = Σ w·(s·x + t). Before the resize a convolution or another rule can take it in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .graph import Graph, Node
+from .linear import affine_of, resize_ratio
+from .rule import Match, Rule
+
+
+def _pattern(graph: Graph) -> Iterator[Match]:
+    for node in list(graph.nodes):
+        affine = affine_of(graph, node) if node.outputs and graph.maker(node.output) is node else None
+        resize = graph.maker(affine.source) if affine is not None else None
+        if resize is not None and resize.op == "Resize":
+            yield Match(node, resize)
+
+
+def _check(graph: Graph, match: Match) -> str:
+    resize: Node = match.parts
+    ratio = resize_ratio(graph, resize)
+    if not ratio:
+        return "the resize is not an average over H and W whose size is stored"
+    if ratio <= 1:
+        return "the resize does not enlarge, before it there would be more pixels"
+    if not graph.feeds_only(resize.output, match.anchor):
+        return "the resized value is also read as it is"
+    return ""
+
+
+def _rewrite(graph: Graph, match: Match) -> None:
+    affine_node, resize = match.anchor, match.parts
+    source, old = resize.input(0), affine_node.output
+    small = graph.unique(f"{affine_node.name}_output_0")
+    graph.shapes[small], graph.types[small] = graph.shapes[source], graph.types[source]
+    affine_node.inputs = [source if name == resize.output else name for name in affine_node.inputs]
+    affine_node.outputs = [small]
+    resize.inputs[0] = small
+    graph.changed()
+    graph.replace_uses(old, resize.output)
+    graph.clean()
+
+
+RULE = Rule(name="affine-before-resize", pattern=_pattern, check=_check, rewrite=_rewrite)

@@ -1,0 +1,64 @@
+"""A 1x1 convolution after an enlarging resize is done before it, on fewer pixels.
+
+Algebra. Every number of a resized image is an average Σ w·x with Σ w = 1, the same w for every channel. A 1x1
+convolution mixes channels, a resize mixes pixels, so they commute: W·(Σ w·x) + b = Σ w·(W·x + b).
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..cost import macs_of
+from .graph import Graph, Node
+from .linear import is_pointwise, kernel_of, resize_ratio, resized_channels
+from .rule import Match, Rule, at_each
+
+
+def _find(graph: Graph, node: Node) -> Node | None:
+    resize = graph.maker(node.input(0))
+    return resize if resize is not None and resize.op == "Resize" and is_pointwise(graph, node) else None
+
+
+def _check(graph: Graph, match: Match) -> str:
+    resize: Node = match.parts
+    ratio = resize_ratio(graph, resize)
+    if not ratio:
+        return "the resize is not an average over H and W whose size is stored"
+    if ratio <= 1:
+        return "the resize does not enlarge, before it there would be more pixels"
+    if not graph.feeds_only(resize.output, match.anchor):
+        return "the resized value is also read elsewhere"
+    before = macs_of(graph, match.anchor)[1] + macs_of(graph, resize)[1]
+    after = work_before_resize(graph, match.anchor, resize)
+    if after >= before:
+        return f"before the resize it would take {after:,} MACs, it takes {before:,}"
+    return ""
+
+
+def work_before_resize(graph: Graph, conv: Node, resize: Node) -> int:
+    """MACs of both where the convolution comes first."""
+    weight = kernel_of(graph, conv)
+    small = graph.shape(resize.input(0)) or (0,)
+    assert weight is not None  # callers have checked is_pointwise
+    resizing = macs_of(graph, resize)[1] * weight.shape[0] // weight.shape[1]
+    return math.prod(small) * weight.shape[0] + resizing
+
+
+def _rewrite(graph: Graph, match: Match) -> None:
+    conv, resize = match.anchor, match.parts
+    source, old = resize.input(0), conv.output
+    batch, channels = (graph.shape(old) or ())[:2]
+    height, width = (graph.shape(source) or ())[2:]
+    small = graph.unique(f"{conv.name}_output_0")
+    graph.shapes[small], graph.types[small] = (batch, channels, height, width), graph.types[source]
+    further = resized_channels(graph, resize, channels)
+    conv.inputs[0], conv.outputs = source, [small]
+    resize.inputs = [small, *further]
+    resize.outputs = [graph.unique(f"{resize.name}_output_0")]
+    graph.shapes[resize.output], graph.types[resize.output] = graph.shapes[old], graph.types[old]
+    graph.changed()
+    graph.replace_uses(old, resize.output)
+    graph.clean()
+
+
+RULE = Rule(name="conv-before-resize", pattern=at_each("Conv", _find), check=_check, rewrite=_rewrite)

@@ -1,0 +1,99 @@
+"""One class of a softmax over two becomes the sigmoid of the difference.
+
+Algebra. softmax(z)₁ = e^z₁ / (e^z₀ + e^z₁) = 1 / (1 + e^(z₀ − z₁)) = σ(z₁ − z₀). The difference is written as a 1x1
+convolution with weights ±1, which other rules merge into the classifier before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .graph import Graph, Node
+from .rule import Match, Rule
+
+
+@dataclass(frozen=True)
+class _Pick:
+    """One class taken out of a softmax.
+
+    Attributes:
+        softmax: the softmax.
+        index: which class.
+        value: the picked value.
+    """
+
+    softmax: Node
+    index: int
+    value: str
+
+
+def _pattern(graph: Graph) -> Any:
+    for node in list(graph.nodes):
+        softmax = graph.maker(node.input(0))
+        if softmax is None or softmax.op != "Softmax" or not node.outputs or graph.maker(node.output) is not node:
+            continue
+        index = _picked(graph, node)
+        if index is not None:
+            yield Match(node, _Pick(softmax, index, node.output))
+
+
+def _picked(graph: Graph, node: Node) -> int | None:
+    """The index along axis 1 that a Gather or Slice takes as its only one."""
+    shape = graph.shape(node.input(0))
+    if shape is None or len(shape) != 4:
+        return None
+    if node.op == "Gather" and node.attrs.get("axis", 0) in (1, -3):
+        index = graph.constant(node.input(1))
+        return None if index is None or index.size != 1 else int(index.reshape(())) % shape[1]
+    if node.op != "Slice" or graph.shape(node.output) != (shape[0], 1, *shape[2:]):
+        return None
+    starts, axes, steps = (graph.constant(node.input(index)) for index in (1, 3, 4))
+    if starts is None or (steps is not None and (steps != 1).any()):
+        return None
+    along = [0, 1, 2, 3][: starts.size] if axes is None else [int(axis) % 4 for axis in axes]
+    start = int(starts[along.index(1)]) if 1 in along else 0
+    return min(max(start + shape[1] if start < 0 else start, 0), shape[1] - 1)
+
+
+def _check(graph: Graph, match: Match) -> str:
+    softmax: Node = match.parts.softmax
+    shape = graph.shape(softmax.output) or ()
+    if softmax.attrs.get("axis", -1) not in (1, -3):
+        return "the softmax is not over the channels"
+    if graph.opset < 13:
+        return "before opset 13 a softmax is over all following axes together"
+    if shape[1] != 2:
+        return f"the softmax is over {shape[1]} classes"
+    if not graph.is_float(softmax.output):
+        return "it is not computed in float32"
+    if not graph.feeds_only(softmax.output, match.anchor):
+        return "the other class is read as well"
+    return ""
+
+
+def _rewrite(graph: Graph, match: Match) -> None:
+    import numpy as np
+
+    pick: _Pick = match.parts
+    softmax, node = pick.softmax, match.anchor
+    batch, _, height, width = graph.shape(softmax.output) or ()
+    signs = np.full((1, 2, 1, 1), -1.0, np.float32)
+    signs[0, pick.index] = 1.0
+    weight = graph.add_constant(signs, name=f"{softmax.name}.difference")
+    one = (batch, 1, height, width)
+    attrs: dict[str, Any] = {"kernel_shape": [1, 1]}
+    value = graph.add_node(
+        "Conv", [softmax.input(0), weight], name=f"{softmax.name}/Difference", shape=one, attrs=attrs
+    )
+    value = graph.add_node("Sigmoid", [value], name=f"{softmax.name}/Sigmoid", shape=one)
+    target = graph.shape(node.output) or ()
+    if target != one:  # Gather with a scalar index drops the axis
+        sizes = graph.add_constant(np.asarray(target, np.int64), name=f"{node.name}.shape")
+        value = graph.add_node("Reshape", [value, sizes], name=f"{node.name}/Reshape", shape=target)
+    graph.remove([node])
+    graph.replace_uses(node.output, value)
+    graph.clean()
+
+
+RULE = Rule(name="two-classes", pattern=_pattern, check=_check, rewrite=_rewrite)
