@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 VERSIONS = ("iOS15", "iOS16", "iOS17", "iOS18")
 
-# Operators by the version that introduced them: coremltools 9.0, converters/mil/mil/ops/defs/iOS15 … iOS18. `write_state`
-# has no definition there: it is what `coreml_update_state` becomes when a package is saved.
+# Operators by the version that introduced them: coremltools 9.0, converters/mil/mil/ops/defs/iOS15 … iOS18. The last,
+# `write_state`, has no definition there: it is what `coreml_update_state` becomes when a package is saved.
 OPERATORS: dict[str, str] = {
     "iOS15": """
         abs acos add affine argsort asin atan atanh avg_pool band_part batch_norm batch_to_space cast ceil

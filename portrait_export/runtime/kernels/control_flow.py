@@ -94,7 +94,7 @@ def list_write(ls: Any, index: int, value: Tensor) -> list[Any]:
 def _written(values: list[Any], index: int, value: Tensor) -> list[Any]:
     if index >= len(values):
         limits.claim([index + 1, *value.shape])
-        values.extend([None] * (index + 1 - len(values)))
+        values.extend([torch.zeros_like(value)] * (index + 1 - len(values)))
     values[_place(values, index)] = value
     return values
 

