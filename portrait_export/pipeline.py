@@ -212,8 +212,11 @@ def _simplify(stages: Stages, onnx_model: onnx.ModelProto) -> onnx.ModelProto:
 
     with stages.stage("simplify") as stage:
         simplified, report = simplify(onnx_model)
-        stage.summary = f"{len(onnx_model.graph.node)} → {len(simplified.graph.node)} nodes"
-        stage.details = list(report.lines())
+        nodes = f"{len(onnx_model.graph.node)} → {len(simplified.graph.node)} nodes"
+        macs = f"{report.before.total_macs / 1e9:.1f} → {report.after.total_macs / 1e9:.1f} GMACs"
+        stage.summary = f"{nodes}, {macs}"
+        stage.details = [f"{rule} fired {count} times" for rule, count in report.counts().items()]
+        stage.details += [f"{entry.rule} left {entry.node} alone: {entry.reason}" for entry in report.refused]
     return simplified
 
 

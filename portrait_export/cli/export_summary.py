@@ -57,7 +57,7 @@ def show_parity(report: ParityReport) -> None:
             s.name,
             number(s.iou),
             number(s.boundary_f),
-            f"{s.flipped:,}",
+            f"{s.flipped_pixels:,.0f}",
             "–" if s.psnr_db is None else f"{s.psnr_db:.1f}",
         ]
         for s in worst

@@ -1,0 +1,167 @@
+"""Photographs in, pictures at the photographs' own resolution out, through a model or a saved package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import PortraitError, UsageError
+from .files import refuse_existing
+from .preprocessing import PortraitSpec
+from .sources import ModelSource, load_model
+from .stages import Observer, Stages
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .artifacts import Runner
+    from .photo import Photo
+
+SUFFIXES = {"mask": ".png", "cutout": ".png", "replace": ".jpg", "blur": ".jpg"}  # of files written into a folder
+
+
+@dataclass(frozen=True)
+class Look:
+    """What to make of a photo and its mask.
+
+    Attributes:
+        kind: `mask`, `cutout`, `replace` or `blur`.
+        background: for `replace`: a colour or the path of a picture; None is white.
+        sigma: for `blur`, in pixels; None is a share of the photo's diagonal.
+    """
+
+    kind: str = "mask"
+    background: str | None = None
+    sigma: float | None = None
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """What `segment_photos` is asked for. `out` is a file for one photo, or a folder."""
+
+    photos: tuple[Path, ...]
+    out: Path
+    source: ModelSource
+    package: Path | None = None
+    look: Look = Look()
+    depth: Path | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """One photo that is done, or that could not be."""
+
+    photo: Path
+    out: Path
+    notes: tuple[str, ...] = ()
+    error: PortraitError | None = None
+
+
+def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segmented]:
+    """Do one photo after the other; one that fails does not stop the rest.
+
+    Raises:
+        PortraitError: what concerns all of them: the model, the options, an output that exists.
+    """
+    outs = output_paths(request)
+    for path in outs:
+        refuse_existing(path, force=request.force)
+    paint = Painter(request.look)
+    stages = Stages(observer)
+    with stages.stage("load") as stage:
+        runner, spec = load_runner(request)
+        stage.summary = f"{runner.name}, {spec.height}x{spec.width}"
+    for photo, out in zip(request.photos, outs, strict=True):
+        try:
+            notes = segment_one(photo, out, runner, spec, paint, request)
+            yield Segmented(photo, out, notes)
+        except PortraitError as error:
+            yield Segmented(photo, out, error=error)
+
+
+def segment_one(
+    path: Path, out: Path, runner: Runner, spec: PortraitSpec, paint: Painter, request: SegmentRequest
+) -> tuple[str, ...]:
+    """Read, segment and write one photo; gives what was left aside while reading it."""
+    from .compose import write_picture
+    from .photo import mask_back, open_depth, open_photo, to_frame
+
+    photo = open_photo(path)
+    depth = open_depth(request.depth) if request.depth is not None else None
+    frame, placement = to_frame(photo, spec, depth)
+    probability = mask_back(runner.run([frame])[0].probability, placement)
+    write_picture(out, paint(photo, probability), force=request.force)
+    return photo.notes
+
+
+def load_runner(request: SegmentRequest) -> tuple[Runner, PortraitSpec]:
+    """The package or model to segment with, and how it wants its photographs."""
+    source = request.source
+    if request.package is not None:
+        if source.model or source.checkpoint or source.random_weights or source.size:
+            raise UsageError("--package excludes --model, --checkpoint, --random-weights and --size.")
+        from .runtime.runner import PackageRunner
+
+        package = PackageRunner(request.package)
+        return package, package.spec
+    from .capture.runners import TorchRunner
+
+    model = load_model(source)
+    return TorchRunner(model.module, model.spec, name=model.name), model.spec
+
+
+def output_paths(request: SegmentRequest) -> list[Path]:
+    """Where each photo's picture goes. Raises UsageError if two would go to one place."""
+    out = request.out
+    if out.suffix and not out.is_dir():
+        if len(request.photos) > 1:
+            raise UsageError(
+                f"{len(request.photos)} photos cannot all be written to the file {out}.",
+                hint="give a folder: `-o masks/`.",
+            )
+        return [out]
+    paths = [out / f"{photo.stem}-{request.look.kind}{SUFFIXES[request.look.kind]}" for photo in request.photos]
+    twice = sorted({path.name for path in paths if paths.count(path) > 1})
+    if twice:
+        raise UsageError(f"Several photos would be written to {', '.join(twice)}.", hint="segment them one by one.")
+    return paths
+
+
+class Painter:
+    """Makes the picture of one look. Its background is read once.
+
+    Args:
+        look: what to make. Raises UsageError if its options do not go together.
+    """
+
+    def __init__(self, look: Look):
+        if look.background is not None and look.kind != "replace":
+            raise UsageError("--background goes with `--as replace`.")
+        if look.sigma is not None and look.kind != "blur":
+            raise UsageError("--blur goes with `--as blur`.")
+        self._look = look
+        self._background = _background(look.background) if look.kind == "replace" else None
+
+    def __call__(self, photo: Photo, probability: np.ndarray) -> np.ndarray:
+        """The picture, uint8: (H, W), (H, W, 3) or (H, W, 4)."""
+        from . import compose
+
+        if self._look.kind == "mask":
+            return compose.mask_picture(probability)
+        if self._look.kind == "cutout":
+            return compose.cut_out(photo, probability)
+        if self._background is not None:
+            return compose.replace_background(photo, probability, self._background)
+        return compose.blur_background(photo, probability, self._look.sigma)
+
+
+def _background(text: str | None) -> tuple[int, int, int] | Photo:
+    from .compose import parse_color
+    from .photo import open_photo
+
+    if text is None:
+        return (255, 255, 255)
+    return open_photo(text) if Path(text).exists() else parse_color(text)
