@@ -19,6 +19,8 @@ def sernet_former() -> ModelSpec:
         description="convolutional encoder with gates, DbN and AfN; logits at full size",
         paper=SERNET_PAPER,
         weights="sernet_former.safetensors",
+        params=9_234_710,
+        gmacs=56.69,
         published=(("ms", 33.0), ("iou", 97.5), ("params_m", 9.2), ("size_mb", 35.0)),
     )
 
@@ -32,6 +34,8 @@ def segformer_b0() -> ModelSpec:
         description="Mix Transformer B0 under the all-MLP head; logits at 1/4",
         paper=SEGFORMER_PAPER,
         weights="segformer_b0.safetensors",
+        params=3_714_401,
+        gmacs=7.76,
         published=(("ms", 13.0), ("iou", 98.0), ("params_m", 3.7), ("size_mb", 14.0)),
     )
 
@@ -45,6 +49,8 @@ def serseg_b0_abg_dbn_depth() -> ModelSpec:
         description="SERSeg: SegFormer-B0 with AbG, DbN and a depth channel; logits at 1/4",
         paper=SERNET_PAPER,
         weights="serseg_b0_abg_dbn_depth.safetensors",
+        params=3_884_455,
+        gmacs=8.91,
         published=(("ms", 16.0), ("params_m", 4.5), ("size_mb", 15.0)),
     )
 
@@ -58,6 +64,8 @@ def serseg_b0() -> ModelSpec:
         description="SERSegFormer: SegFormer-B0 with the DConv decoder; logits at full size",
         paper=SERNET_PAPER,
         weights="serseg_b0.safetensors",
+        params=3_898_787,
+        gmacs=27.1,
         published=(("ms", 24.0), ("iou", 98.3), ("params_m", 3.9), ("size_mb", 15.0)),
     )
 
@@ -71,6 +79,8 @@ def serseg_b0_dam() -> ModelSpec:
         description="SERSegFormer with DConv, AbG, DbN and DAM; logits at full size",
         paper=f"{SERNET_PAPER}; {DAM_PAPER}",
         weights="serseg_b0_dam.safetensors",
+        params=4_177_333,
+        gmacs=29.42,
         published=(("ms", 28.0), ("params_m", 4.2), ("size_mb", 15.0)),
     )
 
@@ -84,6 +94,8 @@ def serseg_b0_dam_depth() -> ModelSpec:
         description="SERSegFormer with DConv, AbG, DbN, DAM and a depth channel; logits at full size",
         paper=f"{SERNET_PAPER}; {DAM_PAPER}",
         weights="serseg_b0_dam_depth.safetensors",
+        params=4_187_475,
+        gmacs=29.49,
         published=(("ms", 28.0), ("params_m", 4.2), ("size_mb", 15.0)),
     )
 
@@ -98,4 +110,6 @@ def serseg_b0_afn() -> ModelSpec:
         description="SERSeg decoder with attention fusion (AfN) on all four stages; logits at 1/4",
         paper=SERNET_PAPER,
         weights="serseg_b0_afn.safetensors",
+        params=7_050_739,
+        gmacs=10.57,
     )

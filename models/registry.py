@@ -34,6 +34,8 @@ class ModelSpec:
         paper: where the network comes from.
         licence: of the code and shipped weights.
         weights: file name under models/weights, or None for a model that is never shipped with weights.
+        params: trainable parameters, with this config.
+        gmacs: 10⁹ multiply-adds of convolutions and matrix products for one image of `size`.
         published: numbers that the authors published, for the table: name → value.
     """
 
@@ -48,6 +50,8 @@ class ModelSpec:
     paper: str = ""
     licence: str = "MIT"
     weights: str | None = None
+    params: int = 0
+    gmacs: float = 0.0
     published: tuple[tuple[str, float], ...] = ()
 
     @property

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
-from typing import TypeVar
+from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from .config import NetConfig
 
 Net = TypeVar("Net", bound=nn.Module)
 CLASSIFIERS = ("decode_head.classifier.weight", "decoder.cls_head.weight")
@@ -38,7 +42,8 @@ def load_encoder(net: Net, state: Mapping[str, Tensor], *, source: str) -> Net:
     """Copy only the encoder's tensors, to start training from; the rest of the network stays as it is.
 
     Args:
-        net: a SegFormer or SERSeg without depth channel, whose other tensors hold something already.
+        net: a SegFormer or SERSeg, whose other tensors hold something already. Where it takes depth and the checkpoint
+            does not, the depth channel's weights start at 0, so that the encoder computes what it did without it.
         state: under our names (see `remap.canonical`), with or without a head.
     Raises:
         CheckpointError: as `load_into`, about the encoder's keys.
@@ -51,11 +56,54 @@ def load_encoder(net: Net, state: Mapping[str, Tensor], *, source: str) -> Net:
     prefix = f"{name}.encoder."
     target = {key: tensor for key, tensor in net.state_dict().items() if key.startswith(prefix)}
     own = {key: tensor for key, tensor in with_backbone(dict(state), name).items() if key.startswith(prefix)}
+    own = {key: _with_depth(tensor, target[key]) if key in target else tensor for key, tensor in own.items()}
     _check_fit(target, own, source=source)
     with torch.no_grad():
         for key, tensor in target.items():
             tensor.copy_(own[key])
     return net
+
+
+def _with_depth(weight: Tensor, target: Tensor) -> Tensor:
+    """A patch convolution's weight [D, C, k, k] with one more input channel of zeros, if that makes it fit."""
+    wider = (*weight.shape[:1], weight.shape[1] + 1, *weight.shape[2:]) if weight.dim() == 4 else None
+    if wider != tuple(target.shape):
+        return weight
+    return torch.cat([weight, torch.zeros_like(weight[:, :1])], dim=1)
+
+
+def save_folder(
+    net: nn.Module, folder: str | os.PathLike[str], *, positive: str = "person", half: bool = False
+) -> Path:
+    """Write a network as a checkpoint folder (config.json, model.safetensors) that `load_checkpoint` reads back.
+
+    Args:
+        net: one of ours, with its `config`.
+        folder: made if it is not there; files of these names in it are replaced.
+        positive: the class that a single logit is about.
+        half: store floating-point weights as float16.
+    Returns:
+        The file of weights.
+    """
+    from safetensors.torch import save_file
+
+    from .config_json import config_to_json
+
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    state = {
+        key: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for key, tensor in net.state_dict().items()
+    }
+    described = config_to_json(cast(NetConfig, net.config), positive=positive)
+    for name, write in (
+        ("model.safetensors", lambda path: save_file(state, path)),
+        ("config.json", lambda path: Path(path).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")),
+    ):
+        partial = target / f".{name}.partial"
+        write(str(partial))
+        partial.replace(target / name)  # a reader never sees half a file
+    return target / "model.safetensors"
 
 
 def backbone_name(net: nn.Module) -> str | None:

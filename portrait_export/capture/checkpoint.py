@@ -37,6 +37,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+# A checkpoint's model has its own weights, so what is known about the registered ones is not known about it.
+NOTHING_PUBLISHED: dict[str, Any] = {"weights": None, "params": 0, "gmacs": 0.0, "published": ()}
 FAMILY_NAMES: dict[type[NetConfig], str] = {
     SegformerConfig: "SegFormer",
     SersegConfig: "SERSeg",
@@ -254,9 +256,9 @@ def _read_pickle(file: Path) -> Mapping[str, Any]:
 
 def _check_zip(file: Path) -> None:
     """Refuse what torch.load would refuse in its own words, and archives that are larger than they look."""
-    if not zipfile.is_zipfile(file):
-        return
     try:
+        if not zipfile.is_zipfile(file):
+            return
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
@@ -335,7 +337,9 @@ def _resolve(found: Canonical, described: dict[str, Any] | None, asked: ModelSpe
         )
     known = {field.name for field in dataclasses.fields(config)}
     config = config.with_overrides(**{key: value for key, value in found.config.items() if key in known})
-    return dataclasses.replace(asked or _closest(config), config=config, weights=None, published=())
+    return dataclasses.replace(
+        asked or _closest(config), config=config, weights=None, params=0, gmacs=0.0, published=()
+    )
 
 
 def _family(found: Canonical) -> type[NetConfig] | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
+import random
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from portrait_export.models.config import NetConfig, SegformerConfig, SernetConf
 from portrait_export.models.config_json import config_to_json
 from portrait_export.models.person import PersonLogit
 from portrait_export.models.registry import model_spec
+from portrait_export.models.weights_io import save_folder
 from tests.models.support import SMALL, inputs_of, net_of
 
 SEGFORMER = SegformerConfig(**SMALL)
@@ -433,6 +436,20 @@ def test_damaged_checkpoint_is_one_clear_error(name: str, tmp_path: Path) -> Non
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["file_safetensors", "file_pth", "file_pt_before_zip"])
+def test_random_damage_never_ends_in_another_error(form: str, tmp_path: Path) -> None:
+    path = FORMS[form](tmp_path)
+    whole, chance = path.read_bytes(), random.Random(form)
+    for _ in range(40):
+        data = bytearray(whole)
+        region = chance.choice([range(3000), range(len(data) - 8000, len(data)), range(len(data))])
+        for _ in range(chance.randint(1, 12)):
+            data[chance.choice(region)] ^= 1 << chance.randrange(8)
+        path.write_bytes(data[: chance.choice([len(data), chance.randrange(1, len(data))])])
+        with contextlib.suppress(CheckpointError):
+            load_checkpoint(path)
+
+
 def test_too_large_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module_under_test, "MAX_BYTES", 10_000)
     with pytest.raises(CheckpointError, match="at most 0 GiB are read"):
@@ -456,6 +473,18 @@ def test_unreadable_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(CheckpointError, match="cannot be read: Permission denied"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_folder_of_our_own_reads_back(half: bool, tmp_path: Path) -> None:
+    net = net_of(SERSEG)
+    path = save_folder(net, tmp_path / "run", positive="background", half=half)
+    loaded = load_checkpoint(path.parent)
+    assert loaded.config == SERSEG
+    assert loaded.spec.positive == "background"
+    assert sorted(file.name for file in path.parent.iterdir()) == ["config.json", "model.safetensors"]
+    expected = {key: t.half().float() if half and t.is_floating_point() else t for key, t in net.state_dict().items()}
+    assert all(torch.equal(expected[key], tensor) for key, tensor in loaded.module.state_dict().items())
 
 
 def test_keys_in_two_shards_are_refused(tmp_path: Path) -> None:

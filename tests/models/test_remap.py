@@ -286,3 +286,13 @@ def test_randomize_leaves_no_trivial_tensor() -> None:
     for key, tensor in randomize_(net_of(CONFIG), seed=2).state_dict().items():
         if not key.endswith("num_batches_tracked") and tensor.numel() > 1:
             assert tensor.std() > 0, key
+
+
+def test_load_encoder_starts_the_depth_channel_at_nothing() -> None:
+    rgb = net_of(SersegConfig(**SMALL, upsample=False))
+    depth = load_encoder(net_of(SersegConfig(**SMALL, upsample=False, depth=True)), rgb.state_dict(), source="rgb.pth")
+    image, levels = IMAGE, [torch.randn(1, 1, 64 // r, 96 // r) for r in (1, 4, 8, 16)]
+    with torch.no_grad():
+        with_depth, without = depth.sersegformer(image, levels), rgb.sersegformer(image)
+    for found, expected in zip(with_depth, without, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
