@@ -13,7 +13,18 @@ from ..artifacts import ArrayFeature, Feature, ImageFeature, Lowered
 from ..errors import LoweringError, UsageError, nearest
 from ..mil import coreml
 from . import registry
-from .context import MAX_RANK, MIL_TYPES, Emitter, MissingOperator, Node, Unsupported, identifier, narrow, shape_of
+from .context import (
+    MAX_RANK,
+    MIL_TYPES,
+    Emitter,
+    MissingOperator,
+    Node,
+    Unsupported,
+    check_shape,
+    identifier,
+    narrow,
+    shape_of,
+)
 from .fold import can_fold, fold
 
 if TYPE_CHECKING:
@@ -202,9 +213,7 @@ class _Conversion:
 
         used = {name for node in _all_nodes(self.nodes) for name in node.input} | set(self.wanted)
         scope: dict[str, Any] = {
-            tensor.name: numpy_helper.to_array(tensor)
-            for tensor in self.model.graph.initializer
-            if tensor.name in used
+            tensor.name: numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer if tensor.name in used
         }
         scope.update(_dense_initializers(self.model.graph))
         for value in self.model.graph.input:
@@ -308,12 +317,19 @@ class _Conversion:
         values = list(result) if isinstance(result, (tuple, list)) else [result]
         if len(values) < sum(1 for name in proto.output if name):
             raise Unsupported(f"only its first {len(values)} outputs can be computed; {len(proto.output)} are used")
+        if any(value is _POISON for value in values):
+            return values
         for name, value in zip(node.outputs, values, strict=False):
             self._name(value, name)
         return values
 
     def _name(self, value: Any, name: str) -> None:
-        if name and not isinstance(value, np.ndarray | np.generic) and value is not None and id(value) not in self.named:
+        if (
+            name
+            and not isinstance(value, np.ndarray | np.generic)
+            and value is not None
+            and id(value) not in self.named
+        ):
             wanted = identifier(name)
             if name in self.wanted:  # reserved for this very value; a finished output takes it over again
                 self.emitter.taken.discard(wanted)
@@ -337,8 +353,8 @@ class _Conversion:
             del self.problems[mark:]
             causes = sorted({f"{p.op_type}{f' ({p.reason})' if p.reason else ''}" for p in found})
             raise Unsupported(f"its function body needs {', '.join(causes)}")
-        values = [scope[name] for name in body.output][: len(node.output)]
-        return values
+        # an output that the caller leaves out may have no node in the body
+        return [scope[name] if wanted else None for name, wanted in zip(body.output, node.output, strict=False)]
 
     def _stand_in(self, name: str) -> Any:
         """A value of the right shape for what could not be lowered, so that the nodes after it are looked at, too."""
@@ -365,6 +381,7 @@ class _Conversion:
         if isinstance(var, np.ndarray | np.generic):
             try:
                 constant = narrow(np.asarray(var))
+                check_shape(constant.shape)
             except Unsupported as error:
                 raise LoweringError(f"The output {name!r} of {self.source} is {error}.", code=CODE) from error
             var = emit("const", f"{clean}_const", val=constant.astype(np.int32) if constant.dtype == bool else constant)
@@ -684,7 +701,8 @@ def _problem_lines(problems: Sequence[Problem]) -> list[str]:
     wide_op = max(10, *(len(op_type) + 1 for op_type, _ in groups))
     wide_count = max(len(text) for text in counts.values())
     return [
-        f"{op_type:<{wide_op}} {counts[op_type, reason]:<{wide_count}} first {nodes[0]}{f': {reason}' if reason else ''}"
+        f"{op_type:<{wide_op}} {counts[op_type, reason]:<{wide_count}} first {nodes[0]}"
+        + (f": {reason}" if reason else "")
         for (op_type, reason), nodes in sorted(groups.items())
     ]
 

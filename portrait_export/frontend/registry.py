@@ -55,7 +55,9 @@ def register(op_type: str, since: int, lower: Lowering, owner: str) -> None:
     """Add one lowering. Raises ValueError if the operator has one since the same opset."""
     key = (op_type, since)
     if key in _ENTRIES:
-        raise ValueError(f"{op_type} since opset {since} is already lowered by {_ENTRIES[key].owner}, again by {owner}.")
+        raise ValueError(
+            f"{op_type} since opset {since} is already lowered by {_ENTRIES[key].owner}, again by {owner}."
+        )
     _ENTRIES[key] = Entry(op_type=op_type, since=since, lower=lower, owner=owner)
 
 

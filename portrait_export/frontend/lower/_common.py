@@ -74,6 +74,26 @@ def as_bool(node: Node, value: Any) -> Any:
     return node.emit("not_equal", x=value, y=node.dtype_of(value).type(0))
 
 
-def full(node: Node, shape: tuple[int, ...], value: Any, dtype: np.dtype) -> np.ndarray:
-    """A constant of one value."""
-    return np.full(shape, value, dtype)
+def select(node: Node, cond: Any, a: Any, b: Any) -> Any:
+    """a where the condition holds, b elsewhere, all three broadcast.
+
+    MIL infers the result's shape from a and b alone, so one of them has to have it.
+    """
+    shape = np.broadcast_shapes(*(tuple(np.shape(value)) for value in (cond, a, b)))
+    cond, a, b = (_full_rank(node, value, len(shape)) for value in (cond, a, b))
+    if np.broadcast_shapes(tuple(np.shape(a)), tuple(np.shape(b))) != shape:
+        if isinstance(b, np.ndarray | np.generic):
+            b = np.ascontiguousarray(np.broadcast_to(b, shape))
+        elif isinstance(a, np.ndarray | np.generic):
+            a = np.ascontiguousarray(np.broadcast_to(a, shape))
+        else:
+            reps = [new // old for new, old in zip(shape, np.shape(b) or (1,) * len(shape), strict=True)]
+            wide = node.reshape(b, (1,) * len(shape)) if not np.shape(b) else b
+            b = node.emit("tile", x=wide, reps=np.asarray(reps, np.int32))
+    return node.emit("select", cond=cond, a=a, b=b)
+
+
+def _full_rank(node: Node, value: Any, rank: int) -> Any:
+    """The value with as many dimensions as the result; scalars stay."""
+    have = len(np.shape(value))
+    return value if have in (0, rank) else node.reshape(value, (1,) * (rank - have) + tuple(value.shape))

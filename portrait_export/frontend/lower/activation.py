@@ -8,7 +8,7 @@ import numpy as np
 
 from ..context import Node, Unsupported, axis_of, shape_of
 from ..registry import lowers, register_table
-from ._common import need_float, unary
+from ._common import need_float, select, unary
 
 ONE_TO_ONE = {
     "Sigmoid": "sigmoid",
@@ -140,7 +140,7 @@ def thresholded_relu(node: Node) -> Any:
     need_float(node)
     x = node.var()
     above = node.emit("greater", x=x, y=node.float_scalar(node.attr("alpha", 1.0), x))
-    return node.emit("select", cond=above, a=x, b=node.float_scalar(0, x))
+    return select(node, above, x, node.float_scalar(0, x))
 
 
 @lowers("Shrink")
@@ -151,8 +151,8 @@ def shrink(node: Node) -> Any:
     scalar = lambda value: node.float_scalar(value, x)  # noqa: E731  three short uses in one formula
     below = node.emit("less", x=x, y=scalar(-lambd))
     above = node.emit("greater", x=x, y=scalar(lambd))
-    inner = node.emit("select", cond=above, a=node.emit("sub", x=x, y=scalar(bias)), b=scalar(0))
-    return node.emit("select", cond=below, a=node.emit("add", x=x, y=scalar(bias)), b=inner)
+    inner = select(node, above, node.emit("sub", x=x, y=scalar(bias)), scalar(0))
+    return select(node, below, node.emit("add", x=x, y=scalar(bias)), inner)
 
 
 @lowers("Softmax", since=13)

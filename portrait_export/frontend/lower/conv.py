@@ -11,7 +11,9 @@ from ..registry import lowers
 from ._common import need_float
 
 
-def window_pads(node: Node, sizes: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+def window_pads(
+    node: Node, sizes: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]
+) -> list[int]:
     """Padding of a sliding window as (before, after) per spatial dimension, one after the other.
 
     SAME makes the output ceil(size / stride): total = (out − 1)·stride + (k − 1)·dilation + 1 − size.
@@ -64,7 +66,16 @@ def conv(node: Node) -> Any:
 
 def add_bias(node: Node, x: Any, bias: Any) -> Any:
     """Add one value per channel to (N, C, …)."""
-    return node.emit("add", x=x, y=node.reshape(bias, (1, -1, *[1] * (len(shape_of(x)) - 2)) if isinstance(bias, np.ndarray) else (1, shape_of(x)[1], *[1] * (len(shape_of(x)) - 2))))
+    return node.emit(
+        "add",
+        x=x,
+        y=node.reshape(
+            bias,
+            (1, -1, *[1] * (len(shape_of(x)) - 2))
+            if isinstance(bias, np.ndarray)
+            else (1, shape_of(x)[1], *[1] * (len(shape_of(x)) - 2)),
+        ),
+    )
 
 
 def _per_dimension(node: Node, name: str, spatial: int) -> list[int]:
@@ -93,7 +104,10 @@ def conv_transpose(node: Node) -> Any:
     kernel = list(shape_of(weight)[2:])
     node.ignore("kernel_shape")
     strides, dilations = _per_dimension(node, "strides", spatial), _per_dimension(node, "dilations", spatial)
-    full = [(size - 1) * s + (k - 1) * d + 1 for size, s, k, d in zip(shape_of(x)[2:], strides, kernel, dilations, strict=True)]
+    full = [
+        (size - 1) * s + (k - 1) * d + 1
+        for size, s, k, d in zip(shape_of(x)[2:], strides, kernel, dilations, strict=True)
+    ]
     begins, outs = _transposed_window(node, shape_of(x)[2:], full, strides)
     ends = [f - b - o for f, b, o in zip(full, begins, outs, strict=True)]
     if not isinstance(weight, np.ndarray) and node.target == "iOS16":
@@ -115,11 +129,15 @@ def conv_transpose(node: Node) -> Any:
     )
     if grown:
         amounts = [v for e in ends for v in (0, max(-e, 0))]
-        result = node.emit("pad", x=result, pad=np.asarray(amounts, np.int32), mode="constant", constant_val=node.float_scalar(0, x))
+        result = node.emit(
+            "pad", x=result, pad=np.asarray(amounts, np.int32), mode="constant", constant_val=node.float_scalar(0, x)
+        )
     return result if bias is None or fused else add_bias(node, result, bias)
 
 
-def _transposed_window(node: Node, sizes: tuple[int, ...], full: list[int], strides: list[int]) -> tuple[list[int], list[int]]:
+def _transposed_window(
+    node: Node, sizes: tuple[int, ...], full: list[int], strides: list[int]
+) -> tuple[list[int], list[int]]:
     """How much to cut before each dimension, and the output's sizes."""
     spatial = len(sizes)
     extra = [int(v) for v in node.attr("output_padding", [0] * spatial)]

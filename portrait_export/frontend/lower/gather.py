@@ -8,6 +8,7 @@ import numpy as np
 
 from ..context import Node, Unsupported, axis_of, shape_of
 from ..registry import lowers
+from ._common import select
 
 
 def from_the_front(node: Node, indices: Any, size: int | np.ndarray) -> Any:
@@ -16,7 +17,7 @@ def from_the_front(node: Node, indices: Any, size: int | np.ndarray) -> Any:
         return np.where(indices < 0, indices + size, indices).astype(np.int32)
     shifted = node.emit("add", x=indices, y=np.asarray(size, np.int32))
     negative = node.emit("less", x=indices, y=np.int32(0))
-    return node.emit("select", cond=negative, a=shifted, b=indices)
+    return select(node, negative, shifted, indices)
 
 
 def numbers(node: Node, x: Any) -> tuple[Any, bool]:
@@ -90,13 +91,15 @@ def one_hot(node: Node) -> Any:
     shape = shape_of(indices)
     axis = axis_of(node.attr("axis", -1), len(shape) + 1)
     indices = from_the_front(node, indices, depth)
-    wide = node.emit("expand_dims", x=indices, axes=np.asarray([axis], np.int32)) if shape else node.reshape(indices, (1,))
+    wide = (
+        node.emit("expand_dims", x=indices, axes=np.asarray([axis], np.int32)) if shape else node.reshape(indices, (1,))
+    )
     ramp = np.arange(depth, dtype=np.int32).reshape([-1 if i == axis else 1 for i in range(len(shape) + 1)])
     hot = node.emit("equal", x=wide, y=ramp)
     values = node.x(2)
     if values.dtype == np.bool_:
         return hot if on and not off else node.emit("logical_not", x=hot)
-    return node.emit("select", cond=hot, a=values[1], b=values[0])
+    return select(node, hot, values[1], values[0])
 
 
 @lowers("TopK", since=10)

@@ -85,7 +85,7 @@ def _plus(node: Node, x: Any, c: Any, beta: float) -> Any:
 
 @lowers("Einsum", since=12)
 def einsum(node: Node) -> Any:
-    """Σ over the letters that the result lacks: sums within each operand, then one matrix product per further operand."""
+    """Σ over the letters that the result lacks: sums within each operand, then one matrix product per further one."""
     inputs, output = _letters(node.attr("equation"), [node.shape(i) for i in range(len(node.inputs))])
     terms = [_diagonal_free(letters, node.x(i)) for i, letters in enumerate(inputs)]
     result = terms[0]
@@ -101,13 +101,18 @@ def _letters(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], s
     equation = equation.replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
-    dots = [len(shape) - len(term.replace("...", "")) if "..." in term else 0 for term, shape in zip(terms, shapes, strict=True)]
+    dots = [
+        len(shape) - len(term.replace("...", "")) if "..." in term else 0
+        for term, shape in zip(terms, shapes, strict=True)
+    ]
     free = [letter for letter in map(chr, range(ord("A"), ord("Z") + 1)) if letter not in equation]
     spelled = "".join(free[: max(dots)])
     terms = [term.replace("...", spelled[len(spelled) - n :]) for term, n in zip(terms, dots, strict=True)]
     if not arrow:
         everything = "".join(terms)
-        right = "..." * bool(spelled) + "".join(sorted(c for c in set(everything) - set(spelled) if everything.count(c) == 1))
+        right = "..." * bool(spelled) + "".join(
+            sorted(c for c in set(everything) - set(spelled) if everything.count(c) == 1)
+        )
     return terms, right.replace("...", spelled)
 
 
@@ -144,7 +149,9 @@ def _contract(node: Node, a: tuple[str, Any], b: tuple[str, Any], later: set[str
     return "".join(order), node.reshape(result, [sizes[c] for c in order])
 
 
-def _as_matrices(node: Node, term: tuple[str, Any], batch: list[str], rows: list[str], columns: list[str], sizes: dict[str, int]) -> Any:
+def _as_matrices(
+    node: Node, term: tuple[str, Any], batch: list[str], rows: list[str], columns: list[str], sizes: dict[str, int]
+) -> Any:
     letters, value = term
     moved = node.transpose(value, [letters.index(c) for c in (*batch, *rows, *columns)])
     count = lambda group: int(np.prod([sizes[c] for c in group], dtype=np.int64))  # noqa: E731  used three times below

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..context import Node
 from ..registry import lowers, register_table
-from ._common import binary, xy
+from ._common import binary, select, xy
 
 COMPARISONS = {"Greater": "greater", "GreaterOrEqual": "greater_equal", "Less": "less", "LessOrEqual": "less_equal"}
 register_table(COMPARISONS, binary, __name__)
@@ -36,15 +36,4 @@ def logical_not(node: Node) -> Any:
 def where(node: Node) -> Any:
     """a where the condition holds, b elsewhere, all three broadcast."""
     cond, a, b = node.value(0), node.x(1), node.x(2)
-    if node.is_const(0) and cond.size == 1 and np.broadcast_shapes(*map(np.shape, (cond, a, b))) == np.shape(a):
-        if cond.all():
-            return node.emit("identity", x=node.as_var(a))
-    shape = np.broadcast_shapes(*(tuple(node.shape(i)) for i in range(3)))
-    cond, a, b = (_full_rank(node, value, len(shape)) for value in (cond, a, b))
-    return node.emit("select", cond=cond, a=a, b=b)
-
-
-def _full_rank(node: Node, value: Any, rank: int) -> Any:
-    """The value with as many dimensions as the result; scalars stay."""
-    have = len(value.shape)
-    return value if have in (0, rank) else node.reshape(value, (1,) * (rank - have) + tuple(value.shape))
+    return select(node, cond, a, b)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..context import Node, Unsupported, axis_of, shape_of
 from ..registry import lowers
-from ._common import need_float
+from ._common import need_float, select
 
 BATCH_NORM_RANKS = (3, 4, 5)  # of MIL's batch_norm
 
@@ -76,6 +76,11 @@ def layer_normalization(node: Node) -> Any:
 
 
 def _layer_norm(node: Node, x: Any, axes: list[int], epsilon: float, gamma: Any = None, beta: Any = None) -> Any:
+    before = getattr(x, "op", None)
+    if axes == [3] and before is not None and before.op_type == "transpose" and list(before.perm.val) == [0, 2, 3, 1]:
+        # Channels moved last only to be normalised: normalise where they were, and move the result. The transpose
+        # before it is then read by nobody, and the one that moves the channels back cancels against this one.
+        return node.transpose(_layer_norm(node, before.x, [1], epsilon, gamma, beta), [0, 2, 3, 1])
     return node.emit(
         "layer_norm",
         x=x,
@@ -201,7 +206,7 @@ def lp_normalization(node: Node) -> Any:
     op = "reduce_l1_norm" if p == 1 else "reduce_l2_norm"
     norm = node.emit(op, x=x, axes=np.asarray([axis], np.int32), keep_dims=True)
     zero, one = node.float_scalar(0, x), node.float_scalar(1, x)
-    safe = node.emit("select", cond=node.emit("equal", x=norm, y=zero), a=one, b=norm)
+    safe = select(node, node.emit("equal", x=norm, y=zero), one, norm)
     return node.emit("real_div", x=x, y=safe)
 
 

@@ -125,6 +125,10 @@ def average_pool(node: Node) -> Any:
         return _pool(node, "avg_pool", x, window, exclude_padding_from_average=False)
     if all(d == 1 for d in window.dilations) and not include:
         return _pool(node, "avg_pool", x, window, exclude_padding_from_average=True)
+    if include and any(window.extra):
+        raise Unsupported(
+            "count_include_pad with ceil_mode and a window beyond the padding; ONNX's versions disagree on it"
+        )
     total = _window_sum(node, x, window)
     return node.emit("mul", x=total, y=_inverse_counts(node, window, include).astype(node.dtype()))
 

@@ -1,8 +1,8 @@
 """Lower ONNX resampling to MIL: Resize, Upsample, GridSample.
 
-Every Resize is linear in its input and separable: out = W_h · x · W_wᵀ with constant W. Where one of MIL's own resizing
-ops has exactly these weights it is used, otherwise the weights themselves: as a gather where each row picks one element,
-else as a matrix product.
+Every Resize is linear in its input and separable: out = W_h · x · W_wᵀ with constant W. Where one of MIL's own
+resizing ops has exactly these weights it is used, otherwise the weights themselves: as a gather where each row picks
+one element, else as a matrix product.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..context import Node, Unsupported, axis_of, shape_of
 from ..registry import lowers
-from ._common import need_float
+from ._common import need_float, select
 from .linear import product
 
 SAMPLING = {  # coordinate transformation → MIL's name for it in resize_bilinear
@@ -84,7 +84,7 @@ def coordinates(axis: AxisResize, transformation: str) -> np.ndarray:
     if transformation == "asymmetric":
         return i / scale
     if transformation == "align_corners":
-        return i * (size - 1) / (out - 1) if out > 1 else np.zeros(1)
+        return i * (size - 1) / (scale * size - 1) if out > 1 else np.zeros(1)
     start, end = axis.roi
     if out == 1:
         return np.asarray([0.5 * (start + end) * (size - 1)])
@@ -100,7 +100,11 @@ def weights(axis: AxisResize, method: Method) -> np.ndarray:
     shrink = min(axis.scale, 1.0) if method.antialias else 1.0
     reach = int(np.ceil((1 if method.mode == "linear" else 2) / shrink))
     taps = np.floor(x)[:, None] + np.arange(-reach, reach + 2)[None]  # (out, taps)
-    kernel = _linear(shrink * (taps - x[:, None])) if method.mode == "linear" else _cubic(shrink * (taps - x[:, None]), method.cubic)
+    kernel = (
+        _linear(shrink * (taps - x[:, None]))
+        if method.mode == "linear"
+        else _cubic(shrink * (taps - x[:, None]), method.cubic)
+    )
     if method.exclude_outside:
         kernel = np.where((taps < 0) | (taps >= axis.size), 0.0, kernel)
     if method.exclude_outside or method.antialias:
@@ -224,11 +228,15 @@ def _native(node: Node, x: Any, axes: dict[int, AxisResize], matrices: dict[int,
         if any(f != int(f) for f in factors) or not all(map(_repeats, matrices.values())):
             return None
         height, width = (np.int32(f) for f in factors)
-        return node.emit("upsample_nearest_neighbor", x=node.as_var(x), scale_factor_height=height, scale_factor_width=width)
+        return node.emit(
+            "upsample_nearest_neighbor", x=node.as_var(x), scale_factor_height=height, scale_factor_width=width
+        )
     sampling = SAMPLING.get(method.transformation)
     if method.mode != "linear" or sampling is None:
         return None
-    same = Method(mode="linear", transformation="half_pixel" if sampling == "UNALIGN_CORNERS" else method.transformation)
+    same = Method(
+        mode="linear", transformation="half_pixel" if sampling == "UNALIGN_CORNERS" else method.transformation
+    )
     for axis, matrix in matrices.items():
         plain = AxisResize(size=axes[axis].size, out=axes[axis].out, scale=axes[axis].out / axes[axis].size)
         if plain.out < 2 or not np.allclose(matrix, weights(plain, same), rtol=0, atol=1e-6):
@@ -295,7 +303,7 @@ def _outside(node: Node, x: Any, axes: dict[int, AxisResize], value: float) -> A
         outside = outside | beyond.reshape([-1 if i == axis else 1 for i in range(len(shape))])
     if not outside.any():
         return x
-    return node.emit("select", cond=np.broadcast_to(outside, shape).copy(), a=node.float_scalar(value, x), b=x)
+    return select(node, np.broadcast_to(outside, shape).copy(), node.float_scalar(value, x), x)
 
 
 @lowers("GridSample", since=16)

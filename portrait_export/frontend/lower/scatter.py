@@ -31,9 +31,7 @@ def scatter_elements(node: Node) -> Any:
     smaller = [i for i, (a, b) in enumerate(zip(shape, shape_of(indices), strict=True)) if i != axis and a != b]
     if smaller:
         return _scatter_by_coordinates(node, data, indices, updates, axis, was_bool)
-    result = node.emit(
-        "scatter_along_axis", data=data, indices=indices, updates=updates, axis=axis, mode=_mode(node)
-    )
+    result = node.emit("scatter_along_axis", data=data, indices=indices, updates=updates, axis=axis, mode=_mode(node))
     return node.cast(result, np.bool_) if was_bool else result
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..context import INT32_MAX, INT32_MIN, Node, Unsupported, axis_of, shape_of
 from ..registry import lowers
-from ._common import axes_of
+from ._common import axes_of, select
 
 
 @lowers("Reshape")
@@ -259,7 +259,7 @@ def trilu(node: Node) -> Any:
     kept = kept.reshape((1,) * (len(shape) - 2) + kept.shape)
     if node.dtype() == np.bool_:
         return node.emit("logical_and", x=x, y=kept)
-    return node.emit("select", cond=kept, a=x, b=zero)
+    return select(node, kept, x, zero)
 
 
 @lowers("DepthToSpace")
