@@ -101,10 +101,11 @@ def _registered(source: ModelSource) -> LoadedModel:
 def _from_checkpoint(source: ModelSource) -> LoadedModel:
     from .capture.checkpoint import load_checkpoint
 
+    assert source.checkpoint is not None
     loaded = load_checkpoint(source.checkpoint, source.model)
     return LoadedModel(
         name=loaded.spec.name,
-        module=loaded.module,
+        module=loaded.person_module(),  # several classes are brought to the person's one logit
         spec=_sized(loaded.spec.portrait_spec(), source, loaded.spec.config.size_multiple),
         trained=True,
         licence=loaded.spec.licence,

@@ -111,12 +111,21 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
 
 def locate(path: Path) -> tuple[list[Path], Path, str]:
     """The weight files of a checkpoint, the folder with its config.json, and what to call it."""
-    if not path.exists():
-        raise CheckpointError(
-            f"There is no checkpoint at {path}.", code="no-such-file", hint="give a folder with config.json, or a file."
-        )
+    try:
+        return _locate(path)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        raise CheckpointError(f"{str(path)!r} cannot be read: {error}.", code="unreadable") from error
+
+
+def _locate(path: Path) -> tuple[list[Path], Path, str]:
     if path.is_file():
         return _bounded([path]), path.parent, path.name
+    if not path.is_dir():
+        raise CheckpointError(
+            f"There is no checkpoint at {path}{', which is neither a file nor a folder' if path.exists() else ''}.",
+            code="no-such-file",
+            hint="give a folder with config.json, or a file of weights.",
+        )
     label = path.resolve().name
     for name in WEIGHT_FILES:
         if (path / name).is_file():
