@@ -102,15 +102,22 @@ def _from_checkpoint(source: ModelSource) -> LoadedModel:
     from .capture.checkpoint import load_checkpoint
 
     assert source.checkpoint is not None
+    assert source.checkpoint is not None
     loaded = load_checkpoint(source.checkpoint, source.model)
+    module = loaded.person_module()
     return LoadedModel(
         name=loaded.spec.name,
-        module=loaded.person_module(),  # several classes are brought to the person's one logit
-        spec=_sized(loaded.spec.portrait_spec(), source, loaded.spec.config.size_multiple),
+        module=module,
+        spec=_sized(loaded.spec.portrait_spec(), source, loaded.config.size_multiple),
         trained=True,
         licence=loaded.spec.licence,
         paper=loaded.spec.paper,
-        provenance={"model": loaded.spec.name, **loaded.provenance, "weights_sha256": weights_sha256(loaded.module)},
+        provenance={
+            "model": loaded.spec.name,
+            "weights": f"checkpoint {loaded.provenance['checkpoint']}",
+            "checkpoint_sha256": loaded.provenance["sha256"],
+            "weights_sha256": weights_sha256(module),
+        },
     )
 
 

@@ -1,0 +1,192 @@
+"""Every command does its job from the outside: exit codes, stdout for results, stderr for talk, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from portrait_export.cli import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--size", "64x64", "--random-weights")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_every_option(cli, command):
+    ran = cli(command, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"Usage: portrait-export {command}")
+    undocumented = [line for line in ran.out.splitlines() if line.strip().startswith("-") and len(line.split()) < 3]
+    assert [line for line in undocumented if not line.startswith(" " * 4)] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_readme_names_every_command(command):
+    assert f"portrait-export {command}" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("command", [[], *[[name] for name in COMMANDS]], ids=lambda words: " ".join(words) or "all")
+def test_help_imports_nothing_heavy(command):
+    """What makes --help quick is what it leaves unimported; seconds are not asserted on."""
+    script = (
+        "import sys\n"
+        "from portrait_export.cli import run\n"
+        f"run({[*command, '--help']!r})\n"
+        "heavy = {'torch', 'coremltools', 'onnx', 'onnxsim', 'onnxruntime', 'numpy', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {sorted(heavy)}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_coreml_writes_every_artifact_and_reports_on_stdout(cli, photos, tmp_path):
+    out = tmp_path / "out"
+    ran = cli("coreml", "-m", "segformer_b0", *SMALL, "--quantize", "int8", "--data", photos, "-o", out)
+    assert ran.code == 0
+    assert sorted(p.name for p in out.iterdir()) == [
+        "export.json",
+        "parity.json",
+        "report.html",
+        "segformer_b0.mlpackage",
+        "segformer_b0.onnx",
+        "worst.png",
+    ]
+    assert "logits PSNR" in ran.out
+    assert "masks cut from them mean nothing" in ran.out
+    stages = ["load", "capture", "simplify", "lower", "compile", "save", "audit", "parity", "report"]
+    assert [line.split()[1] for line in ran.err.splitlines()] == stages
+    record = json.loads((out / "export.json").read_text())
+    assert record["passed"] is True
+    assert record["package"]["size_bytes"] < 4_200_000
+    assert [stage["name"] for stage in record["stages"]] == stages
+    assert {gate["name"] for gate in record["gates"]} == {"non_finite_images", "logits_psnr_db", "size_bytes"}
+
+
+def test_coreml_json_is_the_export_record_and_nothing_else(cli, tmp_path):
+    ran = cli("coreml", "-m", "segformer_b0", *SMALL, "--no-parity", "--json", "-o", tmp_path)
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out) == json.loads((tmp_path / "export.json").read_text())
+
+
+def test_coreml_does_not_touch_an_existing_package(cli, small_export):
+    before = (small_export / "export.json").read_bytes()
+    ran = cli("coreml", "-m", "segformer_b0", *SMALL, "--quantize", "int8", "-o", small_export)
+    assert ran.code == 2
+    assert "already exists" in ran.err
+    assert "--force" in ran.err
+    assert (small_export / "export.json").read_bytes() == before
+
+
+def test_parity_passes_and_writes_json_and_junit(cli, small_export, photos, tmp_path):
+    ran = cli(
+        *("parity", small_export / "segformer_b0.mlpackage", "-m", "segformer_b0", "--random-weights"),
+        *("--data", photos, "--json", tmp_path / "p.json", "--junit", tmp_path / "p.xml"),
+    )
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "p.json").read_text())["passed"] is True
+    assert ET.parse(tmp_path / "p.xml").getroot().tag == "testsuites"
+
+
+def test_parity_fails_on_a_package_of_other_weights(cli, small_export, photos, tmp_path):
+    """The package holds seed 0; the checkpoint holds seed 1."""
+    from safetensors.torch import save_file
+
+    from portrait_export.models.registry import create_model
+
+    save_file(create_model("segformer_b0", seed=1).state_dict(), tmp_path / "other.safetensors")
+    ran = cli(
+        *("parity", small_export / "segformer_b0.mlpackage", "-m", "segformer_b0"),
+        *("--checkpoint", tmp_path / "other.safetensors", "--data", photos),
+    )
+    assert ran.code == 1
+    assert "✗" in ran.out
+
+
+def test_onnx_writes_a_file_that_onnx_runtime_runs(cli, tmp_path):
+    import onnxruntime
+
+    path = tmp_path / "deep" / "net.onnx"
+    ran = cli("onnx", "-m", "segformer_b0", *SMALL, "-o", path)
+    assert (ran.code, ran.out) == (0, f"{path}\n")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == ["image"]
+    outputs = session.run(["mask", "logits"], {"image": np.zeros((1, 3, 64, 64), np.float32)})
+    assert [o.shape for o in outputs] == [(1, 1, 64, 64), (1, 1, 16, 16)]
+
+
+def test_models_lists_all_seven_with_their_size(cli):
+    ran = cli("models", "--json")
+    rows = {row["name"]: row for row in json.loads(ran.out)}
+    assert len(rows) == 7
+    assert rows["segformer_b0"]["parameters"] == 3_714_401
+    assert rows["serseg_b0"]["macs"] / 1e9 == pytest.approx(27.1, abs=0.05)
+    table = cli("models", "serseg_*").out
+    assert "serseg_b0_dam_depth" in table
+    assert "segformer_b0" not in table
+
+
+@pytest.mark.parametrize(("look", "mode"), [("mask", "L"), ("cutout", "RGBA"), ("replace", "RGB"), ("blur", "RGB")])
+def test_segment_gives_back_the_photo_s_own_size(cli, package, photos, tmp_path, look, mode):
+    ran = cli("segment", photos / "portrait.png", "-p", package, "--as", look, "-o", tmp_path / "out.png")
+    assert ran.code == 0, ran.err
+    with Image.open(tmp_path / "out.png") as picture:
+        assert (picture.size, picture.mode) == ((80, 96), mode)
+
+
+def test_segment_goes_on_after_a_photo_that_cannot_be_read(cli, package, photos, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"not a picture")
+    ran = cli("segment", tmp_path / "broken.jpg", photos / "noise.png", "-p", package, "-o", tmp_path / "masks")
+    assert ran.code == 2
+    assert "broken.jpg" in ran.err
+    assert ran.out == f"{tmp_path / 'masks' / 'noise-mask.png'}\n"
+
+
+def test_segment_agrees_between_model_and_package(cli, package, photos, tmp_path):
+    photo = photos / "portrait.png"
+    assert cli("segment", photo, "-p", package, "-o", tmp_path / "p.png").code == 0
+    assert cli("segment", photo, "-m", "segformer_b0", *SMALL, "-o", tmp_path / "m.png").code == 0
+    by_package, by_model = (np.asarray(Image.open(tmp_path / name), np.float32) for name in ("p.png", "m.png"))
+    assert np.abs(by_package - by_model).mean() < 4  # of 255: int8 weights against float32
+
+
+@pytest.mark.parametrize("suffix", ["mlpackage", "onnx"])
+def test_inspect_shows_inputs_outputs_operations_weights(cli, small_export, suffix):
+    path = small_export / f"segformer_b0.{suffix}"
+    facts = json.loads(cli("inspect", path, "--json").out)
+    assert [f["name"] for f in facts["inputs"]] == ["image"]
+    assert "mask" in [f["name"] for f in facts["outputs"]]
+    assert facts["operations"][{"mlpackage": "conv", "onnx": "Conv"}[suffix]] > 20
+    assert set(facts["weights"]) >= ({"int8", "fp16"} if suffix == "mlpackage" else {"float"})
+    text = cli("inspect", path).out
+    assert "operations" in text
+    assert "portrait_export.spec" in text
+
+
+def test_inspect_states_the_deployment_target_and_our_metadata(cli, small_export):
+    from portrait_export.preprocessing import PortraitSpec
+
+    facts = json.loads(cli("inspect", small_export / "segformer_b0.mlpackage", "--json").out)
+    assert facts["needs"] == "iOS17"
+    spec = PortraitSpec.from_json(facts["metadata"]["portrait_export.spec"])
+    assert (spec.height, spec.width, spec.output) == (64, 64, "mask")
+    assert facts["metadata"]["portrait_export.recipe"] == "int8"
+    assert len(facts["metadata"]["portrait_export.weights_sha256"]) == 64
+
+
+def test_no_color_is_respected(small_export):
+    """Even where colour would be forced: NO_COLOR wins."""
+    done = subprocess.run(
+        [sys.executable, "-m", "portrait_export", "inspect", str(small_export / "segformer_b0.mlpackage")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"NO_COLOR": "1", "FORCE_COLOR": "1", "PATH": ""},
+    )
+    assert "\x1b" not in done.stdout + done.stderr
