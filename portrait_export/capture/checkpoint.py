@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -302,12 +303,13 @@ def _unpickling_problem(file: Path, message: str) -> CheckpointError:
 
 
 def _called(file: Path) -> list[str]:
-    """What a plain pickle would import, but for PyTorch's own; read off its opcodes, without running them."""
+    """What a checkpoint's pickles would import, but for PyTorch's own; read off their opcodes, without running them."""
     names: list[str] = []
     strings: list[str] = []
     try:
-        with file.open("rb") as stream:
-            for opcode, argument, _ in pickletools.genops(stream.read(MAX_PICKLE_BYTES)):
+        stream = io.BytesIO(_pickle_bytes(file))
+        for _ in range(8):  # the format before zip is several pickles in a row
+            for opcode, argument, _position in pickletools.genops(stream):
                 if opcode.name == "GLOBAL":
                     names.append(str(argument).replace(" ", "."))
                 elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
@@ -318,6 +320,18 @@ def _called(file: Path) -> list[str]:
     except Exception:
         pass
     return [name for name in names if name.partition(".")[0] not in ("torch", "collections")]
+
+
+def _pickle_bytes(file: Path) -> bytes:
+    """The beginning of a file, or of the `data.pkl` in it where it is an archive; empty where it cannot be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            name = next(entry for entry in archive.namelist() if entry.endswith("data.pkl"))
+            with archive.open(name) as stream:
+                return stream.read(MAX_PICKLE_BYTES)
+    except (zipfile.BadZipFile, StopIteration, NotImplementedError, ValueError, RuntimeError, EOFError):
+        with file.open("rb") as stream:
+            return stream.read(MAX_PICKLE_BYTES)
 
 
 def _resolve(found: Canonical, described: dict[str, Any] | None, asked: ModelSpec | None, label: str) -> ModelSpec:

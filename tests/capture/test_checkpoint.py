@@ -329,6 +329,12 @@ def test_hostile_pickle_is_refused_and_not_executed(build: Any, model: str | Non
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize("build", [hostile_zip, hostile_plain_pickle, hostile_newer_pickle, hostile_legacy])
+def test_what_a_pickle_would_call_is_read_without_calling(build: Any, tmp_path: Path) -> None:
+    assert module_under_test._called(build(tmp_path)) == [f"{os.mkdir.__module__}.mkdir"]
+    assert not (tmp_path / "executed").exists()
+
+
 def test_whole_module_pickle_is_refused(tmp_path: Path) -> None:
     torch.save(net_of(SEGFORMER), tmp_path / "module.pt")
     with pytest.raises(CheckpointError, match=r"would have to run `portrait_export\.models\.segformer\.Segformer`"):
