@@ -23,7 +23,7 @@ REFERENCES: dict[str, NetConfig] = {
     "sernet_former": SernetConfig(),
 }
 SMALL = {"hidden_sizes": (8, 16, 40, 64), "depths": (1, 2, 1, 1), "decoder_width": 24}
-EQUAL = 1e-4  # of the logits' scale; measured: below 2e-6 against the oracle, 3e-7 against transformers
+EQUAL = 1e-4  # of the logits' scale; the largest measured: 3.4e-6 oracle, 1.4e-6 transformers, 1.6e-6 mmseg
 
 
 def entry(config: NetConfig) -> str:

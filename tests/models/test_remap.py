@@ -171,7 +171,7 @@ WRAPPERS = {
 def test_wrapped_checkpoints_load(wrapper: str) -> None:
     reference = net_of(CONFIG)
     loaded = load(WRAPPERS[wrapper](reference.state_dict()))
-    tolerance = 5e-3 if wrapper == "half_precision" else 0.0  # half has 11 bits; measured 1.2e-3
+    tolerance = 5e-3 if wrapper == "half_precision" else 0.0  # half has 11 bits; measured 1.7e-3
     assert relative_error(logits(loaded), logits(reference)) <= tolerance
 
 
