@@ -266,15 +266,20 @@ def compile_function(function: Function, environment: Environment) -> Plan:
     return _Compiler(function, environment).plan()
 
 
+def _numbers(x: Tensor | list[Tensor]) -> list[Any]:
+    """A vector's elements, or those of several scalars."""
+    return x.flatten().tolist() if isinstance(x, Tensor) else [one for value in x for one in _numbers(value)]
+
+
 # Annotation of a kernel's parameter → what makes a Python value of a computed tensor.
 _FROM_TENSOR: dict[str, Callable[[Any], Any]] = {
     "int": lambda x: int(x),
     "float": lambda x: float(x),
     "bool": lambda x: bool(x),
     "str": lambda x: str(x),
-    "list[int]": lambda x: [int(one) for one in x.flatten().tolist()] if isinstance(x, Tensor) else [int(v) for v in x],
-    "list[float]": lambda x: [float(one) for one in x.flatten().tolist()],
-    "list[bool]": lambda x: [bool(one) for one in x.flatten().tolist()],
+    "list[int]": lambda x: [int(one) for one in _numbers(x)],
+    "list[float]": lambda x: [float(one) for one in _numbers(x)],
+    "list[bool]": lambda x: [bool(one) for one in _numbers(x)],
 }
 _FROM_NUMPY: dict[str, Callable[[np.ndarray], Any]] = {
     "int": lambda a: int(a.item()),

@@ -70,17 +70,20 @@ def resize_linear(x: Tensor, height: int, width: int, mode: str) -> Tensor:
 
 
 def _nearest_index(size: int, count: int, mode: str, device: torch.device) -> Tensor:
-    """Indices that nearest-neighbour sampling reads. DEFAULT takes ⌊i·size/count⌋ in integers, exactly."""
-    if mode == "DEFAULT":
-        return torch.div(torch.arange(count, device=device) * size, count, rounding_mode="floor").clamp(max=size - 1)
+    """The index nearest to each point of the sampling grid. Ties go down for DEFAULT, so that ×2 repeats each pixel."""
+    if mode == "DEFAULT":  # ceil(i·size/count − ½), in integers and so exactly
+        doubled = 2 * size * torch.arange(count, device=device) - count
+        return (-torch.div(-doubled, 2 * count, rounding_mode="floor")).clamp(0, size - 1)
     return (sampling_grid(size, count, mode, device) + 0.5).floor().clamp(0, size - 1).long()
 
 
-def resize_nearest(x: Tensor, height: int, width: int, mode: str) -> Tensor:
-    """Nearest-neighbour resize of the last two axes."""
+def resize_floor(x: Tensor, height: int, width: int) -> Tensor:
+    """Resize of the last two axes where output pixel i reads ⌊i·size/count⌋."""
     _check_sides(x, height, width)
-    rows = x.index_select(-2, _nearest_index(x.shape[-2], height, mode, x.device))
-    return rows.index_select(-1, _nearest_index(x.shape[-1], width, mode, x.device))
+    for axis, count in ((-2, height), (-1, width)):
+        index = torch.div(torch.arange(count, device=x.device) * x.shape[axis], count, rounding_mode="floor")
+        x = x.index_select(axis, index)
+    return x
 
 
 def _scaled(size: int, factor: float) -> int:
@@ -93,14 +96,9 @@ def _scaled(size: int, factor: float) -> int:
 
 @kernel("upsample_nearest_neighbor", exact=True)
 def upsample_nearest_neighbor(x: Tensor, scale_factor_height: float = 1.0, scale_factor_width: float = 1.0) -> Tensor:
-    """(…, H, W) → (…, ⌊H·s_h⌋, ⌊W·s_w⌋); output pixel i reads ⌊i/s⌋, with 1/s in float32 as torch has it."""
+    """(…, H, W) → (…, ⌊H·s_h⌋, ⌊W·s_w⌋); the grid's spacing comes from the two sizes, not from the factor."""
     height, width = _scaled(x.shape[-2], scale_factor_height), _scaled(x.shape[-1], scale_factor_width)
-    _check_sides(x, height, width)
-    for axis, count, scale in ((-2, height, scale_factor_height), (-1, width, scale_factor_width)):
-        step = torch.tensor(1.0 / scale, dtype=torch.float32, device=x.device)
-        index = (torch.arange(count, device=x.device, dtype=torch.float32) * step).floor().long()
-        x = x.index_select(axis, index.clamp(max=x.shape[axis] - 1))
-    return x
+    return resize_floor(x, height, width)
 
 
 @kernel("upsample_bilinear")
@@ -131,7 +129,7 @@ def resize_bilinear(
 @kernel("resize_nearest_neighbor", exact=True)
 def resize_nearest_neighbor(x: Tensor, target_size_height: int, target_size_width: int) -> Tensor:
     """(…, H, W) → (…, target_size_height, target_size_width); output pixel i reads ⌊i·H/H'⌋."""
-    return resize_nearest(x, target_size_height, target_size_width, "DEFAULT")
+    return resize_floor(x, target_size_height, target_size_width)
 
 
 @kernel("resize")
@@ -144,7 +142,7 @@ def resize(
 ) -> Tensor:
     """Resize the last `resized_dims` axes to the last entries of `shape`; 0 keeps an axis as it is.
 
-    NEAREST_NEIGHBOR rounds the sampling mode's grid half up, and for DEFAULT takes its floor.
+    NEAREST_NEIGHBOR takes the pixel nearest to each point of the sampling mode's grid.
     """
     if interpolation_mode not in ("LINEAR", "NEAREST_NEIGHBOR"):
         raise ExecutionError(f"interpolation_mode {interpolation_mode!r} is not LINEAR or NEAREST_NEIGHBOR")

@@ -11,16 +11,17 @@ from ..limits import claim
 from ..registry import kernel
 
 
-def _widened(x: Tensor) -> Tensor:
-    """Integer products are exact in double precision up to 2**53, and far faster than integer matmul."""
-    return x if x.dtype == torch.float32 else x.double()
+def _alike(*values: Tensor) -> list[Tensor]:
+    """One type for all: float32 if any is; else double, exact up to 2**53 and far faster than integer matmul."""
+    wide = torch.float32 if any(value.dtype == torch.float32 for value in values) else torch.float64
+    return [value.to(wide) for value in values]
 
 
 @kernel("linear")
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x: (*B, D_in), weight: (D_out, D_in), bias: (D_out,) → (*B, D_out): x·Wᵀ + b."""
     claim([*x.shape[:-1], weight.shape[0]])
-    return F.linear(_widened(x), _widened(weight), None if bias is None else _widened(bias))
+    return F.linear(*_alike(x, weight, *([] if bias is None else [bias])))
 
 
 @kernel("matmul")
@@ -32,7 +33,7 @@ def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = 
         y = y.transpose(-1, -2)
     if x.ndim > 1 and y.ndim > 1:
         claim([*torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1]])
-    return torch.matmul(_widened(x), _widened(y))
+    return torch.matmul(*_alike(x, y))
 
 
 @kernel("einsum")
@@ -44,7 +45,7 @@ def einsum(values: list[Tensor], equation: str) -> Tensor:
         sizes.update(zip(term, value.shape, strict=False))
     if len(terms) == 2:
         claim(sizes.get(letter, 1) for letter in terms[1])
-    return torch.einsum(equation, *(_widened(value) for value in values))
+    return torch.einsum(equation, *_alike(*values))
 
 
 @kernel("scaled_dot_product_attention")

@@ -1,4 +1,4 @@
-"""Reading and writing by index. Indices may be negative, counted from the end; others outside are an error."""
+"""Reading and writing by index. Negative indices count from the end, unless they are validated; others are an error."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..registry import kernel
 from .tensor_transformation import axis_of
 
 
-def _checked(indices: Tensor, side: int) -> Tensor:
-    """Indices as 0..side−1."""
+def _checked(indices: Tensor, side: int, validate: bool = False) -> Tensor:
+    """Indices as 0..side−1. With `validate_indices` (iOS17) negative ones are refused, too."""
     index = indices.long()
     if index.numel():
         low, high = int(index.min()), int(index.max())
-        if low < -side or high >= side:
-            raise ExecutionError(f"index {low if low < -side else high} is not within an axis of {side}")
+        if low < (0 if validate else -side) or high >= side:
+            raise ExecutionError(f"index {high if high >= side else low} is not within an axis of {side}")
         if low < 0:
             index = torch.where(index < 0, index + side, index)
     return index
@@ -29,7 +29,7 @@ def gather(x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0, valid
     where = axis_of(axis, x.ndim)
     if not 0 <= batch_dims <= min(where, indices.ndim):
         raise ExecutionError(f"batch_dims {batch_dims} is not between 0 and axis {where}")
-    index = _checked(indices, x.shape[where])
+    index = _checked(indices, x.shape[where], validate_indices)
     claim([*x.shape[:where], *indices.shape[batch_dims:], *x.shape[where + 1 :]])
     if batch_dims == 0:
         flat = x.index_select(where, index.reshape(-1))
@@ -47,7 +47,7 @@ def gather(x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0, valid
 def gather_along_axis(x: Tensor, indices: Tensor, axis: int = 0, validate_indices: bool = False) -> Tensor:
     """out[…, i, …] = x[…, indices[…, i, …], …]; the result has the indices' shape."""
     where = axis_of(axis, x.ndim)
-    return torch.gather(x, where, _checked(indices, x.shape[where]))
+    return torch.gather(x, where, _checked(indices, x.shape[where], validate_indices))
 
 
 @kernel("gather_nd", exact=True)
@@ -57,10 +57,10 @@ def gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0, validate_indices:
     if batch_dims + depth > x.ndim or x.shape[:batch_dims] != indices.shape[:batch_dims]:
         raise ExecutionError(f"indices {list(indices.shape)} do not fit x {list(x.shape)} with {batch_dims} batch axes")
     claim([*indices.shape[:-1], *x.shape[batch_dims + depth :]])
-    return x[_places(indices, x, batch_dims)]
+    return x[_places(indices, x, batch_dims, validate_indices)]
 
 
-def _places(indices: Tensor, x: Tensor, batch_dims: int = 0) -> tuple[Tensor, ...]:
+def _places(indices: Tensor, x: Tensor, batch_dims: int = 0, validate: bool = False) -> tuple[Tensor, ...]:
     """Index tensors, one per indexed axis, that broadcast to indices.shape[:-1]."""
     depth = indices.shape[-1]
     if depth > x.ndim:
@@ -70,7 +70,7 @@ def _places(indices: Tensor, x: Tensor, batch_dims: int = 0) -> tuple[Tensor, ..
         shape = [1] * (indices.ndim - 1)
         shape[axis] = x.shape[axis]
         lead.append(torch.arange(x.shape[axis], device=x.device).reshape(shape).expand(indices.shape[:-1]))
-    own = [_checked(indices[..., i], x.shape[batch_dims + i]) for i in range(depth)]
+    own = [_checked(indices[..., i], x.shape[batch_dims + i], validate) for i in range(depth)]
     return (*lead, *own)
 
 
@@ -132,7 +132,7 @@ def scatter(
     """A copy of data with slices along an axis, named by indices (C,), combined with those of updates."""
     _check_mode(mode)
     where = axis_of(axis, data.ndim)
-    index = _checked(indices, data.shape[where])
+    index = _checked(indices, data.shape[where], validate_indices)
     numbers = _numbers(data).index_select(where, index.flatten())
     shape = [*data.shape[:where], *index.shape, *data.shape[where + 1 :]]
     return _apply(data, numbers.reshape(shape), updates, mode)
@@ -150,7 +150,8 @@ def scatter_along_axis(
     """A copy of data where out[…, indices[…, i, …], …] is combined with updates[…, i, …]."""
     _check_mode(mode)
     where = axis_of(axis, data.ndim)
-    return _apply(data, torch.gather(_numbers(data), where, _checked(indices, data.shape[where])), updates, mode)
+    index = _checked(indices, data.shape[where], validate_indices)
+    return _apply(data, torch.gather(_numbers(data), where, index), updates, mode)
 
 
 @kernel("scatter_nd")
@@ -159,4 +160,4 @@ def scatter_nd(
 ) -> Tensor:
     """A copy of data where the slice data[indices[i…]] is combined with updates[i…]."""
     _check_mode(mode)
-    return _apply(data, _numbers(data)[_places(indices, data)], updates, mode)
+    return _apply(data, _numbers(data)[_places(indices, data, 0, validate_indices)], updates, mode)

@@ -23,11 +23,10 @@ def axis_of(axis: int, rank: int) -> int:
 
 @kernel("reshape", exact=True)
 def reshape(x: Tensor, shape: list[int]) -> Tensor:
-    """The same elements in another shape; 0 keeps the side at its place, one −1 takes what is left."""
+    """The same elements in another shape; 0 keeps x's side there, counted from the end; one −1 takes the rest."""
     if 0 in shape and 0 not in x.shape:
-        if len(shape) != x.ndim:
-            raise ExecutionError(f"0 in the shape {shape} keeps a side, so it needs {x.ndim} sides")
-        shape = [x.shape[i] if side == 0 else side for i, side in enumerate(shape)]
+        extra = len(shape) - x.ndim
+        shape = [side or (x.shape[i - extra] if i >= extra else 1) for i, side in enumerate(shape)]
     return x.reshape(shape)
 
 
