@@ -1,0 +1,203 @@
+"""A batch of photographs with masks in, the same batch changed out: other backgrounds, geometry, colours, defects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..calibration.dataset import find_items, resize_photo
+from ..photo import open_photo
+from .config import AugmentConfig
+
+BACKGROUND_SIDE = 512  # pixels; backgrounds are kept in memory at this size
+MIDDLE = 0.5
+
+
+class Augment(nn.Module):
+    """Changes batches. Kornia does what is common: it works on whole batches, on the device, image and mask alike.
+
+    forward takes and gives {"image": (N, 3, S, S), "mask": (N, 1, S, S), optionally "depth": (N, 1, S, S)}, float32 in
+    0..1. What it draws comes from the seed alone.
+    """
+
+    def __init__(self, config: AugmentConfig):
+        super().__init__()
+        self.config = config
+        self.geometry = _geometry(config)
+        self.defects = _defects(config)
+        self.backgrounds = load_backgrounds(config.backgrounds) if config.backgrounds else None
+
+    @torch.no_grad()
+    def forward(self, batch: dict[str, Tensor], seed: tuple[int, ...]) -> dict[str, Tensor]:
+        """Change a batch.
+
+        Args:
+            seed: non-negative numbers; the same ones draw the same changes.
+        """
+        with seeded(seed, batch["image"].device):
+            image, mask, depth = batch["image"], batch["mask"], batch.get("depth")
+            stack = [image, mask] if depth is None else [image, mask, depth]
+            image, rest = self._turn(image, torch.cat(stack[1:], 1))
+            mask, depth = rest[:, :1], rest[:, 1:]
+            image, depth = self._replace(image, mask, depth)
+            image = self.defects(image).clamp(0, 1)
+        out = {"image": image, "mask": mask}
+        return out if "depth" not in batch else {**out, "depth": depth}
+
+    def _turn(self, image: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Flip, rotate and scale the photograph and everything that belongs to it in the same way."""
+        image, maps = self.geometry(image, maps)
+        return image.clamp(0, 1), maps.clamp(0, 1)
+
+    def _replace(self, image: Tensor, mask: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Put other backgrounds behind some people; they are at depth 0, far away."""
+        chosen = (torch.rand(len(image), device=image.device) < self.config.replace).nonzero()[:, 0]
+        if not len(chosen):
+            return image, depth
+        alpha = mask[chosen]
+        person = foreground(image[chosen], alpha)
+        backdrop = self._backdrops(image, mask, len(chosen))
+        image, depth = image.clone(), depth.clone()
+        image[chosen] = alpha * person + (1 - alpha) * backdrop
+        depth[chosen] = alpha * depth[chosen]
+        return image, depth
+
+    def _backdrops(self, image: Tensor, mask: Tensor, count: int) -> Tensor:
+        """`count` backgrounds: pictures of the folder, other photographs without their people, and smooth colours."""
+        size = image.shape[-1]
+        others = torch.randint(len(image), (count,), device=image.device)
+        scenes = without_person(image[others], mask[others])
+        if self.backgrounds is not None:
+            picks = torch.randint(len(self.backgrounds), (count,))
+            stored = self.backgrounds[picks].to(image.device, image.dtype) / 255
+            pictures = F.interpolate(stored, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+            use = torch.rand(count, 1, 1, 1, device=image.device) < 0.6
+            scenes = torch.where(use, pictures, scenes)
+        plain = smooth_colours(count, size, image.device)
+        scenes = torch.where(torch.rand(count, 1, 1, 1, device=image.device) < 0.25, plain, scenes)
+        out_of_focus = blur(scenes, size / 64)
+        return torch.where(torch.rand(count, 1, 1, 1, device=image.device) < 0.3, out_of_focus, scenes)
+
+
+def _geometry(config: AugmentConfig) -> Any:
+    import kornia.augmentation as K
+
+    return K.AugmentationSequential(
+        K.RandomHorizontalFlip(p=config.flip),
+        K.RandomAffine(
+            degrees=config.rotate,
+            translate=(0.1, 0.1),
+            scale=(1 / config.scale, config.scale),
+            padding_mode="reflection",
+            align_corners=False,
+            p=0.7 if config.rotate or config.scale > 1 else 0.0,
+        ),
+        data_keys=["input", "mask"],
+        extra_args={},  # masks are soft: bilinear like the photograph, not Kornia's nearest neighbour
+    )
+
+
+def _defects(config: AugmentConfig) -> Any:
+    import kornia.augmentation as K
+
+    c = config.colour
+    parts: list[nn.Module] = [K.ColorJiggle(c, c, c, min(0.5, 0.25 * c), p=0.8)] if c else []
+    if c:
+        parts.append(K.RandomGamma((1 / (1 + c), 1 + c), p=0.3))
+    parts += [
+        K.RandomGrayscale(p=config.gray),
+        K.RandomClahe(p=config.clahe),
+        K.RandomGaussianBlur((5, 5), (0.4, 1.6), p=config.blur / 2),
+        K.RandomMotionBlur(5, 90.0, 1.0, p=config.blur / 2),
+        K.RandomSharpness(1.0, p=config.sharpen),
+        K.RandomGaussianNoise(std=0.03, p=config.noise),
+    ]
+    return nn.Sequential(*parts)
+
+
+@contextmanager
+def seeded(seed: tuple[int, ...], device: torch.device) -> Iterator[None]:
+    """A random stream of its own, for code that draws from torch's global one; the global one is left as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+        yield
+
+
+# ---- foreground and background ----------------------------------------------------------------------------------
+
+
+def blur(x: Tensor, radius: float) -> Tensor:
+    """Three box blurs, which together are nearly Gaussian; (N, C, H, W), edges repeated."""
+    r = max(1, min(round(radius), min(x.shape[-2:]) - 1))
+    for _ in range(3):
+        x = F.avg_pool2d(F.pad(x, (r, r, r, r), mode="replicate"), 2 * r + 1, stride=1)
+    return x
+
+
+def foreground(image: Tensor, alpha: Tensor) -> Tensor:
+    """The person's own colours, also where the mask is soft and the photograph shows a mixture.
+
+    "Fast multi-level" blur-fusion of Forte, Approximate fast foreground colour estimation, ICIP 2021:
+        F̂ = blur(F·α)/blur(α), B̂ = blur(B·(1−α))/blur(1−α), F = F̂ + α·(I − α·F̂ − (1−α)·B̂)
+    first with a wide, then with a narrow blur. Cutting out `image` itself would carry the old background along as a
+    halo, and a network would learn to look for halos.
+
+    Args:
+        image: (N, 3, H, W) in 0..1.
+        alpha: (N, 1, H, W) in 0..1.
+    """
+    person, rest = image, image
+    for radius in (image.shape[-1] / 24, image.shape[-1] / 96):
+        near = blur(alpha, radius)
+        person_mean = blur(person * alpha, radius) / (near + 1e-4)
+        rest_mean = blur(rest * (1 - alpha), radius) / (1 - near + 1e-4)
+        person = (person_mean + alpha * (image - alpha * person_mean - (1 - alpha) * rest_mean)).clamp(0, 1)
+        rest = rest_mean
+    return person
+
+
+def without_person(image: Tensor, alpha: Tensor) -> Tensor:
+    """The photograph with the person filled in from what is around, ever more blurred towards the middle."""
+    size = image.shape[-1]
+    free = 1 - F.max_pool2d((alpha > 0.05).to(image.dtype), 2 * max(1, size // 64) + 1, 1, max(1, size // 64))
+    filled, covered = image * free, free.clone()
+    for share in (64, 16, 6, 2):
+        near = blur(free, size / share)
+        guess = blur(image * free, size / share) / (near + 1e-6)
+        take = (near * 3).clamp(max=1) * (1 - covered)
+        filled, covered = filled + guess * take, covered + take
+    return torch.where(covered > 1e-3, filled / covered.clamp(min=1e-3), torch.full_like(filled, MIDDLE)).clamp(0, 1)
+
+
+def smooth_colours(count: int, size: int, device: torch.device) -> Tensor:
+    """(count, 3, size, size) plain colours and soft gradients, from torch's global stream."""
+    field = F.interpolate(
+        torch.rand(count, 3, 4, 4, device=device), size=(size, size), mode="bicubic", align_corners=True
+    )
+    strength = torch.rand(count, 1, 1, 1, device=device) ** 2
+    return (torch.rand(count, 3, 1, 1, device=device) + (field - MIDDLE) * strength).clamp(0, 1)
+
+
+def load_backgrounds(folder: str | Path) -> Tensor:
+    """All pictures of a folder as (M, 3, 512, 512) uint8: the middle square of each.
+
+    Raises:
+        DataError, PhotoError: there are none, or one cannot be read.
+    """
+    items, _ = find_items(folder)
+    pictures = []
+    for item in items:
+        pixels = open_photo(item.image).pixels
+        side = min(pixels.shape[:2])
+        top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+        square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+        pictures.append(resize_photo(square, (BACKGROUND_SIDE, BACKGROUND_SIDE)).transpose(2, 0, 1))
+    return torch.from_numpy(np.stack(pictures))

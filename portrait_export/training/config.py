@@ -1,0 +1,225 @@
+"""A TOML file in, a frozen TrainConfig out: everything that decides a training run, and every default."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ..errors import UsageError, nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # Lightning's names
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the run at one resolution. Training at rising resolution gives most of the quality early.
+
+    Attributes:
+        steps: optimizer steps.
+        size: side of the square input, in pixels.
+        batch: images per step and process.
+    """
+
+    steps: int = 1000
+    size: int = 256
+    batch: int = 16
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with a linear warm-up and polynomial decay to 0.
+
+    Attributes:
+        lr: the peak. From scratch 1e-3 is good; to fine-tune a checkpoint take 1e-4 or less.
+        weight_decay: of tensors with two or more dimensions; norms and biases have none.
+        warmup: steps up to the peak.
+        power: of the polynomial; 1 is linear.
+        clip: largest norm of the gradient.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.03
+    warmup: int = 300
+    power: float = 1.0
+    clip: float = 2.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The share of each loss; 0 leaves it out and costs nothing. See losses.py for what each is.
+
+    Attributes:
+        bce, dice: against the soft mask.
+        crf: smoothness where the photograph is smooth.
+        critic: adversarial, against a small network that learns to tell predicted from drawn masks.
+        distill: BCE against the teacher's soft mask; needs a teacher.
+    """
+
+    bce: float = 0.8
+    dice: float = 0.2
+    crf: float = 0.0
+    critic: float = 0.0
+    distill: float = 0.0
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How far a photograph may be changed. Probabilities are per image.
+
+    Attributes:
+        crop: the smallest side of the part of a photograph that is seen, as a share of the whole.
+        flip: probability of mirroring.
+        rotate: largest angle in degrees.
+        scale: the person is scaled by up to this factor, both ways.
+        colour: strength of brightness, contrast, saturation and hue changes; 0 leaves colours alone.
+        gray: probability of black-and-white.
+        noise, blur, sharpen, clahe: probabilities.
+        replace: probability of another background behind the person.
+        backgrounds: a folder of pictures without people for that; without it, backgrounds are other photographs'
+            with the person smoothed away, and plain colour fields.
+    """
+
+    crop: float = 0.5
+    flip: float = 0.5
+    rotate: float = 10.0
+    scale: float = 1.6
+    colour: float = 0.3
+    gray: float = 0.1
+    noise: float = 0.2
+    blur: float = 0.15
+    sharpen: float = 0.1
+    clahe: float = 0.05
+    replace: float = 0.5
+    backgrounds: str = ""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run.
+
+    Attributes:
+        model: a registered model.
+        data: a folder as `calibration.dataset.find_items` describes it. Without the splits `train` and `val` as
+            folders, every `holdout`-th photograph (by a hash of its name) is kept for validation.
+        out: where checkpoints, logs and pictures go.
+        init: a checkpoint to start from; of another model, whatever tensors fit by name and shape, at least the
+            encoder. Empty: random weights.
+        teacher: a registered model with shipped weights, or a checkpoint, for `loss.distill`.
+        exclude: a JSON file {"names": {name: reason}}: photographs that are left out.
+        holdout: one of how many photographs validates, for folders without splits.
+        every: steps between validations; a killed run goes on from the last one.
+        average: decay of the exponential moving average of the weights, which is what is validated and saved.
+        precision: one of PRECISIONS.
+        workers: processes that decode photographs.
+        pictures: how many validation photographs are shown with their predictions.
+        seed: of everything random.
+        deterministic: refuse operations whose result depends on timing.
+    """
+
+    model: str = "segformer_b0"
+    data: str = "data"
+    out: str = "runs/segformer_b0"
+    init: str = ""
+    teacher: str = ""
+    exclude: str = ""
+    holdout: int = 10
+    every: int = 200
+    average: float = 0.998
+    precision: str = "32-true"
+    workers: int = 0
+    pictures: int = 8
+    seed: int = 0
+    deterministic: bool = False
+    phases: tuple[Phase, ...] = (Phase(),)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return sum(phase.steps for phase in self.phases)
+
+    def phase_at(self, step: int) -> Phase:
+        """The phase that a step, counted from 0, belongs to."""
+        for phase in self.phases:
+            if step < phase.steps:
+                return phase
+            step -= phase.steps
+        return self.phases[-1]
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a TOML file. Relative paths in it are left as they are: relative to where the command is called.
+
+    Raises:
+        UsageError: the file cannot be read, or with every unknown name, wrong type and impossible value in it.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as a training configuration: {error}") from error
+    problems: list[str] = []
+    config = _build(TrainConfig, data, "", problems)
+    if not problems:
+        problems = _impossible(config)
+    if problems:
+        raise UsageError(f"{path} is not a training configuration: {len(problems)} problems.", context=problems)
+    return config
+
+
+def _build(kind: type, data: Any, where: str, problems: list[str]) -> Any:
+    """A config dataclass of TOML values; what does not fit is added to `problems`."""
+    if not isinstance(data, dict):
+        problems.append(f"{where.rstrip('.')} is {data!r}; it must be a table")
+        return kind()
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        if name not in hints:
+            problems.append(f"{where}{name} is not known; {nearest(name, list(hints), what='setting')}")
+        elif dataclasses.is_dataclass(hints[name]):
+            values[name] = _build(hints[name], value, f"{where}{name}.", problems)
+        elif name == "phases":
+            listed = value if isinstance(value, list) else [value]
+            values[name] = tuple(_build(Phase, one, f"phases[{i}].", problems) for i, one in enumerate(listed))
+        elif hints[name] is float and type(value) is int:
+            values[name] = float(value)
+        elif type(value) is not hints[name]:
+            problems.append(f"{where}{name} = {value!r}; it must be of type {hints[name].__name__}")
+        else:
+            values[name] = value
+    return kind(**values)
+
+
+def _impossible(config: TrainConfig) -> list[str]:
+    """Values that no run can have."""
+    shares = [(f"loss.{f.name}", getattr(config.loss, f.name)) for f in dataclasses.fields(config.loss)]
+    chances = [(f"augment.{n}", getattr(config.augment, n)) for n in ("flip", "gray", "noise", "blur", "replace")]
+    rules = [
+        (config.precision in PRECISIONS, f"precision = {config.precision!r}; it may be {', '.join(PRECISIONS)}"),
+        (bool(config.phases), "phases is empty"),
+        (config.every > 0, f"every = {config.every}; it must be positive"),
+        (config.holdout > 1, f"holdout = {config.holdout}; it must be at least 2"),
+        (0 <= config.average < 1, f"average = {config.average}; it must be in 0..1"),
+        (config.optimizer.lr > 0, f"optimizer.lr = {config.optimizer.lr}; it must be positive"),
+        (0 < config.augment.crop <= 1, f"augment.crop = {config.augment.crop}; it must be in 0..1"),
+        (config.augment.scale >= 1, f"augment.scale = {config.augment.scale}; it must be at least 1"),
+        (config.loss.bce + config.loss.dice > 0, "loss.bce and loss.dice are both 0: nothing would be learnt"),
+        (not config.loss.distill or bool(config.teacher), "loss.distill needs a teacher"),
+        *((value >= 0, f"{name} = {value}; it must not be negative") for name, value in shares),
+        *((0 <= value <= 1, f"{name} = {value}; it must be in 0..1") for name, value in chances),
+        *(
+            (min(p.steps, p.batch) > 0 and p.size >= 32 and p.size % 32 == 0, f"phases[{i}]: {p} (size: 32, 64, …)")
+            for i, p in enumerate(config.phases)
+        ),
+    ]
+    return [text for holds, text in rules if not holds]

@@ -1,0 +1,43 @@
+"""Photographs, drawn masks and predictions in, one contact sheet out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+CELL = 160  # pixels
+BEHIND = (0, 200, 80)  # shows holes and halos on skin, hair and clothes alike
+
+
+def prediction_sheet(shown: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[bytes, np.ndarray]:
+    """A row per photograph: itself, the person by the drawn mask, the person by the prediction.
+
+    Args:
+        shown: image (3, H, W), mask and prediction (1, H, W), all in 0..1.
+    Returns:
+        The sheet as PNG, and as (h, w, 3) uint8.
+    """
+    sheet = np.concatenate([np.concatenate(_row(*one), 1) for one in shown], 0)
+    file = io.BytesIO()
+    Image.fromarray(sheet).save(file, "PNG")
+    return file.getvalue(), sheet
+
+
+def _row(image: Tensor, mask: Tensor, predicted: Tensor) -> list[np.ndarray]:
+    photo = image.permute(1, 2, 0).numpy()
+    return [_cell(photo), cut_out(photo, mask[0].numpy()), cut_out(photo, predicted[0].numpy())]
+
+
+def cut_out(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The person of a photograph (H, W, 3) in 0..1 on a plain colour, as a cell of a sheet."""
+    behind = np.asarray(BEHIND, np.float32) / 255
+    return _cell(mask[..., None] * photo + (1 - mask[..., None]) * behind)
+
+
+def _cell(pixels: np.ndarray) -> np.ndarray:
+    image = Image.fromarray((np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8))
+    return np.asarray(image.resize((CELL, CELL), Image.Resampling.BILINEAR))

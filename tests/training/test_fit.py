@@ -1,0 +1,183 @@
+"""A run learns, can be killed and resumed to the same weights, and says what is wrong before it starts."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import lightning.pytorch as lightning
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from portrait_export.errors import CheckpointError, DataError, TrainingError
+from portrait_export.models.registry import create_model, model_spec
+from portrait_export.training.config import AugmentConfig, LossConfig, OptimizerConfig, Phase, TrainConfig
+from portrait_export.training.fit import iou_numbers, learning_rate, overlap, save_checkpoint, start_from, train
+
+ALL_LOSSES = LossConfig(bce=0.8, dice=0.2, crf=0.1, critic=0.01, distill=0.1)
+
+
+def small(data: Path, out: Path, **changes) -> TrainConfig:
+    """Six steps at 32 pixels with a validation every second one."""
+    config = TrainConfig(
+        data=str(data),
+        out=str(out),
+        holdout=4,
+        every=2,
+        average=0.5,
+        pictures=2,
+        phases=(Phase(steps=3, size=32, batch=2), Phase(steps=3, size=64, batch=2)),
+        optimizer=OptimizerConfig(lr=3e-3, warmup=1),
+        deterministic=True,
+    )
+    return replace(config, **changes)
+
+
+class Killed(BaseException):
+    """Stands for a signal that lets nothing be tidied up."""
+
+
+class KillAt(lightning.Callback):
+    """Ends the process's work in the middle of a step."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, run, *_) -> None:
+        if int(run.step) == self.step:
+            raise Killed
+
+
+def test_run_killed_between_validations_ends_with_the_weights_of_the_unbroken_run(
+    painted: Path, tmp_path: Path
+) -> None:
+    teacher = create_model("segformer_b0", seed=5)
+    whole = small(painted, tmp_path / "whole", loss=ALL_LOSSES, teacher="given")
+    unbroken = train(whole, teacher=teacher)
+    broken = replace(whole, out=str(tmp_path / "broken"))
+    with pytest.raises(Killed):
+        train(broken, teacher=teacher, callbacks=[KillAt(3)])
+    resumed = train(broken, teacher=teacher)
+    assert (unbroken.resumed_at, resumed.resumed_at) == (0, 2)
+    assert unbroken.steps == resumed.steps == 6
+    one, other = (torch.load(Path(c.out) / "last.ckpt", weights_only=True) for c in (whole, broken))
+    assert one["state_dict"].keys() == other["state_dict"].keys()
+    for name, tensor in one["state_dict"].items():
+        assert torch.equal(tensor, other["state_dict"][name]), name
+    assert (Path(whole.out) / "log.csv").read_text() == (Path(broken.out) / "log.csv").read_text()
+
+
+def test_run_learns_painted_portraits_and_leaves_what_it_promises(painted: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, float]] = []
+    config = small(
+        painted,
+        tmp_path / "out",
+        every=20,
+        phases=(Phase(steps=60, size=32, batch=4),),
+        augment=AugmentConfig(replace=0.2, rotate=0, scale=1.1, colour=0.1, crop=0.8),
+    )
+    done = train(config, on_row=rows.append)
+    assert done.iou > 0.7
+    assert done.iou > done.iou_first - 1e-9
+    assert [row["step"] for row in rows] == [20, 40, 60]
+    with (tmp_path / "out/log.csv").open() as file:
+        logged = list(csv.DictReader(file))
+    assert [float(row["iou"]) for row in logged] == [row["iou"] for row in rows]
+    assert list((tmp_path / "out/tensorboard").glob("events*"))
+    with Image.open(tmp_path / "out/pictures/0000060.png") as sheet:
+        assert sheet.size == (3 * 160, 2 * 160)
+    net = create_model("segformer_b0", seed=9)
+    assert start_from(net, load_file(done.best / "model.safetensors"), source="best") == []
+
+
+def test_finished_run_called_again_does_nothing(painted: Path, tmp_path: Path) -> None:
+    config = small(painted, tmp_path / "out", phases=(Phase(steps=2, size=32, batch=2),))
+    first = train(config)
+    again = train(config)
+    assert again.steps == first.steps == 2
+    assert again.iou == first.iou
+
+
+def test_folder_of_another_run_is_not_mixed_with_this_one(painted: Path, tmp_path: Path) -> None:
+    config = small(painted, tmp_path / "out", phases=(Phase(steps=2, size=32, batch=2),))
+    train(config)
+    with pytest.raises(TrainingError, match="another configuration") as caught:
+        train(replace(config, seed=1))
+    assert "seed: was 0, is 1" in str(caught.value)
+    assert train(replace(config, seed=1), resume=False).steps == 2
+
+
+def test_every_fault_of_the_data_is_reported_before_training(painted: Path, tmp_path: Path) -> None:
+    (painted / "images/p1.png").write_bytes(b"broken")
+    (painted / "masks/p2.png").unlink()
+    Image.new("L", (32, 32)).save(painted / "masks/p3.png")
+    with pytest.raises(DataError, match="3 faults") as caught:
+        train(small(painted, tmp_path / "out"))
+    text = str(caught.value)
+    assert "p1.png" in text
+    assert "images/p2.png: nothing for it in masks" in text
+    assert "p3.png is 32x32 pixels" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_photographs_without_masks_are_refused(painted: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="8 faults") as caught:
+        train(small(painted / "images", tmp_path / "out"))
+    assert "it has no mask" in str(caught.value)
+
+
+def test_depth_model_without_depth_maps_is_refused(painted: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="8 photographs have none"):
+        train(small(painted, tmp_path / "out", model="serseg_b0_abg_dbn_depth"))
+
+
+def test_diverged_run_says_so(painted: Path, tmp_path: Path) -> None:
+    config = small(painted, tmp_path / "out", optimizer=OptimizerConfig(lr=1e30, warmup=1, clip=1e30))
+    with pytest.raises(TrainingError, match="diverged"):
+        train(config)
+
+
+def test_serseg_starts_from_a_segformers_encoder_and_fusion() -> None:
+    teacher, net = create_model("segformer_b0", seed=1), create_model("serseg_b0", seed=2)
+    random = start_from(net, teacher.state_dict(), source="segformer")
+    key = "encoder.block.0.0.mlp.dense1.weight"
+    assert torch.equal(net.state_dict()[f"sersegformer.{key}"], teacher.state_dict()[f"segformer.{key}"])
+    assert torch.equal(net.decode_head.linear_fuse.weight, teacher.decode_head.linear_fuse.weight)
+    assert all("upsample" in name or "classifier" in name for name in random)
+
+
+def test_network_without_encoder_starts_from_nothing_but_itself() -> None:
+    with pytest.raises(CheckpointError, match="no encoder to start from"):
+        start_from(create_model("sernet_former"), create_model("segformer_b0").state_dict(), source="s")
+
+
+def test_saved_half_precision_weights_are_the_rounded_ones(tmp_path: Path) -> None:
+    net = create_model("segformer_b0")
+    save_checkpoint(net, model_spec("segformer_b0"), tmp_path, half=True)
+    stored = load_file(tmp_path / "model.safetensors")
+    name = "decode_head.linear_fuse.weight"
+    assert stored[name].dtype == torch.float16
+    assert torch.equal(stored[name], net.state_dict()[name].half())
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 0.1), (9, 0.91), (10, 0.9), (50, 0.5), (100, 0.0)],
+    ids=["first", "warm", "after_warm_up", "middle", "end"],
+)
+def test_learning_rate_warms_up_and_decays_to_zero(step: int, expected: float) -> None:
+    config = TrainConfig(phases=(Phase(steps=100),), optimizer=OptimizerConfig(lr=1.0, warmup=10, power=1.0))
+    assert learning_rate(config, step) == pytest.approx(expected)
+
+
+def test_iou_per_image_and_over_the_set() -> None:
+    logits, mask = torch.full((3, 1, 2, 2), -1.0), torch.zeros(3, 1, 2, 2)
+    logits[0] = 1
+    mask[0, 0, 0] = 1  # half of what is predicted: 2 of 4
+    mask[1, 0, 0, 0] = 0.4  # under one half is background, so both are empty
+    logits[2, 0, 0, 0] = mask[2, 0, 0, 0] = 1
+    numbers = iou_numbers(overlap(logits, mask))
+    assert numbers == {"iou": pytest.approx((0.5 + 1 + 1) / 3), "iou_worst": 0.5, "iou_set": pytest.approx(3 / 5)}
