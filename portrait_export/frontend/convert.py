@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CODE = "unsupported-onnx-op"
 DEFAULT_DOMAINS = ("", "ai.onnx")
-MAX_OPSET = 26  # newest operator set whose changes the lowerings know
+MAX_OPSET = 28  # newest operator set whose changes the lowerings know
 
 _POISON = object()  # the value of a node that was refused, where not even its shape is known
 
@@ -64,7 +64,7 @@ def lower(
     """Lower a model for a deployment target.
 
     Args:
-        model: ONNX with static shapes, opset 26 or older.
+        model: ONNX with static shapes, opset 28 or older.
         spec: how pixels become the input `image` and what becomes of the output `mask`. None keeps every input and
             output a plain tensor.
         target: iOS16, iOS17 or iOS18.
