@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from . import options
@@ -35,7 +37,7 @@ def models(pattern: str, as_json: bool) -> None:
         [
             row["name"],
             f"{row['parameters'] / 1e6:.2f} M",
-            f"{row['macs'] / 1e9:.1f}",
+            f"{row['gmacs']:.1f}",
             render.size(row["parameters"] * 2),
             f"{row['height']}x{row['width']}" + (" + depth" if "depth" in row["inputs"] else ""),
             render.style("shipped", fg="green") if row["weights"] else "none",
@@ -46,17 +48,15 @@ def models(pattern: str, as_json: bool) -> None:
     render.result(render.table(headers, cells, right=(1, 2, 3)))
 
 
-def _facts(name: str) -> dict:
-    from ..models.cost import count_cost
+def _facts(name: str) -> dict[str, Any]:
     from ..models.registry import model_spec
 
     spec = model_spec(name)
-    cost = count_cost(spec)
     return {
         "name": name,
         "description": spec.description,
-        "parameters": cost.parameters,
-        "macs": cost.macs,
+        "parameters": spec.params,
+        "gmacs": spec.gmacs,
         "height": spec.size[0],
         "width": spec.size[1],
         "inputs": list(spec.inputs),

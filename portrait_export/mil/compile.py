@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..artifacts import ArrayFeature, CompressionPass, Feature, ImageFeature, Lowered
 from ..errors import PackageError, nearest
+from ..files import cannot_write
 from . import coreml
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ def compile_program(
         pipeline.append_pass(step.name)
         pipeline.set_options(step.name, dict(step.options))
     lowered.program.functions["main"].set_output_types([_output_type(ct, feature) for feature in lowered.outputs])
-    with coreml.quiet():
+    with coreml.quiet(), _full_disk_said_clearly():
         model = ct.convert(
             lowered.program,
             source="milinternal",
@@ -67,11 +70,25 @@ def compile_program(
             skip_model_load=True,
             pass_pipeline=pipeline,
         )
+        weights = Path(model.weights_dir) / "weight.bin"
+        content = weights.read_bytes() if weights.exists() else b""
     spec = model.get_spec()
     _check_features(spec, lowered)
-    weights = Path(model.weights_dir) / "weight.bin"
-    content = weights.read_bytes() if weights.exists() else b""
     return CompiledProgram(spec=spec, weights=content, originals=originals)
+
+
+@contextmanager
+def _full_disk_said_clearly() -> Iterator[None]:
+    """coremltools writes into the temporary folder; its weight writer calls every failure there a RuntimeError."""
+    folder = Path(tempfile.gettempdir())
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    except RuntimeError as error:
+        if "MIL FileWriter" not in str(error):
+            raise
+        raise cannot_write(folder, OSError(str(error))) from error
 
 
 def _input_type(ct: Any, feature: Feature) -> Any:

@@ -130,7 +130,7 @@ def _write_files(folder: Path, model: bytes, weights: bytes) -> None:
 def _manifest(items: list[tuple[str, str, str]]) -> str:
     """The package's table of contents. Its ids, random in coremltools, come from what they stand for.
 
-    The layout is the one that Core ML's own writer gives, which rewrites this file whenever coremltools opens a package:
+    The layout is that of Core ML's own writer, which rewrites this file whenever coremltools opens a package:
     so opening one does not change its hash.
     """
     ids = {name: str(uuid.uuid5(_ID_NAMESPACE, f"{name}:{sha256}")) for name, _, sha256 in items}

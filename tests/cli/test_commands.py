@@ -126,7 +126,7 @@ def test_models_lists_all_seven_with_their_size(cli):
     rows = {row["name"]: row for row in json.loads(ran.out)}
     assert len(rows) == 7
     assert rows["segformer_b0"]["parameters"] == 3_714_401
-    assert rows["serseg_b0"]["macs"] / 1e9 == pytest.approx(27.1, abs=0.05)
+    assert rows["serseg_b0"]["gmacs"] == pytest.approx(27.1, abs=0.05)
     table = cli("models", "serseg_*").out
     assert "serseg_b0_dam_depth" in table
     assert "segformer_b0" not in table
