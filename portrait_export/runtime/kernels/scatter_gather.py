@@ -33,7 +33,7 @@ def gather(x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0, valid
     claim([*x.shape[:where], *indices.shape[batch_dims:], *x.shape[where + 1 :]])
     if batch_dims == 0:
         flat = x.index_select(where, index.reshape(-1))
-        return flat.reshape(*x.shape[:where], *indices.shape, *x.shape[where + 1 :])
+        return flat.reshape([*x.shape[:where], *indices.shape, *x.shape[where + 1 :]])
     if x.shape[:batch_dims] != indices.shape[:batch_dims]:
         raise ExecutionError(f"the first {batch_dims} sides of x and indices differ")
     inner = indices.shape[batch_dims:]
