@@ -100,12 +100,17 @@ def is_absorbed(graph: Graph, node: Node) -> bool:
     perm = list(node.attrs.get("perm", []))
     uses = graph.uses(node.output)
     swaps_last_two = len(perm) >= 2 and perm == [*range(len(perm) - 2), len(perm) - 1, len(perm) - 2]
-    if swaps_last_two and uses and all(use.op == "MatMul" for use in uses) and node.output not in graph.outputs:
+    if swaps_last_two and uses and all(_is_product(graph, use) for use in uses) and node.output not in graph.outputs:
         return True
     if perm == [0, 2, 3, 1]:
         return bool(uses) and node.output not in graph.outputs and all(_is_channel_norm(graph, use) for use in uses)
     maker = graph.maker(node.input(0))
     return perm == [0, 3, 1, 2] and maker is not None and _is_channel_norm(graph, maker)
+
+
+def _is_product(graph: Graph, node: Node) -> bool:
+    """Whether a node multiplies two computed matrices; with a stored one it becomes MIL's `linear`, without flags."""
+    return node.op == "MatMul" and not any(graph.is_constant(name) for name in node.inputs)
 
 
 def _is_channel_norm(graph: Graph, node: Node) -> bool:

@@ -24,12 +24,15 @@ __all__ = ["RULES", "Fired", "Graph", "Match", "Refused", "Rule", "SimplifyRepor
 MAX_ROUNDS = 50  # the seven registered models need at most 4; a pair of rules that undo one another would never end
 
 
-def simplify(model: onnx.ModelProto, *, rules: tuple[Rule, ...] = RULES) -> tuple[onnx.ModelProto, SimplifyReport]:
+def simplify(
+    model: onnx.ModelProto, *, rules: tuple[Rule, ...] = RULES, keep_opset: bool = False
+) -> tuple[onnx.ModelProto, SimplifyReport]:
     """Fold constants with onnxsim, then apply the rules to a fixed point.
 
     Args:
         model: static input shapes. It is not changed.
         rules: in the order in which they are tried.
+        keep_opset: leave the opset alone, and so what needs a newer one; else it is raised where a rule fires for it.
     Returns:
         The cheaper model, deterministic, accepted by onnx.checker, with the same inputs, outputs and metadata; and the
         report. A rule under which ONNX Runtime computes other numbers than before is left out, and reported as refused.
@@ -41,7 +44,8 @@ def simplify(model: onnx.ModelProto, *, rules: tuple[Rule, ...] = RULES) -> tupl
     before = cost_of(model)
     folded, note = fold(model)
     notes = [note] if note else []
-    folded = raise_opset(folded, rules, notes)
+    if not keep_opset:
+        folded = raise_opset(folded, rules, notes)
     if _error(model, folded) > RELATIVE_TOLERANCE:
         notes.append("onnxsim changed the numbers; the model goes on unfolded")
         folded = model

@@ -105,6 +105,10 @@ class Graph:
         """Whether `node` is the only reader of a value."""
         return self.sole_use(value) is node
 
+    def is_fixed(self, value: str) -> bool:
+        """Whether a value's name must stay: it is the graph's output, or a control-flow body reads it by its name."""
+        return value in self.outputs or any(value in captured(node) for node in self.uses(value))
+
     def is_constant(self, value: str) -> bool:
         """Whether a value is stored in the model."""
         return value in self._tensors or value in self._arrays
@@ -179,12 +183,13 @@ class Graph:
         return value
 
     def replace_uses(self, old: str, new: str) -> None:
-        """Let every reader of `old` read `new` instead. A graph output keeps its name: `new` is renamed to it."""
+        """Let every reader of `old` read `new` instead. Where the name `old` must stay, `new` is renamed to it."""
+        fixed = self.is_fixed(old)
         for node in list(self.uses(old)):
             node.inputs = [new if name == old else name for name in node.inputs]
         self.changed()
-        if old in self.outputs:
-            self._rename_into_output(old, new)
+        if fixed:
+            self._rename_into_fixed(old, new)
 
     def remove(self, nodes: Iterable[Node]) -> None:
         """Take nodes out. Their outputs must not be read any more."""
@@ -318,12 +323,12 @@ class Graph:
         self._names.add(unique)
         return unique
 
-    def _rename_into_output(self, output: str, value: str) -> None:
-        """Let `value` be computed under the name of a graph output."""
+    def _rename_into_fixed(self, output: str, value: str) -> None:
+        """Let `value` be computed under a name that must stay."""
         maker = self.maker(value)
         old = self.maker(output)
-        if maker is None or value in self.outputs:
-            # An input, a constant or another output: it needs a copy under the output's name.
+        if maker is None or self.is_fixed(value):
+            # An input, a constant or another such name: it needs a copy.
             if old is not None:
                 old.outputs = [self.unique(f"{output}_old") if name == output else name for name in old.outputs]
             self.nodes.append(Node("Identity", [value], [output], {}, self.unique(f"/{output}/Identity")))

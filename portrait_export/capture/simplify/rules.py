@@ -11,8 +11,10 @@ from . import (
     conv_before_resize,
     conv_chain,
     gelu,
+    identity,
     identity_resize,
     layer_norm,
+    scale_before_product,
     split_concat_conv,
     transposed_product,
     two_classes,
@@ -20,11 +22,13 @@ from . import (
 from .rule import Rule
 
 RULES: tuple[Rule, ...] = (
+    identity.RULE,
     identity_resize.RULE,
     layer_norm.RULE,  # before channels-first, which follows whole layer norms
     gelu.RULE,
     channels_first.RULE,  # turns linears into convolutions, which the rules below are about
     transposed_product.RULE,
+    scale_before_product.RULE,  # to a convolution, which takes it in
     two_classes.RULE,
     affine_after_conv.RULE,  # before the rules that move convolutions: a batch norm would stand in their way
     affine_before_conv.RULE,
