@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,31 +40,39 @@ def psnr_db(reference: np.ndarray, found: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", list_models())
 def test_every_model_keeps_its_numbers_in_every_kind_of_package(name, tmp_path):
+    """Traced and simplified once; lowered, compiled, saved, audited and run for each kind."""
+    from portrait_export import pipeline
     from portrait_export.capture.runners import TorchRunner
+    from portrait_export.quantize.recipes import get_recipe
     from portrait_export.runtime.runner import PackageRunner
+    from portrait_export.stages import Stages
 
+    stages = Stages(Silence())
     source = ModelSource(model=name, random_weights=True, size=(SIDE, SIDE))
     model = load_model(source)
     frame = smooth_frame("depth" in model.spec.inputs)
     [expected] = TorchRunner(model.module, model.spec).run([frame])
+    onnx_model = pipeline._simplify(stages, pipeline._capture(stages, model, model.spec))
 
-    def run(**kind: str) -> tuple[Prediction, Path]:
-        out = tmp_path / "-".join(kind.values())
-        export = export_coreml(CoreMLRequest(source=source, out=out, parity=None, **kind), Silence())
-        assert export.audit.passed, export.audit.problems
-        return PackageRunner(export.package.path).run([frame])[0], export.package.path
+    def run(output: str, recipe: str = "none", precision: str = "fp16") -> tuple[Prediction, int]:
+        request = CoreMLRequest(source=source, recipe=recipe, output=output, precision=precision)
+        spec = replace(model.spec, output=output)
+        lowered = pipeline._lower(stages, onnx_model, spec, request.target)
+        path = tmp_path / f"{recipe}-{precision}.mlpackage"
+        saved, audit = pipeline._package(stages, lowered, path, model, spec, get_recipe(recipe), request)
+        assert audit.passed, audit.problems
+        return PackageRunner(path).run([frame])[0], saved.size_bytes
 
-    exact, fp32_path = run(precision="fp32", output="logits")
+    exact, fp32_bytes = run("logits", precision="fp32")
     assert exact.logits.shape == expected.logits.shape
     assert np.abs(exact.logits - expected.logits).max() <= RELATIVE_FP32 * np.abs(expected.logits).max()
-    half, fp16_path = run(recipe="none", output="mask")
+    half, fp16_bytes = run("mask")
     assert psnr_db(expected.logits, half.logits) >= PSNR_FP16_DB
     assert np.abs(half.probability - expected.probability).max() < 0.02
-    small, int8_path = run(recipe="int8", output="multiarray")
+    small, int8_bytes = run("multiarray", recipe="int8")
     assert psnr_db(expected.logits, small.logits) >= PSNR_INT8_DB
-    sizes = [sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) for p in (fp32_path, fp16_path, int8_path)]
-    assert sizes[1] < 0.6 * sizes[0]
-    assert sizes[2] < 0.65 * sizes[1]
+    assert fp16_bytes < 0.6 * fp32_bytes
+    assert int8_bytes < 0.65 * fp16_bytes
 
 
 def test_multiarray_carries_the_preview_and_the_classes(tmp_path):
