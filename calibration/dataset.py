@@ -166,11 +166,13 @@ def find_items(path: str | Path, split: str | None = None) -> tuple[list[Item], 
 def _pair(root: Path, images: Path, split: str) -> tuple[list[Item], list[str]]:
     """The items of one split, and what does not pair up in it."""
     classes = (root / "annotations").is_dir()
-    photos, faults = _by_stem(images / split, root)
+    photos, faults = pictures_by_stem(images / split, root)
     mask_folder = root / ("annotations" if classes else "masks") / split
-    masks, wrong_masks = _by_stem(mask_folder, root) if images != root and mask_folder.is_dir() else ({}, [])
+    masks, wrong_masks = pictures_by_stem(mask_folder, root) if images != root and mask_folder.is_dir() else ({}, [])
     depth_folder = root / "depth" / split
-    depths, wrong_depths = _by_stem(depth_folder, root) if images != root and depth_folder.is_dir() else ({}, [])
+    depths, wrong_depths = (
+        pictures_by_stem(depth_folder, root) if images != root and depth_folder.is_dir() else ({}, [])
+    )
     faults += wrong_masks + wrong_depths
     for name, partners in ((mask_folder, masks), (depth_folder, depths)):
         if not partners and not (images != root and name.is_dir()):
@@ -188,8 +190,12 @@ def _pair(root: Path, images: Path, split: str) -> tuple[list[Item], list[str]]:
     return items, sorted(faults)
 
 
-def _by_stem(folder: Path, root: Path) -> tuple[dict[str, Path], list[str]]:
-    """Pictures below a folder by their path without suffix; two of one stem are a fault."""
+def pictures_by_stem(folder: Path, root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Pictures below a folder by their path without suffix; two of one stem are a fault.
+
+    Args:
+        root: what faults name files relative to; at `root` itself subfolders are not looked into.
+    """
     found: dict[str, Path] = {}
     faults = []
     deep = folder != root  # beside its own subfolders a plain folder of photographs may hold anything

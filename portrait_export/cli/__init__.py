@@ -21,6 +21,9 @@ COMMANDS = {
     "models": "List the models with their size, cost and weights.",
     "segment": "Cut people out of photographs with a model or a package.",
     "inspect": "Show what a package or ONNX file takes, gives and holds.",
+    "evaluate": "Score a model, checkpoint, package or ONNX file against drawn masks.",
+    "train": "Train a model on photographs with masks.",
+    "label": "Make masks for photographs that have none.",
 }
 
 

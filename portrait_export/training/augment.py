@@ -155,7 +155,7 @@ def foreground(image: Tensor, alpha: Tensor) -> Tensor:
         alpha: (N, 1, H, W) in 0..1.
     """
     person, rest = image, image
-    for radius in (image.shape[-1] / 24, image.shape[-1] / 96):
+    for radius in (image.shape[-1] / 12, image.shape[-1] / 64):
         near = blur(alpha, radius)
         person_mean = blur(person * alpha, radius) / (near + 1e-4)
         rest_mean = blur(rest * (1 - alpha), radius) / (1 - near + 1e-4)

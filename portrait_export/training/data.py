@@ -70,10 +70,9 @@ def _excluded(config: TrainConfig) -> dict[str, str]:
     if not config.exclude:
         return {}
     try:
-        names = json.loads(Path(config.exclude).read_text(encoding="utf-8"))["names"]
+        return dict(json.loads(Path(config.exclude).read_text(encoding="utf-8"))["names"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{config.exclude} is not a list of excluded photographs: {error!r}.") from error
-    return dict(names)
 
 
 @dataclass(frozen=True)

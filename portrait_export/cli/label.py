@@ -1,0 +1,107 @@
+"""`portrait-export label`: a folder of photographs in, masks to correct and train on out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from . import options
+
+if TYPE_CHECKING:
+    from ..training.label import Segmenter
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@options.MODEL
+@options.CHECKPOINT
+@click.option(
+    "--labeller",
+    type=click.Path(path_type=Path),
+    help="A MediaPipe wheel or its selfie_segmentation.tflite.  [default: fetched with pip, once]",
+)
+@click.option("--hard", is_flag=True, help="Write class ids 0 and 1 into annotations/ instead of gray into masks/.")
+@click.option("--force", is_flag=True, help="Replace masks that exist.")
+@options.AS_JSON
+@options.QUIET
+def label(
+    folder: Path,
+    model: str | None,
+    checkpoint: Path | None,
+    labeller: Path | None,
+    hard: bool,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Write a mask for every photograph below FOLDER/images that has none. Needs the extra `train`.
+
+    MediaPipe's selfie segmentation looks at each photograph six times; --model or --checkpoint takes a network
+    instead. Masks follow the photograph's edges at its full size. Look at FOLDER/sheets, least confident first, and
+    correct or delete what is wrong before training on it.
+    """
+    from ..stages import Stages
+    from ..training.label import label_folder
+    from . import render
+
+    stages = Stages(render.observer(quiet=quiet or as_json, verbose=False))
+    with stages.stage("load") as stage:
+        segment, stage.summary = _segmenter(model, checkpoint, labeller)
+    with stages.stage("label") as stage:
+        labels = label_folder(folder, segment, hard=hard, force=force, on_image=stage.progress)
+        stage.summary = f"{len(labels)} masks"
+    rows = [(made.item.name, made.confidence, made.share) for made in labels]
+    if as_json:
+        keys = ("name", "confidence", "share")
+        render.result_json([dict(zip(keys, row, strict=True)) for row in rows])
+    elif rows:
+        cells = [[name, f"{confidence:.3f}", f"{100 * share:.0f} %"] for name, confidence, share in rows[:10]]
+        render.result(render.table(["least confident", "confidence", "person"], cells, right=(1, 2)))
+        render.result(f"\n{len(rows)} masks; contact sheets in {folder / 'sheets'}")
+    else:
+        render.result("Every photograph has a mask already; --force makes them anew.")
+    return 0
+
+
+def _segmenter(model: str | None, checkpoint: Path | None, labeller: Path | None) -> tuple[Segmenter, str]:
+    """What labels, and what to call it."""
+    from ..errors import UsageError
+
+    if (model or checkpoint) and labeller:
+        raise UsageError("--labeller excludes --model and --checkpoint: only one can label.")
+    if model or checkpoint:
+        return _network(model, checkpoint)
+    from ..training.label import WHEEL, download_selfie_model, read_selfie_model, selfie_segmenter
+
+    data = read_selfie_model(labeller) if labeller else download_selfie_model(_cache())
+    return selfie_segmenter(data), f"selfie segmentation of {WHEEL}"
+
+
+def _network(model: str | None, checkpoint: Path | None) -> tuple[Segmenter, str]:
+    import numpy as np
+
+    from ..artifacts import Frame
+    from ..calibration.dataset import resize_photo
+    from ..capture.runners import TorchRunner
+    from ..errors import UsageError
+    from ..sources import ModelSource, load_model
+
+    loaded = load_model(ModelSource(model=model, checkpoint=checkpoint))
+    if "depth" in loaded.spec.inputs:
+        raise UsageError(f"Model `{loaded.name}` takes a depth map, which photographs to label do not have.")
+    runner = TorchRunner(loaded.module, loaded.spec, name=loaded.name)
+
+    def segment(photo: np.ndarray) -> np.ndarray:
+        (prediction,) = runner.run([Frame(resize_photo(photo, (loaded.spec.height, loaded.spec.width)))])
+        return prediction.probability
+
+    return segment, loaded.name
+
+
+def _cache() -> Path:
+    """Where fetched files stay, by the XDG base directory specification."""
+    import os
+
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portrait-export"

@@ -1,0 +1,113 @@
+"""`portrait-export train`: a TOML file in, a checkpoint folder with logs and pictures out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+
+if TYPE_CHECKING:
+    from ..training.config import TrainConfig
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--fresh", is_flag=True, help="Start anew, over what the output folder holds, instead of resuming.")
+@click.option("--check", is_flag=True, help="Check the configuration and every photograph, and train nothing.")
+@options.AS_JSON
+@options.QUIET
+def train(config: Path, fresh: bool, check: bool, as_json: bool, quiet: bool) -> int:
+    """Train a model as CONFIG (a TOML file) says, or take up an interrupted run. Needs the extra `train`.
+
+    \b
+    The output folder gets
+    best/         the checkpoint with the best IoU, as `--checkpoint` takes it
+    last.ckpt     what a resumed run needs
+    log.csv, tensorboard/, pictures/
+    """
+    import sys
+
+    from ..training.config import read_config
+    from . import render
+
+    settings = read_config(config)
+    _require_extra()
+    if check:
+        from ..training.data import prepare
+
+        split = prepare(settings)
+        render.result(f"{len(split.train)} photographs to train on, {len(split.val)} to validate on, none at fault.")
+        return 0
+    from ..training.fit import train as run
+
+    def show(row: dict[str, float]) -> None:
+        if not (quiet or as_json):
+            render.say(
+                f"  step {row['step']:>6.0f}/{settings.steps}  loss {row['loss']:.4f}  lr {row['lr']:.1e}"
+                f"  IoU {row['iou']:.4f}  worst {row['iou_worst']:.3f}"
+            )
+
+    start, teacher = _start(settings), _teacher(settings)
+    done = run(
+        settings,
+        start=start,
+        teacher=teacher,
+        resume=not fresh,
+        progress_bar=sys.stderr.isatty() and not (quiet or as_json),
+        on_row=show,
+    )
+    if as_json:
+        render.result_json(
+            {"best": str(done.best), "iou": done.iou, "steps": done.steps, "resumed_at": done.resumed_at}
+        )
+    else:
+        resumed = f", taken up at step {done.resumed_at}" if done.resumed_at else ""
+        render.result(f"{done.best}: mean IoU {done.iou:.4f} after {done.steps} steps{resumed}")
+    return 0
+
+
+def _require_extra() -> None:
+    """Say what to install before anything else is done."""
+    from importlib.util import find_spec
+
+    from ..errors import UsageError
+
+    missing = [name for name in ("lightning", "kornia", "tensorboard") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"Training needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed.",
+            code="missing-extra",
+            hint="install with the extra: pip install 'portrait-export[train]'.",
+        )
+
+
+def _start(settings: TrainConfig) -> Any:
+    """The tensors of `init`, or None."""
+    if not settings.init:
+        return None
+    from ..sources import ModelSource, load_model
+
+    return load_model(_source(settings.init, ModelSource)).module.state_dict()
+
+
+def _teacher(settings: TrainConfig) -> Any:
+    """A network whose logits are about the person, or None."""
+    if not settings.teacher:
+        return None
+    from ..errors import UsageError
+    from ..sources import ModelSource, load_model
+
+    loaded = load_model(_source(settings.teacher, ModelSource))
+    if "depth" in loaded.spec.inputs or loaded.spec.positive != "person":
+        raise UsageError(f"teacher `{settings.teacher}` must take an image alone and give logits about the person.")
+    return loaded.module
+
+
+def _source(name: str, source: Any) -> Any:
+    """A registered model's name, else the path of a checkpoint."""
+    from ..models.registry import list_models
+
+    return source(model=name) if name in list_models() else source(checkpoint=Path(name))

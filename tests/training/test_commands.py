@@ -1,0 +1,90 @@
+"""The three commands from the outside: what they print, write and exit with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from portrait_export.cli import run
+
+CONFIG = """
+model = "segformer_b0"
+data = "{data}"
+out = "{out}"
+holdout = 4
+every = 2
+pictures = 1
+average = 0.5
+[[phases]]
+steps = 4
+size = 32
+batch = 2
+"""
+
+
+@pytest.fixture
+def config(painted: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(CONFIG.format(data=painted, out=tmp_path / "out"))
+    return path
+
+
+def test_train_then_evaluate_its_checkpoint(config: Path, painted: Path, tmp_path: Path, capsys) -> None:
+    assert run(["train", str(config), "--check"]) == 0
+    assert "6 photographs to train on, 2 to validate on, none at fault." in capsys.readouterr().out
+    assert run(["train", str(config), "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["steps"], done["resumed_at"]) == (4, 0)
+    arguments = ["evaluate", "--checkpoint", done["best"], "--size", "64x64", "--data", str(painted)]
+    written = ["--csv", str(tmp_path / "e.csv"), "--sheet", str(tmp_path / "e.png"), "--worst", "3"]
+    assert run([*arguments, *written, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["images"] == 8
+    assert 0 <= scores["iou_worst"] <= scores["iou_mean"] <= 1
+    assert len((tmp_path / "e.csv").read_text().splitlines()) == 9
+    with Image.open(tmp_path / "e.png") as sheet:
+        assert sheet.size == (480, 3 * 174)
+    assert run([*arguments, "--min-iou", "1", "--quiet"]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_train_names_every_fault_and_exits_with_2(config: Path, painted: Path, capsys) -> None:
+    (painted / "images/p1.png").write_bytes(b"broken")
+    (painted / "masks/p2.png").unlink()
+    assert run(["train", str(config)]) == 2
+    shown = capsys.readouterr().err
+    assert "error: bad-data" in shown
+    assert "2 faults" in shown
+    assert "p1.png" in shown
+    assert "p2.png" in shown
+
+
+def test_evaluate_wants_exactly_one_thing(capsys) -> None:
+    assert run(["evaluate"]) == 2
+    assert "Nothing is given" in capsys.readouterr().err
+    assert run(["evaluate", "--model", "segformer_b0", "--package", "x.mlpackage"]) == 2
+    assert "--package, --model or --checkpoint is given" in capsys.readouterr().err
+
+
+def test_evaluate_of_an_unknown_split_names_the_splits(capsys) -> None:
+    arguments = ["evaluate", "--model", "segformer_b0", "--random-weights", "--size", "32x32", "--split", "eval"]
+    assert run(arguments) == 2
+    assert "the splits are: calibrate, evaluate" in capsys.readouterr().err
+
+
+def test_label_with_a_network_writes_masks(config: Path, painted: Path, capsys) -> None:
+    assert run(["train", str(config), "--quiet"]) == 0
+    for mask in (painted / "masks").iterdir():
+        mask.unlink()
+    for photo in painted.glob("images/p[1-7].png"):
+        photo.unlink()  # a checkpoint works at 512x512, six times per photograph
+    best = config.parent / "out/best"
+    capsys.readouterr()
+    assert run(["label", str(painted), "--checkpoint", str(best), "--json"]) == 0
+    assert [made["name"] for made in json.loads(capsys.readouterr().out)] == ["p0"]
+    assert [path.name for path in (painted / "masks").iterdir()] == ["p0.png"]
+    assert run(["label", str(painted), "--checkpoint", str(best)]) == 0
+    assert "has a mask already" in capsys.readouterr().out

@@ -1,0 +1,95 @@
+"""A TOML file becomes a configuration, or every problem in it is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from portrait_export.errors import UsageError
+from portrait_export.training.config import Phase, TrainConfig, read_config
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return path
+
+
+def test_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert read_config(written(tmp_path, "")) == TrainConfig()
+
+
+def test_tables_fill_their_dataclasses(tmp_path: Path) -> None:
+    text = """
+    model = "serseg_b0"
+    seed = 3
+    [[phases]]
+    steps = 10
+    size = 128
+    [[phases]]
+    steps = 5
+    batch = 2
+    [optimizer]
+    lr = 1
+    [augment]
+    flip = 0
+    """
+    config = read_config(written(tmp_path, text))
+    assert config.phases == (Phase(10, 128, 16), Phase(5, 256, 2))
+    assert config.optimizer.lr == 1.0
+    assert config.augment.flip == 0.0
+    assert config.steps == 15
+    assert [config.phase_at(step).size for step in (0, 9, 10, 14, 99)] == [128, 128, 256, 256, 256]
+
+
+def test_all_problems_come_in_one_error(tmp_path: Path) -> None:
+    text = """
+    modle = "serseg_b0"
+    seed = "three"
+    deterministic = 1
+    loss = 4
+    [augment]
+    flop = 0.5
+    [[phases]]
+    stepz = 3
+    """
+    with pytest.raises(UsageError, match="6 problems") as caught:
+        read_config(written(tmp_path, text))
+    lines = "\n".join(caught.value.context)
+    assert "modle is not known; did you mean `model`?" in lines
+    assert "seed = 'three'; it must be of type int" in lines
+    assert "deterministic = 1; it must be of type bool" in lines
+    assert "loss is 4; it must be a table" in lines
+    assert "augment.flop is not known; did you mean `flip`?" in lines
+    assert "phases[0].stepz is not known; did you mean `steps`?" in lines
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('precision = "fp8"', "precision = 'fp8'; it may be 32-true, bf16-mixed, 16-mixed"),
+        ("phases = []", "phases is empty"),
+        ("[[phases]]\nsize = 100", "size: 32, 64"),
+        ("[[phases]]\nsteps = 0", "Phase(steps=0"),
+        ("[loss]\nbce = 0\ndice = 0", "nothing would be learnt"),
+        ("[loss]\ndistill = 0.5", "loss.distill needs a teacher"),
+        ("[loss]\ncrf = -1", "loss.crf = -1.0; it must not be negative"),
+        ("[augment]\nreplace = 2", "augment.replace = 2.0; it must be in 0..1"),
+        ("[augment]\nscale = 0.5", "augment.scale = 0.5; it must be at least 1"),
+        ("every = 0", "every = 0; it must be positive"),
+    ],
+)
+def test_impossible_values_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_config(written(tmp_path, text))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"model = ", b"\xff\xfe", None], ids=["no_toml", "no_utf8", "no_file"])
+def test_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "run.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match="cannot be read as a training configuration"):
+        read_config(path)
