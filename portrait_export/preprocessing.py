@@ -79,7 +79,8 @@ class PortraitSpec:
             known = {field.name for field in fields(cls)}
             if not isinstance(data, dict) or set(data) - known:
                 raise ValueError(f"unknown fields {sorted(set(data) - known)}")
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+            return cls(**values)
         except (ValueError, TypeError) as error:
             raise UsageError(f"This is not a PortraitSpec: {error}.") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .artifacts import Runner
+    from .mil.program import Feature
     from .photo import Photo
 
 SUFFIXES = {"mask": ".png", "cutout": ".png", "replace": ".jpg", "blur": ".jpg"}  # of files written into a folder
@@ -106,11 +107,21 @@ def load_runner(request: SegmentRequest) -> tuple[Runner, PortraitSpec]:
         from .runtime.runner import PackageRunner
 
         package = PackageRunner(request.package)
-        return package, package.spec
+        return package, package.spec or _spec_of_inputs(package.program.inputs, request.package)
     from .capture.runners import TorchRunner
 
     model = load_model(source)
     return TorchRunner(model.module, model.spec, name=model.name), model.spec
+
+
+def _spec_of_inputs(inputs: Sequence[Feature], package: Path) -> PortraitSpec:
+    """The spec of somebody else's package: the size and colour of its only image input. It normalises on its own."""
+    images = [feature for feature in inputs if feature.kind == "image"]
+    if len(images) != 1 or len(inputs) != 1:
+        found = ", ".join(f"{feature.name} ({feature.kind})" for feature in inputs)
+        raise UsageError(f"{package.name} takes {found}; segmenting needs a package with one image input.")
+    height, width = images[0].shape[-2:]
+    return PortraitSpec(height=height, width=width)
 
 
 def output_paths(request: SegmentRequest) -> list[Path]:
