@@ -27,8 +27,11 @@ INT8_MEAN_IOU = 0.995
 INT8_WORST_IOU = 0.98
 INT8_LABEL_DROP_POINTS = 0.2
 
-# int8 weights, untrained: no mask to gate on, so the logits' PSNR is gated instead.
-INT8_UNTRAINED_PSNR_DB = 20.0
+# int8 weights, untrained: no mask to gate on, so the logits' PSNR is gated instead. Rounding every weight to int8 per
+# output channel gave 28.7 dB at the lowest (serseg_b0_afn; median 42), over all seven models with random weights and
+# 3 to 15 photographs of the calibration set each at 512x512. This notices a broken network, not one weight that is a
+# little off: for that there is the audit of the stored weights.
+INT8_UNTRAINED_PSNR_DB = 25.0
 
 # Budgets of whole packages on disk, in bytes (1 MB = 1,000,000 bytes).
 SIZE_BUDGETS = {
