@@ -76,13 +76,20 @@ def test_every_model_keeps_its_numbers_in_every_kind_of_package(name, tmp_path):
 
 
 def test_multiarray_carries_the_preview_and_the_classes(tmp_path):
+    from PIL import Image
+
     from portrait_export.mil.program import read_program
+    from portrait_export.runtime import load
 
     source = ModelSource(model="segformer_b0", random_weights=True, size=(SIDE, SIDE))
     request = CoreMLRequest(source=source, out=tmp_path, output="multiarray", parity=None)
     program = read_program(export_coreml(request, Silence()).package.path)
     mask = program.outputs[0]
     assert (mask.name, mask.kind, mask.shape, mask.dtype) == ("mask", "array", (1, 1, SIDE, SIDE), "fp32")
+    classes = program.outputs[1]
+    assert (classes.name, classes.kind, classes.shape, classes.dtype) == ("classes", "array", (SIDE, SIDE), "int32")
+    outputs = load(program.path).predict({"image": Image.fromarray(smooth_frame(depth=False).image)})
+    np.testing.assert_array_equal(outputs["classes"], outputs["mask"][0, 0] >= 0.5)
     stored = program.metadata.user_defined
     assert stored["com.apple.coreml.model.preview.type"] == "imageSegmenter"
     assert json.loads(stored["com.apple.coreml.model.preview.params"])["labels"] == ["background", "person"]

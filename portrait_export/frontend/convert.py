@@ -156,6 +156,8 @@ class _Conversion:
             self.lower_nodes(nodes, scope, opset=self.opset, prefix="")
             self._raise_problems()
             finished = [self._finish_output(name, scope[name]) for name in self.wanted]
+            if self.spec is not None and self.finish and self.spec.output == "multiarray":
+                finished.append(self._class_map(finished[0][0], self.spec))
             function.set_outputs([var for var, _ in finished])
         program.add_function("main", function)
         return Lowered(
@@ -425,6 +427,16 @@ class _Conversion:
             color="grayscale",
             description="The person: 255 where certain, 0 where there is none.",
         )
+
+    def _class_map(self, probability: Any, spec: PortraitSpec) -> tuple[Any, Feature]:
+        """The class of each pixel, (H, W), in the form of Apple's DeepLabV3: what Xcode's segmentation preview draws."""
+        emit = self.emitter.emit
+        person = emit("greater_equal", "classes_person", x=probability, y=np.float32(spec.threshold))
+        numbers = emit("cast", "classes_int32", x=person, dtype="int32")
+        var = emit("squeeze", "classes_map", x=numbers, axes=[0, 1])
+        self._take_output_name(var, "classes")
+        text = f"1 where P(person) is at least {spec.threshold:g}, else 0."
+        return var, ArrayFeature(name="classes", shape=shape_of(var), dtype="int32", description=text)
 
     # refusals
 
