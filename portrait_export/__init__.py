@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "load": "runtime",
-    "CoreMLProgram": "runtime",
+    "CoreMLProgram": "runtime.model",
     "export_coreml": "pipeline",
     "CoreMLRequest": "pipeline",
     "ParityRequest": "pipeline",

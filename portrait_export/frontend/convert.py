@@ -429,7 +429,7 @@ class _Conversion:
         )
 
     def _class_map(self, probability: Any, spec: PortraitSpec) -> tuple[Any, Feature]:
-        """The class of each pixel, (H, W), in the form of Apple's DeepLabV3: what Xcode's segmentation preview draws."""
+        """The class of each pixel, (H, W), as Apple's DeepLabV3 gives it: what Xcode's segmentation preview draws."""
         emit = self.emitter.emit
         person = emit("greater_equal", "classes_person", x=probability, y=np.float32(spec.threshold))
         numbers = emit("cast", "classes_int32", x=person, dtype="int32")
