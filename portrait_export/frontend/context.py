@@ -42,6 +42,10 @@ def identifier(name: str) -> str:
     return clean if clean and not clean[0].isdigit() else f"_{clean}"
 
 
+class UnknownAttribute(Unsupported):
+    """An attribute that no lowering understands, so that nothing else can stand in for the lowering either."""
+
+
 @dataclass
 class Emitter:
     """Writes MIL ops into the current function, each under a name that only it has.

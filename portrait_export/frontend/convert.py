@@ -19,6 +19,7 @@ from .context import (
     Emitter,
     MissingOperator,
     Node,
+    UnknownAttribute,
     Unsupported,
     check_shape,
     identifier,
@@ -279,7 +280,8 @@ class _Conversion:
         try:
             return self._apply(entry, node, inputs, scope, opset=opset, prefix=prefix)
         except Unsupported as refusal:
-            if isinstance(refusal, MissingOperator) or not _function_exists(node, opset):
+            final = isinstance(refusal, (MissingOperator, UnknownAttribute))
+            if final or not _function_exists(node, opset):
                 raise
             try:
                 values = self._expand(node, inputs, opset=opset, prefix=prefix)
@@ -315,7 +317,7 @@ class _Conversion:
         )
         result = entry.lower(node)
         if node.unread():
-            raise Unsupported(f"attribute {', '.join(node.unread())} is not understood")
+            raise UnknownAttribute(f"attribute {', '.join(node.unread())} is not understood")
         values = list(result) if isinstance(result, (tuple, list)) else [result]
         if len(values) < sum(1 for name in proto.output if name):
             raise Unsupported(f"only its first {len(values)} outputs can be computed; {len(proto.output)} are used")
@@ -471,7 +473,7 @@ class _Inner:
         from onnx import numpy_helper
 
         conversion = self._conversion
-        inner: ChainMap[str, Any] = ChainMap({}, self._scope)  # type: ignore[arg-type]
+        inner: ChainMap[str, Any] = ChainMap({}, self._scope)
         for tensor in graph.initializer:
             inner[tensor.name] = numpy_helper.to_array(tensor)
         mark = len(conversion.problems)
@@ -519,9 +521,10 @@ def _tensor_type(value: Any) -> tuple[tuple[int, ...], str]:
     if not value.type.HasField("tensor_type"):
         raise Unsupported("not a tensor")
     tensor = value.type.tensor_type
-    dims = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim)
-    if not tensor.HasField("shape") or any(not isinstance(d, int) or d < 0 for d in dims):
-        raise Unsupported(f"its shape ({', '.join(map(str, dims))}) is not fixed")
+    dims = tuple(int(d.dim_value) for d in tensor.shape.dim)
+    if not tensor.HasField("shape") or not all(d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim):
+        names = [str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
+        raise Unsupported(f"its shape ({', '.join(names)}) is not fixed")
     if 0 in dims:
         raise Unsupported(f"it is an empty tensor {dims}")
     if len(dims) > MAX_RANK:

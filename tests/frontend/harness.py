@@ -43,16 +43,17 @@ def run(trials: Sequence[Trial], *, target: str = "iOS17") -> list[list[np.ndarr
 
     One package for many models, because coremltools' passes cost the same for one operator as for fifty.
     """
-    merged = _merged([trial.model for trial in trials])
-    lowered = lower(merged, target=target)
-    given = {}
-    for index, trial in enumerate(trials):
-        for name, value in trial.feeds.items():
-            given[identifier(f"{_prefix(index)}{name}")] = value
-    results = run_lowered(lowered, given)
+    prefixes = [f"t{index}_" for index in range(len(trials))] if len(trials) > 1 else [""]
+    merged = trials[0].model if len(trials) == 1 else _merged([trial.model for trial in trials], prefixes)
+    given = {
+        identifier(f"{prefix}{name}"): value
+        for prefix, trial in zip(prefixes, trials, strict=True)
+        for name, value in trial.feeds.items()
+    }
+    results = run_lowered(lower(merged, target=target), given)
     return [
-        [results[identifier(f"{_prefix(index)}{output.name}")] for output in trial.model.graph.output]
-        for index, trial in enumerate(trials)
+        [results[identifier(f"{prefix}{output.name}")] for output in trial.model.graph.output]
+        for prefix, trial in zip(prefixes, trials, strict=True)
     ]
 
 
@@ -76,13 +77,9 @@ def _fitting(value: np.ndarray, feature: object) -> object:
     return np.asarray(value).astype(NUMPY_TYPES[feature.dtype]).reshape(feature.shape)
 
 
-def _prefix(index: int) -> str:
-    return f"t{index}_"
-
-
-def _merged(models: Sequence[onnx.ModelProto]) -> onnx.ModelProto:
+def _merged(models: Sequence[onnx.ModelProto], prefixes: Sequence[str]) -> onnx.ModelProto:
     """All models side by side as one, every name with a prefix of its own. They must share their opsets."""
-    parts = [compose.add_prefix(model, _prefix(index)) for index, model in enumerate(models)]
+    parts = [compose.add_prefix(model, prefix) for model, prefix in zip(models, prefixes, strict=True)]
     merged = onnx.ModelProto()
     merged.CopyFrom(parts[0])
     for part in parts[1:]:

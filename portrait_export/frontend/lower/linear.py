@@ -32,7 +32,8 @@ def product(node: Node, x: Any, y: Any) -> Any:
 def _same_rank(node: Node, x: Any, y: Any) -> tuple[Any, Any]:
     """Both operands with as many dimensions as the larger one has."""
     rank = max(len(shape_of(x)), len(shape_of(y)))
-    return tuple(node.reshape(v, (1,) * (rank - len(shape_of(v))) + shape_of(v)) for v in (x, y))  # type: ignore[return-value]
+    x, y = (node.reshape(v, (1,) * (rank - len(shape_of(v))) + shape_of(v)) for v in (x, y))
+    return x, y
 
 
 def _vector_product(node: Node, x: Any, y: Any) -> Any:

@@ -7,6 +7,7 @@ one element, else as a matrix product.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ SAMPLING = {  # coordinate transformation → MIL's name for it in resize_biline
     "asymmetric": "DEFAULT",
 }
 TRANSFORMATIONS = (*SAMPLING, "tf_crop_and_resize", "tf_half_pixel_for_nn")
-NEAREST = {
+NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
     "floor": np.floor,

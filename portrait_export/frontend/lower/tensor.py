@@ -244,8 +244,8 @@ def mirrored(size: int, amounts: tuple[int, int], mode: str) -> np.ndarray:
     >>> mirrored(3, (2, 1), "reflect").tolist()
     [2, 1, 0, 1, 2, 1]
     """
-    names = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
-    return np.pad(np.arange(size), amounts, mode=names[mode])
+    modes: dict[str, Any] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+    return np.pad(np.arange(size), amounts, mode=modes[mode])
 
 
 @lowers("Trilu", since=14)

@@ -1,0 +1,168 @@
+"""What cannot be lowered faithfully is refused, all of it at once, in these words."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from portrait_export.errors import LoweringError, UsageError
+from portrait_export.frontend.convert import lower
+from tests.cases.model import Case, ints, model_of, values
+
+X = {"x": values(1, 4, 6, 6)}
+
+
+def graph(
+    *nodes: onnx.NodeProto, feeds: dict[str, np.ndarray] = X, opset: int = 17, **params: np.ndarray
+) -> onnx.ModelProto:
+    return model_of(list(nodes), feeds, params, [nodes[-1].output[0]], opset=opset)
+
+
+def refusal(model: onnx.ModelProto, **options: object) -> LoweringError:
+    with pytest.raises(LoweringError) as caught:
+        lower(model, source="modnet.onnx", **options)  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_missing_operators_in_one_error() -> None:
+    make = helper.make_node
+    model = graph(
+        make("Relu", ["x"], ["a"], name="/stem/Relu"),
+        make("Det", ["a"], ["d"], name="/neck/Det"),
+        make("NonZero", ["x"], ["n1"], name="/head/NonZero"),
+        make("NonZero", ["a"], ["n2"], name="/head/NonZero_1"),
+        make("Identity", ["d"], ["y"], name="/out"),
+    )
+    model.graph.output.extend([helper.make_tensor_value_info(n, 7, None) for n in ("n1", "n2")])
+    error = refusal(model)
+    assert error.code == "unsupported-onnx-op"
+    assert str(error) == (
+        "Cannot lower modnet.onnx (opset 17) to MIL: 2 of 4 operator types have no lowering.\n"
+        "  Det        1 node,  first /neck/Det\n"
+        "  NonZero    2 nodes, first /head/NonZero\n"
+        "hint: `portrait-export inspect modnet.onnx` lists every operator and its status."
+    )
+
+
+def test_missing_operators_and_attributes_in_one_error() -> None:
+    make = helper.make_node
+    model = graph(
+        make("Dropout", ["x", "ratio", "training"], ["n"], name="/drop"),
+        make("Det", ["n"], ["y"], name="/det"),
+        ratio=np.asarray(0.5, "f"),
+        training=np.asarray(True),
+    )
+    assert refusal(model).message == (
+        "Cannot lower modnet.onnx (opset 17) to MIL: 1 of 2 operator types has no lowering"
+        " and 1 node asks for what MIL cannot express faithfully."
+    )
+    assert refusal(model).context == (
+        "Det        1 node, first /det",
+        "Dropout    1 node, first /drop: training_mode, which drops at random",
+    )
+
+
+RANGE = {name: np.asarray(value, "f") for name, value in (("start", 0), ("limit", 4), ("delta", 1))}
+INDICES = {"kernel_shape": [2, 2], "storage_order": 1}
+
+REFUSED = [
+    (
+        Case("nms_has_no_lowering", "NonMaxSuppression", {"b": values(1, 3, 4), "s": values(1, 1, 3)}),
+        "NonMaxSuppression",
+    ),
+    (Case("reshape_computed", "Reshape", {**X, "s": ints(2, -1)}), "its shape is computed by the model"),
+    (Case("dropout_training", "Dropout", X, {"r": np.asarray(0.5, "f"), "t": np.asarray(True)}), "drops at random"),
+    (Case("slice_empty", "Slice", X, {"s": ints(2), "e": ints(2)}), "an empty slice 2:2:1 of a dimension of 1"),
+    (Case("rank_6", "Unsqueeze", X, {"a": ints(0, 1)}), "a tensor of rank 6"),
+    (Case("cast_to_double", "Cast", X, attrs={"to": 11}), "a cast to float64"),
+    (Case("max_pool_column_major", "MaxPool", X, outputs=2, attrs=INDICES), "indices of the maxima"),
+    (Case("einsum_diagonal", "Einsum", {"x": values(3, 3)}, attrs={"equation": "ii->i"}), "a diagonal (ii)"),
+    (Case("range_computed", "Range", RANGE), "its length depends"),
+    (Case("constant_of_computed_shape", "ConstantOfShape", {"s": ints(2, 3)}), "its shape depends on values"),
+]
+
+
+@pytest.mark.parametrize(("case", "words"), REFUSED, ids=[case.name for case, _ in REFUSED])
+def test_refused_with_its_reason(case: Case, words: str) -> None:
+    model = case.model()
+    assert words in str(refusal(model))
+
+
+def test_unknown_attribute_is_refused() -> None:
+    node = helper.make_node("Relu", ["x"], ["y"], name="r")
+    node.attribute.append(helper.make_attribute("slope", 0.5))
+    model = graph(helper.make_node("Relu", ["x"], ["y"], name="r"))
+    model.graph.node[0].CopyFrom(node)
+    assert "attribute slope is not understood" in str(refusal(model))
+
+
+def test_other_domains_are_refused_by_their_full_name() -> None:
+    model = graph(helper.make_node("Relu", ["x"], ["y"], name="r"))
+    model.graph.node[0].domain = "com.example"
+    assert "com.example.Relu" in str(refusal(model))
+
+
+def test_computed_condition_is_refused() -> None:
+    branch = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["o"])], "b", [], [helper.make_tensor_value_info("o", 1, None)]
+    )
+    node = helper.make_node("If", ["c"], ["y"], name="/if", then_branch=branch, else_branch=branch)
+    model = graph(node, feeds={**X, "c": np.asarray(True)})
+    assert "its condition is computed by the model" in str(refusal(model))
+
+
+def test_dynamic_inputs_name_the_option() -> None:
+    model = graph(helper.make_node("Relu", ["x"], ["y"]))
+    for axis, name in ((0, "batch"), (2, "height")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    error = refusal(model)
+    assert error.code == "unsupported-onnx-input"
+    assert error.context == ("x: its shape (batch, 4, height, 6) is not fixed",)
+    assert "--size HxW" in error.hint
+
+
+@pytest.mark.parametrize(("dtype", "name"), [(np.float64, "double"), (np.uint8, "uint8"), (np.int16, "int16")])
+def test_inputs_of_other_types(dtype: type, name: str) -> None:
+    model = graph(helper.make_node("Identity", ["x"], ["y"]), feeds={"x": np.zeros(3, dtype)})
+    assert refusal(model).context == (f"x: its type is {name}",)
+
+
+def test_newer_opset_than_known() -> None:
+    model = graph(helper.make_node("Relu", ["x"], ["y"]))
+    model.opset_import[0].version = 99
+    assert refusal(model).code == "unsupported-opset"
+
+
+def test_unknown_target_and_output() -> None:
+    model = graph(helper.make_node("Relu", ["x"], ["y"]))
+    with pytest.raises(UsageError, match="iOS15"):
+        lower(model, target="iOS15")
+    assert "has no output 'z'" in refusal(model, outputs=["z"]).message
+
+
+def test_nodes_after_a_refused_one_are_looked_at() -> None:
+    make = helper.make_node
+    model = graph(make("Det", ["x"], ["d"], name="/det"), make("NonZero", ["d"], ["y"], name="/zero"))
+    assert [line.split()[0] for line in refusal(model).context] == ["Det", "NonZero"]
+
+
+def test_a_refused_attribute_after_an_operator_without_lowering_is_found() -> None:
+    make = helper.make_node
+    model = graph(
+        make("NonMaxSuppression", ["b", "s"], ["i"], name="/nms"),
+        make("Det", ["x"], ["d"], name="/det"),
+        make("Cast", ["d"], ["y"], name="/cast", to=11),
+        feeds={**X, "b": values(1, 3, 4), "s": values(1, 1, 3)},
+    )
+    model.graph.output.append(helper.make_tensor_value_info("i", 7, None))
+    assert [line.split()[0] for line in refusal(model).context] == ["Cast", "Det", "NonMaxSuppression"]
+
+
+def test_unselected_outputs_need_no_lowering() -> None:
+    make = helper.make_node
+    model = graph(make("Det", ["x"], ["d"], name="/det"), make("Relu", ["x"], ["y"]))
+    model.graph.output.append(helper.make_tensor_value_info("d", 1, None))
+    lowered = lower(model, outputs=["y"])
+    assert [feature.name for feature in lowered.outputs] == ["y"]
