@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 
@@ -345,6 +345,15 @@ def _worst(scores: Sequence[ImageScore], values: Sequence[float]) -> _Worst:
     """The lowest value and its image; a NaN is lower than any number, and the first of equals is taken."""
     worst = min(range(len(values)), key=lambda i: badness_key(values[i]))
     return _Worst(values[worst], scores[worst].name)
+
+
+def plain_data(value: Any) -> Any:
+    """Dataclass data as JSON data: tuples become lists; NaN and infinities, which JSON does not have, become null."""
+    if isinstance(value, dict):
+        return {key: plain_data(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_data(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def badness_key(value: float) -> tuple[bool, float]:

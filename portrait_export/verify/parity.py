@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ExecutionError, GateError
 from .gates import Gate, Thresholds, judge
-from .metrics import THRESHOLD, ImageScore, SetScore, badness_key, score_image, score_set
+from .metrics import THRESHOLD, ImageScore, SetScore, badness_key, plain_data, score_image, score_set
 
 if TYPE_CHECKING:
     from ..artifacts import LabelledFrame, Prediction, Runner
@@ -80,10 +80,10 @@ class ParityReport:
             "reference": self.reference,
             "candidate": self.candidate,
             "passed": self.passed,
-            "gates": [_plain(asdict(gate)) for gate in self.gates],
+            "gates": [plain_data(asdict(gate)) for gate in self.gates],
             "notes": list(self.notes),
-            "summary": _plain(asdict(self.summary)),
-            "images": [_plain(asdict(score)) for score in self.images],
+            "summary": plain_data(asdict(self.summary)),
+            "images": [plain_data(asdict(score)) for score in self.images],
         }
 
     def to_json(self) -> str:
@@ -216,17 +216,6 @@ def _image_complaint(score: ImageScore) -> str:
     if not score.finite:
         return "the candidate gives NaN or infinity"
     return "the reference gives NaN or infinity" if math.isnan(score.iou) else ""
-
-
-def _plain(value: Any) -> Any:
-    """Dataclass data as JSON data: tuples become lists, NaN becomes null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def xml_safe(text: str) -> str:
