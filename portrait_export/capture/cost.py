@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -82,6 +82,19 @@ def cost_of_graph(graph: Graph) -> Cost:
         layout_ops=sum(count for op, count in operators.items() if op in LAYOUT_OPS),
         absorbed_layout_ops=sum(is_absorbed(graph, node) for node in graph.nodes),
     )
+
+
+def cost_before(model: Cost, folded: Cost) -> Cost:
+    """The cost of a model whose shapes are only all known once its shape arithmetic is folded.
+
+    Args:
+        model: of the model as it came, where operators with unknown shapes count as free.
+        folded: of the same model, folded.
+    """
+    if model.total_macs >= folded.total_macs:
+        return model
+    peak = max(model.peak_activation_bytes, folded.peak_activation_bytes)
+    return replace(model, macs=folded.macs, peak_activation_bytes=peak)
 
 
 def layout_cost(graph: Graph) -> int:

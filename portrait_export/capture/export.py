@@ -178,6 +178,7 @@ def _trace(deployment: Any, inputs: tuple[torch.Tensor, ...], spec: PortraitSpec
         "input_names": list(spec.inputs),
         "output_names": list(OUTPUTS),
         "do_constant_folding": True,
+        "verbose": False,
     }
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
@@ -222,7 +223,20 @@ def _evaluation(module: torch.nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings from tracing: what they warn of (baked-in Python values) is wanted, as shapes are static."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    """No warnings from tracing: what they warn of (baked-in Python values) is wanted, as shapes are static.
+
+    Nor the exporter's dump of the whole graph beside the error that it raises.
+    """
+    import torch
+
+    # The exporter switches its own log on and leaves it on; without the function there is nothing to silence.
+    log = getattr(torch._C, "_jit_onnx_log", None)
+    if log is not None:
+        torch._C._jit_onnx_log = lambda *parts: None
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if log is not None:
+            torch._C._jit_onnx_log = log

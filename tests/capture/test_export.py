@@ -184,6 +184,12 @@ def test_export_refuses(case):
         export_onnx(make(), spec=SPEC, **options)
 
 
+def test_a_failed_export_prints_nothing(capfd):
+    with pytest.raises(CaptureError):
+        export_onnx(Unexportable(), spec=SPEC)
+    assert "".join(capfd.readouterr()) == ""
+
+
 def test_a_network_over_two_gigabytes_is_refused_before_anything_is_traced(monkeypatch):
     monkeypatch.setattr("portrait_export.capture.export.MAX_PROTOBUF_BYTES", 100)
     with pytest.raises(CaptureError, match="an ONNX file in one piece holds at most 2 GiB"):

@@ -39,10 +39,10 @@ def simplify(
     Raises:
         CaptureError: the model is invalid, dynamic, or cannot be run at all.
     """
-    from ..cost import cost_of
+    from ..cost import cost_before, cost_of
 
-    before = cost_of(model)
     folded, note = fold(model)
+    before = cost_before(cost_of(model), cost_of(folded))
     notes = [note] if note else []
     if not keep_opset:
         folded = raise_opset(folded, rules, notes)

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 # A folded constant may not be larger than this: expanding a small computation into a large weight is no saving.
 LARGEST_FOLDED = "4MB"
 
-# Optimizers of onnxsim that add layout operators around matrix products; unknown names are ignored by older versions.
-SKIPPED = ("fuse_matmul_add_bias_into_gemm", "fuse_matmul_add_bias_into_gemm_batched", "fuse_qkv")
+# Optimizers of onnxsim that would stand in our rules' way. Names that another version does not know are ignored there.
+SKIPPED = (
+    "fuse_matmul_add_bias_into_gemm",  # the first three put layout operators around matrix products
+    "fuse_matmul_add_bias_into_gemm_batched",
+    "fuse_qkv",
+    "fuse_mul_into_conv",  # takes GELU's ½ away before GELU is recognised; affine-before-conv does the same later
+    "fuse_preceding_mul_into_conv",
+)
 
 
 def fold(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
