@@ -93,3 +93,23 @@ def test_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes | None) 
         path.write_bytes(content)
     with pytest.raises(UsageError, match="cannot be read as a training configuration"):
         read_config(path)
+
+
+CONFIGS = sorted((Path(__file__).parents[2] / "portrait_export/training/configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid(path: Path) -> None:
+    from portrait_export.models.registry import list_models
+
+    assert read_config(path).model in list_models()
+
+
+def test_reject_list_reads_as_an_exclude_file_and_holds_the_calibration_set_out() -> None:
+    import json
+
+    listed = json.loads((CONFIGS[0].parents[1] / "rejected.json").read_text())
+    assert all(reason for reason in listed["names"].values())
+    assert sum("calibration" in reason for reason in listed["names"].values()) >= 32
+    assert not set(listed["names"]) & set(listed["validation"])
+    assert len(listed["validation"]) == 60
