@@ -285,6 +285,8 @@ def _parity(
     from .capture.runners import TorchRunner
     from .verify.gates import kind_of, size_gate, thresholds_for
     from .verify.parity import badness, compare
+    from .verify.report import write_report
+    from .verify.report.pictures import Thumbnails
 
     with stages.stage("parity") as stage:
         spec = model.spec
@@ -293,22 +295,24 @@ def _parity(
         candidate = _package_runner(package, request)
         thresholds = thresholds_for(kind_of(recipe.name, precision), trained=model.trained, min_iou=request.min_iou)
         worst: list[Compared] = []
-        done = 0
+        thumbnails = Thumbnails()
 
         def keep_the_worst(compared: Compared) -> None:
-            nonlocal done
-            done += 1
+            thumbnails(compared)
             worst.append(compared)
             worst.sort(key=lambda item: badness(item.score))
             del worst[WORST_IMAGES:]
-            stage.progress(done, len(frames))
+            stage.progress(len(thumbnails), len(frames))
 
         report = compare(reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep_the_worst)
         report = report.with_gates(size_gate(model.name, recipe.name, package_size_bytes(package)))
         stage.summary = _parity_summary(report, model)
     if folder is not None:
         with stages.stage("report") as stage:
-            stage.summary = _write_report(report, worst, folder, model, package)
+            title = f"{model.name} · {package.name}"
+            stage.summary = write_report(
+                report, worst, folder, title=title, facts=dict(model.provenance), thumbnails=thumbnails
+            )
     return report
 
 
@@ -332,12 +336,6 @@ def _parity_summary(report: ParityReport, model: LoadedModel) -> str:
     verdict = "all gates passed" if not failed else f"{failed} of {len(report.gates)} gates FAILED"
     masks = f", mean mask IoU {report.summary.iou_mean:.5f}" if model.trained else ""
     return f"{len(report.images)} photographs{masks}, {verdict}"
-
-
-def _write_report(report: ParityReport, worst: list[Compared], folder: Path, model: LoadedModel, package: Path) -> str:
-    from .verify.report import write_report
-
-    return write_report(report, worst, folder, title=f"{model.name} · {package.name}", facts=dict(model.provenance))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ def test_coreml_writes_every_artifact_and_reports_on_stdout(cli, photos, tmp_pat
     ran = cli("coreml", "-m", "segformer_b0", *SMALL, "--quantize", "int8", "--data", photos, "-o", out)
     assert ran.code == 0
     assert sorted(p.name for p in out.iterdir()) == [
+        "contact.png",
         "export.json",
         "parity.json",
         "report.html",
