@@ -237,10 +237,21 @@ def _read_safetensors(file: Path) -> Mapping[str, Any]:
         ) from error
 
 
+def _check_unpickler(file: Path, version: str) -> None:
+    """Before 2.10, torch's weights-only unpickler could be made to run code (CVE-2025-32434, CVE-2026-24747)."""
+    if tuple(int(part) for part in version.split("+")[0].split(".")[:2]) < (2, 10):
+        raise CheckpointError(
+            f"{file.name} is a pickle, and torch {version} cannot read one safely (CVE-2025-32434, CVE-2026-24747).",
+            code="unsafe-torch",
+            hint="install torch 2.10 or later, or save the weights as .safetensors.",
+        )
+
+
 def _read_pickle(file: Path) -> Mapping[str, Any]:
     import torch
 
     _check_zip(file)
+    _check_unpickler(file, torch.__version__)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; what matters about them raises

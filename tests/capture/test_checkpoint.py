@@ -502,3 +502,17 @@ def test_keys_in_two_shards_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match="1 keys are in more than one shard"):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [("2.4.1", True), ("2.5.1+cpu", True), ("2.9.1", True), ("2.10.0", False), ("2.13.0+cpu", False)],
+)
+def test_pickles_are_refused_where_torch_reads_them_unsafely(version, refused):
+    from portrait_export.capture.checkpoint import _check_unpickler
+
+    if refused:
+        with pytest.raises(CheckpointError, match="CVE-2025-32434"):
+            _check_unpickler(Path("a.bin"), version)
+    else:
+        _check_unpickler(Path("a.bin"), version)
