@@ -50,12 +50,8 @@ def layer_norm(
     shape = [x.shape[axis] for axis in over]
     if over == list(range(x.ndim - len(over), x.ndim)):
         return F.layer_norm(x, shape, gamma, beta, epsilon)
-    variance, mean = torch.var_mean(x, over, correction=0, keepdim=True)
-    result = (x - mean) * torch.rsqrt(variance + epsilon)
-    aligned = [x.shape[axis] if axis in over else 1 for axis in range(x.ndim)]
-    if gamma is not None:
-        result = result * gamma.reshape(aligned)
-    return result if beta is None else result + beta.reshape(aligned)
+    last = tuple(range(x.ndim - len(over), x.ndim))
+    return F.layer_norm(x.movedim(over, last), shape, gamma, beta, epsilon).movedim(last, over)
 
 
 @kernel("l2_norm")
