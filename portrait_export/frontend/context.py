@@ -46,6 +46,22 @@ class UnknownAttribute(Unsupported):
     """An attribute that no lowering understands, so that nothing else can stand in for the lowering either."""
 
 
+@dataclass(frozen=True)
+class View:
+    """A tensor of more dimensions than Core ML has, which so far exists only as another way to count its elements.
+
+    Window attention and pixel shuffles reshape to rank 6, transpose and reshape back. Only what moves elements takes
+    a View; every other lowering refuses it.
+
+    Attributes:
+        var: the same elements in the same order, in at most five dimensions.
+        shape: what ONNX calls their shape.
+    """
+
+    var: Any
+    shape: tuple[int, ...]
+
+
 @dataclass
 class Emitter:
     """Writes MIL ops into the current function, each under a name that only it has.
@@ -198,6 +214,13 @@ class Node:
 
     def x(self, index: int = 0) -> Any:
         """The input as something a MIL op takes: a Var, or a narrowed numpy constant."""
+        value = self.elements(index)
+        if isinstance(value, View):
+            check_shape(value.shape)
+        return value
+
+    def elements(self, index: int = 0) -> Any:
+        """The input for what only moves elements: as `x`, or a View."""
         value = self.value(index)
         return narrow(value) if isinstance(value, np.ndarray) else value
 
@@ -244,12 +267,15 @@ class Node:
         return self.emit("cast", x=value, dtype={**MIL_TYPES, **QUANTIZED_TYPES}[wanted.name])
 
     def reshape(self, value: Any, shape: Iterable[int]) -> Any:
-        """A value in another shape of as many elements."""
+        """A value in another shape of as many elements; a View where Core ML has no such shape."""
         wanted = tuple(int(size) for size in shape)
         if isinstance(value, np.ndarray):
             return value.reshape(wanted)
+        value = value.var if isinstance(value, View) else value
         if tuple(value.shape) == wanted:
             return value
+        if len(wanted) > MAX_RANK and 0 not in wanted:
+            return View(value, wanted)
         check_shape(wanted)
         if not wanted:
             return self.emit("squeeze", x=value, axes=np.arange(len(value.shape), dtype=np.int32))
@@ -261,11 +287,51 @@ class Node:
             return value
         if isinstance(value, np.ndarray):
             return value.transpose(perm)
+        if isinstance(value, View):
+            return _transposed_view(self, value, perm)
         return self.emit("transpose", x=value, perm=np.asarray(perm, np.int32))
 
     def take(self, value: Any, indices: np.ndarray, axis: int) -> Any:
         """Constant indices along one axis: `np.take`, as a slice where the indices are a range."""
         return _take(self, value, np.asarray(indices), axis)
+
+
+def _transposed_view(node: Node, view: View, perm: Sequence[int]) -> Any:
+    """Transpose in fewer dimensions: those that stay neighbours move as one, those of size 1 are left out."""
+    moved = [axis for axis in perm if view.shape[axis] != 1]
+    groups: list[list[int]] = []
+    for axis in moved:
+        if groups and _next_of(groups[-1][-1], view.shape) == axis:
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    inside = sorted(groups)
+    sizes = [int(np.prod([view.shape[axis] for axis in group])) for group in inside]
+    order = [inside.index(group) for group in groups]
+    if len(sizes) > MAX_RANK:
+        result = _transposed_stepwise(node, view.var, sizes, order)
+    else:
+        result = node.transpose(node.reshape(view.var, sizes), order)
+    return node.reshape(result, [view.shape[axis] for axis in perm])
+
+
+def _transposed_stepwise(node: Node, x: Any, sizes: list[int], order: list[int]) -> Any:
+    """Bring one dimension after the other to its place: each step swaps two neighbouring blocks, in rank 4."""
+    current = list(range(len(sizes)))
+    for place, wanted in enumerate(order):
+        found = current.index(wanted)
+        if found == place:
+            continue
+        parts = current[:place], current[place:found], current[found : found + 1], current[found + 1 :]
+        blocks = [int(np.prod([sizes[axis] for axis in part])) for part in parts]
+        x = node.transpose(node.reshape(x, blocks), [0, 2, 1, 3])
+        current = [*parts[0], *parts[2], *parts[1], *parts[3]]
+    return x
+
+
+def _next_of(axis: int, shape: tuple[int, ...]) -> int:
+    """The next dimension that is not of size 1."""
+    return next((later for later in range(axis + 1, len(shape)) if shape[later] != 1), -1)
 
 
 def _take(node: Node, value: Any, indices: np.ndarray, axis: int) -> Any:

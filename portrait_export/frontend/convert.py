@@ -21,6 +21,7 @@ from .context import (
     Node,
     UnknownAttribute,
     Unsupported,
+    View,
     check_shape,
     identifier,
     narrow,
@@ -330,8 +331,8 @@ class _Conversion:
     def _name(self, value: Any, name: str) -> None:
         if (
             name
-            and not isinstance(value, np.ndarray | np.generic)
             and value is not None
+            and not isinstance(value, np.ndarray | np.generic | View)
             and id(value) not in self.named
         ):
             wanted = identifier(name)
@@ -382,6 +383,11 @@ class _Conversion:
         if self.spec is not None and self.finish and name == "mask" and self.spec.output == "mask":
             return self._mask_image(value)
         var, emit, clean = value, self.emitter.emit, identifier(name)
+        if isinstance(var, View):
+            raise LoweringError(
+                f"The output {name!r} of {self.source} has rank {len(var.shape)}; Core ML stops at {MAX_RANK}.",
+                code=CODE,
+            )
         if isinstance(var, np.ndarray | np.generic):
             try:
                 constant = narrow(np.asarray(var))

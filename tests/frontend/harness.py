@@ -17,7 +17,8 @@ from portrait_export.artifacts import ArrayFeature, Lowered
 from portrait_export.frontend.context import identifier
 from portrait_export.frontend.convert import lower
 from portrait_export.mil.compile import compile_program
-from portrait_export.mil.package import PackageMetadata, save_package
+from portrait_export.mil.package import save_package
+from portrait_export.mil.program import Metadata
 
 NUMPY_TYPES = {"fp32": np.float32, "fp16": np.float16, "int32": np.int32}
 INT32 = np.iinfo(np.int32)
@@ -62,7 +63,7 @@ def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray], *, precision:
     gc.freeze()  # coremltools collects garbage on each conversion, through every object there is
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "trial.mlpackage"
-        save_package(compile_program(lowered, precision=precision), lowered, package, metadata=PackageMetadata())
+        save_package(compile_program(lowered, precision=precision), lowered, package, metadata=Metadata())
         program = runtime.load(package)
         given = {feature.name: _fitting(feeds[feature.name], feature) for feature in lowered.inputs}
         return {name: np.asarray(value) for name, value in program.predict(given).items()}

@@ -166,3 +166,29 @@ def test_plain_inputs_and_outputs(name: str, value: np.ndarray, op_type: str) ->
     narrow = np.clip(value, -(2**31), 2**31 - 1) if value.dtype == np.int64 else value
     expected = np.logical_not(value) if op_type == "Not" else -narrow
     assert result.reshape(-1).tolist() == np.asarray(expected).reshape(-1).tolist()
+
+
+def _high_rank(*, perm: list[int], between: str = "") -> onnx.ModelProto:
+    make = helper.make_node
+    nodes = [make("Reshape", ["x", "split"], ["six"])]
+    nodes += [make(between, ["six"], ["odd"])] if between else []
+    nodes += [make("Transpose", [nodes[-1].output[0]], ["moved"], perm=perm), make("Reshape", ["moved", "flat"], ["y"])]
+    params = {"split": np.asarray([2, 2, 3, 2, 2, 5]), "flat": np.asarray([8, -1])}
+    return model_of(nodes, {"x": values(2, 6, 4, 5)}, params, ["y"])
+
+
+@pytest.mark.parametrize("perm", [[0, 1, 3, 2, 4, 5], [0, 3, 1, 4, 2, 5], [4, 5, 2, 3, 0, 1], [0, 1, 2, 3, 4, 5]])
+def test_rank_six_between_reshapes(perm: list[int]) -> None:
+    x = values(2, 6, 4, 5)
+    if perm == [0, 3, 1, 4, 2, 5]:
+        x = values(2, 6, 4, 5, seed=1)
+    lowered = lower(_high_rank(perm=perm))
+    expected = x.reshape(2, 2, 3, 2, 2, 5).transpose(perm).reshape(8, -1)
+    assert np.array_equal(run_lowered(lowered, {"x": x})["y"], expected)
+
+
+def test_rank_six_in_arithmetic_is_refused() -> None:
+    from portrait_export.errors import LoweringError
+
+    with pytest.raises(LoweringError, match=r"Abs +1 node, first odd: a tensor of rank 6 \(2, 2, 3, 2, 2, 5\)"):
+        lower(_high_rank(perm=[0, 1, 3, 2, 4, 5], between="Abs"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..context import INT32_MAX, INT32_MIN, Node, Unsupported, axis_of, shape_of
+from ..context import INT32_MAX, INT32_MIN, MAX_RANK, Node, Unsupported, View, axis_of, shape_of
 from ..registry import lowers
 from ._common import axes_of, select
 
@@ -21,7 +21,7 @@ def reshape(node: Node) -> Any:
     if -1 in sizes:
         known = int(np.prod([size for size in sizes if size != -1], dtype=np.int64))
         sizes[sizes.index(-1)] = int(np.prod(shape, dtype=np.int64)) // max(known, 1)
-    return node.reshape(node.x(), sizes)
+    return node.reshape(node.elements(), sizes)
 
 
 @lowers("Flatten")
@@ -31,7 +31,7 @@ def flatten(node: Node) -> Any:
     axis = node.attr("axis", 1)
     axis = axis + len(shape) if axis < 0 else axis
     rows = int(np.prod(shape[:axis], dtype=np.int64))
-    return node.reshape(node.x(), (rows, int(np.prod(shape[axis:], dtype=np.int64))))
+    return node.reshape(node.elements(), (rows, int(np.prod(shape[axis:], dtype=np.int64))))
 
 
 @lowers("Squeeze")
@@ -44,6 +44,8 @@ def squeeze(node: Node) -> Any:
         raise Unsupported(f"axes {axes} of shape {shape}, not all of size 1")
     if not axes:
         return node.value(0)
+    if isinstance(node.value(0), View):
+        return node.reshape(node.value(0), [size for axis, size in enumerate(shape) if axis not in axes])
     return node.emit("squeeze", x=node.var(), axes=np.asarray(axes, np.int32))
 
 
@@ -55,6 +57,9 @@ def unsqueeze(node: Node) -> Any:
     axes = sorted(axis_of(int(axis), rank) for axis in raw)
     if not axes:
         return node.value(0)
+    if rank > MAX_RANK:
+        sizes = iter(node.shape())
+        return node.reshape(node.elements(), [1 if axis in axes else next(sizes) for axis in range(rank)])
     return node.emit("expand_dims", x=node.var(), axes=np.asarray(axes, np.int32))
 
 
@@ -62,7 +67,10 @@ def unsqueeze(node: Node) -> Any:
 def transpose(node: Node) -> Any:
     """Dimensions in another order; reversed by default."""
     rank = len(node.shape())
-    return node.transpose(node.var(), list(node.attr("perm", list(range(rank))[::-1])))
+    x = node.elements()
+    return node.transpose(
+        x if isinstance(x, View) else node.as_var(x), list(node.attr("perm", list(range(rank))[::-1]))
+    )
 
 
 @lowers("Concat")
