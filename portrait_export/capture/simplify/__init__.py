@@ -112,6 +112,7 @@ def raise_opset(model: onnx.ModelProto, rules: tuple[Rule, ...], notes: list[str
         return model
     try:
         raised = onnx.version_converter.convert_version(model, max(needed))
+        raised.ir_version = max(raised.ir_version, onnx.helper.find_min_ir_version_for(raised.opset_import, True))
         check_model(raised)
     except Exception as error:  # the C++ converter raises RuntimeErrors of its own
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]

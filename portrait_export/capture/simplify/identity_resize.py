@@ -33,4 +33,4 @@ def _rewrite(graph: Graph, match: Match) -> None:
     graph.replace_uses(match.anchor.output, source)
 
 
-RULE = Rule(name="identity-resize", pattern=at_each("Resize", _find), check=_check, rewrite=_rewrite)
+RULE = Rule(name="identity-resize", pattern=at_each("Resize", _find), check=_check, rewrite=_rewrite, since=11)

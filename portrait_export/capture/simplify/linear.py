@@ -55,6 +55,7 @@ def is_pointwise(graph: Graph, node: Node | None) -> bool:
         and group_of(node) == 1
         and all(stride == 1 for stride in node.attrs.get("strides", [1]))
         and not any(node.attrs.get("pads", []))
+        and graph.shape(node.output) is not None
     )
 
 
@@ -124,7 +125,8 @@ def _batch_norm(graph: Graph, node: Node, shape: tuple[int, ...]) -> Affine | No
     import numpy as np
 
     stored = [graph.constant(name) for name in node.inputs[1:5]]
-    if node.attrs.get("training_mode") or len([name for name in node.outputs if name]) != 1:
+    per_channel = node.attrs.get("spatial", 1)  # before opset 9 there was another kind
+    if node.attrs.get("training_mode") or not per_channel or len([name for name in node.outputs if name]) != 1:
         return None
     arrays = [array.astype(np.float64) for array in stored if array is not None]
     if len(arrays) != 4:
@@ -157,14 +159,19 @@ def resize_ratio(graph: Graph, node: Node | None) -> float:
         return 0.0
     if str(node.attrs.get("keep_aspect_ratio_policy", "stretch")) != "stretch":
         return 0.0
-    axes = {axis % 4 for axis in node.attrs.get("axes", [0, 1, 2, 3])}
-    if not {2, 3} <= axes or not _targets_are_constant(graph, node):
+    if not all(graph.is_constant(name) for name in node.inputs[1:] if name) or not _keeps_channels(graph, node):
         return 0.0
     return math.prod(after[2:]) / math.prod(before[2:])
 
 
-def _targets_are_constant(graph: Graph, node: Node) -> bool:
-    return all(graph.is_constant(name) for name in node.inputs[1:] if name)
+def _keeps_channels(graph: Graph, node: Node) -> bool:
+    """Whether the scales of N and C, where there are any, are 1 and do not only round to the same size."""
+    at = 2 if graph.opset >= 11 else 1
+    scales = graph.constant(node.input(at)) if node.input(at) else None
+    axes = [axis % 4 for axis in node.attrs.get("axes", [0, 1, 2, 3])]
+    if scales is None or scales.size != len(axes):
+        return True
+    return all(scale == 1 for axis, scale in zip(axes, scales, strict=True) if axis < 2)
 
 
 def resized_channels(graph: Graph, node: Node, channels: int) -> list[str]:
