@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from .artifacts import Lowered, Runner
     from .mil.audit import Audit
-    from .mil.package import PackageMetadata, SavedPackage
+    from .mil.package import SavedPackage
+    from .mil.program import Metadata
     from .quantize.recipe import Recipe
     from .verify.parity import Compared, ParityReport
 
@@ -344,12 +345,12 @@ def _parity_summary(report: ParityReport, model: LoadedModel) -> str:
 _KEY = "portrait_export"  # prefix of our keys in a package's user-defined metadata
 
 
-def _metadata(model: LoadedModel, spec: PortraitSpec, recipe: Recipe, request: CoreMLRequest) -> PackageMetadata:
-    from .mil.package import PackageMetadata
+def _metadata(model: LoadedModel, spec: PortraitSpec, recipe: Recipe, request: CoreMLRequest) -> Metadata:
+    from .mil.program import Metadata
 
-    return PackageMetadata(
+    return Metadata(
         author="portrait-export",
-        licence=model.licence,
+        license=model.licence,
         version=__version__,
         description=_description(model, recipe),
         user_defined={

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,12 @@ from ..artifacts import Lowered
 from ..errors import UsageError
 from ..files import written_whole
 from .compile import CompiledProgram
+from .program import Metadata
 
 _MODEL_FOLDER = "com.apple.CoreML"
 _DATE_KEY = "com.github.apple.coremltools.conversion_date"
 _DATE_BUILD_INFO = "date"  # coremltools writes the day into the program's buildInfo, too
 _ID_NAMESPACE = uuid.UUID("6f2a3d0e-3c0b-5d1c-9a53-0a6c2f6f7c11")  # of the ids derived from a package's content
-
-
-@dataclass(frozen=True)
-class PackageMetadata:
-    """What Xcode and an app show about a model.
-
-    Attributes:
-        author, licence, version, description: free text, one line each.
-        user_defined: further key → text, such as our PortraitSpec and Xcode's preview.
-    """
-
-    author: str = ""
-    licence: str = ""
-    version: str = ""
-    description: str = ""
-    user_defined: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,7 +37,7 @@ class SavedPackage:
 
 
 def save_package(
-    compiled: CompiledProgram, lowered: Lowered, path: Path, *, metadata: PackageMetadata, force: bool = False
+    compiled: CompiledProgram, lowered: Lowered, path: Path, *, metadata: Metadata, force: bool = False
 ) -> SavedPackage:
     """Write the package folder. Raises UsageError if it exists and `force` is off, OutputError if it cannot be written.
 
@@ -85,10 +69,10 @@ def saved_package(path: Path) -> SavedPackage:
     return SavedPackage(path=path, sha256=digest.hexdigest(), size_bytes=size_bytes)
 
 
-def _describe(spec: Any, lowered: Lowered, metadata: PackageMetadata) -> None:
+def _describe(spec: Any, lowered: Lowered, metadata: Metadata) -> None:
     description = spec.description
     description.metadata.author = metadata.author
-    description.metadata.license = metadata.licence
+    description.metadata.license = metadata.license
     description.metadata.versionString = metadata.version
     description.metadata.shortDescription = metadata.description
     for key, text in metadata.user_defined.items():

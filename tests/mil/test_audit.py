@@ -9,8 +9,8 @@ import pytest
 
 from portrait_export.mil.audit import Audit, audit_program
 from portrait_export.mil.compile import compile_program
-from portrait_export.mil.package import PackageMetadata, save_package
-from portrait_export.mil.program import read_program
+from portrait_export.mil.package import save_package
+from portrait_export.mil.program import Metadata, read_program
 from portrait_export.quantize.apply import compression_passes
 from portrait_export.quantize.recipes import get_recipe
 
@@ -21,7 +21,7 @@ def audited(folder: Path, recipe: str, target: str = "iOS17", **asked) -> Audit:
     lowered = two_convolutions(target)
     compiled = compile_program(lowered, compression=compression_passes(get_recipe(recipe), target=target))
     path = folder / "a.mlpackage"
-    save_package(compiled, lowered, path, metadata=PackageMetadata())
+    save_package(compiled, lowered, path, metadata=Metadata())
     return audit_program(read_program(path), originals=compiled.originals, **asked)
 
 
@@ -65,7 +65,7 @@ def test_damaged_scales_are_a_problem(tmp_path):
     lowered = two_convolutions()
     compiled = compile_program(lowered, compression=compression_passes(get_recipe("int8"), target="iOS17"))
     path = tmp_path / "a.mlpackage"
-    save_package(compiled, lowered, path, metadata=PackageMetadata())
+    save_package(compiled, lowered, path, metadata=Metadata())
     originals = {name: -value for name, value in compiled.originals.items()}
     audit = audit_program(read_program(path), requested="int8", originals=originals)
     assert not audit.passed

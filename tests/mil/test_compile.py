@@ -6,8 +6,8 @@ import pytest
 
 from portrait_export.errors import PackageError
 from portrait_export.mil.compile import compile_program
-from portrait_export.mil.package import PackageMetadata, save_package
-from portrait_export.mil.program import read_program
+from portrait_export.mil.package import save_package
+from portrait_export.mil.program import Metadata, read_program
 
 from .programs import two_convolutions
 
@@ -30,7 +30,7 @@ def test_images_in_and_out():
 def test_precision_decides_the_type_of_the_arithmetic(precision, dtype, tmp_path):
     lowered = two_convolutions(output="logits")
     path = tmp_path / "a.mlpackage"
-    save_package(compile_program(lowered, precision=precision), lowered, path, metadata=PackageMetadata())
+    save_package(compile_program(lowered, precision=precision), lowered, path, metadata=Metadata())
     convs = [op for op in read_program(path).main.block.operations if op.type == "conv"]
     assert {op.outputs[0][1].dtype for op in convs} == {dtype}
 

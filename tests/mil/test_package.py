@@ -12,12 +12,12 @@ import pytest
 
 from portrait_export.errors import UsageError
 from portrait_export.mil.compile import compile_program
-from portrait_export.mil.package import PackageMetadata, save_package, saved_package
-from portrait_export.mil.program import read_program
+from portrait_export.mil.package import save_package, saved_package
+from portrait_export.mil.program import Metadata, read_program
 
 from .programs import two_convolutions
 
-METADATA = PackageMetadata("an author", "MIT", "1.2", "a description", {"key": "text", "another": "ü"})
+METADATA = Metadata("an author", "MIT", "1.2", "a description", {"key": "text", "another": "ü"})
 
 
 def save(path: Path, **options):
