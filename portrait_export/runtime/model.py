@@ -235,7 +235,7 @@ class CoreMLProgram:
             return value
         if feature is not None and feature.kind == "image":
             return tensor_to_image(value, feature)
-        array = _to_numpy(value)
+        array = np.atleast_1d(_to_numpy(value))  # Core ML has no arrays without dimensions: a scalar comes out as (1,)
         if feature is None or not feature.dtype:
             return array
         if feature.dtype == "fp16" and self.environment.arithmetic == "fp32":
@@ -266,8 +266,10 @@ def _array_input(name: str, feature: Feature | None, kind: TensorType, value: An
         raise ExecutionError(f"Input {name!r} is not an array: {error}.") from error
     if array.dtype.kind not in "fiub":
         raise ExecutionError(f"Input {name!r} takes numbers; found {type(value).__name__} of {array.dtype}.")
-    fits = feature.allows(array.shape) if feature else True
     declared = kind.shape
+    if kind.ranked and not declared and array.shape == (1,):
+        array = array.reshape(())
+    fits = feature.allows(array.shape) if feature and (declared or not kind.ranked) else True
     if kind.ranked:
         fits = fits and len(array.shape) == len(declared)
         fits = fits and all(want in (None, size) for size, want in zip(array.shape, declared, strict=False))

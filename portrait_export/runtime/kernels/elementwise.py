@@ -34,7 +34,6 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
 _UNARY_EXACT: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": torch.abs,
     "logical_not": torch.logical_not,
-    "sign": torch.sign,
 }
 
 
@@ -51,6 +50,12 @@ for _name, _function in _UNARY.items():
     _register_unary(_name, _function, exact=False)
 for _name, _function in _UNARY_EXACT.items():
     _register_unary(_name, _function, exact=True)
+
+
+@kernel("sign", exact=True)
+def sign(x: Tensor) -> Tensor:
+    """−1, 0 or 1; NaN stays NaN."""
+    return torch.where(x != x, x, torch.sign(x))
 
 
 @kernel("ceil", exact=True)
