@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,31 +27,31 @@ from .context import (
     shape_of,
 )
 from .fold import can_fold, fold
+from .functions import body_of, bound_nodes, has_body
+from .graph import (
+    DEFAULT_DOMAINS,
+    Inferred,
+    all_nodes,
+    dense_initializers,
+    folds_std,
+    label_of,
+    needed_nodes,
+    opset_of,
+    plain_attribute,
+    qualified,
+    tensor_type,
+    with_std_in_weight,
+)
+from .refusals import CODE, Problem, refusal
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
     from ..preprocessing import PortraitSpec
 
-CODE = "unsupported-onnx-op"
-DEFAULT_DOMAINS = ("", "ai.onnx")
 MAX_OPSET = 28  # newest operator set whose changes the lowerings know
 
 _POISON = object()  # the value of a node that was refused, where not even its shape is known
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One node that cannot be lowered.
-
-    Attributes:
-        op_type, node: the operator and the node's name.
-        reason: what about it has no MIL expression; empty where the operator has no lowering at all.
-    """
-
-    op_type: str
-    node: str
-    reason: str
 
 
 def lower(
@@ -82,11 +81,6 @@ def lower(
     model = _inlined(model)
     wanted = _wanted_outputs(model.graph, spec, outputs)
     return _Conversion(model, spec=spec, target=target, wanted=wanted, finish=outputs is None, source=source).run()
-
-
-def opset_of(model: ModelProto) -> int:
-    """Version of the default operator set that a model imports."""
-    return max((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), default=1)
 
 
 def _inlined(model: ModelProto) -> ModelProto:
@@ -135,8 +129,8 @@ class _Conversion:
         self.emitter = Emitter(builder=coreml.builder(), types=coreml.types(), target=target)
         self.problems: list[Problem] = []
         self.named: set[int] = set()  # ids of the Vars that already carry an ONNX name
-        self.nodes = _needed_nodes(model.graph, wanted)
-        self.inferred = _Inferred(model)
+        self.nodes = needed_nodes(model.graph, wanted)
+        self.inferred = Inferred(model)
 
     def run(self) -> Lowered:
         """Lower inputs, nodes and outputs, in this order."""
@@ -188,7 +182,7 @@ class _Conversion:
         return tuple(features)
 
     def _input_feature(self, value: Any) -> Feature:
-        shape, dtype = _tensor_type(value)
+        shape, dtype = tensor_type(value)
         if self.spec is not None and value.name == "image":
             if shape != (1, 3, self.spec.height, self.spec.width):
                 raise Unsupported(f"shape {shape}; the spec says (1, 3, {self.spec.height}, {self.spec.width})")
@@ -215,15 +209,15 @@ class _Conversion:
         """Initializers as arrays, inputs as Vars of the shape and type that the graph means."""
         from onnx import numpy_helper
 
-        used = {name for node in _all_nodes(self.nodes) for name in node.input} | set(self.wanted)
+        used = {name for node in all_nodes(self.nodes) for name in node.input} | set(self.wanted)
         scope: dict[str, Any] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer if tensor.name in used
         }
-        scope.update(_dense_initializers(self.model.graph))
+        scope.update(dense_initializers(self.model.graph))
         for value in self.model.graph.input:
             if value.name in scope or identifier(value.name) not in variables:
                 continue
-            shape, dtype = _tensor_type(value)
+            shape, dtype = tensor_type(value)
             var = variables[identifier(value.name)]
             self.named.add(id(var))
             if dtype == "bool":
@@ -241,9 +235,9 @@ class _Conversion:
         if self.spec is None or "image" not in scope or self.spec.std == (1.0, 1.0, 1.0):
             return nodes
         std = np.asarray(self.spec.std, np.float64)
-        users = [node for node in _all_nodes(nodes) if "image" in node.input]
-        if users and "image" not in self.wanted and all(_folds_std(node, scope) for node in users):
-            return [_with_std_in_weight(node, scope, std) if node in users else node for node in nodes]
+        users = [node for node in all_nodes(nodes) if "image" in node.input]
+        if users and "image" not in self.wanted and all(folds_std(node, scope) for node in users):
+            return [with_std_in_weight(node, scope, std) if node in users else node for node in nodes]
         inverse = (1.0 / std).astype(np.float32).reshape(1, 3, 1, 1)
         scope["image"] = self.emitter.emit("mul", "image_over_std", x=scope["image"], y=inverse)
         return nodes
@@ -259,7 +253,7 @@ class _Conversion:
                 values = self._lower_node(node, scope, opset=opset, prefix=prefix)
             except Unsupported as error:
                 reason = "" if isinstance(error, MissingOperator) else str(error)
-                self.problems.append(Problem(_qualified(node), _label(node, prefix), reason))
+                self.problems.append(Problem(qualified(node), label_of(node, prefix), reason))
                 values = [self._stand_in(name) for name in node.output]
             scope.update({name: value for name, value in zip(node.output, values, strict=False) if name})
 
@@ -270,7 +264,7 @@ class _Conversion:
         default = node.domain in DEFAULT_DOMAINS
         entry = registry.find(node.op_type, opset) if default else None
         if any(value is _POISON for value in inputs):
-            if entry is None and not _function_exists(node, opset):
+            if entry is None and not has_body(node, opset):
                 raise MissingOperator
             return [_POISON] * len(node.output)
         if default and can_fold(node.op_type, inputs):
@@ -282,7 +276,7 @@ class _Conversion:
             return self._apply(entry, node, inputs, scope, opset=opset, prefix=prefix)
         except Unsupported as refusal:
             final = isinstance(refusal, (MissingOperator, UnknownAttribute))
-            if final or not _function_exists(node, opset):
+            if final or not has_body(node, opset):
                 raise
             try:
                 values = self._expand(node, inputs, opset=opset, prefix=prefix)
@@ -307,11 +301,11 @@ class _Conversion:
 
         node = Node(
             op_type=proto.op_type,
-            name=_label(proto, prefix),
+            name=label_of(proto, prefix),
             opset=opset,
             inputs=inputs,
             outputs=[f"{prefix}{name}" if name else "" for name in proto.output],
-            attributes={a.name: _attribute(helper.get_attribute_value(a)) for a in proto.attribute},
+            attributes={a.name: plain_attribute(helper.get_attribute_value(a)) for a in proto.attribute},
             emitter=self.emitter,
             converter=_Inner(self, scope, opset, prefix),
             input_names=list(proto.input),
@@ -343,16 +337,16 @@ class _Conversion:
 
     def _expand(self, node: NodeProto, inputs: list[Any], *, opset: int, prefix: str) -> list[Any]:
         """Lower an operator through the function body that the ONNX standard gives it."""
-        body = _function_body(node, inputs, opset)
+        body = body_of(node, inputs, opset)
         if body is None:
             raise MissingOperator
         scope: dict[str, Any] = dict.fromkeys(body.input)
         scope.update(zip(body.input, inputs, strict=False))
         scope.update({"": None})
-        inner = f"{_label(node, prefix)}_"
+        inner = f"{label_of(node, prefix)}_"
         version = max((e.version for e in body.opset_import if e.domain in DEFAULT_DOMAINS), default=opset)
         mark = len(self.problems)
-        self.lower_nodes(_bound(body, node), scope, opset=version, prefix=inner)
+        self.lower_nodes(bound_nodes(body, node), scope, opset=version, prefix=inner)
         found = self.problems[mark:]
         if found:
             del self.problems[mark:]
@@ -449,23 +443,9 @@ class _Conversion:
     # refusals
 
     def _raise_problems(self) -> None:
-        if not self.problems:
-            return
-        total = len({_qualified(node) for node in self.nodes})
-        missing = {p.op_type for p in self.problems if not p.reason}
-        refused = [p for p in self.problems if p.reason]
-        parts = []
-        if missing:
-            parts.append(f"{len(missing)} of {total} operator types {_plural(missing, 'has', 'have')} no lowering")
-        if refused:
-            asks = _plural(refused, "node asks", "nodes ask")
-            parts.append(f"{len(refused)} {asks} for what MIL cannot express faithfully")
-        raise LoweringError(
-            f"Cannot lower {self.source} (opset {self.opset}) to MIL: {' and '.join(parts)}.",
-            code=CODE,
-            context=_problem_lines(self.problems),
-            hint=f"`portrait-export inspect {self.source}` lists every operator and its status.",
-        )
+        if self.problems:
+            op_types = len({qualified(node) for node in self.nodes})
+            raise refusal(self.problems, source=self.source, opset=self.opset, op_types=op_types)
 
 
 class _Inner:
@@ -489,244 +469,3 @@ class _Inner:
             del conversion.problems[mark:]
             raise Unsupported(f"its branch needs {', '.join(sorted({p.op_type for p in found}))}")
         return [inner[value.name] for value in graph.output]
-
-
-class _Inferred:
-    """Shapes and types that onnx infers, looked up only once something has been refused."""
-
-    def __init__(self, model: ModelProto):
-        self._model = model
-        self._known: dict[str, tuple[tuple[int, ...], str]] | None = None
-
-    def get(self, name: str) -> tuple[tuple[int, ...], str] | None:
-        """Shape and numpy type of a value of the main graph, None where unknown."""
-        if self._known is None:
-            self._known = self._infer()
-        return self._known.get(name)
-
-    def _infer(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        import onnx
-
-        known = {}
-        try:
-            graph = onnx.shape_inference.infer_shapes(self._model, data_prop=True).graph
-        except Exception:  # what cannot be inferred is not needed: it only helps to find further refusals
-            return {}
-        for value in (*graph.value_info, *graph.output):
-            try:
-                known[value.name] = _tensor_type(value)
-            except Unsupported:
-                continue
-        return known
-
-
-def _tensor_type(value: Any) -> tuple[tuple[int, ...], str]:
-    """Shape and numpy type's name of a ValueInfoProto. Raises Unsupported if it is no static tensor MIL can hold."""
-    from onnx import TensorProto, helper
-
-    if not value.type.HasField("tensor_type"):
-        raise Unsupported("not a tensor")
-    tensor = value.type.tensor_type
-    dims = tuple(int(d.dim_value) for d in tensor.shape.dim)
-    if not tensor.HasField("shape") or not all(d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim):
-        names = [str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
-        raise Unsupported(f"its shape ({', '.join(names)}) is not fixed")
-    if 0 in dims:
-        raise Unsupported(f"it is an empty tensor {dims}")
-    if len(dims) > MAX_RANK:
-        raise Unsupported(f"it has rank {len(dims)}; Core ML stops at {MAX_RANK}")
-    try:
-        name = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
-    except (KeyError, TypeError):
-        name = "unknown"
-    if name not in MIL_TYPES:
-        raise Unsupported(f"its type is {TensorProto.DataType.Name(tensor.elem_type).lower()}")
-    return dims, name
-
-
-def _attribute(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, Sequence) and value and isinstance(value[0], bytes):
-        return [v.decode("utf-8", "replace") for v in value]
-    return value
-
-
-def _needed_nodes(graph: GraphProto, wanted: Sequence[str]) -> list[Any]:
-    """The nodes that the wanted outputs depend on, in the graph's order."""
-    needed, kept = set(wanted), []
-    for node in reversed(graph.node):
-        if needed & {name for name in node.output if name}:
-            kept.append(node)
-            for inner in _all_nodes([node]):
-                needed.update(inner.input)
-            for attribute in node.attribute:  # what a subgraph hands out may come straight from outside it
-                needed.update(value.name for value in attribute.g.output)
-    return kept[::-1]
-
-
-def _all_nodes(nodes: Iterable[Any]) -> Iterable[Any]:
-    """Nodes and those in their subgraphs."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(graph.node)
-
-
-def _dense_initializers(graph: GraphProto) -> dict[str, np.ndarray]:
-    """Sparse initializers as dense arrays."""
-    from onnx import numpy_helper
-
-    dense = {}
-    for sparse in graph.sparse_initializer:
-        values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
-        array = np.zeros(tuple(sparse.dims), values.dtype)
-        if indices.ndim == 1:
-            array.reshape(-1)[indices] = values
-        else:
-            array[tuple(indices.T)] = values
-        dense[sparse.values.name] = array
-    return dense
-
-
-def _folds_std(node: Any, scope: Mapping[str, Any]) -> bool:
-    inputs = list(node.input)
-    return (
-        node.op_type == "Conv"
-        and node.domain in DEFAULT_DOMAINS
-        and inputs[0] == "image"
-        and inputs.count("image") == 1
-        and isinstance(scope.get(inputs[1]), np.ndarray)
-    )
-
-
-def _with_std_in_weight(node: Any, scope: MutableMapping[str, Any], std: np.ndarray) -> Any:
-    """A copy of the Conv whose weight (O, C/groups, kH, kW) is divided by its input channel's std."""
-    weight = scope[node.input[1]]
-    per_group, outputs = weight.shape[1], weight.shape[0]
-    groups = 3 // per_group
-    group_of = np.arange(outputs) * groups // outputs
-    channel = group_of[:, None] * per_group + np.arange(per_group)[None]  # (O, C/groups)
-    scaled = weight.astype(np.float64) / std[channel].reshape(*channel.shape, *[1] * (weight.ndim - 2))
-    copy = type(node)()
-    copy.CopyFrom(node)
-    copy.input[1] = f"{node.input[1]}_over_std"
-    scope[copy.input[1]] = scaled.astype(weight.dtype)
-    return copy
-
-
-def _qualified(node: Any) -> str:
-    return node.op_type if node.domain in DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
-
-
-def _label(node: Any, prefix: str) -> str:
-    return f"{prefix}{node.name or next((name for name in node.output if name), node.op_type)}"
-
-
-def _schema(node: Any, opset: int) -> Any:
-    import onnx
-
-    if node.domain not in DEFAULT_DOMAINS:
-        return None
-    try:
-        return onnx.defs.get_schema(node.op_type, opset, "")
-    except onnx.defs.SchemaError:
-        return None
-
-
-def _function_exists(node: Any, opset: int) -> bool:
-    schema = _schema(node, opset)
-    return schema is not None and (schema.has_function or schema.has_context_dependent_function)
-
-
-def _function_body(node: Any, inputs: Sequence[Any], opset: int) -> Any:
-    """The FunctionProto of an operator that the standard defines by others, None if it does not."""
-    import onnx
-
-    schema = _schema(node, opset)
-    if schema is None:
-        return None
-    if schema.has_function:
-        versions = [v for v in schema.function_opset_versions if v <= opset] or list(schema.function_opset_versions)
-        data = schema.get_function_with_opset_version(max(versions))
-    elif schema.has_context_dependent_function:
-        versions = list(schema.context_dependent_function_opset_versions)
-        version = max([v for v in versions if v <= opset] or versions)
-        types = [_type_proto(value).SerializeToString() for value in inputs]
-        data = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), types)
-    else:
-        return None
-    return onnx.FunctionProto.FromString(data) if data else None
-
-
-def _type_proto(value: Any) -> Any:
-    import onnx
-    from onnx import helper
-
-    if value is None:
-        return onnx.TypeProto()
-    if isinstance(value, np.ndarray):
-        dtype = value.dtype
-    else:
-        dtype = np.dtype(coreml.types().nptype_from_builtin(value.dtype))
-        dtype = np.dtype(np.int64) if dtype == np.int32 else dtype
-    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(dtype), shape_of(value))
-
-
-def _bound(body: Any, node: Any) -> list[Any]:
-    """A function's nodes with the caller's attributes (or the function's defaults) in place of references."""
-    given = {a.name: a for a in body.attribute_proto} | {a.name: a for a in node.attribute}
-    schema_defaults = _schema(node, _body_version(body))
-    if schema_defaults is not None:
-        for name, attribute in schema_defaults.attributes.items():
-            if name not in given and attribute.default_value.name:
-                given[name] = attribute.default_value
-    return [_bind(inner, given) for inner in body.node]
-
-
-def _body_version(body: Any) -> int:
-    return max((e.version for e in body.opset_import if e.domain in DEFAULT_DOMAINS), default=1)
-
-
-def _bind(inner: Any, given: Mapping[str, Any]) -> Any:
-    copy = type(inner)()
-    copy.CopyFrom(inner)
-    kept = []
-    for attribute in copy.attribute:
-        if attribute.ref_attr_name:
-            source = given.get(attribute.ref_attr_name)
-            if source is None:
-                continue
-            bound = type(attribute)()
-            bound.CopyFrom(source)
-            bound.name = attribute.name
-            kept.append(bound)
-        else:
-            for index, node in enumerate(attribute.g.node):
-                attribute.g.node[index].CopyFrom(_bind(node, given))
-            same = type(attribute)()
-            same.CopyFrom(attribute)
-            kept.append(same)
-    del copy.attribute[:]
-    copy.attribute.extend(kept)
-    return copy
-
-
-def _problem_lines(problems: Sequence[Problem]) -> list[str]:
-    """One aligned line per operator and reason: how many nodes, and the first of them."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for problem in problems:
-        groups.setdefault((problem.op_type, problem.reason), []).append(problem.node)
-    counts = {key: f"{len(nodes)} {_plural(nodes, 'node', 'nodes')}," for key, nodes in groups.items()}
-    wide_op = max(10, *(len(op_type) + 1 for op_type, _ in groups))
-    wide_count = max(len(text) for text in counts.values())
-    return [
-        f"{op_type:<{wide_op}} {counts[op_type, reason]:<{wide_count}} first {nodes[0]}"
-        + (f": {reason}" if reason else "")
-        for (op_type, reason), nodes in sorted(groups.items())
-    ]
-
-
-def _plural(items: Any, one: str, many: str) -> str:
-    return one if len(items) == 1 else many

@@ -1,0 +1,153 @@
+"""What the lowering asks of an ONNX graph: its needed nodes, its constants, the shapes and types of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .context import MAX_RANK, MIL_TYPES, Unsupported
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto
+
+DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+def opset_of(model: ModelProto) -> int:
+    """Version of the default operator set that a model imports."""
+    return max((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), default=1)
+
+
+def tensor_type(value: Any) -> tuple[tuple[int, ...], str]:
+    """Shape and numpy type's name of a ValueInfoProto. Raises Unsupported if it is no static tensor MIL can hold."""
+    from onnx import TensorProto, helper
+
+    if not value.type.HasField("tensor_type"):
+        raise Unsupported("not a tensor")
+    tensor = value.type.tensor_type
+    dims = tuple(int(d.dim_value) for d in tensor.shape.dim)
+    if not tensor.HasField("shape") or not all(d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim):
+        names = [str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
+        raise Unsupported(f"its shape ({', '.join(names)}) is not fixed")
+    if 0 in dims:
+        raise Unsupported(f"it is an empty tensor {dims}")
+    if len(dims) > MAX_RANK:
+        raise Unsupported(f"it has rank {len(dims)}; Core ML stops at {MAX_RANK}")
+    try:
+        name = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+    except (KeyError, TypeError):
+        name = "unknown"
+    if name not in MIL_TYPES:
+        raise Unsupported(f"its type is {TensorProto.DataType.Name(tensor.elem_type).lower()}")
+    return dims, name
+
+
+def plain_attribute(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, Sequence) and value and isinstance(value[0], bytes):
+        return [v.decode("utf-8", "replace") for v in value]
+    return value
+
+
+def needed_nodes(graph: GraphProto, wanted: Sequence[str]) -> list[Any]:
+    """The nodes that the wanted outputs depend on, in the graph's order."""
+    needed, kept = set(wanted), []
+    for node in reversed(graph.node):
+        if needed & {name for name in node.output if name}:
+            kept.append(node)
+            for inner in all_nodes([node]):
+                needed.update(inner.input)
+            for attribute in node.attribute:  # what a subgraph hands out may come straight from outside it
+                needed.update(value.name for value in attribute.g.output)
+    return kept[::-1]
+
+
+def all_nodes(nodes: Iterable[Any]) -> Iterable[Any]:
+    """Nodes and those in their subgraphs."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from all_nodes(graph.node)
+
+
+def dense_initializers(graph: GraphProto) -> dict[str, np.ndarray]:
+    """Sparse initializers as dense arrays."""
+    from onnx import numpy_helper
+
+    dense = {}
+    for sparse in graph.sparse_initializer:
+        values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+        array = np.zeros(tuple(sparse.dims), values.dtype)
+        if indices.ndim == 1:
+            array.reshape(-1)[indices] = values
+        else:
+            array[tuple(indices.T)] = values
+        dense[sparse.values.name] = array
+    return dense
+
+
+def folds_std(node: Any, scope: Mapping[str, Any]) -> bool:
+    inputs = list(node.input)
+    return (
+        node.op_type == "Conv"
+        and node.domain in DEFAULT_DOMAINS
+        and inputs[0] == "image"
+        and inputs.count("image") == 1
+        and isinstance(scope.get(inputs[1]), np.ndarray)
+    )
+
+
+def with_std_in_weight(node: Any, scope: MutableMapping[str, Any], std: np.ndarray) -> Any:
+    """A copy of the Conv whose weight (O, C/groups, kH, kW) is divided by its input channel's std."""
+    weight = scope[node.input[1]]
+    per_group, outputs = weight.shape[1], weight.shape[0]
+    groups = 3 // per_group
+    group_of = np.arange(outputs) * groups // outputs
+    channel = group_of[:, None] * per_group + np.arange(per_group)[None]  # (O, C/groups)
+    scaled = weight.astype(np.float64) / std[channel].reshape(*channel.shape, *[1] * (weight.ndim - 2))
+    copy = type(node)()
+    copy.CopyFrom(node)
+    copy.input[1] = f"{node.input[1]}_over_std"
+    scope[copy.input[1]] = scaled.astype(weight.dtype)
+    return copy
+
+
+def qualified(node: Any) -> str:
+    return node.op_type if node.domain in DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
+
+
+def label_of(node: Any, prefix: str) -> str:
+    return f"{prefix}{node.name or next((name for name in node.output if name), node.op_type)}"
+
+
+class Inferred:
+    """Shapes and types that onnx infers, looked up only once something has been refused."""
+
+    def __init__(self, model: ModelProto):
+        self._model = model
+        self._known: dict[str, tuple[tuple[int, ...], str]] | None = None
+
+    def get(self, name: str) -> tuple[tuple[int, ...], str] | None:
+        """Shape and numpy type of a value of the main graph, None where unknown."""
+        if self._known is None:
+            self._known = self._infer()
+        return self._known.get(name)
+
+    def _infer(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        import onnx
+
+        known = {}
+        try:
+            graph = onnx.shape_inference.infer_shapes(self._model, data_prop=True).graph
+        except Exception:  # what cannot be inferred is not needed: it only helps to find further refusals
+            return {}
+        for value in (*graph.value_info, *graph.output):
+            try:
+                known[value.name] = tensor_type(value)
+            except Unsupported:
+                continue
+        return known
