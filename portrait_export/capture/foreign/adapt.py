@@ -1,0 +1,324 @@
+"""A foreign graph, its image input and its head in; a model with the project's inputs and outputs out.
+
+The graph itself is left as it is; operators are put before its input and behind the value that holds the person:
+    K = 1:             logits = ±l                    (minus where the channel is the background)
+    softmax, K = 2:    logits = l_person − l_rest     as a 1x1 convolution, which later rules merge
+    softmax, K > 2:    logits = logΣexp(l_person) − logΣexp(l_rest), each shifted by its maximum
+    argmax:            logits = max(l_person) − max(l_rest): positive exactly where the argmax is the person
+    mask = σ(logits, resized bilinearly to the input's size where they are smaller)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...errors import CaptureError
+from .head import Field, Head
+from .interface import ImageInput
+
+if TYPE_CHECKING:
+    import onnx
+
+OURS = ("image", "logits", "mask")
+OPSET = 17  # what older models are brought to, so that one form of every operator is written
+OLDEST_OPSET = 13
+_BYTES_MAY_PASS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Slice", "Concat", "Gather", "Split")
+
+
+def modern(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model at opset 13 or newer. Raises CaptureError where it cannot be brought there."""
+    import onnx
+
+    version = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if version >= OLDEST_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, OPSET)
+    except Exception as error:  # the C++ converter raises RuntimeErrors of its own
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CaptureError(
+            f"The model's opset {version} could not be brought to {OPSET}: {first_line}",
+            code="old-opset",
+            hint="export the network again with opset 13 or newer.",
+        ) from error
+
+
+def adapt(
+    model: onnx.ModelProto, image: ImageInput, head: Head, *, positive: str, keep: Sequence[str] = ()
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """Bring a model with static shapes to the project's contract.
+
+    Args:
+        model: opset 13 or newer. It is not changed.
+        keep: outputs (or values) to keep as they are.
+    Returns:
+        The model: input `image` (1, 3, H, W) float32; outputs `mask` (1, 1, H, W), `logits` (1, 1, h, w) where they can
+        be had exactly, and the kept ones; and what each kept one is called now, where one of our names was taken.
+    """
+    import onnx
+
+    from ..simplify.graph import Graph
+
+    adapted = onnx.ModelProto()
+    adapted.CopyFrom(model)
+    renamed = _free_our_names(adapted.graph)
+    new = {name: renamed.get(name, name) for name in (head.output, head.source or head.output, image.name, *keep)}
+    if image.dtype == "UINT8":
+        _let_bytes_be_floats(adapted.graph, new[image.name])
+    surgeon = _Surgeon(adapted)
+    surgeon.put_image_before(image, new[image.name])
+    outputs = surgeon.put_person_behind(head, new, (image.height, image.width), flip=positive == "background")
+    adapted = surgeon.finished()
+    kept = _values_named(adapted, [new[name] for name in keep])
+    del adapted.graph.output[:]
+    adapted.graph.output.extend([*outputs, *kept])
+    return Graph(adapted).to_model(), {name: new[name] for name in keep if new[name] != name}
+
+
+def _free_our_names(graph: Any) -> dict[str, str]:
+    """Rename values that have one of our names; returns old name → new."""
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    taken |= {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
+    renamed = {}
+    for name in OURS:
+        if name in taken:
+            number = 0
+            while f"net_{name}{number or ''}" in taken:
+                number += 1
+            renamed[name] = f"net_{name}{number or ''}"
+    if renamed:
+        _rename(graph, renamed)
+    return renamed
+
+
+def _rename(graph: Any, names: dict[str, str]) -> None:
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = names.get(value.name, value.name)
+    for node in graph.node:
+        for values in (node.input, node.output):
+            for index, name in enumerate(values):
+                values[index] = names.get(name, name)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node:
+                    _rename(inner, names)
+
+
+def _let_bytes_be_floats(graph: Any, name: str) -> None:
+    """Let a byte input be float32. Whole numbers stay what they are through operators that only move them.
+
+    Raises CaptureError where the graph computes with bytes, which wrap and round as floats do not.
+    """
+    import onnx
+
+    bytes_now, computing = {name}, []
+    for node in graph.node:
+        read = bytes_now & set(node.input)
+        if not read or node.op_type == "Cast":
+            continue
+        if node.op_type in _BYTES_MAY_PASS:
+            bytes_now |= set(node.output)
+        else:
+            computing.append(f"{node.op_type} {node.name or node.output[0]}")
+    if computing:
+        raise CaptureError(
+            f"The graph computes with the bytes of its input {name!r} before casting them.",
+            code="byte-arithmetic",
+            context=computing,
+            hint="cast the input to float first, or export the network with a float input.",
+        )
+    for value in (*graph.input, *graph.value_info):
+        if value.name in bytes_now:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+
+
+class _Surgeon:
+    """Appends and prepends operators to a model."""
+
+    def __init__(self, model: onnx.ModelProto):
+        self.model = model
+        self.opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        self._taken = {name for node in model.graph.node for name in (node.name, *node.input, *node.output)}
+        self._taken |= {value.name for value in model.graph.initializer}
+        self._before: list[Any] = []
+        self._behind: list[Any] = []
+
+    def emit(self, op: str, inputs: Sequence[str], *, output: str = "", first: bool = False, **attributes: Any) -> str:
+        """One operator; returns its output's name."""
+        import onnx
+
+        name = self._unique(f"/portrait/{output or op}")
+        value = output or self._unique(f"{name}_output_0")
+        node = onnx.helper.make_node(op, list(inputs), [value], name=name, **attributes)
+        (self._before if first else self._behind).append(node)
+        return value
+
+    def constant(self, array: Any, name: str) -> str:
+        """A stored array; returns its name."""
+        import onnx
+
+        unique = self._unique(f"portrait.{name}")
+        self.model.graph.initializer.append(onnx.numpy_helper.from_array(array, unique))
+        return unique
+
+    def _unique(self, name: str) -> str:
+        unique, number = name, 1
+        while unique in self._taken:
+            number += 1
+            unique = f"{name}_{number}"
+        self._taken.add(unique)
+        return unique
+
+    def put_image_before(self, image: ImageInput, name: str) -> None:
+        """`image` (1, 3, H, W) float32 → the graph's own input, in its layout and type."""
+        import numpy as np
+        import onnx
+
+        graph = self.model.graph
+        del graph.input[:]
+        shape = (1, 3, image.height, image.width)
+        graph.input.append(onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape))
+        steps: list[tuple[str, list[str], dict[str, Any]]] = []
+        if image.dtype not in ("FLOAT", "UINT8"):
+            steps.append(("Cast", [], {"to": getattr(onnx.TensorProto, image.dtype)}))
+        if image.permutation is not None:
+            steps.append(("Transpose", [], {"perm": [0, *(axis + 1 for axis in image.permutation)]}))
+        if "N" not in image.layout:
+            steps.append(("Squeeze", [self.constant(np.array([0]), "batch_axis")], {}))
+        value = "image"
+        for index, (op, more, attributes) in enumerate(steps or [("Identity", [], {})]):
+            last = index == max(len(steps) - 1, 0)
+            value = self.emit(op, [value, *more], output=name if last else "", first=True, **attributes)
+
+    def put_person_behind(self, head: Head, new: dict[str, str], size: tuple[int, int], *, flip: bool) -> list[Any]:
+        """The person's logits and mask. Returns the outputs."""
+        if head.source is None:
+            value = self._channels(new[head.output], head.field)
+            self._mask_of_probability(value, head, size, flip=flip)
+            return [_float_output("mask", (1, 1, *size))]
+        assert head.source_field is not None
+        value = self._channels(new[head.source], head.source_field)
+        logit = self._person_logit(value, head, head.source_field.classes)
+        self.emit("Neg" if flip else "Identity", [logit], output="logits")
+        pixels = head.source_field.pixels
+        self.emit("Sigmoid", [self._resized("logits", pixels, size)], output="mask")
+        return [_float_output("logits", (1, 1, *pixels)), _float_output("mask", (1, 1, *size))]
+
+    def _channels(self, value: str, field: Field) -> str:
+        """Any field of classes as (1, K, h, w) float32."""
+        import numpy as np
+        import onnx
+
+        value = self.emit("Cast", [value], to=onnx.TensorProto.FLOAT)
+        if field.axis == 3:
+            return self.emit("Transpose", [value], perm=[0, 3, 1, 2])
+        if field.axis == 2 and len(field.shape) == 3:
+            value = self.emit("Transpose", [value], perm=[2, 0, 1])
+        if len(field.shape) == 4:
+            return value
+        shape = self.constant(np.array([1, field.classes, *field.pixels], np.int64), "shape")
+        return self.emit("Reshape", [value, shape])
+
+    def _person_logit(self, value: str, head: Head, total: int) -> str:
+        import numpy as np
+
+        if total == 1:
+            return value
+        if head.kind in ("sigmoid", "multilabel"):
+            return self._take(value, head.person)
+        rest = tuple(k for k in range(total) if k not in head.person)
+        if total == 2:
+            weight = np.array([1.0 if k in head.person else -1.0 for k in range(2)], np.float32).reshape(1, 2, 1, 1)
+            return self.emit("Conv", [value, self.constant(weight, "person_minus_rest")], kernel_shape=[1, 1])
+        strongest = self._maximum if head.kind == "argmax" else self._log_sum_exp
+        return self.emit("Sub", [strongest(self._take(value, head.person)), strongest(self._take(value, rest))])
+
+    def _take(self, value: str, classes: tuple[int, ...]) -> str:
+        """Channels by number: slices of neighbours, put together."""
+        import numpy as np
+
+        runs: list[list[int]] = []
+        for k in classes:
+            if runs and runs[-1][1] == k:
+                runs[-1][1] = k + 1
+            else:
+                runs.append([k, k + 1])
+        axes = self.constant(np.array([1], np.int64), "class_axis")
+        slices = [
+            self.emit("Slice", [value, self._index(begin, "begin"), self._index(end, "end"), axes])
+            for begin, end in runs
+        ]
+        return slices[0] if len(slices) == 1 else self.emit("Concat", slices, axis=1)
+
+    def _index(self, index: int, name: str) -> str:
+        import numpy as np
+
+        return self.constant(np.array([index], np.int64), name)
+
+    def _maximum(self, value: str) -> str:
+        if self.opset >= 18:
+            return self.emit("ReduceMax", [value, self._index(1, "class_axis")], keepdims=1)
+        return self.emit("ReduceMax", [value], axes=[1], keepdims=1)
+
+    def _log_sum_exp(self, value: str) -> str:
+        top = self._maximum(value)
+        powers = self.emit("Exp", [self.emit("Sub", [value, top])])
+        total = self.emit("ReduceSum", [powers, self._index(1, "class_axis")], keepdims=1)
+        return self.emit("Add", [self.emit("Log", [total]), top])
+
+    def _resized(self, value: str, pixels: tuple[int, int], size: tuple[int, int]) -> str:
+        import numpy as np
+
+        if pixels == size:
+            return value
+        sizes = self.constant(np.array([1, 1, *size], np.int64), "size")
+        return self.emit("Resize", [value, "", "", sizes], mode="linear", coordinate_transformation_mode="half_pixel")
+
+    def _mask_of_probability(self, value: str, head: Head, size: tuple[int, int], *, flip: bool) -> None:
+        import numpy as np
+
+        if head.kind == "argmax":
+            value = self._is_one_of(value, head.person)
+        elif head.field.classes > 1:
+            value = self._take(value, head.person)
+        if head.kind == "softmax" and len(head.person) > 1:
+            value = self.emit("ReduceSum", [value, self._index(1, "class_axis")], keepdims=1)
+        value = self._resized(value, head.field.pixels, size)
+        if flip:
+            value = self.emit("Sub", [self.constant(np.float32(1).reshape(1), "one"), value])
+        bounds = [self.constant(np.array(bound, np.float32), "bound") for bound in (0, 1)]
+        self.emit("Clip", [value, *bounds], output="mask")
+
+    def _is_one_of(self, value: str, classes: tuple[int, ...]) -> str:
+        """1.0 where a class number is one of some."""
+        import numpy as np
+        import onnx
+
+        masks = []
+        for k in classes:
+            equal = self.emit("Equal", [value, self.constant(np.float32(k).reshape(1), "person_class")])
+            masks.append(self.emit("Cast", [equal], to=onnx.TensorProto.FLOAT))
+        return masks[0] if len(masks) == 1 else self.emit("Max", masks)
+
+    def finished(self) -> onnx.ModelProto:
+        """The model with the new operators in their places."""
+        nodes = [*self._before, *self.model.graph.node, *self._behind]
+        del self.model.graph.node[:]
+        self.model.graph.node.extend(nodes)
+        return self.model
+
+
+def _float_output(name: str, shape: tuple[int, ...]) -> Any:
+    import onnx
+
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+
+def _values_named(model: onnx.ModelProto, names: Sequence[str]) -> list[Any]:
+    """Outputs or inner values as outputs, with the types and shapes that are known."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model)
+    known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
+    return [known[name] for name in dict.fromkeys(names)]

@@ -1,0 +1,199 @@
+"""A foreign ONNX model in; its image input (name, layout, type) found, and every shape pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...errors import CaptureError, UsageError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+DEFAULT_SIZE = (512, 512)  # height, width of networks that take any
+FLOATS = ("FLOAT", "FLOAT16", "DOUBLE")
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The input that takes the photograph.
+
+    Attributes:
+        name: in the user's graph.
+        layout: `NCHW`, `NHWC`, `CHW` or `HWC`.
+        dtype: ONNX element type such as `FLOAT` or `UINT8`.
+        height, width: in pixels, pinned.
+        dynamic: which of batch, height and width the file leaves open.
+    """
+
+    name: str
+    layout: str
+    dtype: str
+    height: int
+    width: int
+    dynamic: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Pinned, in the graph's own layout."""
+        sides = {"N": 1, "C": 3, "H": self.height, "W": self.width}
+        return tuple(sides[letter] for letter in self.layout)
+
+    @property
+    def permutation(self) -> list[int] | None:
+        """From (C, H, W) to the layout without its batch; None where they are the same."""
+        order = ["CHW".index(letter) for letter in self.layout if letter != "N"]
+        return None if order == [0, 1, 2] else order
+
+    def arrange(self, image: np.ndarray) -> np.ndarray:
+        """(1, 3, H, W) float32 as this input takes it. Pixels for an integer input are whole numbers already."""
+        import numpy as np
+        import onnx
+
+        array = image[0] if self.permutation is None else image[0].transpose(self.permutation)
+        array = array[None] if "N" in self.layout else array
+        kind = onnx.helper.tensor_dtype_to_np_dtype(getattr(onnx.TensorProto, self.dtype))
+        return np.ascontiguousarray(array).astype(kind)
+
+
+def free_inputs(model: onnx.ModelProto) -> list[Any]:
+    """The graph's inputs that are not stored weights."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in stored]
+
+
+def dims_of(value: Any) -> list[int]:
+    """Dimensions of an input or output; 0 where the file leaves one open."""
+    return [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else 0 for dim in _shape(value)]
+
+
+def _shape(value: Any) -> Any:
+    return value.type.tensor_type.shape.dim
+
+
+def dtype_of(value: Any) -> str:
+    """ONNX element type, such as `FLOAT`."""
+    import onnx
+
+    return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type))
+
+
+def find_image_input(
+    model: onnx.ModelProto, *, name: str | None, size: tuple[int, int] | None, fixed: Mapping[str, float]
+) -> ImageInput:
+    """The input that takes the photograph, and what fills its open dimensions.
+
+    Args:
+        name: the user's choice; None takes the only input with three channels.
+        size: (height, width) asked for; None keeps the file's, or takes 512x512 where it has none.
+        fixed: inputs that are filled with a number, which the photograph is not.
+    Raises:
+        CaptureError: no input or several could be it, or it is not one photograph of three channels.
+        UsageError: an unknown name, or a size that the file does not take.
+    """
+    values = {value.name: value for value in free_inputs(model)}
+    for asked in (*([name] if name else []), *fixed):
+        if asked not in values:
+            hint = nearest(asked, list(values), what="input")
+            raise UsageError(f"The network has no input {asked!r}.", hint=hint)
+    candidates = {key: layouts for key, value in values.items() if (layouts := _layouts(value)) and key not in fixed}
+    if name is None and len(candidates) > 1:  # one input of rank 4 is the photograph where others are open everywhere
+        certain = {key: layouts for key, layouts in candidates.items() if 3 in dims_of(values[key])}
+        candidates = certain or candidates
+    chosen = name or (next(iter(candidates)) if len(candidates) == 1 else None)
+    if chosen is None or chosen not in candidates:
+        raise CaptureError(
+            "The network has no input that is one photograph."
+            if not candidates or chosen
+            else f"{len(candidates)} of the network's inputs could be the photograph.",
+            code="no-image-input",
+            context=[f"{value.name}: {dtype_of(value).lower()} {_text(value)}" for value in values.values()],
+            hint="a photograph is (1, 3, H, W) or (1, H, W, 3); name it with --image-input NAME, and fill each other"
+            " input with --fix-input NAME=NUMBER.",
+        )
+    others = [key for key in values if key != chosen and key not in fixed]
+    if others:
+        raise CaptureError(
+            f"Besides the photograph {chosen!r} the network takes {len(others)} inputs that nothing would fill.",
+            code="more-inputs",
+            context=[f"{key}: {dtype_of(values[key]).lower()} {_text(values[key])}" for key in others],
+            hint="fill each with --fix-input NAME=NUMBER, such as --fix-input "
+            f"{others[0]}=0; a package takes the photograph alone.",
+        )
+    layouts = candidates[chosen]
+    layout = layouts[0] if len(layouts) == 1 else _layout_by_use(model, chosen, layouts)
+    return _pinned(values[chosen], layout, size)
+
+
+def _layouts(value: Any) -> list[str]:
+    """The layouts that an input can have, likelier ones first."""
+    dims = dims_of(value)
+    if dtype_of(value) not in (*FLOATS, "UINT8"):
+        return []
+    names = {4: ("NCHW", "NHWC"), 3: ("CHW", "HWC")}.get(len(dims), ())
+    found = [name for name in names if dims[name.index("C")] in (0, 3) and (len(dims) == 3 or dims[0] in (0, 1))]
+    known = [name for name in found if dims[name.index("C")] == 3]
+    return known or (found if len(dims) == 4 else [])
+
+
+def _layout_by_use(model: onnx.ModelProto, name: str, layouts: list[str]) -> str:
+    """Where the shape does not tell: channels-last inputs are transposed to (0, 3, 1, 2) before anything else."""
+    readers = [node for node in model.graph.node if name in node.input]
+    for node in readers:
+        for attribute in node.attribute:
+            if node.op_type == "Transpose" and attribute.name == "perm" and list(attribute.ints) == [0, 3, 1, 2]:
+                return "NHWC"
+    return layouts[0]
+
+
+def _pinned(value: Any, layout: str, size: tuple[int, int] | None) -> ImageInput:
+    dims = dict(zip(layout, dims_of(value), strict=True))
+    asked = dict(zip("HW", size or DEFAULT_SIZE, strict=True))
+    sides = {letter: dims[letter] or asked[letter] for letter in "HW"}
+    if size is not None and (sides["H"], sides["W"]) != size:
+        raise UsageError(
+            f"The file's input {value.name!r} is fixed at {dims['H'] or 'any'}x{dims['W'] or 'any'} pixels;"
+            f" --size asks for {size[0]}x{size[1]}.",
+            hint="leave --size out, or export the network again with open (dynamic) height and width.",
+        )
+    names = {"N": "batch", "H": "height", "W": "width"}
+    dynamic = tuple(word for letter, word in names.items() if letter in dims and not dims[letter])
+    return ImageInput(value.name, layout, dtype_of(value), sides["H"], sides["W"], dynamic)
+
+
+def _text(value: Any) -> str:
+    return "(" + ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in _shape(value)) + ")"
+
+
+def fixed_values(model: onnx.ModelProto, fixed: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """An array for each filled input, every open dimension 1."""
+    import numpy as np
+    import onnx
+
+    arrays = {}
+    for value in free_inputs(model):
+        if value.name in fixed:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+            arrays[value.name] = np.full([side or 1 for side in dims_of(value)], fixed[value.name], dtype)
+    return arrays
+
+
+def pin(model: onnx.ModelProto, image: ImageInput, fixed: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """A copy with every input's shape known, and what was inferred from open shapes forgotten."""
+    import onnx
+
+    pinned = onnx.ModelProto()
+    pinned.CopyFrom(model)
+    graph = pinned.graph
+    kept = [value for value in free_inputs(pinned) if value.name == image.name]
+    element = kept[0].type.tensor_type.elem_type
+    del graph.input[:]
+    graph.input.append(onnx.helper.make_tensor_value_info(image.name, element, image.shape))
+    graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in fixed.items())
+    del graph.value_info[:]
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    pinned.ir_version = max(pinned.ir_version, 4)
+    return pinned

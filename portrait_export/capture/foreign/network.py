@@ -1,0 +1,286 @@
+"""A user's own network (ONNX, torch code or TorchScript) in; our contract, a reference, and what was found out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...errors import CaptureError, UsageError, nearest
+from ...preprocessing import PortraitSpec
+from ..check import check_model, make_session, relative_error, run_session
+from ..export import set_metadata
+from ..load import load_onnx
+from .adapt import adapt, modern
+from .head import Head, find_head
+from .interface import ImageInput, find_image_input, fixed_values, pin
+from .normalisation import decide, leading_arithmetic, read_json
+from .options import ForeignOptions, require_one_source, with_toml
+from .reference import Call, ForeignReference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import onnx
+
+# Largest |difference| of P(person), and of logits relative to their scale, between the adapted graph and the user's
+# own under ONNX Runtime. Float32 networks gave at most 2e-6; a wrong channel or layout gives above 1e-2.
+TOLERANCE = 1e-4
+HALF_TOLERANCE = 2e-2  # of networks in half precision, where another order of the same operators rounds otherwise
+
+
+@dataclass(frozen=True)
+class ForeignNetwork:
+    """A network that was understood.
+
+    Attributes:
+        name: of files made from it.
+        model: the user's graph with shapes pinned and constants folded, otherwise its own.
+        image, head: its input, and where the person is in its outputs.
+        spec: preprocessing.
+        parameters: stored floating-point numbers.
+        notes, warnings: what was found; what was only guessed, or looks wrong.
+        provenance: where it came from, for metadata and reports.
+    """
+
+    name: str
+    model: onnx.ModelProto
+    image: ImageInput
+    head: Head
+    spec: PortraitSpec
+    parameters: int
+    reference_name: str
+    call: Call
+    keep: tuple[str, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    provenance: Mapping[str, str]
+
+    def reference(self) -> ForeignReference:
+        """The network as the user gave it, as a Runner."""
+        return ForeignReference(self.call, self.image, self.head, self.spec, name=self.reference_name)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """The network with the project's inputs and outputs, checked against the user's own numbers.
+
+        Raises CaptureError where they differ.
+        """
+        adapted, _ = adapt(self.model, self.image, self.head, positive=self.spec.positive, keep=self.keep)
+        set_metadata(adapted, {"spec": self.spec.to_json(), **self.provenance})
+        check_model(adapted)
+        self._check_numbers(adapted)
+        return adapted
+
+    @property
+    def kept_names(self) -> tuple[str, ...]:
+        """The kept outputs as the adapted graph calls them."""
+        taken = {"image", "logits", "mask"}
+        return tuple(f"net_{name}" if name in taken else name for name in self.keep)
+
+    def _check_numbers(self, adapted: onnx.ModelProto) -> None:
+        picture = probe_picture(self.spec)
+        expected = self.reference().predict(picture)
+        found = run_session(make_session(adapted), {"image": picture})
+        tolerance = HALF_TOLERANCE if self.image.dtype == "FLOAT16" else TOLERANCE
+        lines = []
+        if expected.logits is not None and "logits" in found:
+            error = relative_error(expected.logits, found["logits"][0, 0])
+            if not error <= tolerance:
+                lines.append(f"logits: relative error {error:.1e}, tolerance {tolerance:.0e}")
+        mask = found["mask"][0, 0]
+        if self.head.kind == "argmax" and self.head.has_logits:  # the user's is a decision, ours also says how sure
+            error = float(((mask > 0.5) != (expected.probability > 0.5)).mean())
+        else:
+            error = float(abs(mask - expected.probability).max())
+        if not error <= tolerance:
+            lines.append(f"mask: {error:.1e} off, tolerance {tolerance:.0e}")
+        if lines:
+            raise CaptureError(
+                "With the project's inputs and outputs the network gives another mask than on its own.",
+                code="adaptation-differs",
+                context=[*lines, *self.head.notes],
+                hint="say what the output is: --mask-output, --person-class, --activation.",
+            )
+
+
+def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> ForeignNetwork:
+    """Read a network and find out what it takes and gives.
+
+    Args:
+        options: which network, and what the user knows of it.
+        checkpoint: weights for `--torch`.
+    Raises:
+        UsageError: options that exclude one another, or name what does not exist.
+        CaptureError: the network cannot be read or run, or no photograph goes in, or no mask comes out.
+    """
+    require_one_source(options)
+    if checkpoint is not None and options.torch is None:
+        raise UsageError("--checkpoint goes with --torch or --model; an ONNX or TorchScript file has its own weights.")
+    options, toml = with_toml(options)
+    if options.onnx is not None:
+        original, make_call, origin = _onnx_file(options.onnx)
+    else:
+        from .pytorch import torch_network
+
+        original, make_call, origin = torch_network(options, checkpoint)
+    fixed = dict(options.fix_inputs)
+    image = find_image_input(original, name=options.image_input, size=options.size, fixed=fixed)
+    fillings = fixed_values(original, fixed)
+    return _understood(options, toml, original, image, fillings, make_call, origin)
+
+
+def _understood(
+    options: ForeignOptions,
+    toml: str,
+    original: onnx.ModelProto,
+    image: ImageInput,
+    fillings: Mapping[str, np.ndarray],
+    make_call: Any,
+    origin: Mapping[str, str],
+) -> ForeignNetwork:
+    from ..simplify.folding import fold
+    from ..simplify.graph import Graph
+
+    pinned = pin(modern(original), image, fillings)
+    leading = leading_arithmetic(Graph(pinned), image.name)
+    spec, notes, warnings = decide(options, image, leading, toml=toml)
+    notes = [*_input_notes(image, options), *notes]
+    watched = [options.mask_output, *options.keep_outputs]
+    outputs = _probe(original, image, fillings, spec, [name for name in watched if name])
+    _require_outputs(options.keep_outputs, outputs)
+    folded, _ = fold(_with_outputs(pinned, outputs))
+    labels = _labels(options)
+    size = (image.height, image.width)
+    candidates = {name: value for name, value in outputs.items() if name not in options.keep_outputs} or outputs
+    head = find_head(Graph(folded), candidates, options, size=size, labels=labels)
+    call, exposes = make_call(head, fillings, image)
+    if head.has_logits and not exposes:
+        notes.append("the value before the activation cannot be read out of the original; the mask alone is compared")
+    name = re.sub(r"[^\w.-]+", "_", options.file.stem).strip("._") or "network"
+    text = "; ".join([*notes, *head.notes])
+    return ForeignNetwork(
+        name=name,
+        model=folded,
+        image=image,
+        head=head,
+        spec=spec,
+        parameters=_parameters(original),
+        reference_name=origin["reference"],
+        call=call,
+        keep=options.keep_outputs,
+        notes=(*notes, *head.notes),
+        warnings=(*warnings, *head.warnings),
+        provenance={"model": name, "weights": origin["weights"], "weights_sha256": origin["sha256"], "reading": text},
+    )
+
+
+def _input_notes(image: ImageInput, options: ForeignOptions) -> list[str]:
+    dtype = image.dtype.lower()
+    notes = [f"input {image.name!r}: {image.layout} {dtype} {image.height}x{image.width}"]
+    if "N" in image.layout and image.layout.endswith("C"):
+        notes.append("channels come last; one transpose is put before the graph")
+    if image.dynamic:
+        said = "" if options.size or not {"height", "width"} & set(image.dynamic) else " (--size says otherwise)"
+        notes.append(f"open in the file, pinned: {', '.join(image.dynamic)}{said}")
+    return notes
+
+
+def _labels(options: ForeignOptions) -> dict[int, str]:
+    table = read_json(options.file.parent / "config.json").get("id2label")
+    if not isinstance(table, Mapping):
+        return {}
+    return {int(key): str(value) for key, value in table.items() if str(key).isdigit()}
+
+
+def _parameters(model: onnx.ModelProto) -> int:
+    import math
+
+    return sum(math.prod(t.dims) for t in model.graph.initializer if t.data_type in (1, 10, 11, 16))
+
+
+# The user's ONNX under ONNX Runtime, as it is
+
+
+def _onnx_file(file: Path) -> tuple[onnx.ModelProto, Any, dict[str, str]]:
+    model = load_onnx(file)
+
+    def make_call(head: Head, fillings: Mapping[str, np.ndarray], image: ImageInput) -> tuple[Call, bool]:
+        names = [head.output, *([head.source] if head.source else [])]
+        inside = _values_of(model)
+        exposed = all(name in inside for name in names)
+        session = make_session(_with_outputs(model, [name for name in names if name in inside]))
+        return lambda array: run_session(session, {image.name: array, **fillings}), exposed
+
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return (
+        model,
+        make_call,
+        {"reference": f"ONNX Runtime, {file.name}", "weights": f"file {file.name}", "sha256": digest},
+    )
+
+
+def _values_of(model: onnx.ModelProto) -> set[str]:
+    return {name for node in model.graph.node for name in node.output if name} | {v.name for v in model.graph.output}
+
+
+def _with_outputs(model: onnx.ModelProto, names: Any) -> onnx.ModelProto:
+    """A copy whose graph also gives some of its inner values. Nothing else about it changes."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    known = {value.name for value in copy.graph.output}
+    missing = [name for name in dict.fromkeys(names) if name not in known]
+    if missing:
+        inferred = onnx.shape_inference.infer_shapes(copy)
+        types = {value.name: value for value in inferred.graph.value_info}
+        for name in missing:
+            copy.graph.output.append(types[name] if name in types else onnx.ValueInfoProto(name=name))
+    return copy
+
+
+def probe_picture(spec: PortraitSpec) -> np.ndarray:
+    """One seeded picture, smooth with some grain, as the network's input (1, 3, H, W)."""
+    import numpy as np
+
+    from ...artifacts import Frame
+    from .reference import resize_bilinear
+
+    generator = np.random.default_rng(0)
+    coarse = generator.uniform(0, 255, (3, 5, 5))
+    smooth = np.stack([resize_bilinear(plane, (spec.height, spec.width)) for plane in coarse], axis=-1)
+    grain = generator.normal(0, 8, smooth.shape)
+    return spec.normalise(Frame(np.clip(np.rint(smooth + grain), 0, 255).astype(np.uint8), name="probe"))
+
+
+def _probe(
+    model: onnx.ModelProto, image: ImageInput, fillings: Mapping[str, np.ndarray], spec: PortraitSpec, more: list[str]
+) -> dict[str, np.ndarray]:
+    """Every output, and some inner values, on one picture. Raises where the network cannot run at this size."""
+    inside = _values_of(model)
+    for name in more:
+        if name not in inside:
+            known = [value.name for value in model.graph.output]
+            raise UsageError(f"The network has no output {name!r}.", hint=nearest(name, known, what="output"))
+    try:
+        session = make_session(_with_outputs(model, more))
+        return run_session(session, {image.name: image.arrange(probe_picture(spec)), **fillings})
+    except CaptureError as error:
+        if not image.dynamic:
+            raise
+        raise CaptureError(
+            f"The network does not run at {image.height}x{image.width}: {error.message}",
+            code=error.code,
+            hint="another --size may: most networks need sides that are multiples of 32.",
+        ) from error
+
+
+def _require_outputs(names: tuple[str, ...], outputs: Mapping[str, np.ndarray]) -> None:
+    missing = [name for name in names if name not in outputs]
+    if missing:
+        raise UsageError(
+            f"There is no output {missing[0]!r} to keep.", hint=nearest(missing[0], list(outputs), what="output")
+        )

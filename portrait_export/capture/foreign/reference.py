@@ -1,0 +1,109 @@
+"""The user's own network, untouched, as a Runner: frames in, the person as its own outputs say it out.
+
+It is the other side of every parity check, so it shares no code with the graph surgery: numpy in double precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ...artifacts import Frame, Prediction
+from ...preprocessing import PortraitSpec
+from .head import Field, Head
+from .interface import ImageInput
+
+Call = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+class ForeignReference:
+    """Segments frames with the network as the user gave it.
+
+    Args:
+        call: the input in the network's own layout and type → outputs by name. Beside `head.output` it may give
+            `head.source`, the value before the activation; without it there are no logits to compare.
+        image: the network's input.
+        head: where the person is.
+        spec: preprocessing.
+        name: what reports call it.
+    """
+
+    def __init__(self, call: Call, image: ImageInput, head: Head, spec: PortraitSpec, *, name: str):
+        self.name = name
+        self.spec = spec
+        self._call = call
+        self._image = image
+        self._head = head
+
+    def run(self, frames: Sequence[Frame]) -> list[Prediction]:
+        """Segment each frame, in order. Frames must have the spec's size."""
+        return [self.predict(self.spec.normalise(frame)) for frame in frames]
+
+    def predict(self, image: np.ndarray) -> Prediction:
+        """(1, 3, H, W) float32, normalised → the person."""
+        outputs = self._call(self._image.arrange(image))
+        flip = self.spec.positive == "background"
+        size = (self.spec.height, self.spec.width)
+        logits = person_logits(outputs, self._head, flip=flip)
+        probability = person_probability(outputs[self._head.output], self._head, flip=flip)
+        if probability is None or (logits is not None and probability.shape != size):
+            assert logits is not None
+            probability = logistic(resize_bilinear(logits, size))
+        probability = np.clip(resize_bilinear(probability, size), 0, 1)
+        return Prediction(probability.astype(np.float32), None if logits is None else logits.astype(np.float32))
+
+
+def planes(array: np.ndarray, field: Field) -> np.ndarray:
+    """A field of classes over pixels as (K, h, w) float64."""
+    wide = array.astype(np.float64)
+    return (wide if field.axis is None else np.moveaxis(wide, field.axis, 0)).reshape(field.classes, *field.pixels)
+
+
+def person_logits(outputs: Mapping[str, np.ndarray], head: Head, *, flip: bool) -> np.ndarray | None:
+    """(h, w) float64; None where the value before the activation is not to be had."""
+    if head.source is None or head.source not in outputs:
+        return None
+    assert head.source_field is not None
+    values = planes(outputs[head.source], head.source_field)
+    person = list(head.person)
+    rest = [k for k in range(len(values)) if k not in person]
+    if not rest or head.kind in ("sigmoid", "multilabel"):
+        logits = values[person[0]]
+    elif head.kind == "argmax":
+        logits = values[person].max(axis=0) - values[rest].max(axis=0)
+    else:
+        logits = np.logaddexp.reduce(values[person], axis=0) - np.logaddexp.reduce(values[rest], axis=0)
+    return -logits if flip else logits
+
+
+def person_probability(output: np.ndarray, head: Head, *, flip: bool) -> np.ndarray | None:
+    """(h, w) float64 in 0..1 at the output's own size; None where the output holds logits."""
+    if head.kind in ("logits", "multilabel"):
+        return None
+    values = planes(output, head.field)
+    if head.kind == "argmax":
+        probability = np.isin(values[0], head.person).astype(np.float64)
+    else:
+        chosen = values[list(head.person_in_output)] if len(values) > 1 else values
+        probability = (np.exp(chosen) if head.kind == "logsoftmax" else chosen).sum(axis=0)
+    return 1 - probability if flip else probability
+
+
+def logistic(x: np.ndarray) -> np.ndarray:
+    """σ(x), without overflow: ½ + ½ tanh(x / 2)."""
+    return 0.5 + 0.5 * np.tanh(0.5 * x)
+
+
+def resize_bilinear(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) → (H, W): output pixel i reads the input at (i + ½)·h/H − ½, held inside its borders."""
+    for axis, length in enumerate(size):
+        old = plane.shape[axis]
+        if old == length:
+            continue
+        place = np.clip((np.arange(length) + 0.5) * old / length - 0.5, 0, old - 1)
+        low = np.floor(place).astype(int)
+        high = np.minimum(low + 1, old - 1)
+        weight = (place - low).reshape(-1, *[1] * (plane.ndim - 1 - axis))
+        plane = np.take(plane, low, axis) * (1 - weight) + np.take(plane, high, axis) * weight
+    return plane
