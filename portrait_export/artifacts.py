@@ -106,6 +106,23 @@ Feature = ImageFeature | ArrayFeature
 
 
 @dataclass(frozen=True)
+class Value:
+    """One value that a network computes, as its graph describes it.
+
+    Attributes:
+        name: the value's name.
+        kind: the operator that computes it.
+        inputs: names of the values that the operator takes, constants included.
+        shape: None where it is not known before it runs.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Lowered:
     """A MIL program in memory and how an app sees its inputs and outputs.
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from . import __version__
 from .files import refuse_existing, remove_stale_partials, write_bytes, write_json
 from .frames import load_frames
 from .preprocessing import PortraitSpec
+from .records import KEY, export_record, package_metadata
+from .requests import OPSET, CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest, ParityRequest
 from .sources import LoadedModel, ModelSource, load_model
-from .stages import Observer, Stage, Stages
+from .stages import Observer, Stages
 
 if TYPE_CHECKING:
     import onnx
@@ -20,105 +20,10 @@ if TYPE_CHECKING:
     from .artifacts import Lowered, Runner
     from .mil.audit import Audit
     from .mil.package import SavedPackage
-    from .mil.program import Metadata
     from .quantize.recipe import Recipe
     from .verify.parity import Compared, ParityReport
 
-OPSET = 17
 WORST_IMAGES = 4  # how many pictures of the worst images are written
-
-
-@dataclass(frozen=True)
-class ParityRequest:
-    """What to compare on, and how strictly.
-
-    Attributes:
-        data: a folder of photographs; None takes the calibration set that comes along.
-        min_iou: gate on this mean mask IoU instead of the recipe's own.
-        runtime: `portrait` (our own), or `coreml` (Core ML itself, macOS only).
-        arithmetic: of our runtime: `as_typed`, `fp16` or `fp32`.
-    """
-
-    data: Path | None = None
-    min_iou: float | None = None
-    runtime: str = "portrait"
-    arithmetic: str = "as_typed"
-
-
-@dataclass(frozen=True)
-class OnnxRequest:
-    """What `export_onnx` is asked for. `out` is a file; None writes build/MODEL/MODEL.onnx."""
-
-    source: ModelSource
-    out: Path | None = None
-    opset: int = OPSET
-    force: bool = False
-
-
-@dataclass(frozen=True)
-class OnnxExport:
-    """An ONNX file on disk and how it came to be."""
-
-    path: Path
-    model: LoadedModel
-    stages: tuple[Stage, ...]
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class CoreMLRequest:
-    """What `export_coreml` is asked for.
-
-    Attributes:
-        source: which network with which weights.
-        recipe: how weights are stored, a name of `quantize.recipes`.
-        output: `mask`, `multiarray` or `logits`.
-        target: the oldest system that must run it.
-        precision: `fp16` or `fp32`.
-        out: output folder; None is build/MODEL-RECIPE.
-        parity: what to compare on; None leaves the comparison out.
-        force: replace a package that exists.
-    """
-
-    source: ModelSource
-    recipe: str = "none"
-    output: str = "mask"
-    target: str = "iOS17"
-    precision: str = "fp16"
-    out: Path | None = None
-    parity: ParityRequest | None = ParityRequest()
-    force: bool = False
-
-
-@dataclass(frozen=True)
-class CoreMLExport:
-    """A package on disk and everything known of it.
-
-    Attributes:
-        folder: where all artifacts are.
-        package: path, hash and size.
-        model: the network it was made from.
-        recipe: how its weights are stored.
-        audit: what its weights really are.
-        stages: what was done, with timings.
-        parity: None where the comparison was left out.
-        record: all of it as plain values: the content of export.json.
-    """
-
-    folder: Path
-    package: SavedPackage
-    model: LoadedModel
-    recipe: Recipe
-    target: str
-    audit: Audit
-    stages: tuple[Stage, ...]
-    parity: ParityReport | None
-    record: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        """Whether the audit and every gate passed."""
-        return self.audit.passed and (self.parity is None or self.parity.passed)
 
 
 def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
@@ -173,11 +78,11 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
     stages = Stages(observer)
     stored = read_program(package).metadata.user_defined
     model = _load(stages, source)
-    if f"{_KEY}.spec" in stored and source.size is None:
-        saved = PortraitSpec.from_json(stored[f"{_KEY}.spec"])
+    if f"{KEY}.spec" in stored and source.size is None:
+        saved = PortraitSpec.from_json(stored[f"{KEY}.spec"])
         model = replace(model, spec=model.spec.with_size(saved.height, saved.width))
-    recipe = RECIPES.get(stored.get(f"{_KEY}.recipe", ""), RECIPES["none"])
-    precision = stored.get(f"{_KEY}.precision", "fp16")
+    recipe = RECIPES.get(stored.get(f"{KEY}.recipe", ""), RECIPES["none"])
+    precision = stored.get(f"{KEY}.precision", "fp16")
     return _parity(stages, model, package, recipe, precision, request, folder=None)
 
 
@@ -251,7 +156,7 @@ def _package(
         compiled = compile_program(lowered, precision=request.precision, compression=passes)
         stage.summary = f"{request.precision} arithmetic, {recipe.name} weights"
     with stages.stage("save") as stage:
-        metadata = _metadata(model, spec, recipe, request)
+        metadata = package_metadata(model, spec, recipe, request)
         package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
         stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
     with stages.stage("audit") as stage:
@@ -337,83 +242,3 @@ def _parity_summary(report: ParityReport, model: LoadedModel) -> str:
     verdict = "all gates passed" if not failed else f"{failed} of {len(report.gates)} gates FAILED"
     masks = f", mean mask IoU {report.summary.iou_mean:.5f}" if model.trained else ""
     return f"{len(report.images)} photographs{masks}, {verdict}"
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What is written about an export
-
-_KEY = "portrait_export"  # prefix of our keys in a package's user-defined metadata
-
-
-def _metadata(model: LoadedModel, spec: PortraitSpec, recipe: Recipe, request: CoreMLRequest) -> Metadata:
-    from .mil.program import Metadata
-
-    return Metadata(
-        author="portrait-export",
-        license=model.licence,
-        version=__version__,
-        description=_description(model, recipe),
-        user_defined={
-            f"{_KEY}.spec": spec.to_json(),
-            f"{_KEY}.recipe": recipe.name,
-            f"{_KEY}.precision": request.precision,
-            f"{_KEY}.trained": str(model.trained).lower(),
-            f"{_KEY}.paper": model.paper,
-            **{f"{_KEY}.{key}": value for key, value in model.provenance.items()},
-            **{f"{_KEY}.version.{name}": version for name, version in tool_versions().items()},
-            **_preview(spec),
-        },
-    )
-
-
-def _description(model: LoadedModel, recipe: Recipe) -> str:
-    weights = "" if model.trained else " RANDOM WEIGHTS: the mask means nothing."
-    return f"Person segmentation, {model.name}, {model.spec.height}x{model.spec.width}, {recipe.name} weights.{weights}"
-
-
-def _preview(spec: PortraitSpec) -> dict[str, str]:
-    """Xcode's image-segmenter preview. It reads MultiArrays only, so an image output goes without.
-
-    https://apple.github.io/coremltools/docs-guides/source/xcode-model-preview-types.html
-    """
-    import json
-
-    labels = {"labels": ["background", "person"], "colors": ["#000000", "#FFFFFF"]}
-    entries = {f"{_KEY}.classes": json.dumps(labels["labels"])}
-    if spec.output == "multiarray":
-        entries["com.apple.coreml.model.preview.type"] = "imageSegmenter"
-        entries["com.apple.coreml.model.preview.params"] = json.dumps(labels)
-    return entries
-
-
-def tool_versions() -> dict[str, str]:
-    """Versions of what made a package, by name."""
-    from importlib.metadata import version
-
-    names = ("torch", "onnx", "onnxsim", "onnxruntime", "coremltools", "numpy")
-    return {"portrait-export": __version__, **{name: version(name) for name in names}}
-
-
-def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any]:
-    """The content of export.json."""
-    return {
-        "model": export.model.name,
-        "trained": export.model.trained,
-        "parameters": export.model.parameters,
-        "spec": asdict(replace(export.model.spec, output=request.output)),
-        "recipe": export.recipe.name,
-        "precision": request.precision,
-        "target": request.target,
-        "package": {
-            "file": export.package.path.name,
-            "sha256": export.package.sha256,
-            "size_bytes": export.package.size_bytes,
-        },
-        "audit": export.audit.to_json(),
-        "gates": [] if export.parity is None else [asdict(gate) for gate in export.parity.gates],
-        "parity": None if export.parity is None else "parity.json",
-        "passed": export.passed,
-        "stages": [{"name": s.name, "seconds": round(s.seconds, 3), "summary": s.summary} for s in export.stages],
-        "provenance": dict(export.model.provenance),
-        "versions": tool_versions(),
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,9 @@ from .preprocessing import PortraitSpec
 
 if TYPE_CHECKING:
     import torch
+
+    from .capture.foreign.network import ForeignNetwork
+    from .capture.foreign.options import ForeignOptions
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,14 @@ class ModelSource:
         checkpoint: a file or folder with weights to use instead of the shipped ones.
         random_weights: take well-scaled random weights, seed 0.
         size: (height, width) in pixels; None takes the model's own.
+        foreign: a network of the user's own instead of a registered one.
     """
 
     model: str | None = None
     checkpoint: Path | None = None
     random_weights: bool = False
     size: tuple[int, int] | None = None
+    foreign: ForeignOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -38,24 +43,28 @@ class LoadedModel:
 
     Attributes:
         name: the registered name, or the checkpoint's.
-        module: float32, evaluation mode; gives logits (1, 1, h, w) about `spec.positive`.
+        module: float32, evaluation mode; gives logits (1, 1, h, w) about `spec.positive`. None for a foreign network.
         spec: preprocessing at the size asked for.
         trained: False for random weights, whose masks mean nothing.
         licence, paper: of the network.
         provenance: where the weights came from, for metadata and reports.
+        foreign: the user's own network, where it is one.
     """
 
     name: str
-    module: torch.nn.Module
+    module: torch.nn.Module | Any
     spec: PortraitSpec
     trained: bool
     licence: str
     paper: str
     provenance: Mapping[str, str] = field(default_factory=dict)
+    foreign: ForeignNetwork | None = None
 
     @property
     def parameters(self) -> int:
         """Number of trainable parameters."""
+        if self.foreign is not None:
+            return self.foreign.parameters
         return sum(p.numel() for p in self.module.parameters())
 
 
@@ -66,6 +75,8 @@ def load_model(source: ModelSource) -> LoadedModel:
         UsageError: neither a model nor a checkpoint, or options that exclude one another, or a size it cannot take.
         CheckpointError: the weights cannot be read or do not fit.
     """
+    if source.foreign is not None:
+        return _foreign(source)
     if source.model is None and source.checkpoint is None:
         raise UsageError(
             "Which model? Neither --model nor --checkpoint is given.",
@@ -76,6 +87,28 @@ def load_model(source: ModelSource) -> LoadedModel:
     if source.checkpoint is not None:
         return _from_checkpoint(source)
     return _registered(source)
+
+
+def _foreign(source: ModelSource) -> LoadedModel:
+    from .capture.foreign.network import load_foreign
+
+    assert source.foreign is not None
+    if source.model is not None or source.random_weights:
+        flag = "--model" if source.model is not None else "--random-weights"
+        raise UsageError(
+            f"{flag} is about registered models; --onnx, --torch and --torchscript bring a network of yours."
+        )
+    network = load_foreign(replace(source.foreign, size=source.size or source.foreign.size), source.checkpoint)
+    return LoadedModel(
+        name=network.name,
+        module=None,
+        spec=network.spec,
+        trained=True,
+        licence="",
+        paper="",
+        provenance=network.provenance,
+        foreign=network,
+    )
 
 
 def _registered(source: ModelSource) -> LoadedModel:

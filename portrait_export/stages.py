@@ -18,12 +18,14 @@ class Stage:
         seconds: wall time.
         summary: what it made, in half a line.
         details: what `--verbose` adds.
+        warnings: what may be wrong although the stage went well; always shown.
     """
 
     name: str
     seconds: float
     summary: str
     details: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Observer(Protocol):
@@ -50,6 +52,7 @@ class RunningStage:
     observer: Observer
     summary: str = ""
     details: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def progress(self, done: int, total: int) -> None:
         """Tell the observer how far the stage is."""
@@ -74,6 +77,8 @@ class Stages:
         except BaseException:
             self._observer.stage_failed(name, time.perf_counter() - start)
             raise
-        stage = Stage(name, time.perf_counter() - start, running.summary, tuple(running.details))
+        stage = Stage(
+            name, time.perf_counter() - start, running.summary, tuple(running.details), tuple(running.warnings)
+        )
         self.ended.append(stage)
         self._observer.stage_finished(stage)

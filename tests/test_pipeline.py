@@ -17,7 +17,8 @@ from portrait_export.artifacts import Frame, Prediction
 from portrait_export.cli.render import Silence
 from portrait_export.frames import stand_in_depth
 from portrait_export.models.registry import list_models
-from portrait_export.pipeline import CoreMLRequest, export_coreml
+from portrait_export.pipeline import export_coreml
+from portrait_export.requests import CoreMLRequest
 from portrait_export.sources import ModelSource, load_model
 
 from .conftest import SIDE

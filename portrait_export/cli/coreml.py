@@ -61,7 +61,8 @@ def coreml(
     parity.json, report.html and pictures of the worst images.
     Exit code 1: the package is there, but a gate failed.
     """
-    from ..pipeline import CoreMLRequest, ParityRequest, export_coreml
+    from ..pipeline import export_coreml
+    from ..requests import CoreMLRequest, ParityRequest
     from ..sources import ModelSource
     from . import export_summary, render
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from . import render
 
 if TYPE_CHECKING:
-    from ..pipeline import CoreMLExport
+    from ..requests import CoreMLExport
     from ..verify.parity import ParityReport
 
 _WORST_ROWS = 5  # images listed below the gates

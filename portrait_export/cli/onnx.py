@@ -35,7 +35,8 @@ def onnx(
     Inputs:  image (1, 3, H, W), normalised RGB; depth (1, 1, H, W) for depth models.
     Outputs: mask (1, 1, H, W), P(person); logits (1, 1, h, w), at the network's own resolution.
     """
-    from ..pipeline import OnnxRequest, export_onnx
+    from ..pipeline import export_onnx
+    from ..requests import OnnxRequest
     from ..sources import ModelSource
     from . import render
 

@@ -50,7 +50,8 @@ def parity(
     Exit code 0: every gate passed; 1: one failed; 2: something could not be read.
     """
     from ..files import write_text
-    from ..pipeline import ParityRequest, check_parity
+    from ..pipeline import check_parity
+    from ..requests import ParityRequest
     from ..sources import ModelSource
     from . import export_summary, render
 
