@@ -146,6 +146,8 @@ class StageLines:
         say(f"  {style('✓', fg='green')} {stage.name:<9} {stage.seconds:6.1f} s  {stage.summary}")
         for line in stage.details if self._verbose else ():
             say(f"      {style(line, dim=True)}")
+        for line in stage.warnings:
+            warn(line)
 
     def stage_failed(self, name: str, seconds: float) -> None:
         self._clear()

@@ -60,6 +60,7 @@ def lower(
     spec: PortraitSpec | None = None,
     target: str = "iOS17",
     outputs: Sequence[str] | None = None,
+    extra: Sequence[str] = (),
     source: str = "the model",
 ) -> Lowered:
     """Lower a model for a deployment target.
@@ -70,6 +71,7 @@ def lower(
             output a plain tensor.
         target: iOS16, iOS17 or iOS18.
         outputs: the ONNX outputs to keep, as they are. None keeps what the spec asks for, or without a spec all.
+        extra: further ONNX outputs to keep beside those, as they are.
         source: what to call the model in messages.
     Returns:
         The program. Each of its values has the name of the ONNX value that it is (as a MIL identifier).
@@ -79,7 +81,7 @@ def lower(
     if target not in coreml.TARGETS:
         raise UsageError(f"There is no target {target!r}.", hint=nearest(target, coreml.TARGETS, what="target"))
     model = _inlined(model)
-    wanted = _wanted_outputs(model.graph, spec, outputs)
+    wanted = _wanted_outputs(model.graph, spec, outputs, extra)
     return _Conversion(model, spec=spec, target=target, wanted=wanted, finish=outputs is None, source=source).run()
 
 
@@ -92,7 +94,9 @@ def _inlined(model: ModelProto) -> ModelProto:
     return inliner.inline_local_functions(model)
 
 
-def _wanted_outputs(graph: GraphProto, spec: PortraitSpec | None, outputs: Sequence[str] | None) -> list[str]:
+def _wanted_outputs(
+    graph: GraphProto, spec: PortraitSpec | None, outputs: Sequence[str] | None, extra: Sequence[str]
+) -> list[str]:
     available = [value.name for value in graph.output]
     if outputs is not None:
         wanted = list(outputs)
@@ -100,6 +104,7 @@ def _wanted_outputs(graph: GraphProto, spec: PortraitSpec | None, outputs: Seque
         wanted = ["logits" if spec.output == "logits" else "mask"]
     else:
         wanted = available
+    wanted = list(dict.fromkeys([*wanted, *extra]))
     for name in wanted:
         if name not in available:
             raise LoweringError(f"The model has no output {name!r}.", hint=nearest(name, available, what="output"))
