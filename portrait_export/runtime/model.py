@@ -224,7 +224,7 @@ class CoreMLProgram:
         if value is None and feature is not None:
             tensor = torch.full(feature.shape, feature.default or 0, dtype=CARRIERS[kind.dtype], device=device)
         elif feature is not None and feature.kind == "image":
-            tensor = image_to_tensor(value, feature, device).reshape(_image_shape(kind, value))
+            tensor = _in_shape(image_to_tensor(value, feature, device), kind, feature)
         else:
             tensor = _array_input(name, feature, kind, value, device)
         return round_to_half(tensor) if self.environment.rounds(kind.dtype) else tensor
@@ -281,9 +281,13 @@ def _array_input(name: str, feature: Feature | None, kind: TensorType, value: An
     return from_numpy(array, kind.dtype, device)
 
 
-def _image_shape(kind: TensorType, picture: Any) -> list[int]:
-    """The shape that the program declares for an image, with the picture's own sides where they are flexible."""
-    return [*(1 if side is None else side for side in kind.shape[:-2]), picture.height, picture.width]
+def _in_shape(image: Tensor, kind: TensorType, feature: Feature) -> Tensor:
+    """A (1, C, H, W) image in the shape that the program declares; flexible sides are the picture's own."""
+    channels, height, width = image.shape[1:]
+    lead = [1 if side is None else side for side in kind.shape[:-2]]
+    if lead != [*[1] * (len(lead) - 1), channels]:
+        raise ExecutionError(f"Input {feature.name!r} is a {feature.color} image, but the program takes a {kind}.")
+    return image.reshape([*lead, height, width])
 
 
 def _wanted(feature: Feature | None, kind: Any) -> str:
