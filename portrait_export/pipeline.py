@@ -15,6 +15,8 @@ from .sources import LoadedModel, ModelSource, load_model
 from .stages import Observer, Stages
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx
 
     from .artifacts import Lowered, Runner
@@ -39,6 +41,8 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     stages = Stages(observer)
     model = _load(stages, request.source)
     spec = replace(model.spec, output=request.output)
+    if model.foreign is not None:
+        model.foreign.require_output(request.output)
     folder = request.out or Path("build") / f"{model.name}-{recipe.name}"
     path = folder / f"{model.name}.mlpackage"
     refuse_existing(path, force=request.force)
@@ -46,7 +50,7 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
 
     onnx_model = _capture(stages, model, spec)
     onnx_model = _simplify(stages, onnx_model)
-    lowered = _lower(stages, onnx_model, spec, request.target)
+    lowered = _lower(stages, onnx_model, spec, request.target, model.foreign.kept_names if model.foreign else ())
     package, audit = _package(stages, lowered, path, model, spec, recipe, request)
     write_bytes(folder / f"{model.name}.onnx", onnx_model.SerializeToString(deterministic=True))
     parity = None
@@ -77,6 +81,9 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
 
     stages = Stages(observer)
     stored = read_program(package).metadata.user_defined
+    if source.foreign is not None and source.size is None and f"{KEY}.spec" in stored:
+        saved = PortraitSpec.from_json(stored[f"{KEY}.spec"])
+        source = replace(source, size=(saved.height, saved.width))
     model = _load(stages, source)
     if f"{KEY}.spec" in stored and source.size is None:
         saved = PortraitSpec.from_json(stored[f"{KEY}.spec"])
@@ -101,6 +108,10 @@ def _load(stages: Stages, source: ModelSource) -> LoadedModel:
     with stages.stage("load") as stage:
         model = load_model(source)
         stage.summary = f"{model.name}, {model.parameters / 1e6:.2f} M parameters ({model.provenance['weights']})"
+        if model.foreign is not None:
+            stage.summary += f"; {model.foreign.head.notes[0]}"
+            stage.details += model.foreign.notes
+            stage.warnings += model.foreign.warnings
     return model
 
 
@@ -108,6 +119,10 @@ def _capture(stages: Stages, model: LoadedModel, spec: PortraitSpec, opset: int 
     from .capture.export import export_onnx as trace
 
     with stages.stage("capture") as stage:
+        if model.foreign is not None:
+            onnx_model = model.foreign.to_onnx(spec)
+            stage.summary = f"our inputs and outputs, {len(onnx_model.graph.node)} nodes, same numbers as the original"
+            return onnx_model
         onnx_model = trace(model.module, spec=spec, opset=opset, metadata=model.provenance)
         stage.summary = f"ONNX opset {opset}, {len(onnx_model.graph.node)} nodes, same numbers as PyTorch"
     return onnx_model
@@ -119,18 +134,20 @@ def _simplify(stages: Stages, onnx_model: onnx.ModelProto) -> onnx.ModelProto:
     with stages.stage("simplify") as stage:
         simplified, report = simplify(onnx_model)
         nodes = f"{len(onnx_model.graph.node)} → {len(simplified.graph.node)} nodes"
-        macs = f"{report.before.total_macs / 1e9:.1f} → {report.after.total_macs / 1e9:.1f} GMACs"
+        macs = f"{report.before.total_macs / 1e9:.3g} → {report.after.total_macs / 1e9:.3g} GMACs"
         stage.summary = f"{nodes}, {macs}"
         stage.details = [f"{rule} fired {count} times" for rule, count in report.counts().items()]
         stage.details += [f"{entry.rule} left {entry.node} alone: {entry.reason}" for entry in report.refused]
     return simplified
 
 
-def _lower(stages: Stages, onnx_model: onnx.ModelProto, spec: PortraitSpec, target: str) -> Lowered:
+def _lower(
+    stages: Stages, onnx_model: onnx.ModelProto, spec: PortraitSpec, target: str, extra: Sequence[str] = ()
+) -> Lowered:
     from .frontend.convert import lower
 
     with stages.stage("lower") as stage:
-        lowered = lower(onnx_model, spec=spec, target=target)
+        lowered = lower(onnx_model, spec=spec, target=target, extra=extra)
         count = len(lowered.program.functions["main"].operations)
         stage.summary = f"MIL for {target}, {count} operations"
     return lowered
@@ -154,7 +171,7 @@ def _package(
     with stages.stage("compile") as stage:
         passes = compression_passes(recipe, target=request.target)
         compiled = compile_program(lowered, precision=request.precision, compression=passes)
-        stage.summary = f"{request.precision} arithmetic, {recipe.name} weights"
+        stage.summary = f"{request.precision} arithmetic, {recipe.dtype or request.precision} weights"
     with stages.stage("save") as stage:
         metadata = package_metadata(model, spec, recipe, request)
         package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
@@ -197,7 +214,9 @@ def _parity(
     with stages.stage("parity") as stage:
         spec = model.spec
         frames = load_frames(request.data, spec)
-        reference = TorchRunner(model.module, spec, name="PyTorch")
+        reference: Runner = (
+            model.foreign.reference() if model.foreign else TorchRunner(model.module, spec, name="PyTorch")
+        )
         candidate = _package_runner(package, request)
         thresholds = thresholds_for(kind_of(recipe.name, precision), trained=model.trained, min_iou=request.min_iou)
         worst: list[Compared] = []

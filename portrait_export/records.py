@@ -26,7 +26,7 @@ def package_metadata(model: LoadedModel, spec: PortraitSpec, recipe: Recipe, req
         author="portrait-export",
         license=model.licence,
         version=__version__,
-        description=_description(model, recipe),
+        description=_description(model, recipe.dtype or request.precision),
         user_defined={
             f"{KEY}.spec": spec.to_json(),
             f"{KEY}.recipe": recipe.name,
@@ -40,9 +40,9 @@ def package_metadata(model: LoadedModel, spec: PortraitSpec, recipe: Recipe, req
     )
 
 
-def _description(model: LoadedModel, recipe: Recipe) -> str:
-    weights = "" if model.trained else " RANDOM WEIGHTS: the mask means nothing."
-    return f"Person segmentation, {model.name}, {model.spec.height}x{model.spec.width}, {recipe.name} weights.{weights}"
+def _description(model: LoadedModel, dtype: str) -> str:
+    warning = "" if model.trained else " RANDOM WEIGHTS: the mask means nothing."
+    return f"Person segmentation, {model.name}, {model.spec.height}x{model.spec.width}, {dtype} weights.{warning}"
 
 
 def _preview(spec: PortraitSpec) -> dict[str, str]:
@@ -85,6 +85,7 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
         "gates": [] if export.parity is None else [asdict(gate) for gate in export.parity.gates],
         "parity": None if export.parity is None else "parity.json",
         "passed": export.passed,
+        "warnings": [line for s in export.stages for line in s.warnings],
         "stages": [{"name": s.name, "seconds": round(s.seconds, 3), "summary": s.summary} for s in export.stages],
         "provenance": dict(export.model.provenance),
         "versions": tool_versions(),
