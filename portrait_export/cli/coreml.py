@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options
+from .foreign_options import foreign
+
+if TYPE_CHECKING:
+    from ..capture.foreign.options import ForeignOptions
 
 
 @click.command()
 @options.SOURCE
+@foreign
 @click.option(
     "--quantize",
     type=options.Named("recipe", options.recipe_names),
@@ -41,6 +47,7 @@ def coreml(
     checkpoint: Path | None,
     random_weights: bool,
     size: tuple[int, int] | None,
+    foreign: ForeignOptions | None,
     quantize: str,
     output_kind: str,
     target: str,
@@ -67,7 +74,9 @@ def coreml(
     from . import export_summary, render
 
     request = CoreMLRequest(
-        source=ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size),
+        source=ModelSource(
+            model=model, checkpoint=checkpoint, random_weights=random_weights, size=size, foreign=foreign
+        ),
         recipe=quantize,
         output=output_kind,
         target=target,

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options
+from .foreign_options import foreign
+
+if TYPE_CHECKING:
+    from ..capture.foreign.options import ForeignOptions
 
 
 @click.command()
 @options.SOURCE
+@foreign
 @click.option("--opset", type=click.IntRange(13, 20), default=17, help="ONNX opset to export with.")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="The file to write.  [default: build/MODEL/MODEL.onnx]"
@@ -22,6 +28,7 @@ def onnx(
     checkpoint: Path | None,
     random_weights: bool,
     size: tuple[int, int] | None,
+    foreign: ForeignOptions | None,
     opset: int,
     out: Path | None,
     force: bool,
@@ -40,7 +47,7 @@ def onnx(
     from ..sources import ModelSource
     from . import render
 
-    source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size)
+    source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size, foreign=foreign)
     request = OnnxRequest(source=source, out=out, opset=opset, force=force)
     export = export_onnx(request, render.observer(quiet=quiet or as_json, verbose=verbose))
     if as_json:

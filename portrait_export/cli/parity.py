@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options
+from .foreign_options import foreign
+
+if TYPE_CHECKING:
+    from ..capture.foreign.options import ForeignOptions
 
 
 @click.command()
 @click.argument("package", type=click.Path(path_type=Path))
 @options.SOURCE
+@foreign
 @options.DATA
 @click.option("--min-iou", type=click.FloatRange(0, 1), help="Gate on this mean mask IoU instead of the recipe's.")
 @click.option(
@@ -36,6 +42,7 @@ def parity(
     checkpoint: Path | None,
     random_weights: bool,
     size: tuple[int, int] | None,
+    foreign: ForeignOptions | None,
     data: Path | None,
     min_iou: float | None,
     runtime: str,
@@ -55,7 +62,7 @@ def parity(
     from ..sources import ModelSource
     from . import export_summary, render
 
-    source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size)
+    source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size, foreign=foreign)
     request = ParityRequest(data=data, min_iou=min_iou, runtime=runtime, arithmetic=arithmetic)
     report = check_parity(source, package, request, render.observer(quiet=quiet, verbose=verbose))
     if json_file is not None:

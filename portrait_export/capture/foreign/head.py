@@ -80,6 +80,11 @@ class Head:
     warnings: tuple[str, ...] = ()
 
     @property
+    def words(self) -> str:
+        """What the output is, for people."""
+        return _WORDS[self.kind]
+
+    @property
     def has_logits(self) -> bool:
         """Whether the person's logits can be had exactly."""
         return self.source is not None

@@ -63,13 +63,25 @@ class ForeignNetwork:
         """The network as the user gave it, as a Runner."""
         return ForeignReference(self.call, self.image, self.head, self.spec, name=self.reference_name)
 
-    def to_onnx(self) -> onnx.ModelProto:
+    def require_output(self, output: str) -> None:
+        """Raise UsageError where a package cannot return what is asked for."""
+        if output == "logits" and not self.head.has_logits:
+            raise UsageError(
+                f"--output logits: the network's output {self.head.output!r} is {self.head.words}, and the logits"
+                " behind it cannot be had exactly.",
+                hint="take --output multiarray, or name a value before the activation with --mask-output.",
+            )
+
+    def to_onnx(self, spec: PortraitSpec | None = None) -> onnx.ModelProto:
         """The network with the project's inputs and outputs, checked against the user's own numbers.
 
-        Raises CaptureError where they differ.
+        Args:
+            spec: stored in the model; by default the network's own.
+        Raises:
+            CaptureError: the numbers differ.
         """
         adapted, _ = adapt(self.model, self.image, self.head, positive=self.spec.positive, keep=self.keep)
-        set_metadata(adapted, {"spec": self.spec.to_json(), **self.provenance})
+        set_metadata(adapted, {"spec": (spec or self.spec).to_json(), **self.provenance})
         check_model(adapted)
         self._check_numbers(adapted)
         return adapted

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 _THROUGH = ("Cast", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Reshape")
 _ARITHMETIC = ("Sub", "Add", "Mul", "Div")
 ASSUMED = (
-    "no preprocessing was said, so ImageNet's is assumed: RGB, pixel/255, mean 0.485,0.456,0.406, std 0.229,0.224,0.225;"
-    " a wrong guess gives wrong masks on the phone. Say --mean, --std and --scale, or write a TOML file"
+    "no preprocessing was said, so ImageNet's is assumed: RGB, pixel/255, mean 0.485,0.456,0.406,"
+    " std 0.229,0.224,0.225; a wrong guess gives wrong masks on the phone. Say --mean, --std and --scale,"
+    " or write a TOML file"
 )
 _LARGEST_UNIT = 1.5  # means and deviations of pixels in 0..1 are below it, those of pixels in 0..255 above
 _MAX_JSON_BYTES = 1 << 20
