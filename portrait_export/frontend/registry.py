@@ -24,10 +24,13 @@ FAMILIES = (  # modules of `lower/`, alphabetical; each registers its operators 
     "logical",
     "normalization",
     "pool",
+    "quantize",
+    "recurrent",
     "reduction",
     "resize",
     "scatter",
     "tensor",
+    "vision",
 )
 
 

@@ -27,6 +27,8 @@ class Case:
         outputs: how many outputs the node has.
         opset: version of the operator set.
         attrs: the node's attributes.
+        then: operator applied to the first output with the same constant inputs, where that output is no type that
+            leaves a package.
     """
 
     name: str
@@ -37,13 +39,17 @@ class Case:
     outputs: int = 1
     opset: int = DEFAULT_OPSET
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    then: str = ""
 
     def model(self) -> onnx.ModelProto:
         """The node as a model of its own; outputs are called y0, y1 …"""
         names = list(self.inputs if self.inputs is not None else [*self.feeds, *self.params])
         outputs = [f"y{index}" for index in range(self.outputs)]
         node = helper.make_node(self.op_type, names, outputs, name=f"the_{self.op_type}", **self.attrs)
-        return model_of([node], self.feeds, self.params, outputs, opset=self.opset)
+        if not self.then:
+            return model_of([node], self.feeds, self.params, outputs, opset=self.opset)
+        last = helper.make_node(self.then, ["y0", *self.params], ["result"], name=f"the_{self.then}", **self.attrs)
+        return model_of([node, last], self.feeds, self.params, ["result"], opset=self.opset)
 
 
 def model_of(

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..context import Node, Unsupported, axis_of, shape_of
+from ..context import Node, Unsupported, View, axis_of, shape_of
 from ..registry import lowers
 from ._common import select
+from .tensor import around
 
 
 def from_the_front(node: Node, indices: Any, size: int | np.ndarray) -> Any:
@@ -32,19 +33,22 @@ def gather(node: Node) -> Any:
     """Elements along an axis; a constant range of them is a slice."""
     axis = axis_of(node.attr("axis", 0), len(node.shape()))
     size = node.shape()[axis]
-    x, indices = node.x(0), from_the_front(node, node.x(1), size)
+    x, indices = node.elements(0), from_the_front(node, node.x(1), size)
     if isinstance(indices, np.ndarray):
         if indices.size and (indices.min() < 0 or indices.max() >= size):
             raise Unsupported(f"indices outside a dimension of {size}")
-        return _constant_gather(node, node.as_var(x), indices, axis)
-    x, was_bool = numbers(node, node.as_var(x))
+        return _constant_gather(node, x if isinstance(x, View) else node.as_var(x), indices, axis)
+    x, was_bool = numbers(node, node.var(0))
     result = node.emit("gather", x=x, indices=indices, axis=axis)
     return node.cast(result, np.bool_) if was_bool else result
 
 
 def _constant_gather(node: Node, x: Any, indices: np.ndarray, axis: int) -> Any:
-    taken = node.take(x, indices.reshape(-1), axis)
     shape = shape_of(x)
+    if isinstance(x, View):
+        taken = node.take(node.reshape(x, around(shape, axis)), indices.reshape(-1), 1)
+        return node.reshape(taken, (*shape[:axis], *indices.shape, *shape[axis + 1 :]))
+    taken = node.take(x, indices.reshape(-1), axis)
     if indices.ndim == 1:
         return taken
     if indices.ndim == 0:

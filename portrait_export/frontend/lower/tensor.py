@@ -108,7 +108,19 @@ def split(node: Node) -> Any:
         return (node.value(0),)
     if 0 in sizes:
         raise Unsupported(f"an empty part among {list(sizes)}")
-    return node.emit("split", x=node.var(), split_sizes=np.asarray(sizes, np.int32), axis=axis)
+    x, parts_of = node.elements(0), np.asarray(sizes, np.int32)
+    if not isinstance(x, View):
+        return node.emit("split", x=node.as_var(x), split_sizes=parts_of, axis=axis)
+    parts = node.emit("split", x=node.reshape(x, around(shape, axis)), split_sizes=parts_of, axis=1)
+    return tuple(
+        node.reshape(part, (*shape[:axis], size, *shape[axis + 1 :])) for part, size in zip(parts, sizes, strict=True)
+    )
+
+
+def around(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    """A shape as three dimensions: all before the axis, the axis, all after it."""
+    before, after = (int(np.prod(part, dtype=np.int64)) for part in (shape[:axis], shape[axis + 1 :]))
+    return before, shape[axis], after
 
 
 @lowers("Slice", since=10)

@@ -82,10 +82,10 @@ def test_every_lowering_has_a_case() -> None:
     assert [name for name in missing if name.split()[0] not in ONLY_REFUSED] == []
 
 
-@pytest.mark.parametrize("target", ["iOS16", "iOS18"])
-def test_every_case_lowers_for_other_targets(target: str) -> None:
-    """A representative row per operator also lowers for the oldest and the newest target."""
-    seen: set[str] = set()
+@pytest.mark.parametrize(("target", "without"), [("iOS16", {"QuantizeLinear"}), ("iOS18", set())])
+def test_every_case_lowers_for_other_targets(target: str, without: set[str]) -> None:
+    """One row per operator also lowers for the oldest and the newest target; iOS16 has no 8-bit tensors."""
+    seen = set(without)
     for _, case in ALL:
         if case.op_type not in seen:
             seen.add(case.op_type)
