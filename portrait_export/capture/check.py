@@ -84,9 +84,14 @@ def differences(
 
 
 def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
-    """Largest |difference| over largest |expected| (at least 1e-6); NaN and infinity must be in the same places."""
+    """Largest |difference| over largest |expected| (at least 1e-6); NaN and infinity must be in the same places.
+
+    Infinite for arrays of two shapes; for integers and booleans, the share of numbers that differ.
+    """
     import numpy as np
 
+    if expected.shape != actual.shape:
+        return float("inf")
     if expected.size == 0:
         return 0.0
     if not np.issubdtype(expected.dtype, np.floating):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
+import os
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...errors import CaptureError
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 # A folded constant may not be larger than this: expanding a small computation into a large weight is no saving.
 LARGEST_FOLDED = "4MB"
+
+OUR_PRODUCER = "portrait-export"  # what `export_onnx` writes; those graphs are known to pass
+LONGEST_RUN_S = 600
 
 # Optimizers of onnxsim that would stand in our rules' way. Names that another version does not know are ignored there.
 SKIPPED = (
@@ -26,30 +31,77 @@ SKIPPED = (
 
 
 def fold(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
-    """Run onnxsim.
+    """Run onnxsim; for models from elsewhere in a process of its own, as its C++ code crashes on some.
 
     Returns:
         The folded model, its inputs and outputs in the same order under the same names; and a note, empty where all
         went well, that says why the model was left as it was.
     """
-    import onnxsim
-
-    logger = logging.getLogger("onnxsim")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            folded, _ = onnxsim.simplify(
-                model, check_n=0, tensor_size_threshold=LARGEST_FOLDED, skipped_optimizers=list(SKIPPED)
-            )
-    except Exception as error:  # C++ code behind it raises whatever it likes; the model goes on unfolded, and says so
+        folded = _run(model) if model.producer_name == OUR_PRODUCER else _run_apart(model)
+    except Exception as error:  # whatever the C++ code behind it raises; the model goes on unfolded, and says so
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return model, f"onnxsim left the model as it was: {first_line}"
-    finally:
-        logger.setLevel(level)
     for before, after in ((model.graph.input, folded.graph.input), (model.graph.output, folded.graph.output)):
         constants = {tensor.name for tensor in model.graph.initializer}
         wanted = [value.name for value in before if value.name not in constants]
         if wanted != [value.name for value in after]:
             raise CaptureError(f"onnxsim changed the model's interface from {wanted}.", code="interface-changed")
     return folded, ""
+
+
+def _run(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnxsim
+
+    with _quiet():
+        folded, _ = onnxsim.simplify(
+            model, check_n=0, tensor_size_threshold=LARGEST_FOLDED, skipped_optimizers=list(SKIPPED)
+        )
+    return folded
+
+
+def _run_apart(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`_run` in another process that finds its modules where this one does. Raises RuntimeError where it fails."""
+    import subprocess
+
+    import onnx
+
+    program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
+    data = model.SerializeToString()
+    done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, timeout=LONGEST_RUN_S)
+    if done.returncode < 0:
+        raise RuntimeError(f"it crashed with signal {-done.returncode}")
+    if done.returncode:
+        raise RuntimeError((done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1])
+    return onnx.load_from_string(done.stdout)
+
+
+def serve() -> None:
+    """The other process: a model on standard input, the folded one on standard output."""
+    import onnx
+
+    folded = _run(onnx.load_from_string(sys.stdin.buffer.read()))
+    sys.stdout.buffer.write(folded.SerializeToString())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on stdout, stderr or the log: onnxsim's C++ code writes past Python's own streams."""
+    logger = logging.getLogger("onnxsim")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number in kept:
+            os.dup2(nowhere, number)
+        with open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+            yield
+    finally:
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nowhere)
+        logger.setLevel(level)

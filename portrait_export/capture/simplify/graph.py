@@ -50,7 +50,7 @@ class Graph:
     Attributes:
         nodes: in an order in which they can run.
         inputs, outputs: names of the graph's own values; these never disappear and never change their meaning.
-        opset: version of ONNX's own operators.
+        opset: version of ONNX's own operators; 0 where the model uses none.
     """
 
     def __init__(self, model: onnx.ModelProto):
@@ -60,7 +60,7 @@ class Graph:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         graph = self._model.graph
-        self.opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        self.opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._arrays: dict[str, np.ndarray] = {}
         self.inputs = [value.name for value in graph.input if value.name not in self._tensors]

@@ -12,6 +12,7 @@ from portrait_export.capture.check import make_session, relative_error, run_sess
 from portrait_export.capture.cost import layout_cost
 from portrait_export.capture.export import example_inputs, export_onnx, spec_of
 from portrait_export.capture.simplify import RULES, Graph, Rule, apply_rules, simplify
+from portrait_export.capture.simplify.folding import fold
 from portrait_export.capture.simplify.rule import at_each
 from portrait_export.errors import CaptureError
 from portrait_export.models.initialise import randomize_
@@ -68,8 +69,6 @@ def test_segformers_arithmetic_at_512_is_what_the_algebra_says(captured):
 
 
 def onnx_folded(exported):
-    from portrait_export.capture.simplify.folding import fold
-
     folded, note = fold(exported)
     assert not note
     return onnx.version_converter.convert_version(folded, 20)
@@ -203,3 +202,28 @@ def test_shape_constants_are_stored_once():
     )
     result, _ = simplify(source)
     assert len(result.graph.initializer) == 1
+
+
+def test_a_graph_that_crashes_onnxsim_is_left_unfolded_with_a_note():
+    # onnxsim 0.7.3 dies of a segmentation fault on a product of two vectors.
+    source = model("(float[3] a, float[3] b) => (float y) { r = Relu(a) y = MatMul(r, b) }")
+    result, report = simplify(source)
+    assert [node.op_type for node in result.graph.node] == ["Relu", "MatMul"]
+    assert report.error == 0
+    assert all(note.startswith("onnxsim left the model as it was: it crashed") for note in report.notes)
+
+
+def test_a_failing_onnxsim_is_a_note(monkeypatch):
+    def fail(model):
+        raise RuntimeError("no such operator\nmore")
+
+    monkeypatch.setattr("portrait_export.capture.simplify.folding._run_apart", fail)
+    _, report = simplify(model("(float[1,4,5,5] x) => (float y) { y = Relu(x) }"))
+    assert report.notes == ("onnxsim left the model as it was: no such operator",)
+
+
+def test_nothing_is_printed(capfd):
+    source = model("(float[2] x) => (bfloat16 y) { c = Cast<to=16>(k) z = Cast<to=16>(x) y = Add(z, c) }", k=normal(2))
+    source.producer_name = "portrait-export"
+    fold(source)  # onnxsim cannot fold bfloat16, and says so past Python's streams
+    assert "".join(capfd.readouterr()) == ""
