@@ -25,7 +25,7 @@ class ModelSource:
     Attributes:
         model: a registered name; may be left out if the checkpoint says which network it is.
         checkpoint: a file or folder with weights to use instead of the shipped ones.
-        random_weights: take well-scaled random weights, seed 0.
+        random_weights: take well-scaled random weights, seed 0, even where trained ones are shipped.
         size: (height, width) in pixels; None takes the model's own.
         foreign: a network of the user's own instead of a registered one.
     """
@@ -69,7 +69,7 @@ class LoadedModel:
 
 
 def load_model(source: ModelSource) -> LoadedModel:
-    """Build the network and load its weights.
+    """Build the network and load its weights. A model that comes without weights gets random ones: see `trained`.
 
     Raises:
         UsageError: neither a model nor a checkpoint, or options that exclude one another, or a size it cannot take.
@@ -116,7 +116,8 @@ def _registered(source: ModelSource) -> LoadedModel:
 
     assert source.model is not None
     spec = model_spec(source.model)
-    if source.random_weights:
+    untrained = source.random_weights or spec.weights_path is None
+    if untrained:
         module, origin = create_model(source.model, seed=0).eval(), "random, seed 0"
     else:
         module, origin = load_shipped(source.model), f"shipped, {spec.weights}"
@@ -124,7 +125,7 @@ def _registered(source: ModelSource) -> LoadedModel:
         name=spec.name,
         module=module,
         spec=_sized(spec.portrait_spec(), source, spec.config.size_multiple),
-        trained=not source.random_weights,
+        trained=not untrained,
         licence=spec.licence,
         paper=spec.paper,
         provenance={"model": spec.name, "weights": origin, "weights_sha256": weights_sha256(module)},

@@ -191,3 +191,15 @@ def test_no_color_is_respected(small_export):
         env={"NO_COLOR": "1", "FORCE_COLOR": "1", "PATH": ""},
     )
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_model_without_weights_is_exported_with_a_warning_and_does_not_cut_out(cli, photos, tmp_path):
+    ran = cli("coreml", "-m", "sernet_former", "--size", "64x64", "--data", photos, "-o", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    assert "comes without trained weights: random ones stand in" in ran.err
+    assert "masks cut from them mean nothing" in ran.out
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["trained"] is False
+    ran = cli("segment", photos / "noise.png", "-m", "sernet_former", "-o", tmp_path / "mask.png")
+    assert ran.code == 2
+    assert "no-shipped-weights" in ran.err
+    assert not (tmp_path / "mask.png").exists()
