@@ -46,14 +46,15 @@ class PackageRunner:
             if name == self.logits_name:
                 seen[name] = value.detach().float().cpu().numpy()
 
-        outputs = self.program.predict(self._inputs(frame), hook=keep)
+        outputs = self.program.predict(self.inputs_of(frame), hook=keep)
         logits = seen.get(self.logits_name or "")
         if logits is not None:
             logits = logits.reshape(logits.shape[-2:])
         size = frame.image.shape[:2]
         return Prediction(self._probability(outputs[self.output.name], size), logits)
 
-    def _inputs(self, frame: Frame) -> dict[str, Any]:
+    def inputs_of(self, frame: Frame) -> dict[str, Any]:
+        """What the package's `predict` takes for a frame. Raises ExecutionError where that cannot be told."""
         from PIL import Image
 
         given: dict[str, Any] = {}

@@ -207,7 +207,8 @@ def split(
 
 @kernel("concat", exact=True)
 def concat(values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:
-    """One after the other along an axis; interleaved, element by element in turn."""
+    """One after the other along an axis; interleaved, element by element in turn. Scalars make a vector."""
+    values = [value.reshape(1) if value.ndim == 0 else value for value in values]
     if interleave:
         return torch.stack(values, axis_of(axis, values[0].ndim) + 1).flatten(*_pair(axis, values[0].ndim))
     return torch.cat(values, axis)
