@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import options
 
+if TYPE_CHECKING:
+    from ..mil.lint import Advice
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--lint",
+    is_flag=True,
+    help="Add advice: what is publicly documented as slow on, or kept off, the Neural Engine, with its source.",
+)
 @options.AS_JSON
-def inspect(file: Path, as_json: bool) -> None:
+def inspect(file: Path, lint: bool, as_json: bool) -> None:
     """Show FILE's inputs, outputs, operations, weights by stored type, deployment target and metadata.
 
     FILE is a .mlpackage, an .mlmodel that holds an ML Program, or an .onnx file.
@@ -21,10 +29,13 @@ def inspect(file: Path, as_json: bool) -> None:
     from . import render
 
     facts = _describe(file)
+    advice = _advise(file) if lint else []
     if as_json:
-        render.result_json(facts)
-    else:
-        _show(facts)
+        render.result_json({**facts, "lint": _plain(advice)} if lint else facts)
+        return
+    _show(facts)
+    if lint:
+        _show_advice(advice)
 
 
 def _describe(file: Path) -> dict[str, Any]:
@@ -35,6 +46,40 @@ def _describe(file: Path) -> dict[str, Any]:
     from ..mil.describe import describe_package
 
     return describe_package(file)
+
+
+def _advise(file: Path) -> list[Advice]:
+    if file.suffix.lower() == ".onnx":
+        from ..capture.lint import lint_onnx
+
+        return lint_onnx(file)
+    from ..mil.lint import lint_program
+    from ..mil.program import read_program
+
+    return lint_program(read_program(file))
+
+
+def _plain(advice: list[Advice]) -> dict[str, Any]:
+    from ..mil.lint import NOTE
+
+    return {"note": NOTE, "advice": [item.to_dict() for item in advice]}
+
+
+def _show_advice(advice: list[Advice]) -> None:
+    from ..mil.lint import NOTE
+    from . import render
+
+    render.result(f"\n{render.style('Neural Engine', bold=True)}: {NOTE}")
+    if not advice:
+        render.result("  nothing here is documented as slow on it, or kept off it")
+    for item in advice:
+        more = f" and {item.count - len(item.where)} more" if item.count > len(item.where) else ""
+        render.result(f"\n  {render.style(item.code, fg='yellow')}  {item.count} × {item.title}")
+        render.result(f"    where   {', '.join(item.where)}{more}")
+        render.result(f"    effect  {item.effect}")
+        render.result(f"    do      {item.do}")
+        for source in item.sources:
+            render.result(f"    source  {source}")
 
 
 def _show(facts: dict[str, Any]) -> None:
