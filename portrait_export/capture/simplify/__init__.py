@@ -12,6 +12,7 @@ from ...errors import CaptureError
 from ..check import RELATIVE_TOLERANCE, check_model, make_session, random_feeds, relative_error, run_session
 from .folding import fold
 from .graph import Graph
+from .naming import name_weights
 from .report import Fired, Refused, SimplifyReport
 from .rule import Match, Rule
 from .rules import RULES
@@ -79,6 +80,8 @@ def apply_rules(
         for rule in rules:
             _apply(graph, rule, fired, refused)
         if len(fired) == count:
+            if fired:
+                name_weights(graph)
             return graph.to_model(), tuple(fired), tuple(refused.values())
     raise CaptureError(
         f"The rewrite rules did not come to an end in {MAX_ROUNDS} rounds.",

@@ -148,6 +148,22 @@ class Graph:
         self.types[unique] = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         return unique
 
+    def rename_constant(self, old: str, new: str) -> None:
+        """Store a constant under another name; one that is taken gets a number."""
+        name = self.unique(new)
+        for node in self.uses(old):
+            node.inputs = [name if value == old else value for value in node.inputs]
+        if old in self._tensors:
+            tensor = type(self._tensors[old])()
+            tensor.CopyFrom(self._tensors.pop(old))
+            tensor.name = name
+            self._tensors[name] = tensor
+        if old in self._arrays:
+            self._arrays[name] = self._arrays.pop(old)
+        self.shapes[name], self.types[name] = self.shapes.pop(old), self.types.pop(old)
+        self._names.discard(old)
+        self.changed()
+
     def add_node(
         self,
         op: str,
@@ -220,6 +236,11 @@ class Graph:
         self._tensors = {name: tensor for name, tensor in self._tensors.items() if name in needed}
         self._sort()
         self.changed()
+
+    def release_names(self) -> None:
+        """Let names be given again that nothing in the graph has any more."""
+        names = {name for node in self.nodes for name in (node.name, *node.inputs, *node.outputs, *captured(node))}
+        self._names = names | set(self._tensors) | set(self._arrays) | set(self.inputs)
 
     def copy(self) -> Graph:
         """A graph that can be edited without changing this one."""
@@ -299,16 +320,15 @@ class Graph:
 
     def _give_names(self) -> None:
         """Give every node a name of its own, kept where it has one."""
-        self._names: set[str] = {name for node in self.nodes for name in (*node.inputs, *node.outputs)}
-        self._names |= {name for node in self.nodes for name in captured(node)}
-        self._names |= set(self._tensors) | set(self.inputs)
+        self._names: set[str] = set()
+        self.release_names()
         seen: set[str] = set()
         for index, node in enumerate(self.nodes):
             if not node.name or node.name in seen:
                 base = node.name or f"/{node.op}_{index}"
                 node.name = base
                 number = 1
-                while node.name in seen:
+                while node.name in seen or node.name in self._names:
                     number += 1
                     node.name = f"{base}_{number}"
             seen.add(node.name)

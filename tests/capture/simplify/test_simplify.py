@@ -93,6 +93,13 @@ def test_every_node_has_a_name_of_its_own(captured):
     assert len(set(names)) == len(names)
 
 
+def test_weights_are_named_after_the_modules_that_they_came_from(captured):
+    net, _, _, simplified, _ = captured("segformer_b0")
+    keys = set(net.state_dict())
+    names = {tensor.name for tensor in simplified.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    assert {name for name in names - keys if ".linear_fuse." not in name} == set()
+
+
 def test_the_report_is_plain_json(captured):
     report = captured("segformer_b0")[4]
     assert json.loads(json.dumps(report.to_dict()))["fired"]["channels-first"] == 1
