@@ -18,6 +18,7 @@ COMMANDS = {
     "coreml": "Export a model to a verified Core ML package.",
     "onnx": "Export a model to a checked, simplified ONNX file.",
     "parity": "Compare a saved package's masks with its model's, and gate on them.",
+    "blame": "Name the operation where a saved package parts from its model.",
     "models": "List the models with their size, cost and weights.",
     "segment": "Cut people out of photographs with a model or a package.",
     "inspect": "Show what a package or ONNX file takes, gives and holds.",

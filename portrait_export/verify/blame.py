@@ -1,26 +1,102 @@
 """Two traces of one network in, the operation where they part out: error and range op by op.
 
 A trace is a plain dict, name → array of one intermediate value, of one run on one input. What made it is no matter:
-PyTorch hooks, ONNX Runtime, our runtime.
+PyTorch hooks, ONNX Runtime, our runtime. Where values are compared as they are computed, `Tally` keeps their sums only.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from .metrics import IDENTICAL_DB, NAN, badness_key, max_abs_error, plain_data, psnr_db
+from .metrics import IDENTICAL_DB, NAN, badness_key, plain_data
+from .pairing import plain_name
+from .promise import FLOAT_BAR_DB, MARGIN_DB, Promise
 
 if TYPE_CHECKING:
     import numpy as np
 
 HALF_MAX = 65504.0  # largest finite IEEE 754 half
 BAR_DB = 30.0  # an SNR below this, a thousandth of the signal's power, is called bad unless the caller says otherwise
-SUFFIXES = re.compile(r"(_cast_fp16|_cast_fp32|_to_fp16|_to_fp32)+$")  # what the fp16 pass appends to a value's name
+PARTING_DB = 6.0  # below the bar with inherited error, an op is bad only if it loses this much of what its inputs had
+NO_PROMISE = Promise()  # nothing is known of an operation: float32, no weights
+CHUNK = 1 << 18  # elements compared at a time, so that double precision copies stay in the processor's cache
+
+
+@dataclass
+class ErrorSums:
+    """What is kept of a value's comparison over any number of inputs: sums and extremes, no arrays."""
+
+    count: int = 0
+    signal: float = 0.0
+    noise: float = 0.0
+    half_noise: float = 0.0
+    max_abs: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+    candidate_low: float = math.inf
+    candidate_high: float = -math.inf
+    candidate_non_finite: int = 0
+    different: int = 0
+    overflows: int = 0
+
+    def add(self, reference: np.ndarray, candidate: np.ndarray) -> None:
+        """Compare two arrays of one shape, in double precision. NaN and infinities equal themselves."""
+        import numpy as np
+
+        one, other = reference.reshape(-1), candidate.reshape(-1)
+        for start in range(0, one.size, CHUNK):
+            self._add(one[start : start + CHUNK].astype(np.float64), other[start : start + CHUNK].astype(np.float64))
+
+    def _add(self, exact: np.ndarray, found: np.ndarray) -> None:
+        import numpy as np
+
+        self.low, self.high = _wider(self.low, self.high, exact)
+        self.candidate_low, self.candidate_high = _wider(self.candidate_low, self.candidate_high, found)
+        fine, met = np.isfinite(exact), np.isfinite(found)
+        if not (fine.all() and met.all()):
+            self.candidate_non_finite += int(np.count_nonzero(fine & ~met))
+            same = (exact == found) | (np.isnan(exact) & np.isnan(found))
+            self.different += int(np.count_nonzero(~(fine & met) & ~same))
+            self._add_half(exact[fine])
+            exact, found = exact[fine & met], found[fine & met]
+        else:
+            self._add_half(exact)
+        error = found - exact
+        self.count += exact.size
+        self.signal += float(exact @ exact)
+        self.noise += float(error @ error)
+        self.max_abs = max(self.max_abs, float(np.abs(error).max(initial=0.0)))
+
+    def _add_half(self, exact: np.ndarray) -> None:
+        import numpy as np
+
+        beyond = np.abs(exact) > HALF_MAX
+        self.overflows += int(np.count_nonzero(beyond))
+        if self.overflows:
+            return
+        lost = exact.astype(np.float16).astype(np.float64) - exact
+        self.half_noise += float(lost @ lost)
+
+    @property
+    def snr_db(self) -> float:
+        """10·log₁₀(signal / noise), at most IDENTICAL_DB; NaN where values are not finite on one side only, or where
+        an all-zero reference is not met exactly."""
+        return NAN if self.different else _ratio_db(self.signal, self.noise)
+
+    @property
+    def psnr_db(self) -> float:
+        """The same with the squared range of the reference as signal."""
+        span = self.high - self.low
+        return NAN if self.different else _ratio_db(self.count * span * span, self.noise)
+
+    @property
+    def half_snr_db(self) -> float:
+        """SNR of the reference rounded to half: what its storage alone costs. NaN where it overflows."""
+        return NAN if self.overflows else _ratio_db(self.signal, self.half_noise)
 
 
 @dataclass(frozen=True)
@@ -28,16 +104,21 @@ class OpError:
     """One value of the network, candidate against reference.
 
     Attributes:
-        name: the reference's; kind: its operator, or empty; shape: its shape.
+        name: the reference's; candidate: the candidate's; kind: its operator, or empty; shape: its shape.
         snr_db: 10·log₁₀(Σ ref² / Σ error²), at most IDENTICAL_DB; NaN where a value is not finite.
         psnr_db: the same with the reference's range as signal.
         own_snr_db: SNR when the op alone is run on the reference's inputs, without inherited error; None if not given.
-        drop_db: by how much the SNR falls below the lowest of all values before it; NaN where a value is not finite.
+        exact_snr_db: the same with all arithmetic in float32, so that only weights and the operation itself count.
+        bar_db, exact_bar_db: what `own_snr_db` (or `snr_db`, if there is none) and `exact_snr_db` must reach.
+        drop_db: by how much the SNR falls below the lowest of its inputs', or of all values before it where its inputs
+            are not known; NaN where a value is not finite.
         max_abs: the largest error.
         low, high: the reference's range; candidate_low, candidate_high: the candidate's.
         candidate_non_finite: how many of the candidate's values are NaN or infinite where the reference's are finite.
         overflows_half: the reference holds a finite value beyond ±65504, which half precision turns into infinity.
         half_snr_db: SNR of the reference against itself rounded to half: what its storage alone costs. NaN on overflow.
+        covers: operations of the candidate before this one that have no partner, so that it answers for them too.
+        bad: whether it is to blame.
     """
 
     name: str
@@ -55,6 +136,12 @@ class OpError:
     candidate_non_finite: int
     overflows_half: bool
     half_snr_db: float
+    candidate: str = ""
+    exact_snr_db: float | None = None
+    bar_db: float = BAR_DB
+    exact_bar_db: float = FLOAT_BAR_DB
+    covers: tuple[str, ...] = ()
+    bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,12 +150,12 @@ class Blame:
 
     Attributes:
         ops: every compared value, in the network's order.
-        bar_db: the SNR below which a value is called bad.
-        first_bad: the first value below the bar or not finite; with isolated traces the first that is so by its own
-            fault. Empty if there is none.
+        bar_db: the SNR below which a value with inherited error is called bad.
+        first_bad: the first value to blame: with isolated traces by its own error alone. Empty if there is none.
         largest_drop: the value at which the SNR falls most; empty if it never falls.
         overflows: values whose reference does not fit into half precision.
         left_out: value → why it was not compared.
+        isolated: whether inherited and own error were told apart.
     """
 
     ops: tuple[OpError, ...]
@@ -77,6 +164,22 @@ class Blame:
     largest_drop: str
     overflows: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+    isolated: bool = False
+
+    @property
+    def bad(self) -> tuple[OpError, ...]:
+        """All values to blame, in order."""
+        return tuple(op for op in self.ops if op.bad)
+
+    @property
+    def first(self) -> OpError | None:
+        """The first value to blame."""
+        return next(iter(self.bad), None)
+
+    @property
+    def below_bar(self) -> tuple[OpError, ...]:
+        """All values below the bar with what they inherited, whether to blame or not."""
+        return tuple(op for op in self.ops if not op.snr_db >= self.bar_db)
 
     def most_lost_in_half(self, count: int) -> tuple[OpError, ...]:
         """The values that half precision stores worst: overflows first, then the lowest `half_snr_db`."""
@@ -86,6 +189,127 @@ class Blame:
         """Plain data for JSON; NaN and infinities are null."""
         data: dict[str, Any] = plain_data(asdict(self))
         return data
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A value that is to be compared, as the candidate's graph has it.
+
+    Attributes:
+        name: the candidate's; reference: its partner's.
+        kind: the operator.
+        before: the candidate's values with partners that it is computed from; None if that is not known.
+        covers: operations between them and this one.
+        promise: what its stored types, and theirs, let expect.
+    """
+
+    name: str
+    reference: str
+    kind: str = ""
+    before: tuple[str, ...] | None = None
+    covers: tuple[str, ...] = ()
+    promise: Promise = NO_PROMISE
+
+
+@dataclass
+class Tally:
+    """Collects the errors of values as they are computed, over any number of inputs.
+
+    Attributes:
+        ops: what is compared, in order.
+        whole: sums with inherited error; own: of each op alone; exact: of each op alone in float32. By `Compared.name`.
+        shapes: of the values seen; left_out: value → why it was not compared.
+    """
+
+    ops: Sequence[Compared]
+    whole: dict[str, ErrorSums] = field(default_factory=dict)
+    own: dict[str, ErrorSums] = field(default_factory=dict)
+    exact: dict[str, ErrorSums] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def add(
+        self, sums: dict[str, ErrorSums], name: str, reference: np.ndarray | None, candidate: np.ndarray | None
+    ) -> None:
+        """Compare one value; `sums` is one of this tally's own three."""
+        reason = _cannot_compare(reference, candidate)
+        if reason or reference is None or candidate is None:
+            self.left_out.setdefault(name, reason)
+            return
+        self.shapes[name] = tuple(int(n) for n in reference.shape)
+        sums.setdefault(name, ErrorSums()).add(reference, candidate)
+
+    def blame(self, *, bar_db: float | None = None, own_bar_db: float | None = None, half: bool = True) -> Blame:
+        """Judge.
+
+        Args:
+            bar_db: SNR below which a value with inherited error is bad.
+            own_bar_db: SNR below which an op alone is bad; by default what its stored types promise.
+            half: whether results declared as half were rounded to half.
+        Raises:
+            DataError: not one value could be compared.
+        """
+        if not self.whole:
+            raise DataError(
+                f"None of {len(self.ops)} values could be compared.",
+                context=[f"{name}: {reason}" for name, reason in list(self.left_out.items())[:10]],
+                hint="pair the names of the two traces with `paired`.",
+            )
+        bar = BAR_DB if bar_db is None else bar_db
+        ops: list[OpError] = []
+        seen: dict[str, float] = {}
+        for op in self.ops:
+            if op.name not in self.whole:
+                continue
+            ops.append(self._judge(op, _lowest(seen, op.before), bar, own_bar_db, half))
+            seen[op.name] = ops[-1].snr_db
+        falling = [op for op in ops if op.drop_db > 0]
+        return Blame(
+            ops=tuple(ops),
+            bar_db=bar,
+            first_bad=next((op.name for op in ops if op.bad), ""),
+            largest_drop=max(falling, key=lambda op: op.drop_db).name if falling else "",
+            overflows=tuple(op.name for op in ops if op.overflows_half),
+            left_out=tuple(self.left_out.items()),
+            isolated=bool(self.own),
+        )
+
+    def _judge(self, op: Compared, inherited: float, bar: float, own_bar: float | None, half: bool) -> OpError:
+        whole, own, exact = self.whole[op.name], self.own.get(op.name), self.exact.get(op.name)
+        snr = whole.snr_db
+        low, high = _ends(whole.low, whole.high)
+        candidate_low, candidate_high = _ends(whole.candidate_low, whole.candidate_high)
+        promised = op.promise.weights_db if own_bar is None else own_bar
+        allowed = promised
+        if own_bar is None and half and op.promise.half and not math.isnan(whole.half_snr_db):
+            allowed = min(promised, whole.half_snr_db - MARGIN_DB)
+        if own is not None:
+            bad = not own.snr_db >= allowed or (exact is not None and not exact.snr_db >= promised)
+        else:
+            bad = not snr >= bar and not math.isnan(inherited) and not snr > inherited - _parting(op)
+        return OpError(
+            name=op.reference,
+            kind=op.kind,
+            shape=self.shapes[op.name],
+            snr_db=snr,
+            psnr_db=whole.psnr_db,
+            own_snr_db=None if own is None else own.snr_db,
+            drop_db=NAN if math.isnan(snr) else max(0.0, (IDENTICAL_DB if math.isnan(inherited) else inherited) - snr),
+            max_abs=NAN if whole.different or whole.candidate_non_finite else whole.max_abs,
+            low=low,
+            high=high,
+            candidate_low=candidate_low,
+            candidate_high=candidate_high,
+            candidate_non_finite=whole.candidate_non_finite,
+            overflows_half=whole.overflows > 0,
+            half_snr_db=whole.half_snr_db,
+            candidate=op.name,
+            exact_snr_db=None if exact is None else exact.snr_db,
+            bar_db=bar if own is None else allowed,
+            exact_bar_db=promised,
+            covers=op.covers,
+            bad=bad,
+        )
 
 
 def blame(
@@ -109,33 +333,12 @@ def blame(
     Raises:
         DataError: not one name could be compared.
     """
-    ops: list[OpError] = []
-    left_out: list[tuple[str, str]] = []
-    lowest = IDENTICAL_DB
+    tally = Tally([Compared(name, name, (kinds or {}).get(name, "")) for name in order])
     for name in order:
-        reason = _cannot_compare(reference.get(name), candidate.get(name))
-        if reason:
-            left_out.append((name, reason))
-            continue
-        own = None if isolated is None or name not in isolated else snr_db(reference[name], isolated[name])
-        op = _compare(name, (kinds or {}).get(name, ""), reference[name], candidate[name], own, lowest)
-        ops.append(op)
-        lowest = lowest if math.isnan(op.snr_db) else min(lowest, op.snr_db)
-    if not ops:
-        raise DataError(
-            f"None of {len(order)} values could be compared.",
-            context=[f"{name}: {reason}" for name, reason in left_out[:10]],
-            hint="pair the names of the two traces with `paired`.",
-        )
-    falling = [op for op in ops if op.drop_db > 0]
-    return Blame(
-        ops=tuple(ops),
-        bar_db=bar_db,
-        first_bad=next((op.name for op in ops if _is_bad(op, bar_db, own=isolated is not None)), ""),
-        largest_drop=max(falling, key=lambda op: op.drop_db).name if falling else "",
-        overflows=tuple(op.name for op in ops if op.overflows_half),
-        left_out=tuple(left_out),
-    )
+        tally.add(tally.whole, name, reference.get(name), candidate.get(name))
+        if isolated is not None and name in isolated and name in reference and name not in tally.left_out:
+            tally.add(tally.own, name, reference[name], isolated[name])
+    return tally.blame(bar_db=bar_db, own_bar_db=bar_db)
 
 
 def paired(reference: Iterable[str], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -151,32 +354,30 @@ def paired(reference: Iterable[str], candidate: Mapping[str, np.ndarray]) -> dic
     return {name: candidate[partner] for name, partner in known.items() if partner is not None}
 
 
-def plain_name(name: str) -> str:
-    """A value's name without the marks of tools: `/enc/Add_1.out_cast_fp16` → `enc_Add_1_out`."""
-    return re.sub(r"[^0-9A-Za-z]+", "_", SUFFIXES.sub("", name)).strip("_")
-
-
 def snr_db(reference: np.ndarray, candidate: np.ndarray) -> float:
     """Signal-to-noise ratio, 10·log₁₀(Σ reference² / Σ (candidate − reference)²), at most IDENTICAL_DB.
 
-    NaN where a value is not finite, or where an all-zero reference is not met exactly.
+    NaN where a value is finite on one side only, or where an all-zero reference is not met exactly.
     """
-    import numpy as np
-
-    exact = reference.astype(np.float64)
-    error = candidate.astype(np.float64) - exact
-    if not (np.isfinite(exact).all() and np.isfinite(error).all()):
-        return NAN
-    noise, signal = float(np.sum(error * error)), float(np.sum(exact * exact))
-    if noise == 0:
-        return IDENTICAL_DB
-    return min(IDENTICAL_DB, 10 * math.log10(signal / noise)) if signal > 0 else NAN
+    sums = ErrorSums()
+    sums.add(reference, candidate)
+    return sums.snr_db
 
 
-def _is_bad(op: OpError, bar_db: float, *, own: bool) -> bool:
-    """Below the bar: by its own error where ops were isolated, else by all of it. A NaN is below every bar."""
-    value = op.own_snr_db if own else op.snr_db
-    return value is not None and not value >= bar_db
+def _lowest(seen: Mapping[str, float], before: Sequence[str] | None) -> float:
+    """The SNR that a value starts from: the lowest of its inputs', or of all before it that are numbers.
+
+    NaN if an input is not finite: then nothing that follows is the op's own doing.
+    """
+    if before is None:
+        return min([IDENTICAL_DB, *(value for value in seen.values() if not math.isnan(value))])
+    values = [seen[name] for name in before if name in seen]
+    return NAN if any(math.isnan(value) for value in values) else min([IDENTICAL_DB, *values])
+
+
+def _parting(op: Compared) -> float:
+    """How far below its inputs' an SNR must lie; where inputs are not known every value below the bar is bad."""
+    return PARTING_DB if op.before is not None else -math.inf
 
 
 def _cannot_compare(reference: np.ndarray | None, candidate: np.ndarray | None) -> str:
@@ -190,45 +391,21 @@ def _cannot_compare(reference: np.ndarray | None, candidate: np.ndarray | None) 
     return ""
 
 
-def _compare(
-    name: str, kind: str, reference: np.ndarray, candidate: np.ndarray, own_snr: float | None, lowest_before: float
-) -> OpError:
+def _ratio_db(signal: float, noise: float) -> float:
+    if noise == 0:
+        return IDENTICAL_DB
+    return min(IDENTICAL_DB, 10 * math.log10(signal / noise)) if signal > 0 else NAN
+
+
+def _wider(low: float, high: float, values: np.ndarray) -> tuple[float, float]:
+    """A range widened to hold values; infinities count, NaN does not."""
     import numpy as np
 
-    snr = snr_db(reference, candidate)
-    finite = np.isfinite(reference.astype(np.float64))
-    low, high = _range(reference)
-    overflows = bool((np.abs(reference.astype(np.float64)[finite]) > HALF_MAX).any())
-    return OpError(
-        name=name,
-        kind=kind,
-        shape=tuple(int(n) for n in reference.shape),
-        snr_db=snr,
-        psnr_db=psnr_db(reference, candidate),
-        own_snr_db=own_snr,
-        drop_db=NAN if math.isnan(snr) else max(0.0, lowest_before - snr),
-        max_abs=max_abs_error(reference, candidate),
-        low=low,
-        high=high,
-        candidate_low=_range(candidate)[0],
-        candidate_high=_range(candidate)[1],
-        candidate_non_finite=int(np.count_nonzero(finite & ~np.isfinite(candidate.astype(np.float64)))),
-        overflows_half=overflows,
-        half_snr_db=NAN if overflows else snr_db(reference, _as_half(reference)),
-    )
+    if not values.size or np.isnan(values).all():
+        return low, high
+    return min(low, float(np.nanmin(values))), max(high, float(np.nanmax(values)))
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
-    """The lowest and highest value that is a number; infinities count, NaN does not unless there is nothing else."""
-    import numpy as np
-
-    numbers = values.astype(np.float64)
-    numbers = numbers[~np.isnan(numbers)]
-    return (float(numbers.min()), float(numbers.max())) if numbers.size else (NAN, NAN)
-
-
-def _as_half(values: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    with np.errstate(over="ignore"):
-        return values.astype(np.float16)
+def _ends(low: float, high: float) -> tuple[float, float]:
+    """A range, or twice NaN if not one number was seen."""
+    return (low, high) if low <= high else (NAN, NAN)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from portrait_export.errors import DataError
-from portrait_export.verify.blame import HALF_MAX, Blame, blame, paired, plain_name, snr_db
+from portrait_export.verify.blame import HALF_MAX, Blame, blame, paired, snr_db
 from portrait_export.verify.metrics import IDENTICAL_DB
+from portrait_export.verify.pairing import plain_name
 from portrait_export.verify.report.curve import HEIGHT, WIDTH, curve
 
 Op = Callable[[np.ndarray], np.ndarray]
