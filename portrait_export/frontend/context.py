@@ -62,6 +62,13 @@ class View:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class TensorSequence:
+    """An ONNX sequence whose tensors are known one by one."""
+
+    values: tuple[Any, ...]
+
+
 @dataclass
 class Emitter:
     """Writes MIL ops into the current function, each under a name that only it has.
@@ -189,7 +196,7 @@ class Node:
         return index < len(self.outputs) and bool(self.outputs[index])
 
     def value(self, index: int) -> Any:
-        """The input as it is: numpy array or Var."""
+        """The input as it is: numpy array, Var, View or TensorSequence."""
         if not self.has(index):
             raise Unsupported(f"input {index} is missing")
         return self.inputs[index]
@@ -222,6 +229,8 @@ class Node:
     def elements(self, index: int = 0) -> Any:
         """The input for what only moves elements: as `x`, or a View."""
         value = self.value(index)
+        if isinstance(value, TensorSequence):
+            raise Unsupported("a sequence of tensors")
         return narrow(value) if isinstance(value, np.ndarray) else value
 
     def var(self, index: int = 0) -> Any:

@@ -18,6 +18,7 @@ from .context import (
     Emitter,
     MissingOperator,
     Node,
+    TensorSequence,
     UnknownAttribute,
     Unsupported,
     View,
@@ -265,6 +266,9 @@ class _Conversion:
     def _lower_node(
         self, node: NodeProto, scope: MutableMapping[str, Any], *, opset: int, prefix: str
     ) -> Sequence[Any]:
+        unmade = [name for name in node.input if name and name not in scope]
+        if unmade:
+            raise Unsupported(f"its input {', '.join(map(repr, unmade))} comes from no node before it")
         inputs = [scope[name] if name else None for name in node.input]
         default = node.domain in DEFAULT_DOMAINS
         entry = registry.find(node.op_type, opset) if default else None
@@ -315,7 +319,11 @@ class _Conversion:
             converter=_Inner(self, scope, opset, prefix),
             input_names=list(proto.input),
         )
-        result = entry.lower(node)
+        try:
+            result = entry.lower(node)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # inputs and attributes that do not fit together; the ONNX checker does not look at values
+            raise Unsupported(f"{type(error).__name__}: {' '.join(str(error).split())[:160]}") from error
         if node.unread():
             raise UnknownAttribute(f"attribute {', '.join(node.unread())} is not understood")
         values = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -331,7 +339,7 @@ class _Conversion:
         if (
             name
             and value is not None
-            and not isinstance(value, np.ndarray | np.generic | View)
+            and not isinstance(value, np.ndarray | np.generic | View | TensorSequence)
             and id(value) not in self.named
         ):
             wanted = identifier(name)
@@ -382,6 +390,8 @@ class _Conversion:
         if self.spec is not None and self.finish and name == "mask" and self.spec.output == "mask":
             return self._mask_image(value)
         var, emit, clean = value, self.emitter.emit, identifier(name)
+        if isinstance(var, TensorSequence):
+            raise LoweringError(f"The output {name!r} of {self.source} is a sequence.", code=CODE)
         if isinstance(var, View):
             raise LoweringError(
                 f"The output {name!r} of {self.source} has rank {len(var.shape)}; Core ML stops at {MAX_RANK}.",

@@ -9,10 +9,11 @@ import numpy as np
 
 from .context import Unsupported
 
-# Not folded: what draws random numbers, and control flow, whose bodies see the values around them.
+# Not folded: what draws random numbers, control flow, whose bodies see the values around them, and sequences.
 UNFOLDABLE = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
     | {"Dropout", "If", "Loop", "Scan", "SequenceMap"}
+    | {"ConcatFromSequence", "SequenceConstruct", "SequenceEmpty", "SplitToSequence"}
 )
 
 

@@ -29,6 +29,7 @@ FAMILIES = (  # modules of `lower/`, alphabetical; each registers its operators 
     "reduction",
     "resize",
     "scatter",
+    "sequence",
     "tensor",
     "vision",
 )

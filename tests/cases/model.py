@@ -27,8 +27,8 @@ class Case:
         outputs: how many outputs the node has.
         opset: version of the operator set.
         attrs: the node's attributes.
-        then: operator applied to the first output with the same constant inputs, where that output is no type that
-            leaves a package.
+        then: operator applied to the first output, where that output is no type that leaves a package.
+        then_params, then_attrs: its constant inputs and attributes; QuantizeLinear hands on its own.
     """
 
     name: str
@@ -40,6 +40,8 @@ class Case:
     opset: int = DEFAULT_OPSET
     attrs: Mapping[str, Any] = field(default_factory=dict)
     then: str = ""
+    then_params: Mapping[str, np.ndarray] | None = None
+    then_attrs: Mapping[str, Any] | None = None
 
     def model(self) -> onnx.ModelProto:
         """The node as a model of its own; outputs are called y0, y1 …"""
@@ -48,8 +50,11 @@ class Case:
         node = helper.make_node(self.op_type, names, outputs, name=f"the_{self.op_type}", **self.attrs)
         if not self.then:
             return model_of([node], self.feeds, self.params, outputs, opset=self.opset)
-        last = helper.make_node(self.then, ["y0", *self.params], ["result"], name=f"the_{self.then}", **self.attrs)
-        return model_of([node, last], self.feeds, self.params, ["result"], opset=self.opset)
+        same = self.op_type == "QuantizeLinear"
+        more = self.params if same else self.then_params or {}
+        attrs = self.attrs if same else self.then_attrs or {}
+        last = helper.make_node(self.then, ["y0", *more], ["result"], name=f"the_{self.then}", **attrs)
+        return model_of([node, last], self.feeds, {**self.params, **more}, ["result"], opset=self.opset)
 
 
 def model_of(

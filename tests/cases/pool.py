@@ -15,6 +15,10 @@ def _max(name: str, feeds: dict[str, np.ndarray] = X, **attrs: object) -> Case:
     return Case(f"max_pool_{name}", "MaxPool", feeds, attrs=attrs)
 
 
+def _places(name: str, feeds: dict[str, np.ndarray] = X, **attrs: object) -> Case:
+    return Case(f"max_pool_indices_{name}", "MaxPool", feeds, outputs=2, attrs=attrs)
+
+
 def _mean(name: str, feeds: dict[str, np.ndarray] = X, opset: int = 19, **attrs: object) -> Case:
     return Case(f"average_pool_{name}", "AveragePool", feeds, opset=opset, attrs=attrs)
 
@@ -30,6 +34,9 @@ CASES = [
     _max("dilated", kernel_shape=[2, 3], dilations=[2, 2], strides=[2, 1], pads=[1, 1, 0, 1]),
     _max("one_dimension", feeds=L, kernel_shape=[3], strides=[2]),
     _max("three_dimensions", feeds=V, kernel_shape=[2, 2, 3], strides=[2, 2, 2], pads=[0, 0, 1, 0, 1, 1]),
+    _places("padded", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 0]),
+    _places("dilated", feeds=L, kernel_shape=[3], dilations=[2]),
+    _places("of_equals", feeds={"x": np.ones((1, 2, 4, 4), "f")}, kernel_shape=[2, 2]),
     _mean("plain", kernel_shape=[2, 2], strides=[2, 2]),
     _mean("padding_left_out", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
     _mean("padding_counted", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1),

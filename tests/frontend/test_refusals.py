@@ -74,10 +74,13 @@ REFUSED = [
     ),
     (Case("reshape_computed", "Reshape", {**X, "s": ints(2, -1)}), "its shape is computed by the model"),
     (Case("dropout_training", "Dropout", X, {"r": np.asarray(0.5, "f"), "t": np.asarray(True)}), "drops at random"),
-    (Case("slice_empty", "Slice", X, {"s": ints(2), "e": ints(2)}), "an empty slice 2:2:1 of a dimension of 1"),
+    (Case("slice_empty", "Slice", X, {"s": ints(2), "e": ints(2)}), "is an empty tensor (0, 4, 6, 6)"),
     (Case("rank_6_output", "Unsqueeze", X, {"a": ints(0, 1)}), "has rank 6; Core ML stops at 5"),
     (Case("cast_to_double", "Cast", X, attrs={"to": 11}), "a cast to float64"),
-    (Case("max_pool_column_major", "MaxPool", X, outputs=2, attrs=INDICES), "indices of the maxima"),
+    (
+        Case("max_pool_column_major", "MaxPool", X, outputs=2, attrs=INDICES),
+        "indices of the maxima in column-major order",
+    ),
     (Case("einsum_diagonal", "Einsum", {"x": values(3, 3)}, attrs={"equation": "ii->i"}), "a diagonal (ii)"),
     (Case("range_computed", "Range", RANGE), "its length depends"),
     (Case("constant_of_computed_shape", "ConstantOfShape", {"s": ints(2, 3)}), "its shape depends on values"),
@@ -166,3 +169,15 @@ def test_unselected_outputs_need_no_lowering() -> None:
     model.graph.output.append(helper.make_tensor_value_info("d", 1, None))
     lowered = lower(model, outputs=["y"])
     assert [feature.name for feature in lowered.outputs] == ["y"]
+
+
+def test_an_input_that_nothing_makes() -> None:
+    model = graph(helper.make_node("Relu", ["x"], ["y"], name="/relu"))
+    model.graph.node[0].input[0] = "ghost"
+    assert "Relu       1 node, first /relu: its input 'ghost' comes from no node before it" in str(refusal(model))
+
+
+def test_attributes_that_do_not_fit_are_refused() -> None:
+    model = graph(helper.make_node("Transpose", ["x"], ["y"], name="/t", perm=[0, 2, 3, 1]))
+    model.graph.node[0].attribute[0].ints[:] = [0, 9, 1, 2]
+    assert "Transpose" in str(refusal(model))

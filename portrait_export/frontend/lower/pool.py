@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..context import Node, Unsupported, shape_of
 from ..registry import lowers
-from ._common import need_float
+from ._common import need_float, select
 from .conv import window_pads
 
 
@@ -70,14 +71,46 @@ def window_of(node: Node) -> Window:
 @lowers("MaxPool")
 def max_pool(node: Node) -> Any:
     """The largest element of each window; what lies outside never wins."""
-    node.ignore("storage_order")
-    if node.wants(1):
-        raise Unsupported("the indices of the maxima (its second output)")
     need_float(node)
     window, x = window_of(node), node.var()
+    column_major = bool(node.attr("storage_order", 0))
+    if node.wants(1):
+        if column_major:
+            raise Unsupported("the indices of the maxima in column-major order")
+        return _max_with_indices(node, x, window)
     if all(d == 1 for d in window.dilations) and len(window.outs) <= 3:
         return _pool(node, "max_pool", x, window)
-    return _max_of_slices(node, x, window)
+    result = None
+    for _, part in _slices(node, x, window):
+        result = part if result is None else node.emit("maximum", x=result, y=part)
+    return result
+
+
+def _max_with_indices(node: Node, x: Any, window: Window) -> tuple[Any, Any]:
+    """The maxima and where the first of each was, counted through the whole tensor (N, C, …)."""
+    shape = shape_of(x)
+    best, where = None, None
+    for offsets, part in _slices(node, x, window):
+        place = _flat_places(shape[2:], window, offsets)
+        if best is None:
+            best, where = part, np.broadcast_to(place, shape_of(part)).copy()
+            continue
+        larger = node.emit("greater", x=part, y=best)
+        where = select(node, larger, np.broadcast_to(place, shape_of(part)).copy(), where)
+        best = node.emit("maximum", x=best, y=part)
+    planes = np.arange(shape[0] * shape[1], dtype=np.int32) * int(np.prod(shape[2:]))
+    first = planes.reshape(*shape[:2], *[1] * len(window.outs))
+    return best, node.emit("add", x=node.as_var(where), y=first)
+
+
+def _flat_places(sizes: tuple[int, ...], window: Window, offsets: tuple[int, ...]) -> np.ndarray:
+    """Index within a plane of each window's element at these offsets, (1, 1, …outs)."""
+    flat = np.zeros((1, 1), np.int64)
+    rows = zip(sizes, offsets, window.dilations, window.strides, window.before, window.outs, strict=True)
+    for size, offset, dilation, stride, before, out in rows:
+        along = np.arange(out) * stride + offset * dilation - before
+        flat = flat[..., None] * size + along
+    return flat.astype(np.int32)
 
 
 def _pool(node: Node, op: str, x: Any, window: Window, **more: Any) -> Any:
@@ -92,26 +125,29 @@ def _pool(node: Node, op: str, x: Any, window: Window, **more: Any) -> Any:
     )
 
 
-def _max_of_slices(node: Node, x: Any, window: Window) -> Any:
-    """MIL's pooling has no dilation: take the maximum over one strided slice per element of the window."""
+def _slices(node: Node, x: Any, window: Window) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """One strided slice per element of the window, with its offsets; padding is less than every number.
+
+    MIL's pooling has no dilation and tells no places, but the slices' maximum does.
+    """
     dtype = node.dtype_of(x)
     if window.pads.any():
         x = node.emit("pad", x=x, pad=window.pads, mode="constant", constant_val=dtype.type(np.finfo(dtype).min))
     shape = shape_of(x)
-    result = None
     for offsets in product(*(range(k) for k in window.kernel)):
         begin = [0, 0, *(o * d for o, d in zip(offsets, window.dilations, strict=True))]
         rows = zip(begin[2:], window.outs, window.strides, strict=True)
         end = [*shape[:2], *(b + (out - 1) * s + 1 for b, out, s in rows)]
-        part = node.emit(
-            "slice_by_index",
-            x=x,
-            begin=np.asarray(begin, np.int32),
-            end=np.asarray(end, np.int32),
-            stride=np.asarray([1, 1, *window.strides], np.int32),
+        yield (
+            offsets,
+            node.emit(
+                "slice_by_index",
+                x=x,
+                begin=np.asarray(begin, np.int32),
+                end=np.asarray(end, np.int32),
+                stride=np.asarray([1, 1, *window.strides], np.int32),
+            ),
         )
-        result = part if result is None else node.emit("maximum", x=result, y=part)
-    return result
 
 
 @lowers("AveragePool")

@@ -104,16 +104,25 @@ def split(node: Node) -> Any:
         sizes = [each] * (parts - 1) + [shape[axis] - each * (parts - 1)]
     if sum(sizes) != shape[axis] or min(sizes) < 0:
         raise Unsupported(f"parts of {list(sizes)} of a dimension of {shape[axis]}")
-    if len(sizes) == 1:
-        return (node.value(0),)
-    if 0 in sizes:
-        raise Unsupported(f"an empty part among {list(sizes)}")
-    x, parts_of = node.elements(0), np.asarray(sizes, np.int32)
-    if not isinstance(x, View):
-        return node.emit("split", x=node.as_var(x), split_sizes=parts_of, axis=axis)
-    parts = node.emit("split", x=node.reshape(x, around(shape, axis)), split_sizes=parts_of, axis=1)
+    return parted(node, node.elements(), axis, [int(size) for size in sizes])
+
+
+def parted(node: Node, x: Any, axis: int, sizes: list[int]) -> tuple[Any, ...]:
+    """Consecutive parts of a tensor along an axis; empty parts are constants."""
+    shape = shape_of(x)
+    shapes = [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
+    if isinstance(x, np.ndarray):
+        return tuple(np.split(x, np.cumsum(sizes)[:-1], axis))
+    dtype = node.dtype_of(x.var if isinstance(x, View) else x)
+    filled = [size for size in sizes if size]
+    if len(filled) == 1:
+        parts = iter([x])
+    else:
+        flat, along = (node.reshape(x, around(shape, axis)), 1) if isinstance(x, View) else (x, axis)
+        parts = iter(node.emit("split", x=flat, split_sizes=np.asarray(filled, np.int32), axis=along))
     return tuple(
-        node.reshape(part, (*shape[:axis], size, *shape[axis + 1 :])) for part, size in zip(parts, sizes, strict=True)
+        node.reshape(next(parts), part) if size else np.zeros(part, dtype)
+        for size, part in zip(sizes, shapes, strict=True)
     )
 
 
@@ -150,7 +159,7 @@ def slice_axes(node: Node, x: Any, starts: list[int], ends: list[int], axes: lis
             raise Unsupported("a step of 0")
         picked = range(shape[axis])[_python_slice(start, stop, step, shape[axis])]
         if not len(picked):
-            raise Unsupported(f"an empty slice {start}:{stop}:{step} of a dimension of {shape[axis]}")
+            return _empty(node, x, starts, ends, axes, steps)
         forward = picked if step > 0 else picked[::-1]
         begin[axis], end[axis], stride[axis] = forward[0], forward[-1] + 1, abs(step)
         if step < 0 and len(picked) > 1:
@@ -160,6 +169,14 @@ def slice_axes(node: Node, x: Any, starts: list[int], ends: list[int], axes: lis
         clipped = {key: np.asarray(np.clip(value, INT32_MIN, INT32_MAX), np.int32) for key, value in bounds.items()}
         x = node.emit("slice_by_index", x=node.as_var(x), **clipped)
     return node.emit("reverse", x=node.as_var(x), axes=np.asarray(backward, np.int32)) if backward else x
+
+
+def _empty(node: Node, x: Any, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> np.ndarray:
+    """The result of a slice that picks nothing, known without the model: it has no element."""
+    sizes = list(shape_of(x))
+    for start, stop, axis, step in zip(starts, ends, axes, steps, strict=True):
+        sizes[axis] = len(range(sizes[axis])[_python_slice(start, stop, step, sizes[axis])])
+    return np.zeros(sizes, node.dtype_of(x))
 
 
 def _python_slice(start: int, stop: int, step: int, size: int) -> slice:
