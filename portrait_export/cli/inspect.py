@@ -71,7 +71,7 @@ def _show_advice(advice: list[Advice]) -> None:
 
     render.result(f"\n{render.style('Neural Engine', bold=True)}: {NOTE}")
     if not advice:
-        render.result("  nothing here is documented as slow on it, or kept off it")
+        render.result("  none of the documented patterns that this knows is here")
     for item in advice:
         more = f" and {item.count - len(item.where)} more" if item.count > len(item.where) else ""
         render.result(f"\n  {render.style(item.code, fg='yellow')}  {item.count} × {item.title}")

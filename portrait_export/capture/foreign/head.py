@@ -150,7 +150,7 @@ def find_head(
     picked = walk.picked if source not in (None, output) else None
     total = (source_field or output_field).classes
     if kind == "argmax" and source is None:
-        total = max(int(value.max()) + 1, 2)
+        total = _classes_of_argmax(graph, walk) or max(int(value.max()) + 1, 2)
     person, words, more = _person(options, total, picked, labels)
     if kind in ("sigmoid", "multilabel", "probability") and len(person) != 1:
         raise UsageError(
@@ -200,6 +200,12 @@ def field_of(shape: Shape, size: tuple[int, int]) -> Field | None:
 
 
 # Which output
+
+
+def _classes_of_argmax(graph: Graph, walk: _Walk) -> int:
+    """How many classes a resized or rearranged argmax chose from; 0 where that is not known."""
+    shape = graph.shape(walk.source) if walk.kind == "argmax" and walk.source else None
+    return 0 if shape is None or walk.axis is None else shape[walk.axis]
 
 
 def _choose_output(
