@@ -71,6 +71,7 @@ class Graph:
             self._note(value)
         for tensor in graph.initializer:
             self.shapes[tensor.name], self.types[tensor.name] = tuple(tensor.dims), tensor.data_type
+        self._names: set[str] = set()
         self.nodes: list[Node] = []
         for proto in graph.node:
             self._read(proto)
@@ -320,7 +321,6 @@ class Graph:
 
     def _give_names(self) -> None:
         """Give every node a name of its own, kept where it has one."""
-        self._names: set[str] = set()
         self.release_names()
         seen: set[str] = set()
         for index, node in enumerate(self.nodes):
@@ -398,7 +398,8 @@ class Graph:
         for key in sorted(node.attrs):
             value = node.attrs[key]
             is_proto = isinstance(value, onnx.AttributeProto)
-            proto.attribute.append(value if is_proto else onnx.helper.make_attribute(key, value))
+            empty = onnx.AttributeProto.INTS if value == [] else None  # torch writes `axes = []` for "over all"
+            proto.attribute.append(value if is_proto else onnx.helper.make_attribute(key, value, attr_type=empty))
         return proto
 
     def _tensor_proto(self, name: str) -> onnx.TensorProto:

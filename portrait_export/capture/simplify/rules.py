@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     affine_after_conv,
+    affine_after_linear,
     affine_before_concat,
     affine_before_conv,
     affine_before_resize,
@@ -31,6 +32,7 @@ RULES: tuple[Rule, ...] = (
     scale_before_product.RULE,  # to a convolution, which takes it in
     two_classes.RULE,
     affine_after_conv.RULE,  # before the rules that move convolutions: a batch norm would stand in their way
+    affine_after_linear.RULE,
     affine_before_conv.RULE,
     affine_before_resize.RULE,
     affine_before_concat.RULE,

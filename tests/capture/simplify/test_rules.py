@@ -147,6 +147,38 @@ FIRES = {
         ),
         "Conv", (648, 648),
     ),
+    "layer_scale_after_a_linear": (
+        "affine-after-linear",
+        model(
+            text("float[1,5,4] x", "m = MatMul(x, w) a = Add(b, m) s = Mul(a, g) y = Add(s, x)"),
+            w=normal(4, 4), b=normal(4), g=normal(4, seed=1),
+        ),
+        "MatMul Add Add", (80, 80),
+    ),
+    "batch_norm_of_flat_tokens_after_a_linear_without_bias": (
+        "affine-after-linear",
+        model(
+            text("float[1,5,3] x", f"m = MatMul(x, w) f = Reshape(m, flat) y = {BATCH_NORM.format('f')}"),
+            w=normal(3, 4), flat=ints(5, 4), **BN,
+        ),
+        "MatMul Reshape Add", (60, 60),
+    ),
+    "batch_norm_of_flattened_tokens": (
+        "affine-after-linear",
+        model(
+            text("float[1,5,3] x", f"m = MatMul(x, w) f = Flatten<axis=2>(m) y = {BATCH_NORM.format('f')}"),
+            w=normal(3, 4), **BN,
+        ),
+        "MatMul Flatten Add", (60, 60),
+    ),
+    "two_shifts_and_a_divisor_after_a_linear": (
+        "affine-after-linear",
+        model(
+            text("float[1,5,3] x", "m = MatMul(x, w) a = Add(m, b) c = Sub(b, a) d = Add(c, e) y = Div(d, two)"),
+            w=normal(3, 4), b=normal(4), e=normal(1, 1, 4), two=np.float32(2),
+        ),
+        "MatMul Add", (60, 60),
+    ),
     "batch_norm_before_conv_without_padding": (
         "affine-before-conv",
         model(text("float[1,4,5,5] x", f"n = {BATCH_NORM.format('x')} y = Conv(n, w, wb)"), **W33, **BN),
@@ -304,6 +336,11 @@ REFUSES = {
         "affine-after-conv",
         model(text("float[1,4,5,5] x, float[4,4,1,1] w", "c = Conv(x, w) y = Mul(c, t)"), t=PER_CHANNEL),
         "the convolution's weights are computed",
+    ),
+    "linear_that_is_read_unscaled": (
+        "affine-after-linear",
+        model(text("float[1,5,4] x", "m = MatMul(x, w) s = Mul(m, g) y = Add(s, m)"), w=normal(4, 4), g=normal(4)),
+        "the linear's output is also read as it is",
     ),
     "shift_before_padded_conv": (
         "affine-before-conv",
