@@ -153,8 +153,11 @@ def _transposed_window(
         if min(begins) < 0:
             raise Unsupported(f"negative pads {flat}")
         return begins, outs
+    if wanted is None and any(o > f for o, f in zip(outs, full, strict=True)):
+        raise Unsupported(f"auto_pad={auto!r} with a kernel smaller than its stride; ONNX's implementations disagree")
     total = [max(f + e - o, 0) for f, o, e in zip(full, outs, extra, strict=True)]
-    begins = [t - t // 2 if auto == "SAME_LOWER" else t // 2 for t in total]
+    # ONNX operator specification, ConvTranspose: the odd element goes to the end for SAME_UPPER only
+    begins = [t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total]
     if any(o > f for o, f in zip(outs, full, strict=True)) and wanted is not None and any(extra):
         raise Unsupported(f"output_shape {outs} with output_padding {extra}")
     return begins, outs

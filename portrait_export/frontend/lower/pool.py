@@ -50,6 +50,8 @@ def window_of(node: Node) -> Window:
     kernel = [int(k) for k in node.attr("kernel_shape")]
     strides = [int(s) for s in node.attr("strides", [1] * len(sizes))]
     dilations = [int(d) for d in node.attr("dilations", [1] * len(sizes))]
+    if node.attr("auto_pad", "NOTSET").startswith("SAME") and any(d > 1 for d in dilations):
+        raise Unsupported("auto_pad with dilations; ONNX's implementations disagree on it")
     pads = window_pads(node, sizes, kernel, strides, dilations)
     before, after = pads[::2], pads[1::2]
     if min(pads) < 0:
@@ -60,6 +62,8 @@ def window_of(node: Node) -> Window:
         room = size + b + a - ((k - 1) * d + 1)
         if room < 0:
             raise Unsupported(f"a window of {(k - 1) * d + 1} over {size + b + a} elements")
+        if room % s and node.attr("ceil_mode", 0) and not ceil:
+            raise Unsupported("auto_pad with ceil_mode; ONNX's implementations disagree on it")
         out = -(-room // s) + 1 if ceil else room // s + 1
         if ceil and (out - 1) * s >= size + b:
             out -= 1

@@ -25,6 +25,7 @@ SAMPLING = {  # coordinate transformation → MIL's name for it in resize_biline
     "align_corners": "STRICT_ALIGN_CORNERS",
     "asymmetric": "DEFAULT",
 }
+INTEGRAL = 1e-4  # elements; a float32 scale times a size is this close to the whole number that was meant
 TRANSFORMATIONS = (*SAMPLING, "tf_crop_and_resize", "tf_half_pixel_for_nn")
 NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
@@ -71,9 +72,10 @@ class Method:
     antialias: bool = False
 
 
-def coordinates(axis: AxisResize, transformation: str) -> np.ndarray:
-    """Where in the input each output element lies, (out,) float64. ONNX operator specification, Resize."""
-    i, size, out, scale = np.arange(axis.out, dtype=np.float64), axis.size, axis.out, axis.scale
+def coordinates(axis: AxisResize, transformation: str, dtype: type = np.float64) -> np.ndarray:
+    """Where in the input each output element lies, (out,). ONNX operator specification, Resize."""
+    i: np.ndarray = np.arange(axis.out, dtype=dtype)
+    size, out, scale = axis.size, axis.out, dtype(axis.scale)
     if transformation == "pytorch_half_pixel":
         return (i + 0.5) / scale - 0.5 if out > 1 else np.zeros(1)
     if transformation == "half_pixel":
@@ -85,7 +87,11 @@ def coordinates(axis: AxisResize, transformation: str) -> np.ndarray:
     if transformation == "asymmetric":
         return i / scale
     if transformation == "align_corners":
-        return i * (size - 1) / (scale * size - 1) if out > 1 else np.zeros(1)
+        if abs(axis.scale * size - out) > INTEGRAL:
+            raise Unsupported(
+                f"align_corners with {size} · {axis.scale:g} elements; ONNX's implementations disagree on it"
+            )
+        return i * (size - 1) / (out - 1) if out > 1 else np.zeros(1)
     start, end = axis.roi
     if out == 1:
         return np.asarray([0.5 * (start + end) * (size - 1)])
@@ -96,8 +102,7 @@ def weights(axis: AxisResize, method: Method) -> np.ndarray:
     """The (out, size) float64 matrix that resizes one dimension."""
     x = coordinates(axis, method.transformation)
     if method.mode == "nearest":
-        picked = np.clip(NEAREST[method.nearest](x), 0, axis.size - 1).astype(int)
-        return np.eye(axis.size)[picked]
+        return np.eye(axis.size)[_nearest(axis, method)]
     shrink = min(axis.scale, 1.0) if method.antialias else 1.0
     reach = int(np.ceil((1 if method.mode == "linear" else 2) / shrink))
     taps = np.floor(x)[:, None] + np.arange(-reach, reach + 2)[None]  # (out, taps)
@@ -113,6 +118,17 @@ def weights(axis: AxisResize, method: Method) -> np.ndarray:
     matrix = np.zeros((axis.out, axis.size))
     np.add.at(matrix, (np.arange(axis.out)[:, None], np.clip(taps, 0, axis.size - 1).astype(int)), kernel)
     return matrix
+
+
+def _nearest(axis: AxisResize, method: Method) -> np.ndarray:
+    """The element that each output repeats, if float32 and float64 (which implementations differ in) agree on it."""
+    single, double = (
+        np.clip(NEAREST[method.nearest](coordinates(axis, method.transformation, dtype)), 0, axis.size - 1).astype(int)
+        for dtype in (np.float32, np.float64)
+    )
+    if not np.array_equal(single, double):
+        raise Unsupported(f"nearest elements of {axis.size} → {axis.out} that depend on rounding errors")
+    return double
 
 
 def _linear(t: np.ndarray) -> np.ndarray:
@@ -209,6 +225,11 @@ def apply(node: Node, axes: dict[int, AxisResize], method: Method, extrapolation
     x = node.x()
     matrices = {axis: weights(resize, method) for axis, resize in axes.items()}
     changing = {a: m for a, m in matrices.items() if m.shape[0] != m.shape[1] or not np.array_equal(m, np.eye(len(m)))}
+    for axis in changing:
+        if axes[axis].out == axes[axis].size and method.transformation != "tf_crop_and_resize":
+            raise Unsupported(
+                f"a scale of {axes[axis].scale:g} that leaves the size; ONNX's implementations disagree on it"
+            )
     result = _native(node, x, {a: axes[a] for a in changing}, changing, method)
     if result is None:
         result = x
