@@ -264,7 +264,10 @@ def _export(net: Any, picture: torch.Tensor, names: list[str]) -> onnx.ModelProt
         options["dynamo"] = False
     try:
         with _quiet(), torch.no_grad():
-            torch.onnx.export(Flat().eval(), (picture,), buffer, **options)
+            flat: Any = Flat().eval()
+            if isinstance(net, torch.jit.ScriptModule):  # the exporter's own tracer does not follow a script
+                flat = torch.jit.trace(flat, (picture,), strict=False)
+            torch.onnx.export(flat, (picture,), buffer, **options)
     except Exception as error:  # the exporter and the network's own code raise anything
         raise CaptureError(
             f"The network could not be exported to ONNX opset {OPSET} at {picture.shape[2]}x{picture.shape[3]}:"

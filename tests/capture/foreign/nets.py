@@ -24,7 +24,7 @@ def conv(inside: int, outside: int, stride: int = 1, dilation: int = 1, groups: 
     )
 
 
-def bilinear(x: Tensor, size: object) -> Tensor:
+def bilinear(x: Tensor, size: list[int]) -> Tensor:
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
@@ -52,7 +52,11 @@ class Nested(nn.Module):
         super().__init__()
         self.down1, self.down2 = conv(3, 6), conv(6, 8)
         self.up1 = conv(14, 6)
-        self.side1, self.side2, self.fuse = nn.Conv2d(6, 1, 3, padding=1), nn.Conv2d(8, 1, 3, padding=1), nn.Conv2d(2, 1, 1)
+        self.side1, self.side2, self.fuse = (
+            nn.Conv2d(6, 1, 3, padding=1),
+            nn.Conv2d(8, 1, 3, padding=1),
+            nn.Conv2d(2, 1, 1),
+        )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         one = self.down1(image)
@@ -97,7 +101,9 @@ class DeepLab(nn.Module):
 class After(nn.Module):
     """A net and what its author put behind or before it."""
 
-    def __init__(self, net: nn.Module, after: Callable[[Tensor], Tensor], before: Callable[[Tensor], Tensor] | None = None):
+    def __init__(
+        self, net: nn.Module, after: Callable[[Tensor], Tensor], before: Callable[[Tensor], Tensor] | None = None
+    ):
         super().__init__()
         self.net, self.after, self.before = net, after, before
 
@@ -143,7 +149,9 @@ def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     return net
 
 
-def to_onnx(net: nn.Module, example: Tensor, outputs: list[str], *, dynamic: bool = False, opset: int = 17) -> onnx.ModelProto:
+def to_onnx(
+    net: nn.Module, example: Tensor, outputs: list[str], *, dynamic: bool = False, opset: int = 17
+) -> onnx.ModelProto:
     """What torch's own exporter writes of a net."""
     buffer = io.BytesIO()
     axes = {"input": {0: "batch", 2: "height", 3: "width"}, outputs[0]: {0: "batch"}} if dynamic else None

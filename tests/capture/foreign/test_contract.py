@@ -17,7 +17,20 @@ from portrait_export.capture.check import make_session, run_session
 from portrait_export.capture.foreign.network import load_foreign
 from portrait_export.capture.foreign.options import ForeignOptions
 
-from .nets import SIDE, After, ChannelsLast, DeepLab, LrAspp, Matting, Nested, Normalising, bilinear, save, seeded, to_onnx
+from .nets import (
+    SIDE,
+    After,
+    ChannelsLast,
+    DeepLab,
+    LrAspp,
+    Matting,
+    Nested,
+    Normalising,
+    bilinear,
+    save,
+    seeded,
+    to_onnx,
+)
 
 TOLERANCE = 2e-5  # of probabilities and of logits' scale; the largest of these cases is 2e-6
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -235,7 +248,9 @@ def test_a_value_inside_the_graph_can_be_the_mask(tmp_path):
     """Thresholded masks hide the probability; it is still there."""
     net = seeded(lambda: After(LrAspp(1), lambda y: (y.sigmoid() > 0.5).float()))
     model = to_onnx(net, pixels(picture()), ["hard"])
-    inner = next(node.output[0] for node in model.graph.node if node.op_type == "Sigmoid" and "net/Sigmoid" not in node.name)
+    inner = next(
+        node.output[0] for node in model.graph.node if node.op_type == "Sigmoid" and "net/Sigmoid" not in node.name
+    )
     network = load_foreign(ForeignOptions(onnx=save(model, tmp_path / "n.onnx"), mean=IMAGENET[0], mask_output=inner))
     assert network.head.has_logits
     assert {value.name for value in network.to_onnx().graph.output} == {"logits", "mask"}

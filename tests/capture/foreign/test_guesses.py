@@ -1,0 +1,287 @@
+"""What is guessed is said, wrong guesses are caught, and what cannot be guessed is asked for in exact words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from portrait_export.capture.foreign.network import load_foreign
+from portrait_export.capture.foreign.normalisation import ASSUMED
+from portrait_export.capture.foreign.options import ForeignOptions, classes, number, three_numbers
+from portrait_export.errors import CaptureError, PortraitError, UsageError
+from portrait_export.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+F32 = TensorProto.FLOAT
+
+
+def model(
+    nodes: list[onnx.NodeProto],
+    *,
+    image: list[object] | None = None,
+    outputs: tuple[str, ...] = ("y",),
+    dtype: int = F32,
+    out_dtype: int = F32,
+    more: tuple[onnx.ValueInfoProto, ...] = (),
+    **constants: np.ndarray,
+) -> onnx.ModelProto:
+    """A graph from `x` to `outputs`."""
+    inputs = [helper.make_tensor_value_info("x", dtype, image or [1, 3, 32, 32]), *more]
+    results = [helper.make_tensor_value_info(name, out_dtype, [None] * 4) for name in outputs]
+    stored = [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "net", inputs, results, stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def conv(
+    channels: int, source: str = "x", result: str = "y", inside: int = 3
+) -> tuple[onnx.NodeProto, dict[str, np.ndarray]]:
+    weight = np.random.default_rng(channels).standard_normal((channels, inside, 1, 1)).astype(np.float32)
+    return helper.make_node("Conv", [source, f"{result}_w"], [result], name=f"/{result}"), {f"{result}_w": weight}
+
+
+def net(channels: int = 1, *before: onnx.NodeProto, **constants: np.ndarray) -> onnx.ModelProto:
+    node, weights = conv(channels, "normal" if before else "x")
+    return model([*before, node], **constants, **weights)
+
+
+def load(made: onnx.ModelProto, folder: Path, **said: object):
+    path = folder / "net.onnx"
+    onnx.save(made, path)
+    return load_foreign(ForeignOptions(onnx=path, **said))
+
+
+def row(*values: float) -> np.ndarray:
+    return np.array(values, np.float32).reshape(1, 3, 1, 1)
+
+
+SUB = helper.make_node("Sub", ["x", "m"], ["centred"])
+DIV = helper.make_node("Div", ["centred", "s"], ["normal"])
+MUL = helper.make_node("Mul", ["x", "g"], ["centred"])
+ADD = helper.make_node("Add", ["centred", "o"], ["normal"])
+
+
+def test_imagenet_is_assumed_loudly(tmp_path):
+    network = load(net(), tmp_path)
+    assert network.warnings == (ASSUMED,)
+    assert (network.spec.mean, network.spec.std, network.spec.scale) == (IMAGENET_MEAN, IMAGENET_STD, 1 / 255)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "scale", "words"),
+    [
+        pytest.param(
+            (SUB, DIV), {"m": row(0.485, 0.456, 0.406), "s": row(0.229, 0.224, 0.225)}, 1 / 255,
+            "Sub, Div: (x - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)", id="imagenet_in_the_graph",
+        ),
+        pytest.param(
+            (SUB, DIV), {"m": row(127.5, 127.5, 127.5), "s": row(127.5, 127.5, 127.5)}, 1.0,
+            "Sub, Div: (x - 127.5) / 127.5", id="pixels_in_the_graph",
+        ),
+        pytest.param(
+            (MUL, ADD), {"g": np.float32(2).reshape(1), "o": np.float32(-1).reshape(1)}, 1 / 255,
+            "Mul, Add: (x - 0.5) / 0.5", id="times_two_minus_one",
+        ),
+    ],
+)  # fmt: skip
+def test_a_normalising_graph_gets_plain_pixels_and_says_so(nodes, constants, scale, words, tmp_path):
+    network = load(net(1, *nodes, **constants), tmp_path)
+    assert (network.spec.scale, network.spec.mean, network.spec.std) == (scale, (0, 0, 0), (1, 1, 1))
+    [warning] = network.warnings
+    assert f"the graph already normalises its input ({words})" in warning
+
+
+def test_normalising_twice_is_caught(tmp_path):
+    made = net(1, SUB, DIV, m=row(0.485, 0.456, 0.406), s=row(0.229, 0.224, 0.225))
+    network = load(made, tmp_path, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    [warning] = network.warnings
+    assert warning.endswith("come on top of it: twice is probably wrong")
+
+
+def test_pixels_in_the_wrong_units_are_caught(tmp_path):
+    made = net(1, SUB, DIV, m=row(127.5, 127.5, 127.5), s=row(127.5, 127.5, 127.5))
+    [warning] = load(made, tmp_path, scale=1 / 255).warnings
+    assert warning == (
+        "the graph starts with Sub, Div: (x - 127.5) / 127.5, which looks made for pixels in 0..255; scale is 0.00392157"
+    )
+    [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4)).warnings
+    assert warning == "mean and std are in units of 0..255, so --scale is taken as 1"
+    [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), scale=1 / 255).warnings
+    assert warning == "mean (123.7, 116.3, 103.5) lies outside of pixel * scale, which is 0..1: wrong units?"
+
+
+def test_a_batch_norm_on_the_input_is_suspected(tmp_path):
+    parts = {name: np.ones(3, np.float32) for name in ("a", "b", "c", "d")}
+    norm = helper.make_node("BatchNormalization", ["x", *parts], ["normal"])
+    warnings = load(net(1, norm, **parts), tmp_path).warnings
+    assert "the graph starts with BatchNormalization on its input" in warnings[1]
+
+
+def test_hugging_face_files_beside_the_network_are_read(tmp_path):
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "wall", "1": "sky", "2": "person", "3": "car"}}')
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}')
+    network = load(net(4), tmp_path)
+    assert (network.head.person, network.spec.mean, network.spec.std) == ((2,), (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    assert network.warnings == ()
+    assert "class 2 (person) of 4, by config.json" in " ".join(network.notes)
+
+
+def test_a_toml_beside_the_network_is_read_and_options_win(tmp_path):
+    (tmp_path / "net.toml").write_text(
+        'mean = [0.5, 0.5, 0.5]\nstd = 0.25\nscale = "1/255"\ncolor = "bgr"\nresize = "fit"\nperson_class = "1-2"\n'
+        "threshold = 0.4\n"
+    )
+    network = load(net(4), tmp_path, color="rgb")
+    assert (network.spec.color, network.spec.resize, network.spec.std) == ("rgb", "fit", (0.25,) * 3)
+    assert (network.head.person, network.spec.threshold) == ((1, 2), 0.4)
+    assert "preprocessing from net.toml" in network.notes
+
+
+def test_everything_wrong_with_a_toml_is_said_at_once(tmp_path):
+    (tmp_path / "net.toml").write_text('meen = 1\nstd = [1, 2]\ncolor = "gbr"\nperson_class = "a"\nscale = "1/0"\n')
+    with pytest.raises(UsageError) as caught:
+        load(net(), tmp_path)
+    assert caught.value.message == "net.toml has 5 settings that cannot be used."
+    assert caught.value.context[1:] == (
+        "std = [1, 2]: expected one number or three, found 2",
+        "color = 'gbr': expected one of rgb, bgr",
+        "person_class = 'a': 'a' is not a class number or a range such as 1-8",
+        "scale = '1/0': '1/0' is not a number or a fraction such as 1/255",
+    )
+    assert "did you mean `mean`" in caught.value.context[0]
+
+
+@pytest.mark.parametrize("text", ["mean = [", "\ufeff= 3", "mean = 1\nmean = 2"])
+def test_a_file_that_is_not_toml_is_refused(text, tmp_path):
+    (tmp_path / "net.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"net\.toml is not TOML"):
+        load(net(), tmp_path)
+
+
+def test_several_outputs_alike_are_said(tmp_path):
+    (one, first), (two, second) = conv(1, result="d1"), conv(1, result="d0")
+    network = load(model([one, two], outputs=("d1", "d0"), **first, **second), tmp_path, mean=(0, 0, 0))
+    assert network.head.output == "d1"
+    assert network.warnings == ("2 outputs could be the mask: d1, d0; d1 was taken (--mask-output)",)
+
+
+def test_voc_and_cityscapes_are_guessed_with_a_warning(tmp_path):
+    assert load(net(21), tmp_path, mean=(0, 0, 0)).warnings == (
+        "21 classes: taken as Pascal VOC: 15 is person (--person-class)",
+    )
+
+
+def refusals() -> dict[str, tuple[onnx.ModelProto, dict[str, object], str]]:
+    """Name → model, options, the message."""
+    sigmoid = helper.make_node("Sigmoid", ["z"], ["y"])
+    logits, weights = conv(1, result="z")
+    pooled = helper.make_node("GlobalAveragePool", ["x"], ["y"])
+    nan = helper.make_node("Log", ["below"], ["y"])
+    below = helper.make_node("Neg", ["square"], ["below"])
+    square = helper.make_node("Mul", ["z", "z"], ["square"])
+    scalar = helper.make_tensor_value_info("ratio", F32, [1])
+    scaled = helper.make_node("Mul", ["z", "ratio"], ["y"])
+    widened = helper.make_node("Cast", ["doubled"], ["normal"], to=F32)
+    doubled = helper.make_node("Add", ["x", "x"], ["doubled"])
+    conv5, weights5 = conv(5)
+    on_bytes, byte_weights = conv(1, "normal")
+    return {
+        "five_classes": (net(5), {}, "The network has 5 classes; which of them are the person?"),
+        "class_out_of_range": (
+            net(5), {"person_class": (5,)},
+            "--person-class says 5; the network's output has 5 classes, counted from 0.",
+        ),
+        "all_classes": (
+            net(2), {"person_class": (0, 1)},
+            "--person-class says 0, 1; the network's output has 2 classes, counted from 0.",
+        ),
+        "overlapping_classes": (
+            net(5), {"person_class": (1, 2), "activation": "multilabel"},
+            "2 classes were named, and the output 'y' holds logits of classes that may overlap: they may overlap.",
+        ),
+        "no_map": (model([pooled]), {}, "No output is a map of the picture."),
+        "no_such_output": (net(), {"mask_output": "z"}, "The network has no output 'z'."),
+        "no_such_input": (net(), {"image_input": "image"}, "The network has no input 'image'."),
+        "nothing_to_keep": (net(), {"keep_outputs": ("aux",)}, "The network has no output 'aux'."),
+        "another_size": (
+            net(), {"size": (64, 64)}, "The file's input 'x' is fixed at 32x32 pixels; --size asks for 64x64.",
+        ),
+        "logits_are_no_probability": (
+            model([logits], outputs=("z",), **weights), {"activation": "probability"}, "The output 'z' was taken as a",
+        ),
+        "not_finite": (
+            model([logits, square, below, nan], **weights), {},
+            "The network's output 'y' has NaN or infinity on a picture.",
+        ),
+        "another_input": (
+            model([logits, scaled], more=(scalar,), **weights), {},
+            "Besides the photograph 'x' the network takes 1 inputs that nothing would fill.",
+        ),
+        "grey_input": (
+            model([sigmoid.__class__(op_type="Sigmoid", input=["x"], output=["y"])], image=[1, 1, 32, 32]), {},
+            "The network has no input that is one photograph.",
+        ),
+        "batch_of_four": (
+            model([conv5], image=[4, 3, 32, 32], **weights5), {}, "The network has no input that is one photograph.",
+        ),
+        "arithmetic_in_bytes": (
+            model([doubled, widened, on_bytes], dtype=TensorProto.UINT8, **byte_weights), {},
+            "The graph computes with the bytes of its input 'x' before casting them.",
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", refusals())
+def test_it_refuses_in_these_words(name, tmp_path):
+    made, said, message = refusals()[name]
+    with pytest.raises(PortraitError) as caught:
+        load(made, tmp_path, **{"scale": 1 / 255, **said}).to_onnx()
+    assert caught.value.message.startswith(message)
+
+
+def test_a_size_the_network_cannot_take_is_said(tmp_path):
+    """Halving and doubling an odd side does not come back to it."""
+    node, weights = conv(3, result="z")
+    half = helper.make_node("MaxPool", ["z"], ["half"], kernel_shape=[2, 2], strides=[2, 2])
+    twice = helper.make_node("Resize", ["half", "", "scales"], ["twice"], mode="nearest")
+    joined = helper.make_node("Concat", ["z", "twice"], ["y"], axis=1)
+    made = model(
+        [node, half, twice, joined], image=["n", 3, "h", "w"], scales=np.array([1, 1, 2, 2], np.float32), **weights
+    )
+    with pytest.raises(CaptureError, match="The network does not run at 33x33") as caught:
+        load(made, tmp_path, scale=1 / 255, size=(33, 33))
+    assert "multiples of 32" in caught.value.hint
+
+
+@pytest.mark.parametrize("keep", [0, 20, 60, -10])
+def test_damaged_files_are_refused(keep, tmp_path):
+    whole = net().SerializeToString()
+    (tmp_path / "net.onnx").write_bytes(whole[:keep])
+    with pytest.raises(CaptureError):
+        load_foreign(ForeignOptions(onnx=tmp_path / "net.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "value"),
+    [
+        (three_numbers, "0.5", (0.5, 0.5, 0.5)),
+        (three_numbers, "1, 2 3", (1.0, 2.0, 3.0)),
+        (number, "1/255", 1 / 255),
+        (classes, "15", (15,)),
+        (classes, "1-3, 7", (1, 2, 3, 7)),
+    ],
+)
+def test_text_becomes_values(read, text, value):
+    assert read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [(three_numbers, "1,2"), (three_numbers, ""), (number, "nan"), (number, "1/0"), (classes, "3-1"), (classes, "")],
+)
+def test_other_text_is_refused(read, text):
+    with pytest.raises(ValueError, match=r"\w"):
+        read(text)

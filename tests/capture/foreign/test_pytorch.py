@@ -1,0 +1,169 @@
+"""A user's own PyTorch code and TorchScript files: run, exported, and compared with what they themselves give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from portrait_export.artifacts import Frame
+from portrait_export.capture.check import make_session, run_session
+from portrait_export.capture.foreign.network import load_foreign
+from portrait_export.capture.foreign.options import ForeignOptions
+from portrait_export.errors import CaptureError, CheckpointError, PortraitError, UsageError
+
+from .nets import SIDE, DeepLab, LrAspp, seeded
+
+CODE = """
+import torch
+from neighbour import CHANNELS
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = torch.nn.Conv2d(3, CHANNELS, 3, padding=1)
+        self.b = torch.nn.Conv2d(CHANNELS, 1, 1)
+    def forward(self, image):
+        return {"mask": self.b(self.a(image).relu()).sigmoid(), "features": self.a(image)}
+
+def build():
+    torch.manual_seed(0)
+    return Net()
+
+def number():
+    return 3
+
+def broken():
+    raise RuntimeError("no such backbone")
+
+constant = 5
+"""
+SIZE = (SIDE, SIDE)
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    (tmp_path / "neighbour.py").write_text("CHANNELS = 6\n")
+    file = tmp_path / "my_net.py"
+    file.write_text(CODE)
+    return file
+
+
+def frame() -> Frame:
+    coarse = np.random.default_rng(5).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Frame(np.kron(coarse, np.ones((8, 8, 1), np.uint8)))
+
+
+def test_a_factory_is_called_and_its_net_is_the_reference(code):
+    network = load_foreign(ForeignOptions(torch=f"{code}:build", scale=1 / 255, size=SIZE))
+    assert (network.name, network.reference_name) == ("my_net", "PyTorch, build")
+    assert network.head.output == "mask"
+    found = run_session(make_session(network.to_onnx()), {"image": network.spec.normalise(frame())})
+    [reference] = network.reference().run([frame()])
+    np.testing.assert_allclose(found["mask"][0, 0], reference.probability, atol=1e-5)
+    assert reference.logits is None  # PyTorch shows the sigmoid's result alone
+    assert network.provenance["weights"] == "as build() leaves them"
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}])
+def test_a_checkpoint_is_loaded_through_its_wrappers(wrap, code, tmp_path):
+    torch.manual_seed(1)
+    weights = {"a.weight": torch.randn(6, 3, 3, 3), "a.bias": torch.zeros(6)}
+    weights |= {"b.weight": torch.randn(1, 6, 1, 1), "b.bias": torch.ones(1)}
+    torch.save(wrap(weights), tmp_path / "best.pth")
+    options = ForeignOptions(torch=f"{code}:build", scale=1 / 255, size=SIZE)
+    network = load_foreign(options, tmp_path / "best.pth")
+    image = torch.from_numpy(network.spec.normalise(frame()))
+    hidden = torch.nn.functional.conv2d(image, weights["a.weight"], weights["a.bias"], padding=1).relu()
+    expected = torch.nn.functional.conv2d(hidden, weights["b.weight"], weights["b.bias"]).sigmoid()
+    found = run_session(make_session(network.to_onnx()), {"image": image.numpy()})
+    np.testing.assert_allclose(found["mask"], expected.numpy(), atol=1e-5)
+
+
+def test_weights_that_do_not_fit_are_all_named(code, tmp_path):
+    save_file({"a.weight": torch.zeros(6, 3, 5, 5), "c.weight": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        load_foreign(ForeignOptions(torch=f"{code}:build", size=SIZE), tmp_path / "w.safetensors")
+    assert caught.value.message == "w.safetensors does not fit the network: 5 of its weights."
+    assert caught.value.context == (
+        "missing: a.bias (6,)",
+        "missing: b.weight (1, 6, 1, 1)",
+        "missing: b.bias (1,)",
+        "unexpected: c.weight (1,)",
+        "a.weight: (6, 3, 5, 5) in the file, (6, 3, 3, 3) in the network",
+    )
+
+
+def test_a_checkpoint_with_code_in_it_is_refused(code, tmp_path):
+    torch.save(seeded(lambda: LrAspp(1)), tmp_path / "whole.pth")
+    with pytest.raises(CheckpointError, match="was refused"):
+        load_foreign(ForeignOptions(torch=f"{code}:build", size=SIZE), tmp_path / "whole.pth")
+
+
+REFUSED = {
+    "my_net.py": "--torch takes FILE.py:FACTORY; found",
+    "my_net.py:": "--torch takes FILE.py:FACTORY; found",
+    "other.py:build": "There is no file",
+    "my_net.py:biuld": "my_net.py has no function or class 'biuld'.",
+    "my_net.py:constant": "my_net.py has no function or class 'constant'.",
+    "my_net.py:number": "number() of my_net.py gave a int, not a torch.nn.Module.",
+    "my_net.py:broken": "broken() of my_net.py failed: RuntimeError: no such backbone",
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_a_factory_that_is_none_is_refused(said, code):
+    with pytest.raises(PortraitError) as caught:
+        load_foreign(ForeignOptions(torch=str(code.parent / said), size=SIZE))
+    assert caught.value.message.startswith(REFUSED[said])
+
+
+def test_code_that_cannot_be_imported_says_why(tmp_path):
+    (tmp_path / "net.py").write_text("import no_such_package\n")
+    with pytest.raises(CaptureError, match=r"net\.py cannot be imported: ModuleNotFoundError: .*no_such_package"):
+        load_foreign(ForeignOptions(torch=f"{tmp_path / 'net.py'}:build"))
+
+
+@pytest.mark.parametrize("script", [False, True], ids=["traced", "scripted"])
+def test_torchscript_runs_and_is_compared_with(script, tmp_path):
+    net = seeded(lambda: LrAspp(2))
+    example = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    program = torch.jit.script(net) if script else torch.jit.trace(net, example)
+    program.save(str(tmp_path / "net.pt"))
+    network = load_foreign(ForeignOptions(torchscript=tmp_path / "net.pt", scale=1 / 255, size=SIZE))
+    found = run_session(make_session(network.to_onnx()), {"image": network.spec.normalise(frame())})
+    with torch.no_grad():
+        logits = net(torch.from_numpy(network.spec.normalise(frame())))
+    np.testing.assert_allclose(found["mask"], logits.softmax(1)[:, 1:].numpy(), atol=1e-5)
+    [reference] = network.reference().run([frame()])
+    np.testing.assert_allclose(reference.logits, (logits[0, 1] - logits[0, 0]).numpy(), atol=1e-4)
+
+
+def test_a_dictionary_s_keys_name_the_outputs(tmp_path):
+    example = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    torch.jit.trace(seeded(DeepLab), example, strict=False).save(str(tmp_path / "net.pt"))
+    network = load_foreign(ForeignOptions(torchscript=tmp_path / "net.pt", scale=1 / 255, size=SIZE))
+    assert network.head.output == "out"
+    assert network.head.person == (15,)
+
+
+def test_what_is_no_torchscript_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pt")
+    with pytest.raises(CaptureError, match=r"weights\.pt is not a TorchScript program"):
+        load_foreign(ForeignOptions(torchscript=tmp_path / "weights.pt"))
+
+
+def test_a_net_that_fails_says_so_with_its_own_words(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import torch\nclass Net(torch.nn.Module):\n  def forward(s, x): return x.reshape(7)\n"
+    )
+    with pytest.raises(CaptureError, match="The network failed on a .1, 3, 64, 64. picture: RuntimeError: shape"):
+        load_foreign(ForeignOptions(torch=f"{tmp_path / 'net.py'}:Net", size=SIZE))
+
+
+def test_a_checkpoint_goes_with_code_only(tmp_path):
+    with pytest.raises(UsageError, match="--checkpoint goes with --torch or --model"):
+        load_foreign(ForeignOptions(onnx=tmp_path / "n.onnx"), tmp_path / "w.pth")
