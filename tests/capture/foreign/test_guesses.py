@@ -105,7 +105,8 @@ def test_pixels_in_the_wrong_units_are_caught(tmp_path):
     made = net(1, SUB, DIV, m=row(127.5, 127.5, 127.5), s=row(127.5, 127.5, 127.5))
     [warning] = load(made, tmp_path, scale=1 / 255).warnings
     assert warning == (
-        "the graph starts with Sub, Div: (x - 127.5) / 127.5, which looks made for pixels in 0..255; scale is 0.00392157"
+        "the graph starts with Sub, Div: (x - 127.5) / 127.5, which looks made for pixels in 0..255;"
+        " scale is 0.00392157"
     )
     [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4)).warnings
     assert warning == "mean and std are in units of 0..255, so --scale is taken as 1"

@@ -160,7 +160,7 @@ def test_a_net_that_fails_says_so_with_its_own_words(tmp_path):
     (tmp_path / "net.py").write_text(
         "import torch\nclass Net(torch.nn.Module):\n  def forward(s, x): return x.reshape(7)\n"
     )
-    with pytest.raises(CaptureError, match="The network failed on a .1, 3, 64, 64. picture: RuntimeError: shape"):
+    with pytest.raises(CaptureError, match=r"The network failed on a .1, 3, 64, 64. picture: RuntimeError: shape"):
         load_foreign(ForeignOptions(torch=f"{tmp_path / 'net.py'}:Net", size=SIZE))
 
 
