@@ -31,8 +31,8 @@ from portrait_export.capture.export import export_onnx
 from portrait_export.capture.simplify import simplify
 from portrait_export.frontend.convert import lower
 from portrait_export.mil.compile import compile_program
-from portrait_export.mil.program import Metadata
 from portrait_export.mil.package import save_package
+from portrait_export.mil.program import Metadata
 from portrait_export.models.initialise import randomize_
 from portrait_export.models.registry import create_model, list_models, model_spec
 from portrait_export.preprocessing import PortraitSpec

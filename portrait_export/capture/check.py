@@ -45,9 +45,7 @@ def make_session(model: onnx.ModelProto | bytes | str, *, optimize: bool = True,
     options.use_deterministic_compute = True
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
-    from_environment = (
-        os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    )  # may be a list, one per nesting level
+    from_environment = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # may be a list
     options.intra_op_num_threads = threads or (int(from_environment) if from_environment.isdecimal() else 0)
     source = model if isinstance(model, (str, bytes)) else model.SerializeToString()
     try:
