@@ -17,6 +17,8 @@ from .dtypes import CARRIERS, FLOATS, from_numpy, round_to_half
 from .executor import ARITHMETICS, Environment, Observer, Plan, StopExecution, compile_function
 from .images import image_to_tensor, tensor_to_image
 from .limits import claim
+from .parallel import each
+from .registry import kernels
 
 SEED = 0  # of the random operators that have no seed of their own
 
@@ -114,7 +116,7 @@ class CoreMLProgram:
 
         Args:
             data: each input by name: a PIL image for image inputs; a numpy array, torch tensor or number otherwise.
-                Optional inputs may be left out. A list of such dictionaries runs them all.
+                Optional inputs may be left out. A list of such dictionaries runs them all, several at a time.
             state: from `make_state`, for programs with states; changed in place.
             hook: sees each computed value (name, tensor) and may return another one to take its place.
         Returns:
@@ -124,7 +126,8 @@ class CoreMLProgram:
             ExecutionError: for inputs that are missing, unknown or do not fit (all at once), or a step that failed.
         """
         if not isinstance(data, Mapping):
-            return [self.predict(one, state, hook=hook) for one in data]
+            alone = state is not None or hook is not None or not self.parallel
+            return each(lambda one: self.predict(one, state, hook=hook), data, workers=1 if alone else None)
         with torch.inference_mode():
             values = self.plan.run(self._inputs(data, state), hook)
             return {name: self._output(name, value) for name, value in values.items()}
@@ -169,6 +172,12 @@ class CoreMLProgram:
             self.plan.run(given, observe)
         except StopExecution:
             return
+
+    @property
+    def parallel(self) -> bool:
+        """Whether several inputs may run at once: on the CPU, and without random numbers, which come one by one."""
+        random = any(kernels()[op.type].random for op in self.function.block.walk() if op.type != "const")
+        return self.environment.device == "cpu" and not random
 
     @property
     def _loops(self) -> bool:

@@ -14,6 +14,7 @@ from ..errors import ExecutionError
 from ..mil.program import Feature
 from ..preprocessing import PortraitSpec
 from .model import CoreMLProgram
+from .parallel import each
 
 SPEC_KEY = "portrait_export.spec"  # where our packages keep their PortraitSpec
 LOGITS = "logits"
@@ -37,7 +38,7 @@ class PackageRunner:
 
     def run(self, frames: Sequence[Frame]) -> list[Prediction]:
         """Segment each frame, in order. Raises ExecutionError for frames that are not of the package's size."""
-        return [self._run_one(frame) for frame in frames]
+        return each(self._run_one, frames, workers=None if self.program.parallel else 1)
 
     def _run_one(self, frame: Frame) -> Prediction:
         seen: dict[str, np.ndarray] = {}

@@ -629,7 +629,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("op", "inputs", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_refusals(op: str, inputs: dict[str, Any], words: str) -> None:
-    with pytest.raises(ExecutionError, match="") as caught:
+    with pytest.raises(ExecutionError) as caught:
         call(op, **inputs)
     assert words in str(caught.value)
 
