@@ -148,6 +148,7 @@ class _Conversion:
             )
         mil = coreml.mil()
         inputs = self._input_features()
+        self._check_names(inputs)
         program = mil.Program()
         placeholders = {feature.name: self._placeholder(feature) for feature in inputs}
         with mil.Function(placeholders, opset_version=coreml.target(self.target)) as function:
@@ -167,6 +168,23 @@ class _Conversion:
         )
 
     # inputs
+
+    def _check_names(self, inputs: Sequence[Feature]) -> None:
+        """Raise LoweringError if two inputs or outputs cannot be told apart in a package."""
+        owners: dict[str, list[str]] = {}
+        for value in self.model.graph.input:
+            if identifier(value.name) in {feature.name for feature in inputs}:
+                owners.setdefault(identifier(value.name), []).append(f"input {value.name!r}")
+        for name in self.wanted:
+            owners.setdefault(identifier(name), []).append(f"output {name!r}")
+        clashes = [f"{' and '.join(group)} are both {name!r}" for name, group in owners.items() if len(group) > 1]
+        if clashes:
+            raise LoweringError(
+                f"Inputs and outputs of {self.source} need names of their own in Core ML.",
+                code="clashing-names",
+                context=clashes,
+                hint="rename them in the ONNX model; letters, digits and underscores are what Core ML tells apart.",
+            )
 
     def _input_features(self) -> tuple[Feature, ...]:
         known = {tensor.name for tensor in self.model.graph.initializer}

@@ -181,3 +181,20 @@ def test_attributes_that_do_not_fit_are_refused() -> None:
     model = graph(helper.make_node("Transpose", ["x"], ["y"], name="/t", perm=[0, 2, 3, 1]))
     model.graph.node[0].attribute[0].ints[:] = [0, 9, 1, 2]
     assert "Transpose" in str(refusal(model))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "words"),
+    [
+        ("a.b", "a_b", "input 'a.b' and output 'a_b' are both 'a_b'"),
+        ("x", "x", "input 'x' and output 'x' are both 'x'"),
+    ],
+)
+def test_names_that_core_ml_cannot_tell_apart(source: str, target: str, words: str) -> None:
+    model = model_of([helper.make_node("Relu", [source], ["y"])], {source: values(2)}, {}, ["y"])
+    model.graph.output[0].name = target
+    if source != target:
+        model.graph.node[0].output[0] = target
+    error = refusal(model)
+    assert error.code == "clashing-names"
+    assert error.context == (words,)
