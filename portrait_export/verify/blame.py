@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HALF_MAX = 65504.0  # largest finite IEEE 754 half
 BAR_DB = 30.0  # an SNR below this, a thousandth of the signal's power, is called bad unless the caller says otherwise
-PARTING_DB = 6.0  # below the bar with inherited error, an op is bad only if it loses this much of what its inputs had
+PARTING_DB = 12.0  # below the bar with inherited error, an op is bad only if it loses this much of what its inputs had
 NO_PROMISE = Promise()  # nothing is known of an operation: float32, no weights
 CHUNK = 1 << 18  # elements compared at a time, so that double precision copies stay in the processor's cache
 
@@ -33,6 +33,7 @@ class ErrorSums:
     count: int = 0
     signal: float = 0.0
     noise: float = 0.0
+    half_signal: float = 0.0
     half_noise: float = 0.0
     max_abs: float = 0.0
     low: float = math.inf
@@ -79,6 +80,7 @@ class ErrorSums:
         if self.overflows:
             return
         lost = exact.astype(np.float16).astype(np.float64) - exact
+        self.half_signal += float(exact @ exact)
         self.half_noise += float(lost @ lost)
 
     @property
@@ -96,7 +98,7 @@ class ErrorSums:
     @property
     def half_snr_db(self) -> float:
         """SNR of the reference rounded to half: what its storage alone costs. NaN where it overflows."""
-        return NAN if self.overflows else _ratio_db(self.signal, self.half_noise)
+        return NAN if self.overflows else _ratio_db(self.half_signal, self.half_noise)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class OpError:
         overflows_half: the reference holds a finite value beyond ±65504, which half precision turns into infinity.
         half_snr_db: SNR of the reference against itself rounded to half: what its storage alone costs. NaN on overflow.
         covers: operations of the candidate before this one that have no partner, so that it answers for them too.
-        bad: whether it is to blame.
+        bad: whether it is to blame. Without isolated runs only the first is: the rest may be its doing.
     """
 
     name: str
@@ -261,8 +263,11 @@ class Tally:
         for op in self.ops:
             if op.name not in self.whole:
                 continue
-            ops.append(self._judge(op, _lowest(seen, op.before), bar, own_bar_db, half))
-            seen[op.name] = ops[-1].snr_db
+            judged = self._judge(op, _lowest(seen, op.before), bar, own_bar_db, half)
+            if judged.bad and not self.own and any(one.bad for one in ops):
+                judged = replace(judged, bad=False)  # what comes after the first may be inherited from it
+            ops.append(judged)
+            seen[op.name] = judged.snr_db
         falling = [op for op in ops if op.drop_db > 0]
         return Blame(
             ops=tuple(ops),
