@@ -3,6 +3,7 @@
 options.py        what the user says; the TOML beside the network
 interface.py      the image input: name, layout, type; shapes pinned
 normalisation.py  mean and std: said, found in the graph, or assumed and said so
+widen.py          half and double precision as float32
 head.py           which output and class is the person, and what was done to it
 adapt.py          operators before and behind the graph: `image` in, `logits` and `mask` out
 reference.py      the untouched network as a Runner, in numpy: the other side of parity

@@ -50,7 +50,7 @@ def adapt(
     """Bring a model with static shapes to the project's contract.
 
     Args:
-        model: opset 13 or newer. It is not changed.
+        model: opset 13 or newer, in float32 (an input of bytes apart). It is not changed.
         keep: outputs (or values) to keep as they are.
     Returns:
         The model: input `image` (1, 3, H, W) float32; outputs `mask` (1, 1, H, W), `logits` (1, 1, h, w) where they can
@@ -171,7 +171,7 @@ class _Surgeon:
         return unique
 
     def put_image_before(self, image: ImageInput, name: str) -> None:
-        """`image` (1, 3, H, W) float32 → the graph's own input, in its layout and type."""
+        """`image` (1, 3, H, W) float32 → the graph's own input, in its layout."""
         import numpy as np
         import onnx
 
@@ -180,8 +180,6 @@ class _Surgeon:
         shape = (1, 3, image.height, image.width)
         graph.input.append(onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape))
         steps: list[tuple[str, list[str], dict[str, Any]]] = []
-        if image.dtype not in ("FLOAT", "UINT8"):
-            steps.append(("Cast", [], {"to": getattr(onnx.TensorProto, image.dtype)}))
         if image.permutation is not None:
             steps.append(("Transpose", [], {"perm": [0, *(axis + 1 for axis in image.permutation)]}))
         if "N" not in image.layout:

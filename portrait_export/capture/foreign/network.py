@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CaptureError, UsageError, nearest
@@ -19,6 +19,7 @@ from .interface import ImageInput, find_image_input, fixed_values, pin
 from .normalisation import decide, leading_arithmetic, read_json
 from .options import ForeignOptions, require_one_source, with_toml
 from .reference import Call, ForeignReference
+from .widen import in_float32, other_precisions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +43,9 @@ class ForeignNetwork:
         image, head: its input, and where the person is in its outputs.
         spec: preprocessing.
         parameters: stored floating-point numbers.
+        tolerance: by how much the adapted graph may differ from the user's own.
+        reference_name, call: the user's own network: what reports call it, and how it is run.
+        keep: outputs that the package is to return as they are.
         notes, warnings: what was found; what was only guessed, or looks wrong.
         provenance: where it came from, for metadata and reports.
     """
@@ -52,6 +56,7 @@ class ForeignNetwork:
     head: Head
     spec: PortraitSpec
     parameters: int
+    tolerance: float
     reference_name: str
     call: Call
     keep: tuple[str, ...]
@@ -80,7 +85,8 @@ class ForeignNetwork:
         Raises:
             CaptureError: the numbers differ.
         """
-        adapted, _ = adapt(self.model, self.image, self.head, positive=self.spec.positive, keep=self.keep)
+        image = self.image if self.image.dtype == "UINT8" else replace(self.image, dtype="FLOAT")
+        adapted, _ = adapt(self.model, image, self.head, positive=self.spec.positive, keep=self.keep)
         set_metadata(adapted, {"spec": (spec or self.spec).to_json(), **self.provenance})
         check_model(adapted)
         self._check_numbers(adapted)
@@ -96,8 +102,7 @@ class ForeignNetwork:
         picture = probe_picture(self.spec)
         expected = self.reference().predict(picture)
         found = run_session(make_session(adapted), {"image": picture})
-        tolerance = HALF_TOLERANCE if self.image.dtype == "FLOAT16" else TOLERANCE
-        lines = []
+        tolerance, lines = self.tolerance, []
         if expected.logits is not None and "logits" in found:
             error = relative_error(expected.logits, found["logits"][0, 0])
             if not error <= tolerance:
@@ -157,9 +162,13 @@ def _understood(
     from ..simplify.graph import Graph
 
     pinned = pin(modern(original), image, fillings)
+    rough = bool(other_precisions(pinned))
+    pinned = in_float32(pinned)
     leading = leading_arithmetic(Graph(pinned), image.name)
     spec, notes, warnings = decide(options, image, leading, toml=toml)
     notes = [*_input_notes(image, options), *notes]
+    if rough:
+        notes.append("half or double precision in the file: the same weights, computed in float32")
     watched = [options.mask_output, *options.keep_outputs]
     outputs = _probe(original, image, fillings, spec, [name for name in watched if name])
     _require_outputs(options.keep_outputs, outputs)
@@ -180,6 +189,7 @@ def _understood(
         head=head,
         spec=spec,
         parameters=_parameters(original),
+        tolerance=HALF_TOLERANCE if rough else TOLERANCE,
         reference_name=origin["reference"],
         call=call,
         keep=options.keep_outputs,
