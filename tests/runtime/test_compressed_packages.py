@@ -1,0 +1,109 @@
+"""Packages with compressed weights give what the same packages give after coremltools has decompressed them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from portrait_export.mil import coreml
+from portrait_export.mil.program import read_program
+from portrait_export.runtime import load
+from tests.runtime.packages import from_torch, save, tools
+from tests.runtime.torch_cases import normal
+
+BIG = {"weight_threshold": 16}
+
+
+def _linear(**options: Any) -> Callable[[Any, Any], Any]:
+    return lambda o, m: o.linear_quantize_weights(m, o.OptimizationConfig(o.OpLinearQuantizerConfig(**BIG, **options)))
+
+
+def _palette(**options: Any) -> Callable[[Any, Any], Any]:
+    return lambda o, m: o.palettize_weights(
+        m, o.OptimizationConfig(o.OpPalettizerConfig(mode="uniform", **BIG, **options))
+    )
+
+
+def _pruned(o: Any, m: Any) -> Any:
+    return o.prune_weights(m, o.OptimizationConfig(o.OpMagnitudePrunerConfig(target_sparsity=0.6, **BIG)))
+
+
+def _pruned_then(step: Callable[..., Callable[[Any, Any], Any]], **options: Any) -> Callable[[Any, Any], Any]:
+    """Two compressions of the same weights, one after the other: the joint forms of iOS18."""
+
+    def compress(o: Any, m: Any) -> Any:
+        kind = o.OpLinearQuantizerConfig if step is _linear else o.OpPalettizerConfig
+        second = o.linear_quantize_weights if step is _linear else o.palettize_weights
+        more = {} if step is _linear else {"mode": "uniform"}
+        config = o.OptimizationConfig(kind(**BIG, **more, **options))
+        return second(_pruned(o, m), config, joint_compression=True)
+
+    return compress
+
+
+CASES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {  # target, compression, operator that must appear
+    "int8_channels_ios16": ("iOS16", _linear(), "constexpr_affine_dequantize"),
+    "int8_asymmetric_ios17": ("iOS17", _linear(mode="linear"), "constexpr_affine_dequantize"),
+    "int8_ios18": ("iOS18", _linear(), "constexpr_blockwise_shift_scale"),
+    "int4_blocks_ios18": (
+        "iOS18",
+        _linear(dtype="int4", granularity="per_block", block_size=8),
+        "constexpr_blockwise_shift_scale",
+    ),
+    "uint4_tensor_ios18": (
+        "iOS18",
+        _linear(dtype="uint4", mode="linear", granularity="per_tensor"),
+        "constexpr_blockwise_shift_scale",
+    ),
+    **{
+        f"palette_{bits}_bits_ios16": ("iOS16", _palette(nbits=bits), "constexpr_lut_to_dense")
+        for bits in (1, 2, 4, 6, 8)
+    },
+    **{f"palette_{bits}_bits_ios18": ("iOS18", _palette(nbits=bits), "constexpr_lut_to_dense") for bits in (3, 4)},
+    "palette_grouped_ios18": (
+        "iOS18",
+        _palette(nbits=4, granularity="per_grouped_channel", group_size=4),
+        "constexpr_lut_to_dense",
+    ),
+    "pruned_ios16": ("iOS16", _pruned, "constexpr_sparse_to_dense"),
+    "pruned_ios18": ("iOS18", _pruned, "constexpr_sparse_to_dense"),
+    "pruned_and_quantized_ios18": ("iOS18", _pruned_then(_linear), "constexpr_sparse_blockwise_shift_scale"),
+    "pruned_and_palettized_ios18": ("iOS18", _pruned_then(_palette, nbits=4), "constexpr_lut_to_sparse"),
+}
+
+TOLERANCE = 2e-3  # of the largest magnitude: coremltools rounds the decompressed weights to half
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compressed")
+
+
+@pytest.mark.parametrize(("target", "compress", "operator"), CASES.values(), ids=CASES.keys())
+def test_compressed_is_decompressed(
+    folder: Path, tmp_path: Path, target: str, compress: Callable[[Any, Any], Any], operator: str
+) -> None:
+    ct = tools()
+    plain = folder / f"{target}.mlpackage"
+    x = normal(0, 1, 8, 6, 5)
+    if not plain.exists():
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.Flatten(2), nn.Linear(30, 8)
+        )
+        from_torch(plain, net, [x], target=target)
+    optimize = ct.optimize.coreml
+    with coreml.quiet():
+        small = compress(optimize, ct.models.MLModel(str(plain), skip_model_load=True))
+        whole = optimize.decompress_weights(small)
+    package = save(small, tmp_path / "small.mlpackage")
+    assert operator in {op.type for op in read_program(package).main.block.walk()}
+    (ours,) = load(package, arithmetic="fp32").predict({"x0": x}).values()
+    (theirs,) = load(save(whole, tmp_path / "whole.mlpackage"), arithmetic="fp32").predict({"x0": x}).values()
+    assert np.abs(ours - theirs).max() <= TOLERANCE * np.abs(theirs).max()
