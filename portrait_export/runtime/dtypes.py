@@ -38,6 +38,11 @@ CARRIERS: dict[str, torch.dtype] = {
 }
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """The widest float type that a device computes with: double, but for Apple's GPUs."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def round_to_half(x: Tensor) -> Tensor:
     """Each float32 element as the nearest half, ties to even; beyond 65504 it becomes infinite."""
     return x.half().float()
@@ -62,8 +67,9 @@ def convert(x: Tensor, dtype: str) -> Tensor:
         return x.to(carrier) if dtype != "bool" else x != 0
     _, low, high = INTEGERS[dtype]
     if x.dtype == torch.float32:
-        # Clamp as double, whose integers are exact where float32's are not (2**31 - 1).
-        return torch.nan_to_num(x.double(), nan=0.0).trunc().clamp(low, high).to(carrier)
+        # Once as float32 (whose 2**31 - 1 is 2**31), so that int64 can hold it, and once more exactly.
+        bounded = torch.nan_to_num(x, nan=0.0).clamp(max(low, -(2**62)), min(high, 2**62))
+        return bounded.to(torch.int64).clamp(low, high).to(carrier)
     if x.dtype == torch.bool or dtype in ("int64", "uint64"):
         return x.to(carrier)
     span = high - low + 1

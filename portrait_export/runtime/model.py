@@ -182,7 +182,7 @@ class CoreMLProgram:
     @property
     def _loops(self) -> bool:
         """Whether a value may be computed more than once, so that the first is not the last."""
-        return any(step.operation.type == "while_loop" for step in self.plan.block.steps)
+        return any(operation.type == "while_loop" for operation in self.function.block.walk())
 
     def make_state(self) -> State:
         """Fresh states, all zero."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ExecutionError
-from ..dtypes import CARRIERS, convert
+from ..dtypes import CARRIERS, convert, widest
 from ..limits import claim
 from ..registry import Node, kernel
 
@@ -132,7 +132,8 @@ def _claim_broadcast(x: Tensor, y: Tensor) -> None:
 def _pow(x: Tensor, y: Tensor) -> Tensor:
     if x.dtype == torch.float32:
         return torch.pow(x, y)
-    return torch.pow(x.double(), y.double())  # integers may be raised to negative powers
+    wide = widest(x.device)
+    return torch.pow(x.to(wide), y.to(wide))  # integers may be raised to negative powers
 
 
 def _floor_div(x: Tensor, y: Tensor) -> Tensor:
@@ -149,7 +150,8 @@ def _real_div(x: Tensor, y: Tensor) -> Tensor:
     if x.dtype.is_floating_point:
         return torch.div(x, y)
     _refuse_zero(y)
-    return torch.div(x.double(), y.double()).trunc()  # the declared type is an integer: the fraction is dropped
+    wide = widest(x.device)
+    return torch.div(x.to(wide), y.to(wide)).trunc()  # the declared type is an integer: the fraction is dropped
 
 
 def _refuse_zero(y: Tensor) -> None:

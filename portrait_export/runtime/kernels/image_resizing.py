@@ -9,23 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import ExecutionError
+from ..dtypes import widest
 from ..limits import claim
 from ..registry import kernel
 
 SAMPLING_MODES = ("DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "OFFSET_CORNERS", "UNALIGN_CORNERS")
 
 
-def sampling_grid(size: int, count: int, mode: str, device: torch.device) -> Tensor:
+def sampling_grid(size: int, count: int, mode: str) -> Tensor:
     """Where, in input pixels, each output pixel of one axis is read. Formulas: MIL, `resize_bilinear`.
 
     Args:
         size, count: of the input and of the output axis.
     Returns:
-        (count,) float64, not yet clamped to 0..size−1.
+        (count,) float64 on the CPU (not every device has it), not yet clamped to 0..size−1.
     """
     if mode not in SAMPLING_MODES:
         raise ExecutionError(f"sampling_mode {mode!r} is not one of {', '.join(SAMPLING_MODES)}")
-    i = torch.arange(count, dtype=torch.float64, device=device)
+    i = torch.arange(count, dtype=torch.float64)
     if mode == "UNALIGN_CORNERS":  # (i + ½)·size/count − ½
         return (i + 0.5) * (size / max(count, 1)) - 0.5
     if mode == "OFFSET_CORNERS":  # (i + ½)·max(1, size − 1)/count
@@ -42,8 +43,8 @@ def _linear_axis(x: Tensor, axis: int, grid: Tensor) -> Tensor:
     last = x.shape[axis] - 1
     grid = grid.clamp(0, last)
     low = grid.floor()
-    share = (grid - low).to(torch.float32)
-    below = low.long()
+    share = (grid - low).to(torch.float32).to(x.device)
+    below = low.long().to(x.device)
     above = (below + 1).clamp(max=last)
     weights = share.reshape(-1, *[1] * (x.ndim - 1 - axis % x.ndim))
     return torch.lerp(x.index_select(axis, below), x.index_select(axis, above), weights)
@@ -65,8 +66,8 @@ def resize_linear(x: Tensor, height: int, width: int, mode: str) -> Tensor:
         planes = x.reshape(1, -1, *x.shape[-2:]) if x.ndim != 4 else x
         result = F.interpolate(planes, (height, width), mode="bilinear", align_corners=aligned)
         return result.reshape(*x.shape[:-2], height, width)
-    rows = _linear_axis(x, x.ndim - 2, sampling_grid(x.shape[-2], height, mode, x.device))
-    return _linear_axis(rows, x.ndim - 1, sampling_grid(x.shape[-1], width, mode, x.device))
+    rows = _linear_axis(x, x.ndim - 2, sampling_grid(x.shape[-2], height, mode))
+    return _linear_axis(rows, x.ndim - 1, sampling_grid(x.shape[-1], width, mode))
 
 
 def _nearest_index(size: int, count: int, mode: str, device: torch.device) -> Tensor:
@@ -74,7 +75,7 @@ def _nearest_index(size: int, count: int, mode: str, device: torch.device) -> Te
     if mode == "DEFAULT":  # ceil(i·size/count − ½), in integers and so exactly
         doubled = 2 * size * torch.arange(count, device=device) - count
         return (-torch.div(-doubled, 2 * count, rounding_mode="floor")).clamp(0, size - 1)
-    return (sampling_grid(size, count, mode, device) + 0.5).floor().clamp(0, size - 1).long()
+    return (sampling_grid(size, count, mode) + 0.5).floor().clamp(0, size - 1).long().to(device)
 
 
 def resize_floor(x: Tensor, height: int, width: int) -> Tensor:
@@ -164,7 +165,7 @@ def resize(
         if wanted[axis] == x.shape[axis]:
             continue
         if interpolation_mode == "LINEAR":
-            values = _linear_axis(values, axis, sampling_grid(x.shape[axis], wanted[axis], sampling_mode, x.device))
+            values = _linear_axis(values, axis, sampling_grid(x.shape[axis], wanted[axis], sampling_mode))
         else:
             values = values.index_select(axis, _nearest_index(x.shape[axis], wanted[axis], sampling_mode, x.device))
     return values
@@ -198,7 +199,7 @@ def _corners(boxes: Tensor, mode: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _box_grid(start: Tensor, end: Tensor, count: int, mode: str) -> Tensor:
     """(N, count) coordinates inside each box of one axis: the sampling grid of a box of size end − start + 1."""
     size = (end - start + 1).unsqueeze(1)
-    i = torch.arange(count, dtype=torch.float64, device=start.device)
+    i = torch.arange(count, dtype=start.dtype, device=start.device)
     if mode == "UNALIGN_CORNERS":
         offsets = (i + 0.5) * size / count - 0.5
     elif mode == "OFFSET_CORNERS":
@@ -236,7 +237,7 @@ def crop_resize(
         raise ExecutionError("either roi or boxes is needed, and x of 4 dimensions")
     flat = (boxes if roi is None else roi.reshape(roi.shape[0], -1)) if boxes is not None or roi is not None else None
     assert flat is not None
-    flat = flat.double()
+    flat = flat.to(widest(x.device))
     count, images = flat.shape[0], x.shape[0]
     if flat.ndim != 2 or flat.shape[1] not in (4, 5):
         raise ExecutionError(f"boxes of shape {list(flat.shape)} do not have 4 or 5 numbers each")
@@ -342,7 +343,7 @@ def resample(
     if x.ndim != 4 or coordinates.ndim != 4 or coordinates.shape[-1] != 2 or coordinates.shape[0] != x.shape[0]:
         raise ExecutionError(f"x {list(x.shape)} and coordinates {list(coordinates.shape)} do not go together")
     claim([*x.shape[:2], *coordinates.shape[1:3]])
-    places = coordinates.double()
+    places = coordinates.to(widest(x.device))
     grid_x = _pixels(places[..., 0], x.shape[3], coordinates_mode, align_corners)
     grid_y = _pixels(places[..., 1], x.shape[2], coordinates_mode, align_corners)
     if sampling_mode == "bilinear":
@@ -375,13 +376,13 @@ def affine(
     normal = coordinates_mode != "unnormalized"
     axes = []
     for count in (output_width, output_height):
-        i = torch.arange(count, dtype=torch.float64, device=x.device)
+        i = torch.arange(count, dtype=widest(x.device), device=x.device)
         if normal:
             low, high = (-1.0, 1.0) if coordinates_mode == "normalized_minus_one_to_one" else (0.0, 1.0)
             unit = (i / (count - 1) if count > 1 else i + 0.5) if align_corners else (i + 0.5) / count
             i = low + (high - low) * unit
         axes.append(i)
     across, down = axes[0].unsqueeze(0), axes[1].unsqueeze(1)
-    a = transform_matrix.double().expand(x.shape[0], 6).reshape(-1, 6, 1, 1)
+    a = transform_matrix.to(widest(x.device)).expand(x.shape[0], 6).reshape(-1, 6, 1, 1)
     places = torch.stack([a[:, 0] * across + a[:, 1] * down + a[:, 2], a[:, 3] * across + a[:, 4] * down + a[:, 5]], -1)
     return resample(x, places, sampling_mode, padding_mode, padding_value, coordinates_mode, align_corners)

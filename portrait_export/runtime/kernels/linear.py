@@ -7,13 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import ExecutionError
+from ..dtypes import widest
 from ..limits import claim
 from ..registry import kernel
 
 
 def _alike(*values: Tensor) -> list[Tensor]:
     """One type for all: float32 if any is; else double, exact up to 2**53 and far faster than integer matmul."""
-    wide = torch.float32 if any(value.dtype == torch.float32 for value in values) else torch.float64
+    mixed = any(value.dtype == torch.float32 for value in values)
+    wide = torch.float32 if mixed else widest(values[0].device)
     return [value.to(wide) for value in values]
 
 

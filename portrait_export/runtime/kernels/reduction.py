@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..dtypes import widest
 from ..registry import kernel
 
 
@@ -23,7 +24,7 @@ def _prod(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 def _mean(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     if x.dtype.is_floating_point:
         return torch.mean(x, axes, keepdim=keep)
-    return torch.mean(x.double(), axes, keepdim=keep)  # the executor drops the fraction of integer types
+    return torch.mean(x.to(widest(x.device)), axes, keepdim=keep)  # the executor drops the fraction of integer types
 
 
 _SUMS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {

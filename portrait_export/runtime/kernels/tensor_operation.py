@@ -42,7 +42,7 @@ def range_1d(start: Tensor, end: Tensor, step: Tensor, node: Node, env: Environm
         raise ExecutionError(f"a range from {first} to {last} by {by} has no end")
     count = max(0, math.ceil((last - first) / by))
     claim([count])
-    return first + torch.arange(count, dtype=torch.float64, device=env.device) * by
+    return (first + torch.arange(count, dtype=torch.float64) * by).to(CARRIERS[node.dtype]).to(env.device)
 
 
 @kernel("one_hot", exact=True)
