@@ -168,7 +168,7 @@ def _show_half(blamed: Blamed) -> None:
     from . import render
 
     found = blamed.found
-    infinite = [op for op in found.ops if op.overflows_half or op.candidate_non_finite]
+    infinite = [op for op in found.ops if op.overflows_half or op.overflows_here]
     rows = [[_short(op.name), op.kind, "overflows", _range(op)] for op in infinite[:_BAD_ROWS]]
     lost = [op for op in found.most_lost_in_half(_LOST_ROWS + len(infinite)) if op not in infinite]
     rows += [[_short(op.name), op.kind, _db(op.half_snr_db), _range(op)] for op in lost[:_LOST_ROWS]]
@@ -219,15 +219,15 @@ def _reasons(op: OpError, *, isolated: bool) -> list[str]:
     lines = []
     if op.candidate_non_finite:
         lines.append(
-            f"{op.candidate_non_finite:,} values are NaN or infinite; the reference lies in"
+            f"{op.candidate_non_finite:,} of its values are NaN or infinite; the reference lies in"
             f" {op.low:.4g} … {op.high:.4g}" + (", beyond half precision's ±65504" if op.overflows_half else "")
         )
-    if isolated and op.own_snr_db is not None and not op.own_snr_db >= op.bar_db:
+    if isolated and op.own_snr_db is not None and not op.own_snr_db >= op.bar_db and not op.overflows_here:
         lines.append(f"on the reference's own inputs {_db(op.own_snr_db)} dB; its stored types allow {op.bar_db:.0f}")
     if op.exact_snr_db is not None and not op.exact_snr_db >= op.exact_bar_db:
         exact, bar = _db(op.exact_snr_db), op.exact_bar_db
         lines.append(f"the same in float32 arithmetic {exact} dB; allowed {bar:.0f}: its weights, or what it computes")
-    if not isolated:
+    if not isolated and not math.isnan(op.snr_db):
         lines.append(f"{_db(op.snr_db)} dB, {_db(op.drop_db)} dB less than its inputs; the bar is {op.bar_db:g}")
     return lines
 
@@ -260,6 +260,8 @@ def _range(op: Any) -> str:
     whole = f"{op.low:.4g} … {op.high:.4g}"
     width = max(abs(op.low), abs(op.high), 1e-30)
     apart = max(abs(op.candidate_low - op.low), abs(op.candidate_high - op.high)) / width
+    if math.isnan(op.candidate_low):
+        return f"{whole}  here NaN"
     return whole if apart < 0.1 else f"{whole}  here {op.candidate_low:.4g} … {op.candidate_high:.4g}"
 
 

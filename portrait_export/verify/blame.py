@@ -117,6 +117,7 @@ class OpError:
         max_abs: the largest error.
         low, high: the reference's range; candidate_low, candidate_high: the candidate's.
         candidate_non_finite: how many of the candidate's values are NaN or infinite where the reference's are finite.
+        overflows_here: values became NaN or infinite in this op: given the reference's inputs, or else finite ones.
         overflows_half: the reference holds a finite value beyond ±65504, which half precision turns into infinity.
         half_snr_db: SNR of the reference against itself rounded to half: what its storage alone costs. NaN on overflow.
         covers: operations of the candidate before this one that have no partner, so that it answers for them too.
@@ -143,6 +144,7 @@ class OpError:
     bar_db: float = BAR_DB
     exact_bar_db: float = FLOAT_BAR_DB
     covers: tuple[str, ...] = ()
+    overflows_here: bool = False
     bad: bool = False
 
 
@@ -313,6 +315,9 @@ class Tally:
             bar_db=bar if own is None else allowed,
             exact_bar_db=promised,
             covers=op.covers,
+            overflows_here=(whole.candidate_non_finite > 0 and not math.isnan(inherited))
+            if own is None
+            else own.candidate_non_finite > 0,
             bad=bad,
         )
 
