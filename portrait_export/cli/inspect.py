@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from . import options
 
 if TYPE_CHECKING:
     from ..mil.lint import Advice
+    from ..mil.mac import Placement
 
 
 @click.command()
@@ -20,8 +22,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Add advice: what is publicly documented as slow on, or kept off, the Neural Engine, with its source.",
 )
+@click.option(
+    "--compute-plan",
+    is_flag=True,
+    help="Add where Core ML would run each operation of a package (macOS only; never run by our tests).",
+)
 @options.AS_JSON
-def inspect(file: Path, lint: bool, as_json: bool) -> None:
+def inspect(file: Path, lint: bool, compute_plan: bool, as_json: bool) -> None:
     """Show FILE's inputs, outputs, operations, weights by stored type, deployment target and metadata.
 
     FILE is a .mlpackage, an .mlmodel that holds an ML Program, or an .onnx file.
@@ -30,12 +37,26 @@ def inspect(file: Path, lint: bool, as_json: bool) -> None:
 
     facts = _describe(file)
     advice = _advise(file) if lint else []
+    plan = _plan(file) if compute_plan else []
     if as_json:
-        render.result_json({**facts, "lint": _plain(advice)} if lint else facts)
+        more: dict[str, Any] = {"lint": _plain(advice)} if lint else {}
+        more |= {"compute_plan": [vars(row) for row in plan]} if compute_plan else {}
+        render.result_json({**facts, **more})
         return
     _show(facts)
     if lint:
         _show_advice(advice)
+    if compute_plan:
+        rows = [[row.name, row.type, row.device, "" if row.cost is None else f"{row.cost:.4f}"] for row in plan]
+        render.result("\n" + render.table(["operation", "type", "runs on", "cost"], rows, right=(3,)))
+
+
+def _plan(file: Path) -> list[Placement]:
+    if file.suffix.lower() == ".onnx":
+        raise UsageError("--compute-plan is Core ML's; it takes a package, not an ONNX file.")
+    from ..mil.mac import compute_plan
+
+    return compute_plan(file)
 
 
 def _describe(file: Path) -> dict[str, Any]:

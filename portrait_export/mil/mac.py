@@ -1,8 +1,13 @@
-"""Core ML itself as a Runner. Needs macOS: not run on this platform, and never counted as verified by our tests."""
+"""Core ML itself: as a Runner, and where it would run each operation.
+
+Needs macOS: not run on this platform, and never counted as verified by our tests.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +46,54 @@ class CoreMLRunner:
         if isinstance(mask, Image.Image):
             return Prediction(probability=np.asarray(mask, np.float32) / 255)
         return Prediction(probability=np.asarray(mask, np.float32).reshape(frame.image.shape[:2]))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where Core ML would run one operation.
+
+    Attributes:
+        name, type: of the operation; its first output's name, and an operator such as `ios17.conv`.
+        device: `CPU`, `GPU`, `NeuralEngine`, or empty where Core ML says nothing.
+        cost: Core ML's estimate, as a share of the whole program; None where it gives none.
+    """
+
+    name: str
+    type: str
+    device: str
+    cost: float | None
+
+
+def compute_plan(package: Path, compute_units: str = "ALL") -> list[Placement]:
+    """Core ML's own plan for a package on this Mac: coremltools' MLComputePlan. Raises PackageError off a Mac."""
+    if sys.platform != "darwin":
+        raise PackageError(
+            f"Core ML plans on macOS only; this is {sys.platform}.",
+            code="needs-macos",
+            hint="`portrait-export inspect FILE --lint` gives documented advice anywhere.",
+        )
+    model = coreml.load_on_mac(package, compute_units)
+    ct = coreml.coremltools()
+    units = ct.ComputeUnit[compute_units]
+    plan = ct.models.compute_plan.MLComputePlan.load_from_path(model.get_compiled_model_path(), units)
+    return placements(plan)
+
+
+def placements(plan: Any) -> list[Placement]:
+    """The rows of a plan, in the order of the program, constants left out."""
+    rows = []
+    for operation in plan.model_structure.program.functions["main"].block.operations:
+        if operation.operator_name.rpartition(".")[2] == "const":
+            continue
+        usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+        cost = plan.get_estimated_cost_for_mlprogram_operation(operation)
+        device = "" if usage is None else type(usage.preferred_compute_device).__name__
+        rows.append(
+            Placement(
+                name=operation.outputs[0].name if operation.outputs else "",
+                type=operation.operator_name,
+                device=device.removeprefix("ML").removesuffix("ComputeDevice"),
+                cost=None if cost is None else cost.weight,
+            )
+        )
+    return rows

@@ -1,0 +1,41 @@
+"""What is read out of Core ML's compute plan, from a stand-in: the plan itself exists on a Mac only."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from portrait_export.errors import PackageError
+from portrait_export.mil.mac import Placement, compute_plan, placements
+
+
+class MLNeuralEngineComputeDevice:
+    """Named as coremltools names it: the device is told by its class."""
+
+
+def operation(kind: str, name: str) -> SimpleNamespace:
+    return SimpleNamespace(operator_name=kind, outputs=[SimpleNamespace(name=name)])
+
+
+def test_a_plan_becomes_rows():
+    conv, other = operation("ios17.conv", "c"), operation("ios17.gather", "g")
+    block = SimpleNamespace(operations=[operation("const", "w"), operation("ios17.const", "v"), conv, other])
+    program = SimpleNamespace(functions={"main": SimpleNamespace(block=block)})
+    usage = SimpleNamespace(preferred_compute_device=MLNeuralEngineComputeDevice())
+    plan = SimpleNamespace(
+        model_structure=SimpleNamespace(program=program),
+        get_compute_device_usage_for_mlprogram_operation=lambda op: usage if op is conv else None,
+        get_estimated_cost_for_mlprogram_operation=lambda op: SimpleNamespace(weight=0.75) if op is conv else None,
+    )
+    assert placements(plan) == [
+        Placement("c", "ios17.conv", "NeuralEngine", 0.75),
+        Placement("g", "ios17.gather", "", None),
+    ]
+
+
+def test_off_a_mac_it_says_so(small_export, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(PackageError, match="Core ML plans on macOS only; this is linux"):
+        compute_plan(small_export / "segformer_b0.mlpackage")
