@@ -283,9 +283,7 @@ SPEC_DAMAGE: dict[str, tuple[Callable[[Any], None], str]] = {
 
 
 @pytest.mark.parametrize(("change", "words"), SPEC_DAMAGE.values(), ids=SPEC_DAMAGE.keys())
-def test_a_damaged_specification(
-    package: Path, tmp_path: Path, change: Callable[[Any], None], words: str
-) -> None:
+def test_a_damaged_specification(package: Path, tmp_path: Path, change: Callable[[Any], None], words: str) -> None:
     copy = edited(package, tmp_path / "copy.mlpackage", change)
     with pytest.raises(PackageError) as caught:
         read_program(copy)
