@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import onnx
 
     from .artifacts import Prediction, Runner
-    from .capture.trace import OnnxTrace
     from .runtime.model import CoreMLProgram
     from .runtime.runner import PackageRunner
     from .verify.blame import Blame, Compared, ErrorSums, Tally
@@ -308,6 +307,8 @@ def compared_values(program: CoreMLProgram, ours: Sequence[Value], theirs: Seque
             promise = promises.get(value.name, Promise())
             for name in covers:
                 promise = promise.joined(promises.get(name, Promise()))
+            if program.environment.arithmetic == "fp16":
+                promise = promise.in_half()
             compared.append(Compared(value.name, pairs[value.name], value.kind, inputs, covers, promise))
     return compared
 
@@ -398,7 +399,8 @@ def _compare(
     if isolate and package.program.environment.arithmetic != "fp32":
         exact = PackageRunner(package.program.program.path, arithmetic="fp32")
     for done, frame in enumerate(frames):
-        comparison.start(_run(trace, frame, spec, feeds_of))
+        comparison.expected.clear()  # before the next photograph's values come into memory
+        comparison.start(trace.run(feeds_of(frame, spec)))
         comparison.run(package, frame, tally.whole, replace=False)
         if isolate:
             comparison.run(package, frame, tally.own, replace=True)
@@ -406,7 +408,3 @@ def _compare(
             comparison.run(exact, frame, tally.exact, replace=True)
         progress(done + 1, len(frames))
     return tally
-
-
-def _run(trace: OnnxTrace, frame: Frame, spec: PortraitSpec, feeds_of: Any) -> dict[str, np.ndarray]:
-    return trace.run(feeds_of(frame, spec))

@@ -38,6 +38,10 @@ class Promise:
         """Of two operations, one after the other."""
         return Promise(min(self.weights_db, other.weights_db), self.half or other.half)
 
+    def in_half(self) -> Promise:
+        """Where every constant and result is rounded to half, whatever is declared."""
+        return Promise(min(self.weights_db, HALF_WEIGHT_BAR_DB), half=True)
+
 
 def promises_of(function: Function) -> dict[str, Promise]:
     """Value name → what to expect of the operation that computes it; nested blocks aside."""

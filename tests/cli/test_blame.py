@@ -244,10 +244,26 @@ def test_an_undamaged_package_against_pytorch_has_nothing_to_blame(cli, small_ex
 
 def test_many_small_errors_are_not_one_operation_s_fault(cli, biased_export, against):
     package = biased_export / "segformer_b0.mlpackage"
-    for isolation in ("--isolate", "--no-isolate"):
-        ran = cli("blame", package, *against, isolation)
+    for options in (["--isolate"], ["--no-isolate"], ["--arithmetic", "fp16"]):
+        ran = cli("blame", package, *against, *options)
         assert ran.code == 0, ran.out
         assert "nothing is to blame" in ran.out
+
+
+def test_a_model_from_before_its_simplification_is_simplified_first(cli, biased_export, against, tmp_path):
+    import onnx
+
+    from portrait_export.capture.export import export_onnx
+    from portrait_export.sources import ModelSource, load_model
+
+    source = ModelSource("segformer_b0", biased_export.parent / "w.safetensors", size=(64, 64))
+    model = load_model(source)
+    onnx.save(export_onnx(model.module, spec=model.spec, check=False), tmp_path / "traced.onnx")
+    package = biased_export / "segformer_b0.mlpackage"
+    ran = cli("blame", package, "--onnx", tmp_path / "traced.onnx", *against[2:], "--no-isolate", "--json")
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert len(told["ops"]) == told["values"] - 3
 
 
 def test_a_bar_of_one_s_own_is_used(cli, biased_export, against):
