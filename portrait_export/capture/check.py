@@ -23,7 +23,8 @@ def check_model(model: onnx.ModelProto) -> None:
 
     try:
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+    # The checker words its complaint with the file's own bytes, which need not be text.
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, UnicodeDecodeError) as error:
         lines = [line for line in str(error).strip().splitlines() if line.strip()]
         raise CaptureError("This is not a valid ONNX model.", code="invalid-onnx", context=lines[:4]) from error
 

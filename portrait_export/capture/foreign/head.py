@@ -194,7 +194,7 @@ def field_of(shape: Shape, size: tuple[int, int]) -> Field | None:
         leading = [length for index, length in enumerate(shape) if index != axis][:-2]
         height, width = found.pixels
         square = abs(height * size[1] - width * size[0]) <= max(size)
-        if all(length == 1 for length in leading) and min(height, width) > 1 and square:
+        if all(length == 1 for length in leading) and min(height, width) > 1 and found.classes and square:
             return found
     return None
 

@@ -22,6 +22,7 @@ from .reference import Call, ForeignReference
 from .widen import in_float32, other_precisions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
@@ -228,6 +229,7 @@ def _parameters(model: onnx.ModelProto) -> int:
 
 def _onnx_file(file: Path) -> tuple[onnx.ModelProto, Any, dict[str, str]]:
     model = load_onnx(file)
+    _refuse_unreadable_names(model, file)
 
     def make_call(head: Head, fillings: Mapping[str, np.ndarray], image: ImageInput) -> tuple[Call, bool]:
         names = [head.output, *([head.source] if head.source else [])]
@@ -242,6 +244,28 @@ def _onnx_file(file: Path) -> tuple[onnx.ModelProto, Any, dict[str, str]]:
         make_call,
         {"reference": f"ONNX Runtime, {file.name}", "weights": f"file {file.name}", "sha256": digest},
     )
+
+
+def _refuse_unreadable_names(model: onnx.ModelProto, file: Path) -> None:
+    """Protobuf lets names through that are no text; nothing after this could write them again."""
+    try:
+        for text in _texts(model.graph):
+            if isinstance(text, bytes):  # what protobuf gives for a name that is no UTF-8
+                text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CaptureError(f"{file.name} is damaged: it has names that are not UTF-8.", code="damaged-onnx") from error
+
+
+def _texts(graph: Any) -> Iterator[str | bytes]:
+    """Every name and every text attribute, in inner graphs too."""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield from (attribute.name, attribute.s, *attribute.strings)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _texts(inner)
 
 
 def _values_of(model: onnx.ModelProto) -> set[str]:

@@ -265,6 +265,21 @@ def test_damaged_files_are_refused(keep, tmp_path):
         load_foreign(ForeignOptions(onnx=tmp_path / "net.onnx"))
 
 
+def test_names_that_are_no_text_are_refused(tmp_path):
+    data = net().SerializeToString().replace(b"/y", b"/\x94", 1)
+    (tmp_path / "net.onnx").write_bytes(data)
+    with pytest.raises(CaptureError):
+        load_foreign(ForeignOptions(onnx=tmp_path / "net.onnx", scale=1 / 255)).to_onnx()
+
+
+def test_an_output_without_elements_is_no_mask(tmp_path):
+    node, weights = conv(2, result="z")
+    bounds = {"b": np.array([0], np.int64), "axis": np.array([1], np.int64)}
+    none = helper.make_node("Slice", ["z", "b", "b", "axis"], ["y"])
+    with pytest.raises(CaptureError, match="No output is a map of the picture"):
+        load(model([node, none], **weights, **bounds), tmp_path, scale=1 / 255)
+
+
 @pytest.mark.parametrize(
     ("read", "text", "value"),
     [
