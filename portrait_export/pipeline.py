@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
     from .artifacts import Lowered, Runner
+    from .capture.cost import Cost
     from .mil.audit import Audit
     from .mil.package import SavedPackage
     from .quantize.recipe import Recipe
@@ -50,7 +51,8 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
 
     onnx_model = _capture(stages, model, spec)
     onnx_model = _simplify(stages, onnx_model)
-    lowered = _lower(stages, onnx_model, spec, request.target, model.foreign.kept_names if model.foreign else ())
+    extra = model.foreign.kept_names if model.foreign else ()
+    lowered = _lower(stages, onnx_model, spec, request.target, source=model.name, extra=extra)
     package, audit = _package(stages, lowered, path, model, spec, recipe, request)
     write_bytes(folder / f"{model.name}.onnx", onnx_model.SerializeToString(deterministic=True))
     parity = None
@@ -142,18 +144,33 @@ def _simplify(stages: Stages, onnx_model: onnx.ModelProto, *, keep_opset: bool =
         nodes = f"{len(onnx_model.graph.node)} → {len(simplified.graph.node)} nodes"
         macs = f"{report.before.weight_macs / 1e9:.3g} → {report.after.weight_macs / 1e9:.3g} GMACs"
         stage.summary = f"{nodes}, {macs}"
-        stage.details = [f"{rule} fired {count} times" for rule, count in report.counts().items()]
+        stage.facts = report.to_dict()
+        stage.details = [_cost_line("before", report.before), _cost_line("after", report.after)]
+        stage.details += [f"{rule} fired {count} times" for rule, count in report.counts().items()]
         stage.details += [f"{entry.rule} left {entry.node} alone: {entry.reason}" for entry in report.refused]
     return simplified
 
 
+def _cost_line(when: str, cost: Cost) -> str:
+    families = ", ".join(f"{family} {count / 1e9:.3g}" for family, count in cost.macs.items())
+    weights, peak = cost.weight_bytes / 1e6, cost.peak_activation_bytes / 1e6
+    moved = cost.layout_ops - cost.absorbed_layout_ops
+    return f"{when}: GMACs {families}; weights {weights:.1f} MB, activations at most {peak:.1f} MB; {moved} layout ops"
+
+
 def _lower(
-    stages: Stages, onnx_model: onnx.ModelProto, spec: PortraitSpec, target: str, extra: Sequence[str] = ()
+    stages: Stages,
+    onnx_model: onnx.ModelProto,
+    spec: PortraitSpec,
+    target: str,
+    *,
+    source: str = "the model",
+    extra: Sequence[str] = (),
 ) -> Lowered:
     from .frontend.convert import lower
 
     with stages.stage("lower") as stage:
-        lowered = lower(onnx_model, spec=spec, target=target, extra=extra)
+        lowered = lower(onnx_model, spec=spec, target=target, extra=extra, source=source)
         count = len(lowered.program.functions["main"].operations)
         stage.summary = f"MIL for {target}, {count} operations"
     return lowered

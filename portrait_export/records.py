@@ -86,7 +86,9 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
         "parity": None if export.parity is None else "parity.json",
         "passed": export.passed,
         "warnings": [line for s in export.stages for line in s.warnings],
-        "stages": [{"name": s.name, "seconds": round(s.seconds, 3), "summary": s.summary} for s in export.stages],
+        "stages": [
+            {"name": s.name, "seconds": round(s.seconds, 3), "summary": s.summary, **s.facts} for s in export.stages
+        ],
         "provenance": dict(export.model.provenance),
         "versions": tool_versions(),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +19,7 @@ class Stage:
         summary: what it made, in half a line.
         details: what `--verbose` adds.
         warnings: what may be wrong although the stage went well; always shown.
+        facts: what it found, as plain values for export.json.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Stage:
     summary: str
     details: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 class Observer(Protocol):
@@ -53,6 +55,7 @@ class RunningStage:
     summary: str = ""
     details: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
 
     def progress(self, done: int, total: int) -> None:
         """Tell the observer how far the stage is."""
@@ -78,7 +81,12 @@ class Stages:
             self._observer.stage_failed(name, time.perf_counter() - start)
             raise
         stage = Stage(
-            name, time.perf_counter() - start, running.summary, tuple(running.details), tuple(running.warnings)
+            name,
+            time.perf_counter() - start,
+            running.summary,
+            tuple(running.details),
+            tuple(running.warnings),
+            running.facts,
         )
         self.ended.append(stage)
         self._observer.stage_finished(stage)

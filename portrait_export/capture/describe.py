@@ -1,4 +1,4 @@
-"""An ONNX file in; plain facts out: what it takes and gives, its operators, its weights, its metadata."""
+"""An ONNX model in; plain facts out: what it takes and gives, its operators, its weights, its metadata."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .load import load_onnx
+from .cost import cost_of
 
 if TYPE_CHECKING:
     import onnx
 
 
-def describe_onnx(path: Path) -> dict[str, Any]:
-    """Read a file and say what is in it. Raises CaptureError if it is damaged."""
-    model = load_onnx(path)
+def describe_onnx(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
+    """Say what is in a model that was read from `path`."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return {
         "kind": "ONNX",
@@ -26,6 +25,7 @@ def describe_onnx(path: Path) -> dict[str, Any]:
         "outputs": [_describe_value(value) for value in model.graph.output],
         "operations": _operator_histogram(model),
         "weights": _weights_by_dtype(model),
+        "cost": cost_of(model).to_dict(),
         "metadata": {prop.key: prop.value for prop in sorted(model.metadata_props, key=lambda prop: prop.key)},
     }
 

@@ -62,8 +62,12 @@ def _plan(file: Path) -> list[Placement]:
 def _describe(file: Path) -> dict[str, Any]:
     if file.suffix.lower() == ".onnx":
         from ..capture.describe import describe_onnx
+        from ..capture.load import load_onnx
+        from ..frontend.support import operators
 
-        return describe_onnx(file)
+        model = load_onnx(file)
+        status = [vars(entry) for entry in operators(model)]
+        return {**describe_onnx(model, file), "lowering": status}
     from ..mil.describe import describe_package
 
     return describe_package(file)
@@ -103,6 +107,9 @@ def _show_advice(advice: list[Advice]) -> None:
             render.result(f"    source  {source}")
 
 
+_STATUS = {"lowered": "yes", "function": "through its ONNX function body", "missing": "NO LOWERING"}
+
+
 def _show(facts: dict[str, Any]) -> None:
     from . import render
 
@@ -115,17 +122,35 @@ def _show(facts: dict[str, Any]) -> None:
             for f in facts[side]
         ]
         render.result("\n" + render.table([side, "kind", "shape", "type", "description"], rows))
-    rows = [[name, str(count)] for name, count in facts["operations"].items()]
+    status = {entry["op_type"]: _STATUS[entry["status"]] for entry in facts.get("lowering", ())}
+    rows = [[name, str(count), status.get(name, "")] for name, count in facts["operations"].items()]
     total = sum(facts["operations"].values())
-    render.result("\n" + render.table([f"operations ({total})", "count"], rows, right=(1,)))
+    heading = "to Core ML" if status else ""
+    render.result("\n" + render.table([f"operations ({total})", "count", heading], rows, right=(1,)))
     rows = [
         [dtype, f"{row['weights']:,}", f"{row['elements']:,}", render.size(row["bytes"])]
         for dtype, row in facts["weights"].items()
     ]
     render.result("\n" + render.table(["stored as", "weights", "elements", "bytes"], rows, right=(1, 2, 3)))
+    if "cost" in facts:
+        render.result("\n" + render.table(["cost of one run", ""], _cost_rows(facts["cost"]), right=(1,)))
     rows = [[key, _one_line(text)] for key, text in facts["metadata"].items() if text]
     if rows:
         render.result("\n" + render.table(["metadata", ""], rows))
+
+
+def _cost_rows(cost: dict[str, Any]) -> list[list[str]]:
+    from . import render
+
+    families = [[f"MACs, {family}", f"{count:,}"] for family, count in cost["macs"].items()]
+    return [
+        ["parameters", f"{cost['parameters']:,}"],
+        *families,
+        ["weights", render.size(cost["weight_bytes"])],
+        ["peak of activations", render.size(cost["peak_activation_bytes"])],
+        ["reshapes, transposes and their kin", str(cost["layout_ops"])],
+        ["of these absorbed in MIL", str(cost["absorbed_layout_ops"])],
+    ]
 
 
 def _shape(feature: dict[str, Any]) -> str:
