@@ -99,3 +99,15 @@ def entries() -> tuple[Entry, ...]:
     """Every lowering, by operator and opset."""
     _load()
     return tuple(_ENTRIES[key] for key in sorted(_ENTRIES))
+
+
+def markdown() -> str:
+    """Every lowered operator with the opsets that its lowerings begin at and the family it stands in, as a table."""
+    since: dict[str, list[str]] = {}
+    family: dict[str, str] = {}
+    for entry in entries():
+        since.setdefault(entry.op_type, []).append(str(entry.since))
+        family[entry.op_type] = entry.owner.split(".lower.")[-1].split(".")[0]
+    rows = [f"| `{name}` | {', '.join(versions)} | `{family[name]}` |" for name, versions in since.items()]
+    heading = "| Operator | since | family |\n|---|---|---|"
+    return f"{len(rows)} operators have a lowering.\n\n{heading}\n" + "\n".join(rows)
