@@ -1,0 +1,85 @@
+"""`portrait-export predict`: any ML Program and files for its inputs in, its outputs out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from . import options
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option(
+    "--input",
+    "-i",
+    "inputs",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A picture for an image input (stretched to its size), .npy for an array; repeat for each input.",
+)
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Folder for the outputs: .png and .npy.")
+@click.option("--function", help="Which function of a multi-function package.  [default: its default one]")
+@click.option(
+    "--arithmetic",
+    type=options.Named("arithmetic", lambda: ["as_typed", "fp16", "fp32"]),
+    default="as_typed",
+    help="as_typed (what the package declares), fp16 (every result rounded to half) or fp32.",
+)
+@click.option("--device", default="cpu", help="A torch device: cpu, cuda or mps.")
+@options.FORCE
+@options.AS_JSON
+def predict(
+    package: Path,
+    inputs: tuple[str, ...],
+    out: Path | None,
+    function: str | None,
+    arithmetic: str,
+    device: str,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Run PACKAGE, any Core ML ML Program, once with our runtime, and show what comes out.
+
+    \b
+    portrait-export predict other.mlpackage -i image=me.jpg -i strength=half.npy -o out/
+    """
+    from ..prediction import PredictRequest, predict_files
+    from . import render
+
+    request = PredictRequest(
+        package=package,
+        inputs=_named_files(inputs),
+        out=out,
+        function=function,
+        arithmetic=arithmetic,
+        device=device,
+        force=force,
+    )
+    outputs = predict_files(request)
+    if as_json:
+        render.result_json([{**asdict(o), "file": str(o.file) if o.file else None} for o in outputs])
+        return
+    rows = [
+        [o.name, o.kind, "x".join(map(str, o.shape)), o.dtype, _number(o.low), _number(o.high), str(o.file or "")]
+        for o in outputs
+    ]
+    render.result(render.table(["output", "kind", "shape", "type", "lowest", "highest", "file"], rows, right=(4, 5)))
+
+
+def _named_files(pairs: tuple[str, ...]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for pair in pairs:
+        name, equals, file = pair.partition("=")
+        if not (name and equals and file):
+            raise click.UsageError(f"{pair!r} is not NAME=FILE, such as image=me.jpg.")
+        if name in named:
+            raise click.UsageError(f"Input {name!r} is given twice.")
+        named[name] = Path(file)
+    return named
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.5g}"
