@@ -1,6 +1,6 @@
 """Draw the README's picture: photographs of the calibration set, the package's masks, and what they cut out.
 
-    python docs/picture.py build/serseg_b0-int8/serseg_b0.mlpackage docs/masks.jpg
+python docs/picture.py build/serseg_b0-int8/serseg_b0.mlpackage docs/masks.jpg
 """
 
 from __future__ import annotations
