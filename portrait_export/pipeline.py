@@ -35,10 +35,11 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     Raises:
         PortraitError: whatever stops the walk. A failed gate does not raise: see `CoreMLExport.passed`.
     """
+    from .quantize.apply import check_target
     from .quantize.recipes import get_recipe
 
     recipe = get_recipe(request.recipe)
-    _refuse_old_target(recipe, request.target)
+    check_target(recipe, target=request.target)  # before minutes of work, not after
     stages = Stages(observer)
     model = _load(stages, request.source)
     spec = replace(model.spec, output=request.output)
@@ -97,13 +98,6 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The stages, in the order of the walk
-
-
-def _refuse_old_target(recipe: Recipe, target: str) -> None:
-    """Say before minutes of work, not after, that a recipe needs a newer system."""
-    from .quantize.apply import compression_passes
-
-    compression_passes(replace(recipe, scheme=None), target=target)
 
 
 def _load(stages: Stages, source: ModelSource) -> LoadedModel:

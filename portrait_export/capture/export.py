@@ -60,7 +60,7 @@ def export_onnx(
         )
     _refuse_too_large(module)
     deployment = Deployment(module, spec=spec)
-    with _quiet(), _evaluation(deployment):
+    with quiet(), _evaluation(deployment):
         inputs = example_inputs(spec)
         exported = _trace(deployment, inputs, spec, opset)
         model = onnx.load_from_string(exported)
@@ -222,7 +222,7 @@ def _evaluation(module: torch.nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No warnings from tracing: what they warn of (baked-in Python values) is wanted, as shapes are static.
 
     Nor the exporter's dump of the whole graph beside the error that it raises.

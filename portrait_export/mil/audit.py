@@ -127,13 +127,14 @@ def audit_program(
         originals: the constants before compression, by name, for the errors.
     """
     users = _users(program)
+    constants = _constants(program)
     consumed = {name for op in _operations(program) if _is_decoder(op) for name in op.references}
     weights = []
     for op in _operations(program):
         if not op.outputs or op.outputs[0][0] in consumed:
             continue
         if _is_decoder(op):
-            weights.append(_compressed_weight(program, op, users, originals or {}))
+            weights.append(_compressed_weight(op, constants, users, originals or {}))
         elif op.type == "const" and _elements(op) > WEIGHT_ELEMENTS:
             weights.append(_plain_weight(op, users, requested, min_elements))
     weights.sort(key=lambda weight: (-weight.size_bytes, weight.name))
@@ -195,9 +196,12 @@ def _reason_to_skip(op: Operation, min_elements: int) -> str:
 
 
 def _compressed_weight(
-    program: Program, op: Operation, users: Mapping[str, tuple[str, ...]], originals: Mapping[str, np.ndarray]
+    op: Operation,
+    constants: Mapping[str, Constant],
+    users: Mapping[str, tuple[str, ...]],
+    originals: Mapping[str, np.ndarray],
 ) -> StoredWeight:
-    parts = _parts(program, op)
+    parts = _parts(op, constants)
     payload = parts.get(_PAYLOAD.get(op.type, ""))
     name = op.outputs[0][0]
     return StoredWeight(
@@ -211,13 +215,18 @@ def _compressed_weight(
     )
 
 
-def _parts(program: Program, op: Operation) -> dict[str, Constant]:
+def _constants(program: Program) -> dict[str, Constant]:
+    """The values of the const operations, by name."""
+    consts = [op for op in _operations(program) if op.type == "const" and op.outputs and "val" in op.attributes]
+    return {op.outputs[0][0]: op.attributes["val"] for op in consts}
+
+
+def _parts(op: Operation, constants: Mapping[str, Constant]) -> dict[str, Constant]:
     """The constants that a decoder reads, by parameter: literal, or by reference to a const operation."""
-    consts = {o.outputs[0][0]: o.attributes.get("val") for o in _operations(program) if o.type == "const" and o.outputs}
     parts: dict[str, Constant] = {name: value for name, value in op.attributes.items() if name != "name"}
     for name, values in op.inputs.items():
         for value in values:
-            constant = consts.get(value.name) if isinstance(value, Reference) else value
+            constant = constants.get(value.name) if isinstance(value, Reference) else value
             if constant is not None:
                 parts[name] = constant
     return parts

@@ -15,15 +15,20 @@ def compression_passes(recipe: Recipe, *, target: str) -> tuple[CompressionPass,
     Raises:
         QuantizeError: the target is older than the recipe's operators.
     """
+    check_target(recipe, target=target)
+    if recipe.scheme is None:
+        return ()
+    scheme = importlib.import_module(f".{recipe.scheme}", __package__)
+    return tuple(scheme.passes(recipe))
+
+
+def check_target(recipe: Recipe, *, target: str) -> None:
+    """Raise QuantizeError if a deployment target is older than the recipe's operators."""
     if _ios(target) < _ios(recipe.minimum_target):
         raise QuantizeError(
             f"Recipe {recipe.name} needs {recipe.minimum_target}; the deployment target is {target}.",
             hint=f"pass `--target {recipe.minimum_target}` or another recipe.",
         )
-    if recipe.scheme is None:
-        return ()
-    scheme = importlib.import_module(f".{recipe.scheme}", __package__)
-    return tuple(scheme.passes(recipe))
 
 
 def _ios(target: str) -> int:

@@ -248,7 +248,7 @@ def _export(net: Any, picture: torch.Tensor, names: list[str]) -> onnx.ModelProt
     import onnx
     import torch
 
-    from ..export import _quiet
+    from ..export import quiet
 
     class Flat(torch.nn.Module):
         def __init__(self) -> None:
@@ -263,7 +263,7 @@ def _export(net: Any, picture: torch.Tensor, names: list[str]) -> onnx.ModelProt
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             flat: Any = Flat().eval()
             if isinstance(net, torch.jit.ScriptModule):  # the exporter's own tracer does not follow a script
                 flat = torch.jit.trace(flat, (picture,), strict=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .graph import Graph, Node
-from .linear import affine_of, resize_ratio
+from .linear import affine_of, why_not_before
 from .rule import Match, Rule
 
 
@@ -23,11 +23,9 @@ def _pattern(graph: Graph) -> Iterator[Match]:
 
 def _check(graph: Graph, match: Match) -> str:
     resize: Node = match.parts
-    ratio = resize_ratio(graph, resize)
-    if not ratio:
-        return "the resize is not an average over H and W whose size is stored"
-    if ratio <= 1:
-        return "the resize does not enlarge, before it there would be more pixels"
+    reason = why_not_before(graph, resize)
+    if reason:
+        return reason
     if not graph.feeds_only(resize.output, match.anchor):
         return "the resized value is also read as it is"
     return ""

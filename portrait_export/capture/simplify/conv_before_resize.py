@@ -10,7 +10,7 @@ import math
 
 from ..cost import macs_of
 from .graph import Graph, Node
-from .linear import is_pointwise, kernel_of, resize_ratio, resized_channels
+from .linear import is_pointwise, kernel_of, resized_channels, why_not_before
 from .rule import Match, Rule, at_each
 
 
@@ -21,11 +21,9 @@ def _find(graph: Graph, node: Node) -> Node | None:
 
 def _check(graph: Graph, match: Match) -> str:
     resize: Node = match.parts
-    ratio = resize_ratio(graph, resize)
-    if not ratio:
-        return "the resize is not an average over H and W whose size is stored"
-    if ratio <= 1:
-        return "the resize does not enlarge, before it there would be more pixels"
+    reason = why_not_before(graph, resize)
+    if reason:
+        return reason
     if not graph.feeds_only(resize.output, match.anchor):
         return "the resized value is also read elsewhere"
     before = macs_of(graph, match.anchor)[1] + macs_of(graph, resize)[1]

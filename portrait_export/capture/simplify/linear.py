@@ -164,6 +164,16 @@ def resize_ratio(graph: Graph, node: Node | None) -> float:
     return math.prod(after[2:]) / math.prod(before[2:])
 
 
+def why_not_before(graph: Graph, resize: Node) -> str:
+    """The reason why work per pixel that follows a resize had better stay behind it; empty if there is none."""
+    ratio = resize_ratio(graph, resize)
+    if not ratio:
+        return "the resize is not an average over H and W whose size is stored"
+    if ratio <= 1:
+        return "the resize does not enlarge, before it there would be more pixels"
+    return ""
+
+
 def _keeps_channels(graph: Graph, node: Node) -> bool:
     """Whether the scales of N and C, where there are any, are 1 and do not only round to the same size."""
     at = 2 if graph.opset >= 11 else 1
