@@ -148,9 +148,9 @@ def load_shipped(name: str) -> nn.Module:
     path = spec.weights_path
     if path is None:
         raise CheckpointError(
-            f"Model `{name}` has no shipped weights.",
+            f"Model `{name}` comes without trained weights.",
             code="no-shipped-weights",
-            hint="give --checkpoint FOLDER|FILE, or --random-weights to try the export without meaning in the masks.",
+            hint="pass --checkpoint FOLDER|FILE with yours; for shape and size work exports take --random-weights.",
         )
     from safetensors.torch import load_file
 

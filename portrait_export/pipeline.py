@@ -108,11 +108,6 @@ def _load(stages: Stages, source: ModelSource) -> LoadedModel:
             stage.summary += f"; {model.foreign.head.notes[0]}"
             stage.details += model.foreign.notes
             stage.warnings += model.foreign.warnings
-        if not (model.trained or source.random_weights):
-            stage.warnings.append(
-                f"{model.name} comes without trained weights: random ones stand in for them, and masks mean nothing;"
-                " --checkpoint takes yours."
-            )
     return model
 
 

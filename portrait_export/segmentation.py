@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import CheckpointError, PortraitError, UsageError
+from .errors import PortraitError, UsageError
 from .files import refuse_existing
 from .preprocessing import PortraitSpec
 from .sources import ModelSource, load_model
@@ -111,12 +111,6 @@ def load_runner(request: SegmentRequest) -> tuple[Runner, PortraitSpec]:
     from .capture.runners import TorchRunner
 
     model = load_model(source)
-    if not (model.trained or source.random_weights):
-        raise CheckpointError(
-            f"Model `{model.name}` comes without trained weights: it would cut out nothing in particular.",
-            code="no-shipped-weights",
-            hint="give --checkpoint FOLDER|FILE, or take a model that `portrait-export models` shows as shipped.",
-        )
     return TorchRunner(model.module, model.spec, name=model.name), model.spec
 
 

@@ -69,11 +69,11 @@ class LoadedModel:
 
 
 def load_model(source: ModelSource) -> LoadedModel:
-    """Build the network and load its weights. A model that comes without weights gets random ones: see `trained`.
+    """Build the network and load its weights. Random ones only where they are asked for: see `trained`.
 
     Raises:
         UsageError: neither a model nor a checkpoint, or options that exclude one another, or a size it cannot take.
-        CheckpointError: the weights cannot be read or do not fit.
+        CheckpointError: the weights cannot be read or do not fit, or the model comes without any.
     """
     if source.foreign is not None:
         return _foreign(source)
@@ -116,8 +116,7 @@ def _registered(source: ModelSource) -> LoadedModel:
 
     assert source.model is not None
     spec = model_spec(source.model)
-    untrained = source.random_weights or spec.weights_path is None
-    if untrained:
+    if source.random_weights:
         module, origin = create_model(source.model, seed=0).eval(), "random, seed 0"
     else:
         module, origin = load_shipped(source.model), f"shipped, {spec.weights}"
@@ -125,7 +124,7 @@ def _registered(source: ModelSource) -> LoadedModel:
         name=spec.name,
         module=module,
         spec=_sized(spec.portrait_spec(), source, spec.config.size_multiple),
-        trained=not untrained,
+        trained=not source.random_weights,
         licence=spec.licence,
         paper=spec.paper,
         provenance={"model": spec.name, "weights": origin, "weights_sha256": weights_sha256(module)},
@@ -135,7 +134,6 @@ def _registered(source: ModelSource) -> LoadedModel:
 def _from_checkpoint(source: ModelSource) -> LoadedModel:
     from .capture.checkpoint import load_checkpoint
 
-    assert source.checkpoint is not None
     assert source.checkpoint is not None
     loaded = load_checkpoint(source.checkpoint, source.model)
     module = loaded.person_module()

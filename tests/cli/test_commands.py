@@ -195,13 +195,61 @@ def test_no_color_is_respected(small_export):
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_a_model_without_weights_is_exported_with_a_warning_and_does_not_cut_out(cli, photos, tmp_path):
-    ran = cli("coreml", "-m", "sernet_former", "--size", "64x64", "--data", photos, "-o", tmp_path / "out")
+@pytest.fixture
+def without_weights(monkeypatch, tmp_path):
+    """A registered model's name, in an installation that ships no weights."""
+    monkeypatch.setattr("portrait_export.models.registry.WEIGHTS_DIR", tmp_path / "none")
+    return "sernet_former"
+
+
+REFUSING = {
+    "coreml": ("coreml", "-m", "MODEL", "-o", "OUT"),
+    "coreml without parity": ("coreml", "-m", "MODEL", "--no-parity", "--json", "-o", "OUT"),
+    "onnx": ("onnx", "-m", "MODEL", "-o", "OUT/net.onnx"),
+    "parity": ("parity", "PACKAGE", "-m", "MODEL"),
+    "blame": ("blame", "PACKAGE", "-m", "MODEL", "-o", "OUT"),
+    "segment": ("segment", "PHOTO", "-m", "MODEL", "-o", "OUT/mask.png"),
+    "evaluate": ("evaluate", "-m", "MODEL", "--csv", "OUT/scores.csv"),
+    "label": ("label", "FOLDER", "-m", "MODEL"),
+}
+
+
+@pytest.mark.parametrize("words", REFUSING.values(), ids=REFUSING)
+def test_a_model_without_weights_is_refused(cli, without_weights, words, small_export, photos, tmp_path):
+    places = {
+        "MODEL": without_weights,
+        "PACKAGE": str(small_export / "segformer_b0.mlpackage"),
+        "PHOTO": str(photos / "noise.png"),
+        "FOLDER": str(photos),
+    }
+    out = tmp_path / "out"
+    ran = cli(*[places.get(word, word).replace("OUT", str(out)) for word in words])
+    assert (ran.code, ran.out) == (2, "")
+    assert "error: no-shipped-weights" in ran.err
+    assert "Model `sernet_former` comes without trained weights." in ran.err
+    assert "hint: pass --checkpoint FOLDER|FILE with yours" in ran.err
+    assert "for shape and size work exports take --random-weights" in ran.err
+    assert not out.exists()
+
+
+def test_a_model_without_weights_is_listed_as_such_and_takes_random_ones(cli, without_weights, photos, tmp_path):
+    assert {row["weights"] for row in json.loads(cli("models", "--json").out)} == {False}
+    assert "shipped" not in cli("models").out
+    out = tmp_path / "out"
+    ran = cli("coreml", "-m", without_weights, *SMALL, "--data", photos, "-o", out)
     assert ran.code == 0, ran.err
-    assert "comes without trained weights: random ones stand in" in ran.err
+    assert "(random, seed 0)" in ran.err
     assert "masks cut from them mean nothing" in ran.out
-    assert json.loads((tmp_path / "out" / "export.json").read_text())["trained"] is False
-    ran = cli("segment", photos / "noise.png", "-m", "sernet_former", "-o", tmp_path / "mask.png")
-    assert ran.code == 2
-    assert "no-shipped-weights" in ran.err
-    assert not (tmp_path / "mask.png").exists()
+    assert json.loads((out / "export.json").read_text())["trained"] is False
+    facts = json.loads(cli("inspect", out / f"{without_weights}.mlpackage", "--json").out)
+    assert "RANDOM WEIGHTS" in facts["metadata"]["description"]
+
+
+def test_the_python_api_refuses_a_model_without_weights(without_weights, tmp_path):
+    import portrait_export as api
+    from portrait_export.cli.render import Silence
+
+    request = api.CoreMLRequest(source=api.ModelSource(model=without_weights), out=tmp_path / "out")
+    with pytest.raises(api.PortraitError, match="comes without trained weights"):
+        api.export_coreml(request, Silence())
+    assert not (tmp_path / "out").exists()

@@ -132,7 +132,7 @@ def test_impossible_configs_are_refused(fields: dict[str, object], words: str) -
 
 def test_load_shipped_without_weights_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("portrait_export.models.registry.WEIGHTS_DIR", tmp_path)
-    with pytest.raises(CheckpointError, match="Model `serseg_b0` has no shipped weights") as caught:
+    with pytest.raises(CheckpointError, match="Model `serseg_b0` comes without trained weights") as caught:
         load_shipped("serseg_b0")
     assert "--checkpoint" in caught.value.hint
     assert "--random-weights" in caught.value.hint
