@@ -29,6 +29,7 @@ EASYPORTRAIT_CLASSES = (
     *("left eye", "right eye", "lips", "teeth"),
 )
 LISTED = 100  # faults that an error spells out; it says how many more there are
+REPAIR = "repair these files, or take them out of the folder."
 PERSON = 0.5
 
 
@@ -69,13 +70,17 @@ def load_calibration(
         UsageError: an unknown split.
         DataError: every file that is missing, damaged, changed since its sha256 was written down, or outside `root`.
     """
+    return load_items(calibration_items(split, root), size=size, where=str(root))
+
+
+def calibration_items(split: str | None = None, root: Path = ROOT) -> list[Item]:
+    """Where the bundled photographs lie, their files compared with the manifest. Arguments and errors as above."""
     if split is not None and split not in SPLITS:
         raise UsageError(f"The calibration set has no split `{split}`.", hint=nearest(split, SPLITS, what="split"))
     entries = [entry for entry in read_manifest(root) if split in (None, entry["split"])]
     faults = [fault for entry in entries for fault in _entry_faults(entry, root)]
     _raise_if(faults, f"The calibration set in {root} is not what its manifest says", "reinstall the package.")
-    items = [Item(e["name"], root / e["image"], root / e["mask"], split=e["split"]) for e in entries]
-    return load_items(items, size=size, where=str(root))
+    return [Item(e["name"], root / e["image"], root / e["mask"], split=e["split"]) for e in entries]
 
 
 def read_manifest(root: Path = ROOT) -> list[dict[str, Any]]:
@@ -151,7 +156,8 @@ def find_items(path: str | Path, split: str | None = None) -> tuple[list[Item], 
     images = root / "images" if (root / "images").is_dir() else root
     splits = [name for name in TREE_SPLITS if (images / name).is_dir()] if images != root else []
     if split is not None and split not in splits:
-        raise DataError(f"{root} has no split `{split}`: there is no folder {images / split}.", context=splits)
+        hint = f"the splits are: {', '.join(splits)}." if splits else "it has no splits; leave out --split."
+        raise DataError(f"{root} has no split `{split}`: there is no folder {images / split}.", hint=hint)
     items: list[Item] = []
     faults: list[str] = []
     for name in [split] if split is not None else splits or [""]:
@@ -218,10 +224,15 @@ def load_items(
 ) -> list[LabelledFrame]:
     """Open all items. Raises one DataError with the given faults and every one met while opening."""
     frames, wrong = map_items(items, lambda item: load_item(item, size=size))
-    _raise_if(
-        [*faults, *wrong], f"{where} cannot be used as it is", "repair these files, or take them out of the folder."
-    )
+    _raise_if([*faults, *wrong], f"{where} cannot be used as it is", REPAIR)
     return frames
+
+
+def usable_items(path: str | Path, split: str | None = None) -> list[Item]:
+    """`find_items` where every file pairs up and opens, as `load_folder` demands; keeps nothing in memory."""
+    items, faults = find_items(path, split=split)
+    _raise_if([*faults, *check_items(items)], f"{path} cannot be used as it is", REPAIR)
+    return items
 
 
 def check_items(items: Sequence[Item]) -> list[str]:

@@ -405,22 +405,28 @@ def to_frame(photo: Photo, spec: PortraitSpec, depth: np.ndarray | None = None) 
     seen = Image.fromarray(photo.pixels[source.top : source.bottom, source.left : source.right])
     image = np.full((spec.height, spec.width, 3), PADDING, np.uint8)
     image[target.top : target.bottom, target.left : target.right] = _resized(seen, target.size)
-    return Frame(image, _place_depth(depth, placement, photo.name), photo.name), placement
+    placed = None if depth is None else place_map(depth, placement, photo.name)
+    return Frame(image, placed, photo.name), placement
 
 
-def _place_depth(depth: np.ndarray | None, placement: Placement, name: str) -> np.ndarray | None:
-    """A depth map through the photo's placement: the same part of the view, whatever the map's own resolution."""
+def place_map(values: np.ndarray, placement: Placement, name: str = "", *, what: str = "depth map") -> np.ndarray:
+    """A photo's depth map or mask through the photo's placement: the same part of the view, at whatever resolution.
+
+    Args:
+        values: (h, w) float32, covering what the photo covers.
+        name: what to call the photo in errors.
+    Returns:
+        (H, W) float32 at the frame's size, PADDING where the photo does not cover it.
+    """
     import numpy as np
     from PIL import Image
 
-    if depth is None:
-        return None
-    if depth.ndim != 2 or 0 in depth.shape or not np.isfinite(depth).all():
-        raise PhotoError(f"The depth map of {name or 'the photo'} must be finite values (H, W); found {depth.shape}.")
-    per_row, per_column = depth.shape[0] / placement.photo[0], depth.shape[1] / placement.photo[1]
+    if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
+        raise PhotoError(f"The {what} of {name or 'the photo'} must be finite values (H, W); found {values.shape}.")
+    per_row, per_column = values.shape[0] / placement.photo[0], values.shape[1] / placement.photo[1]
     source, target = placement.source, placement.target
     box = (source.left * per_column, source.top * per_row, source.right * per_column, source.bottom * per_row)
-    seen = Image.fromarray(np.ascontiguousarray(depth, np.float32))
+    seen = Image.fromarray(np.ascontiguousarray(values, np.float32))
     out = np.full(placement.frame, PADDING, np.float32)
     out[target.top : target.bottom, target.left : target.right] = _resized(seen, target.size, box)
     return out

@@ -226,6 +226,11 @@ def _parity(
     with stages.stage("parity") as stage:
         spec = model.spec
         frames = load_frames(request.data, spec)
+        if frames.without_depth:
+            stage.warnings.append(
+                f"{len(frames.without_depth)} of {len(frames)} photographs have no depth map: brightness over a ramp"
+                " stands in for it on both sides."
+            )
         reference: Runner = (
             model.foreign.reference() if model.foreign else TorchRunner(model.module, spec, name="PyTorch")
         )

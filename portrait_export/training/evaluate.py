@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from ..artifacts import LabelledFrame, Prediction, Runner
-from ..errors import DataError
+from ..errors import DataError, ExecutionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,10 +25,21 @@ class Score:
     """One photograph. `iou` and `boundary_f` are 0..1; `intersection` and `union` are pixels."""
 
     name: str
+    split: str
     iou: float
     boundary_f: float
     intersection: int
     union: int
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One photograph, for a picture: image (H, W, 3) uint8, the drawn and the predicted mask (H, W) in 0..1."""
+
+    score: Score
+    image: np.ndarray
+    drawn: np.ndarray
+    predicted: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class Evaluation:
 
     def worst(self, count: int) -> list[Score]:
         """The photographs with the lowest IoU, worst first."""
-        return sorted(self.scores, key=lambda score: score.iou)[:count]
+        return sorted(self.scores, key=_badness)[:count]
 
     def summary(self) -> dict[str, float | int | str]:
         """Plain values for JSON and tables."""
@@ -86,7 +97,7 @@ class Evaluation:
 
 def evaluate(
     runner: Runner,
-    frames: Sequence[LabelledFrame],
+    frames: Iterable[LabelledFrame],
     *,
     iou: Metric,
     boundary_f: Metric,
@@ -96,25 +107,31 @@ def evaluate(
     """Segment every frame and compare with its drawn mask.
 
     Args:
+        frames: may be opened one by one; nothing of a frame is kept but its score.
         iou, boundary_f: the metrics, handed in by whoever has them.
         threshold: P(person) from which a predicted pixel is person.
         on_image: called after each.
     Raises:
         DataError: there is no frame, or frames without a mask, all of them named.
+        ExecutionError: a prediction that is no number.
     """
-    without = [labelled.frame.name for labelled in frames if labelled.mask is None]
-    if not frames or without:
-        raise DataError(
-            f"There is nothing to compare with: {len(without)} of {len(frames)} photographs have no mask.",
-            context=without[:100],
-            hint="give a folder with images/ and masks/, or images/ and annotations/.",
-        )
-    scores = []
+    scores: list[Score] = []
+    without: list[str] = []
     for labelled in frames:
+        if labelled.mask is None:
+            without.append(labelled.frame.name)
+            continue
         (prediction,) = runner.run([labelled.frame])
         score = score_one(labelled, prediction, iou=iou, boundary_f=boundary_f, threshold=threshold)
         scores.append(score)
         on_image(labelled, prediction, score)
+    if without or not scores:
+        raise DataError(
+            f"There is nothing to compare with: {len(without)} of {len(scores) + len(without)} photographs have no"
+            " mask.",
+            context=without[:100],
+            hint="give a folder with images/ and masks/, or images/ and annotations/.",
+        )
     return Evaluation(runner.name, tuple(scores))
 
 
@@ -125,30 +142,43 @@ def score_one(
     import numpy as np
 
     assert labelled.mask is not None
+    if not np.isfinite(prediction.probability).all():
+        raise ExecutionError(f"The mask of {labelled.frame.name!r} holds NaN or infinite values.", code="not-finite")
     predicted, drawn = prediction.probability >= threshold, labelled.mask >= DRAWN
     a, b = predicted.astype(np.float32), drawn.astype(np.float32)
     shared, either = int((predicted & drawn).sum()), int((predicted | drawn).sum())
-    return Score(labelled.frame.name, iou(a, b), boundary_f(a, b), shared, either)
+    return Score(labelled.frame.name, labelled.split, iou(a, b), boundary_f(a, b), shared, either)
 
 
-def worst_sheet(
-    evaluation: Evaluation, seen: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], count: int
-) -> bytes:
-    """A PNG of the worst photographs, a row each: itself, the person by the drawn mask, the person by the prediction.
+class Worst:
+    """Keeps the photographs with the lowest IoU, worst first; pass it to `evaluate` as `on_image`."""
 
-    Args:
-        seen: a photograph's name → image (H, W, 3) uint8, drawn and predicted mask (H, W) in 0..1.
-    """
+    def __init__(self, count: int):
+        self._count = count
+        self.seen: list[Seen] = []
+
+    def __call__(self, labelled: LabelledFrame, prediction: Prediction, score: Score) -> None:
+        assert labelled.mask is not None
+        self.seen.append(Seen(score, labelled.frame.image, labelled.mask, prediction.probability))
+        self.seen.sort(key=lambda one: _badness(one.score))
+        del self.seen[self._count :]
+
+
+def _badness(score: Score) -> tuple[float, str, str]:
+    return score.iou, score.split, score.name
+
+
+def worst_sheet(worst: Sequence[Seen]) -> bytes:
+    """A PNG with a row per photograph: itself, the person by the drawn mask, the person by the prediction."""
     import numpy as np
     from PIL import Image, ImageDraw
 
     from .pictures import CELL, cut_out
 
     rows = []
-    for score in evaluation.worst(count):
-        image, drawn, predicted = seen[score.name]
-        photo = image.astype(np.float32) / 255
-        cells = [cut_out(photo, np.ones_like(drawn)), cut_out(photo, drawn), cut_out(photo, predicted)]
+    for one in worst:
+        photo, score = one.image.astype(np.float32) / 255, one.score
+        cells = [cut_out(photo, mask) for mask in (np.ones_like(one.drawn), one.drawn, one.predicted)]
         row = Image.new("RGB", (3 * CELL, CELL + 14), "white")
         row.paste(Image.fromarray(np.concatenate(cells, 1)), (0, 14))
         ImageDraw.Draw(row).text(

@@ -66,13 +66,13 @@ def test_evaluate_wants_exactly_one_thing(capsys) -> None:
     assert run(["evaluate"]) == 2
     assert "Nothing is given" in capsys.readouterr().err
     assert run(["evaluate", "--model", "segformer_b0", "--package", "x.mlpackage"]) == 2
-    assert "--package, --model or --checkpoint is given" in capsys.readouterr().err
+    assert "--package and --model or --checkpoint is given" in capsys.readouterr().err
 
 
 def test_evaluate_of_an_unknown_split_names_the_splits(capsys) -> None:
     arguments = ["evaluate", "--model", "segformer_b0", "--random-weights", "--size", "32x32", "--split", "eval"]
     assert run(arguments) == 2
-    assert "the splits are: calibrate, evaluate" in capsys.readouterr().err
+    assert "did you mean `evaluate`? The splits are: calibrate, evaluate." in capsys.readouterr().err
 
 
 def test_label_with_a_network_writes_masks(config: Path, painted: Path, capsys) -> None:

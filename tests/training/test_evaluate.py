@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from portrait_export.artifacts import Frame, LabelledFrame, Prediction
-from portrait_export.errors import DataError
-from portrait_export.training.evaluate import evaluate, worst_sheet
+from portrait_export.errors import DataError, ExecutionError
+from portrait_export.training.evaluate import Worst, evaluate, worst_sheet
 from portrait_export.verify.metrics import boundary_f, mask_iou
 
 
@@ -34,8 +34,8 @@ def half(width: int) -> np.ndarray:
     return mask
 
 
-def labelled(name: str, mask: np.ndarray | None) -> LabelledFrame:
-    return LabelledFrame(Frame(np.zeros((20, 20, 3), np.uint8), name=name), mask)
+def labelled(name: str, mask: np.ndarray | None, split: str = "") -> LabelledFrame:
+    return LabelledFrame(Frame(np.full((20, 20, 3), 255, np.uint8), name=name), mask, split)
 
 
 def test_numbers_per_photograph_and_over_the_set() -> None:
@@ -66,11 +66,34 @@ def test_nothing_to_compare_with_is_refused(frames: list[LabelledFrame]) -> None
         evaluate(Answers({}), frames, iou=mask_iou, boundary_f=boundary_f)
 
 
+def test_a_mask_that_is_no_number_is_refused() -> None:
+    runner = Answers({"a": np.full((20, 20), np.nan, np.float32)})
+    with pytest.raises(ExecutionError, match="The mask of 'a' holds NaN or infinite values"):
+        evaluate(runner, [labelled("a", half(10))], iou=mask_iou, boundary_f=boundary_f)
+
+
+def test_frames_are_taken_one_by_one_and_none_is_kept_but_the_worst() -> None:
+    masks = {str(width): half(width) for width in (10, 3, 8, 1, 9)}
+    worst = Worst(2)
+    frames = (labelled(name, half(10)) for name in masks)
+    evaluate(Answers(masks), frames, iou=mask_iou, boundary_f=boundary_f, on_image=worst)
+    assert [one.score.name for one in worst.seen] == ["1", "3"]
+
+
+def test_photographs_of_one_name_in_two_splits_stay_apart() -> None:
+    frames = [labelled("a", half(10), "train"), labelled("a", half(5), "val")]
+    worst = Worst(2)
+    result = evaluate(Answers({"a": half(10)}), frames, iou=mask_iou, boundary_f=boundary_f, on_image=worst)
+    assert [(score.split, score.iou) for score in result.worst(2)] == [("val", 0.5), ("train", 1)]
+    assert [float(one.drawn.mean()) for one in worst.seen] == [0.25, 0.5]
+    assert [row["split"] for row in csv.DictReader(io.StringIO(result.to_csv()))] == ["train", "val"]
+
+
 def test_sheet_shows_the_worst_first() -> None:
     masks = {"good": half(10), "bad": half(3)}
-    result = evaluate(Answers(masks), [labelled(n, half(10)) for n in masks], iou=mask_iou, boundary_f=boundary_f)
-    seen = {name: (np.full((20, 20, 3), 255, np.uint8), half(10), mask) for name, mask in masks.items()}
-    with Image.open(io.BytesIO(worst_sheet(result, seen, 1))) as sheet:
+    worst, frames = Worst(1), [labelled(name, half(10)) for name in masks]
+    evaluate(Answers(masks), frames, iou=mask_iou, boundary_f=boundary_f, on_image=worst)
+    with Image.open(io.BytesIO(worst_sheet(worst.seen))) as sheet:
         assert sheet.size == (480, 174)
         pixels = np.asarray(sheet)
     white = (pixels[14:] == 255).all(2)
