@@ -74,6 +74,7 @@ class ImageFeature:
         color: `rgb` or `bgr` (three channels), or `grayscale`.
         scale, bias: what Core ML does to an input's pixels first: `pixel * scale + bias`, bias per channel.
         description: one line for the app's author.
+        sizes: every (height, width) that it may have, the default first; empty where there is only one.
     """
 
     name: str
@@ -83,6 +84,12 @@ class ImageFeature:
     scale: float = 1.0
     bias: tuple[float, ...] = (0.0, 0.0, 0.0)
     description: str = ""
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def listed(self) -> bool:
+        """Whether it may have several sizes."""
+        return bool(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -94,12 +101,19 @@ class ArrayFeature:
         shape: its dimensions, all known.
         dtype: `fp32`, `fp16` or `int32`.
         description: one line for the app's author.
+        shapes: every shape that it may have, the default first; empty where there is only one.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str = "fp32"
     description: str = ""
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def listed(self) -> bool:
+        """Whether it may have several shapes."""
+        return bool(self.shapes)
 
 
 Feature = ImageFeature | ArrayFeature

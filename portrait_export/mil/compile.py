@@ -94,14 +94,22 @@ def _full_disk_said_clearly() -> Iterator[None]:
 def _input_type(ct: Any, feature: Feature) -> Any:
     if isinstance(feature, ImageFeature):
         channels = 1 if feature.color == "grayscale" else 3
+        sizes = feature.sizes or ((feature.height, feature.width),)
         return ct.ImageType(
             name=feature.name,
-            shape=(1, channels, feature.height, feature.width),
+            shape=_shape(ct, [(1, channels, height, width) for height, width in sizes]),
             scale=feature.scale,
             bias=feature.bias[0] if channels == 1 else list(feature.bias),
             color_layout=_layout(ct, feature),
         )
-    return ct.TensorType(name=feature.name, shape=feature.shape, dtype=_numpy_type(feature))
+    return ct.TensorType(
+        name=feature.name, shape=_shape(ct, feature.shapes or (feature.shape,)), dtype=_numpy_type(feature)
+    )
+
+
+def _shape(ct: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
+    """One shape, or a list of them with the default first."""
+    return shapes[0] if len(shapes) == 1 else ct.EnumeratedShapes(shapes=list(shapes), default=shapes[0])
 
 
 def _output_type(ct: Any, feature: Feature) -> Any:
