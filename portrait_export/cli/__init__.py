@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "Score a model, checkpoint, package or ONNX file against drawn masks.",
     "train": "Train a model on photographs with masks.",
     "label": "Make masks for photographs that have none.",
+    "depth": "Make depth maps of photographs with a MiDaS file of your own.",
 }
 
 

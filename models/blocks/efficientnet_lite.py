@@ -1,0 +1,150 @@
+"""Image (N, 3, H, W) → four maps at 1/4, 1/8, 1/16 and 1/32 of its size: EfficientNet-Lite3 without its classifier.
+
+https://arxiv.org/abs/1905.11946 without squeeze-and-excitation and with ReLU6 (Lite, TensorFlow's tpu repository,
+Apache-2.0). The keys and the TensorFlow conventions (SAME padding, BatchNorm's eps 1e-3) are those of timm's
+`tf_efficientnet_lite3`, in the grouping of MiDaS, whose checkpoints hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BATCH_NORM_EPS = 1e-3
+STEM_CHANNELS = 32
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks of one width. The first of them has the stride and changes the width.
+
+    Attributes:
+        blocks: how many.
+        kernel: side of the depthwise convolutions.
+        stride: of the first block.
+        channels: width of the result.
+    """
+
+    blocks: int
+    kernel: int
+    stride: int
+    channels: int
+
+
+# B0's stages with widths times 1.2, rounded to multiples of 8 but by no more than a tenth down, and block counts times
+# 1.4, rounded up; Lite leaves the stem's width and the first and last stage's block counts as they are.
+FIRST = Stage(1, 3, 1, 24)
+STAGES = (
+    Stage(3, 3, 2, 32),
+    Stage(3, 5, 2, 48),
+    Stage(5, 3, 2, 96),
+    Stage(5, 5, 1, 136),
+    Stage(6, 5, 2, 232),
+    Stage(1, 3, 1, 384),
+)
+EXPANSION = 6
+CHANNELS = (32, 48, 136, 384)  # of the four maps
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after a side in TensorFlow's SAME padding: ⌈size/stride⌉ outputs, the odd zero behind.
+
+    >>> same_padding(256, 3, 2), same_padding(255, 3, 2), same_padding(7, 5, 1)
+    ((0, 1), (1, 1), (2, 2))
+    """
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class SameConv(nn.Conv2d):
+    """A convolution without bias, padded as TensorFlow does: (N, C, h, w) → (N, D, ⌈h/stride⌉, ⌈w/stride⌉)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, *, stride: int = 1, groups: int = 1):
+        super().__init__(in_channels, out_channels, kernel, stride, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = (
+            same_padding(size, kernel, stride)
+            for size, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
+        )
+        return super().forward(F.pad(x, (*columns, *rows)))
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """BatchNorm with TensorFlow's eps."""
+    return nn.BatchNorm2d(channels, eps=BATCH_NORM_EPS)
+
+
+class SeparableConv(nn.Module):
+    """Depthwise, BatchNorm, ReLU6, then 1×1 and BatchNorm: (N, C, h, w) → (N, D, h, w)."""
+
+    def __init__(self, *, in_channels: int, stage: Stage):
+        super().__init__()
+        self.conv_dw = SameConv(in_channels, in_channels, stage.kernel, stride=stage.stride, groups=in_channels)
+        self.bn1 = batch_norm(in_channels)
+        self.conv_pw = SameConv(in_channels, stage.channels)
+        self.bn2 = batch_norm(stage.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn2(self.conv_pw(F.relu6(self.bn1(self.conv_dw(x)))))
+
+
+class InvertedResidual(nn.Module):
+    """1×1 to EXPANSION·C, depthwise, 1×1 to D, each with BatchNorm, the first two with ReLU6; x is added if it fits.
+
+    (N, C, h, w) → (N, D, ⌈h/stride⌉, ⌈w/stride⌉).
+    """
+
+    def __init__(self, *, in_channels: int, out_channels: int, kernel: int, stride: int):
+        super().__init__()
+        wide = EXPANSION * in_channels
+        self.adds_input = stride == 1 and in_channels == out_channels
+        self.conv_pw = SameConv(in_channels, wide)
+        self.bn1 = batch_norm(wide)
+        self.conv_dw = SameConv(wide, wide, kernel, stride=stride, groups=wide)
+        self.bn2 = batch_norm(wide)
+        self.conv_pwl = SameConv(wide, out_channels)
+        self.bn3 = batch_norm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self.bn1(self.conv_pw(x)))
+        y = F.relu6(self.bn2(self.conv_dw(y)))
+        y = self.bn3(self.conv_pwl(y))
+        return x + y if self.adds_input else y
+
+
+class EfficientNetLite3(nn.Module):
+    """Image (N, 3, H, W) → four maps, CHANNELS wide, at 1/4, 1/8, 1/16 and 1/32; sides rounded up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first = nn.Sequential(SeparableConv(in_channels=STEM_CHANNELS, stage=FIRST))
+        quarter, eighth, *sixteenth, half_of_it, last = _stages(FIRST.channels)
+        stem = SameConv(3, STEM_CHANNELS, 3, stride=2)
+        self.layer1 = nn.Sequential(stem, batch_norm(STEM_CHANNELS), nn.ReLU6(), first, quarter)
+        self.layer2 = nn.Sequential(eighth)
+        self.layer3 = nn.Sequential(*sixteenth)
+        self.layer4 = nn.Sequential(half_of_it, last)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = [self.layer1(image)]
+        for layer in (self.layer2, self.layer3, self.layer4):
+            maps.append(layer(maps[-1]))
+        return maps
+
+
+def _stages(in_channels: int) -> Iterator[nn.Sequential]:
+    for stage in STAGES:
+        blocks = []
+        for index in range(stage.blocks):
+            stride = stage.stride if index == 0 else 1
+            blocks.append(
+                InvertedResidual(
+                    in_channels=in_channels, out_channels=stage.channels, kernel=stage.kernel, stride=stride
+                )
+            )
+            in_channels = stage.channels
+        yield nn.Sequential(*blocks)
