@@ -9,6 +9,7 @@ from . import (
     affine_before_conv,
     affine_before_resize,
     channels_first,
+    conv_after_resize,
     conv_before_resize,
     conv_chain,
     gelu,
@@ -39,4 +40,5 @@ RULES: tuple[Rule, ...] = (
     conv_chain.RULE,
     split_concat_conv.RULE,
     conv_before_resize.RULE,
+    conv_after_resize.RULE,  # last: what it leaves is no convolution after a resize any more
 )

@@ -77,6 +77,17 @@ def channels(*, m, d, k1=1, k2=1, bias=True):
     }  # fmt: skip
 
 
+def enlarged_conv(
+    c, d, small, large, attrs="pads=[1,1,1,1]", k=3, resize="align_corners", tail="y = Conv<{}>(r, w, wb)", **more
+):
+    """A resize of a square image and the convolution that reads it."""
+    body = f'r = Resize<mode="linear", coordinate_transformation_mode="{resize}">(x, , , size) {tail.format(attrs)}'
+    return model(
+        text(f"float[1,{c},{small},{small}] x", body),
+        **{"size": ints(1, c, large, large), "w": normal(d, c, k, k), "wb": normal(d), **more},
+    )
+
+
 BN = {"g": normal(4), "be": normal(4, seed=1), "mu": normal(4, seed=2), "va": np.abs(normal(4, seed=3)) + 0.1}
 W44 = {"w": normal(4, 4, 1, 1), "wb": normal(4)}
 W33 = {"w": normal(4, 4, 3, 3), "wb": normal(4)}
@@ -254,6 +265,18 @@ FIRES = {
         ),
         "Transpose MatMul", (120, 120),
     ),
+    "wide_conv_after_doubling": (
+        "conv-after-resize", enlarged_conv(128, 64, 48, 96),
+        "Resize " + 3 * "Slice Conv Reshape MatMul " + "Concat",
+        # rows 0..16, 15..32 and 31..47 make 32 rows of the result each; rows of taps, then the rows' matrices
+        (96 * 96 * 64 * 128 * 9, (17 + 18 + 17) * 96 * 64 * 128 * 9 + 32 * 3 * (17 + 18 + 17) * 96 * 64),
+    ),
+    "narrow_conv_after_fourfold_resize": (
+        "conv-after-resize", enlarged_conv(256, 16, 16, 64),
+        # two tiles of columns from windows of 3 taps each, two of rows
+        "Conv " + 6 * "Slice " + "Concat Concat MatMul MatMul Concat Slice Slice Reshape Reshape MatMul MatMul Concat",
+        (64 * 64 * 16 * 256 * 9, 16 * 16 * 16 * 256 * 9 + 64 * (3 * 9) * 3 * 16 * 16 + 64 * (3 * 9) * 64 * 16),
+    ),
     "one_of_two_classes_by_slice": (
         "two-classes",
         model(
@@ -403,6 +426,44 @@ REFUSES = {
         "conv-before-resize",
         resized("c = Conv(r, w, wb) y = Add(c, r)", **W44),
         "the resized value is also read elsewhere",
+    ),
+    "enlarged_image_convolved_in_groups": (
+        "conv-after-resize",
+        enlarged_conv(4, 4, 4, 8, "pads=[1,1,1,1], group=4", w=normal(4, 1, 3, 3)),
+        "the convolution is grouped, there is little work in it",
+    ),
+    "enlarged_image_read_twice": (
+        "conv-after-resize",
+        enlarged_conv(4, 4, 4, 8, tail="c = Conv<pads=[1,1,1,1]>(r, w, wb) y = Add(c, r)"),
+        "the resized value is also read elsewhere",
+    ),
+    "shrunk_image_convolved": (
+        "conv-after-resize",
+        enlarged_conv(4, 4, 8, 4, resize="half_pixel"),
+        "the resize does not enlarge, before it there would be more pixels",
+    ),
+    "too_little_to_save": (
+        "conv-after-resize",
+        enlarged_conv(4, 4, 4, 8),
+        "as small products it would be the work of 37,760 MACs, it is that of 28,544",
+    ),
+    "no_place_for_the_bias": (
+        "conv-after-resize",
+        enlarged_conv(4, 4, 4, 8, "pads=[12,1,12,1]"),
+        "no tap lies inside the image for every output, so that it could take the bias",
+    ),
+    "widening_conv_that_would_need_more_memory": (
+        "conv-after-resize",
+        enlarged_conv(128, 256, 32, 64),
+        "it would raise the peak of activations from 6,291,456 to 8,781,824 bytes",
+    ),
+    "resize_along_all_axes": (
+        "conv-after-resize",
+        model(
+            text("float[1,4,4,4] x", 'r = Resize<mode="linear", axes=[2,3]>(x, , , size) y = Conv(r, w)'),
+            size=ints(8, 8), w=W33["w"],
+        ),
+        "the resize along H and the one along W cannot be told apart",
     ),
     "concat_of_plain_maps": (
         "split-concat-conv",
