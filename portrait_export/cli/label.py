@@ -43,9 +43,15 @@ def label(
     correct or delete what is wrong before training on it.
     """
     from ..stages import Stages
-    from ..training.label import label_folder
+    from ..training.label import label_folder, unlabelled
     from . import render
 
+    if not unlabelled(folder, hard=hard, force=force)[0]:  # before anything is fetched for nothing
+        if as_json:
+            render.result_json([])
+        else:
+            render.result("Every photograph has a mask already; --force makes them anew.")
+        return 0
     stages = Stages(render.observer(quiet=quiet or as_json, verbose=False))
     with stages.stage("load") as stage:
         segment, stage.summary = _segmenter(model, checkpoint, labeller)
@@ -56,12 +62,10 @@ def label(
     if as_json:
         keys = ("name", "confidence", "share")
         render.result_json([dict(zip(keys, row, strict=True)) for row in rows])
-    elif rows:
+    else:
         cells = [[name, f"{confidence:.3f}", f"{100 * share:.0f} %"] for name, confidence, share in rows[:10]]
         render.result(render.table(["least confident", "confidence", "person"], cells, right=(1, 2)))
         render.result(f"\n{len(rows)} masks; contact sheets in {folder / 'sheets'}")
-    else:
-        render.result("Every photograph has a mask already; --force makes them anew.")
     return 0
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..calibration.dataset import Item, pictures_by_stem, resize_photo
+from ..calibration.dataset import Item, load_item, pictures_by_stem, resize_photo
 from ..errors import DataError, PhotoError, UsageError
 from ..files import write_bytes
 from ..photo import open_photo
@@ -33,6 +36,7 @@ MODEL_SHA256 = "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c
 # Test-time views: the photograph with a border of so many times its size around it, each also mirrored.
 BORDERS = (0.0, 0.15, 0.3)
 PER_SHEET = 40
+COLUMNS = ("name", "confidence", "share")  # of label.csv
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,11 @@ class Label:
         item: the photograph.
         confidence: how much the test-time views agree: their mean IoU with the final mask before refinement, 0..1.
         share: of the photograph that is person.
-        cell: a picture of the cut-out, for contact sheets.
     """
 
     item: Item
     confidence: float
     share: float
-    cell: np.ndarray
 
 
 def label_folder(
@@ -62,8 +64,9 @@ def label_folder(
 ) -> list[Label]:
     """Write a mask for every photograph below FOLDER/images that has none.
 
-    Masks go where the loader looks for them: FOLDER/masks as gray, or FOLDER/annotations as class ids 0 and 1;
-    with them label.csv, and contact sheets from the least to the most confident.
+    Masks go where the loader looks for them: FOLDER/masks as gray, or FOLDER/annotations as class ids 0 and 1.
+    label.csv tells of them and of those that were made before, and sheets/ shows the new ones, both from the least to
+    the most confident; both are written for what is done even if something stops the rest.
 
     Args:
         hard: class ids in annotations/ instead of soft masks.
@@ -73,17 +76,19 @@ def label_folder(
     Raises:
         DataError: the folder is not laid out so, or, after all others are labelled, photographs that cannot be read.
     """
-    items, target = _unlabelled(folder, hard=hard, force=force)
+    items, target = unlabelled(folder, hard=hard, force=force)
     labels: list[Label] = []
     faults: list[str] = []
-    for done, item in enumerate(items):
-        try:
-            labels.append(_label_one(item, segment, target, hard=hard))
-        except PhotoError as error:
-            faults.append(error.message)
-        on_image(done + 1, len(items))
-    labels.sort(key=lambda label: label.confidence)
-    _write_overview(folder, labels)
+    try:
+        for done, item in enumerate(items):
+            try:
+                labels.append(_label_one(item, segment, target, hard=hard))
+            except PhotoError as error:
+                faults.append(error.message)
+            on_image(done + 1, len(items))
+    finally:
+        labels.sort(key=lambda label: label.confidence)
+        _write_overview(folder, labels, target, hard=hard)
     if faults:
         raise DataError(
             f"{len(faults)} of {len(items)} photographs cannot be read; the others are labelled.", context=faults
@@ -91,8 +96,8 @@ def label_folder(
     return labels
 
 
-def _unlabelled(folder: Path, *, hard: bool, force: bool) -> tuple[list[Item], Path]:
-    """The photographs to label, and the folder for their masks."""
+def unlabelled(folder: Path, *, hard: bool, force: bool) -> tuple[list[Item], Path]:
+    """The photographs to label, and the folder for their masks. Raises DataError as `label_folder`."""
     if not (folder / "images").is_dir():
         raise DataError(f"{folder} has no folder images/.", hint="put the photographs into FOLDER/images first.")
     target = folder / ("annotations" if hard else "masks")
@@ -120,12 +125,7 @@ def _label_one(item: Item, segment: Segmenter, target: Path, *, hard: bool) -> L
     file = io.BytesIO()
     Image.fromarray(stored).save(file, "PNG")
     write_bytes(_mask_path(target, item), file.getvalue(), force=True)
-    cell = cut_out(resize_photo(photo, (CELL, CELL)).astype(np.float32) / 255, _small(mask))
-    return Label(item, confidence, float((mask >= 0.5).mean()), cell)
-
-
-def _small(mask: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(mask.astype(np.float32)).resize((CELL, CELL), Image.Resampling.BILINEAR))
+    return Label(item, confidence, float((mask >= 0.5).mean()))
 
 
 def vote(photo: np.ndarray, segment: Segmenter) -> tuple[np.ndarray, float]:
@@ -170,23 +170,46 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
     return int((a & b).sum()) / either if either else 1.0
 
 
-def _write_overview(folder: Path, labels: Sequence[Label]) -> None:
-    rows = [f"{label.item.name},{label.confidence:.4f},{label.share:.4f}" for label in labels]
-    if rows:
-        write_bytes(folder / "label.csv", "\n".join(["name,confidence,share", *rows, ""]).encode(), force=True)
+def _write_overview(folder: Path, labels: Sequence[Label], target: Path, *, hard: bool) -> None:
+    """label.csv anew, with the rows of earlier runs; and sheets, numbered on from those of earlier runs."""
+    if not labels:
+        return
+    rows = {label.item.name: (label.confidence, label.share) for label in labels}
+    rows = {**_earlier_rows(folder / "label.csv"), **rows}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for name, (confidence, share) in sorted(rows.items(), key=lambda row: (row[1][0], row[0])):
+        writer.writerow([name, f"{confidence:.4f}", f"{share:.4f}"])
+    write_bytes(folder / "label.csv", text.getvalue().encode(), force=True)
+    number = len(list((folder / "sheets").glob("label_*.png")))
     for start in range(0, len(labels), PER_SHEET):
-        path = folder / "sheets" / f"label_{start // PER_SHEET:03d}.png"
-        write_bytes(path, contact_sheet(labels[start : start + PER_SHEET]), force=True)
+        sheet = contact_sheet(labels[start : start + PER_SHEET], target, hard=hard)
+        write_bytes(folder / "sheets" / f"label_{number + start // PER_SHEET:03d}.png", sheet, force=True)
 
 
-def contact_sheet(labels: Sequence[Label], columns: int = 8) -> bytes:
-    """A PNG of cut-outs with their names and confidences."""
+def _earlier_rows(path: Path) -> dict[str, tuple[float, float]]:
+    """What an earlier label.csv tells; nothing of a row that somebody has changed beyond reading."""
+    rows: dict[str, tuple[float, float]] = {}
+    if path.is_file():
+        for row in csv.reader(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+            with contextlib.suppress(ValueError):
+                name, confidence, share = row
+                rows[name] = float(confidence), float(share)
+    return rows
+
+
+def contact_sheet(labels: Sequence[Label], target: Path, *, hard: bool = False, columns: int = 8) -> bytes:
+    """A PNG of cut-outs with their names and confidences, from the photographs and masks on disk."""
     rows = -(-len(labels) // columns)
     sheet = Image.new("RGB", (columns * CELL, rows * (CELL + 14)), "white")
     draw = ImageDraw.Draw(sheet)
     for i, label in enumerate(labels):
         x, y = i % columns * CELL, i // columns * (CELL + 14)
-        sheet.paste(Image.fromarray(label.cell), (x, y + 14))
+        item = replace(label.item, mask=_mask_path(target, label.item), classes=hard)
+        shown = load_item(item, size=(CELL, CELL))
+        assert shown.mask is not None
+        sheet.paste(Image.fromarray(cut_out(shown.frame.image.astype(np.float32) / 255, shown.mask)), (x, y + 14))
         draw.text((x + 2, y + 1), f"{label.confidence:.3f} {label.item.name}"[:26], "black")
     file = io.BytesIO()
     sheet.save(file, "PNG")
@@ -206,8 +229,9 @@ def selfie_segmenter(model: bytes) -> Segmenter:
             code="missing-extra",
             hint="install with the extra: pip install 'portrait-export[train]'; or label with `--model serseg_b0`.",
         ) from error
-    interpreter = Interpreter(model_content=model)
-    interpreter.allocate_tensors()
+    with _quiet_stderr():
+        interpreter = Interpreter(model_content=model)
+        interpreter.allocate_tensors()
     (given,), (taken,) = interpreter.get_input_details(), interpreter.get_output_details()
     side = tuple(int(n) for n in given["shape"][1:3])
 
@@ -219,6 +243,20 @@ def selfie_segmenter(model: bytes) -> Segmenter:
         return mask
 
     return segment
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep native code's chatter off the terminal; what goes wrong in it is raised as an exception all the same."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def read_selfie_model(path: Path) -> bytes:

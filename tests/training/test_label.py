@@ -49,6 +49,41 @@ def test_masks_that_exist_are_kept_unless_forced(painted: Path) -> None:
     assert len(label_folder(painted, bright, force=True)) == 8
 
 
+def test_overview_keeps_what_earlier_runs_made(painted: Path) -> None:
+    (painted / "images/p0.png").rename(painted / "images/p,0.png")
+    (painted / "masks/p0.png").unlink()
+    (painted / "masks/p1.png").unlink()
+    label_folder(painted, bright)
+    (painted / "masks/p2.png").unlink()
+    label_folder(painted, bright)
+    with (painted / "label.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["name"] for row in rows} == {"p,0", "p1", "p2"}
+    assert [row["confidence"] for row in rows] == sorted(row["confidence"] for row in rows)
+    assert sorted(path.name for path in (painted / "sheets").iterdir()) == ["label_000.png", "label_001.png"]
+    assert label_folder(painted, bright) == []
+    assert len(list((painted / "sheets").iterdir())) == 2
+
+
+def test_overview_is_written_for_what_was_done_before_an_interruption(painted: Path) -> None:
+    def interrupted(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        label_folder(painted, bright, force=True, on_image=interrupted)
+    with (painted / "label.csv").open() as file:
+        names = [row["name"] for row in csv.DictReader(file)]
+    assert sorted(names) == ["p0", "p1", "p2"]
+    with Image.open(painted / "sheets/label_000.png") as sheet:
+        cells = np.asarray(sheet)[14:].reshape(160, 8, 160, 3).swapaxes(0, 1)
+    assert [bool((cell != 255).any()) for cell in cells] == [True] * 3 + [False] * 5
+    for name, cell in zip(names, cells, strict=False):
+        mask = np.asarray(Image.open(painted / f"masks/{name}.png").resize((160, 160), Image.Resampling.BILINEAR))
+        assert (mask == 0).any()
+        assert np.abs(cell[mask == 0].astype(int) - (0, 200, 80)).max() <= 2  # the plain colour where nobody is
+
+
 def test_hard_labels_of_a_tree_are_class_ids(painted: Path) -> None:
     for mask in (painted / "masks").iterdir():
         mask.unlink()
