@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from ..calibration.dataset import find_items, resize_photo
 from ..photo import open_photo
+from .clothes import redress
 from .config import AugmentConfig
+from .foreground import MIDDLE, blur, foreground, without_person
 
 BACKGROUND_SIDE = 512  # pixels; backgrounds are kept in memory at this size
-MIDDLE = 0.5
 
 
 class Augment(nn.Module):
@@ -46,6 +47,7 @@ class Augment(nn.Module):
             stack = [image, mask] if depth is None else [image, mask, depth]
             image, rest = self._turn(image, torch.cat(stack[1:], 1))
             mask, depth = rest[:, :1], rest[:, 1:]
+            image = self._redress(image, mask)
             image, depth = self._replace(image, mask, depth)
             image = self.defects(image).clamp(0, 1)
         out = {"image": image, "mask": mask}
@@ -55,6 +57,15 @@ class Augment(nn.Module):
         """Flip, rotate and scale the photograph and everything that belongs to it in the same way."""
         image, maps = self.geometry(image, maps)
         return image.clamp(0, 1), maps.clamp(0, 1)
+
+    def _redress(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Put some people into other clothes."""
+        chosen = (torch.rand(len(image), device=image.device) < self.config.clothes).nonzero()[:, 0]
+        if not len(chosen):
+            return image
+        image = image.clone()
+        image[chosen] = redress(image[chosen], mask[chosen])
+        return image
 
     def _replace(self, image: Tensor, mask: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Put other backgrounds behind some people; they are at depth 0, far away."""
@@ -131,50 +142,7 @@ def seeded(seed: tuple[int, ...], device: torch.device) -> Iterator[None]:
         yield
 
 
-# ---- foreground and background ----------------------------------------------------------------------------------
-
-
-def blur(x: Tensor, radius: float) -> Tensor:
-    """Three box blurs, which together are nearly Gaussian; (N, C, H, W), edges repeated."""
-    r = max(1, min(round(radius), min(x.shape[-2:]) - 1))
-    for _ in range(3):
-        x = F.avg_pool2d(F.pad(x, (r, r, r, r), mode="replicate"), 2 * r + 1, stride=1)
-    return x
-
-
-def foreground(image: Tensor, alpha: Tensor) -> Tensor:
-    """The person's own colours, also where the mask is soft and the photograph shows a mixture.
-
-    "Fast multi-level" blur-fusion of Forte, Approximate fast foreground colour estimation, ICIP 2021:
-        F̂ = blur(F·α)/blur(α), B̂ = blur(B·(1−α))/blur(1−α), F = F̂ + α·(I − α·F̂ − (1−α)·B̂)
-    first with a wide, then with a narrow blur. Cutting out `image` itself would carry the old background along as a
-    halo, and a network would learn to look for halos.
-
-    Args:
-        image: (N, 3, H, W) in 0..1.
-        alpha: (N, 1, H, W) in 0..1.
-    """
-    person, rest = image, image
-    for radius in (image.shape[-1] / 12, image.shape[-1] / 64):
-        near = blur(alpha, radius)
-        person_mean = blur(person * alpha, radius) / (near + 1e-4)
-        rest_mean = blur(rest * (1 - alpha), radius) / (1 - near + 1e-4)
-        person = (person_mean + alpha * (image - alpha * person_mean - (1 - alpha) * rest_mean)).clamp(0, 1)
-        rest = rest_mean
-    return person
-
-
-def without_person(image: Tensor, alpha: Tensor) -> Tensor:
-    """The photograph with the person filled in from what is around, ever more blurred towards the middle."""
-    size = image.shape[-1]
-    free = 1 - F.max_pool2d((alpha > 0.05).to(image.dtype), 2 * max(1, size // 64) + 1, 1, max(1, size // 64))
-    filled, covered = image * free, free.clone()
-    for share in (64, 16, 6, 2):
-        near = blur(free, size / share)
-        guess = blur(image * free, size / share) / (near + 1e-6)
-        take = (near * 3).clamp(max=1) * (1 - covered)
-        filled, covered = filled + guess * take, covered + take
-    return torch.where(covered > 1e-3, filled / covered.clamp(min=1e-3), torch.full_like(filled, MIDDLE)).clamp(0, 1)
+# ---- backgrounds ---------------------------------------------------------------------------------------------------
 
 
 def smooth_colours(count: int, size: int, device: torch.device) -> Tensor:

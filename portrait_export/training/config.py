@@ -15,7 +15,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # Lightning's names
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")  # Lightning's names, and `auto`
+CHANCES = ("flip", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class AugmentConfig:
         colour: strength of brightness, contrast, saturation and hue changes; 0 leaves colours alone.
         gray: probability of black-and-white.
         noise, blur, sharpen, clahe: probabilities.
+        clothes: probability of other clothes.
         replace: probability of another background behind the person.
         backgrounds: a folder of pictures without people for that; without it, backgrounds are other photographs'
             with the person smoothed away, and plain colour fields.
@@ -97,6 +99,7 @@ class AugmentConfig:
     blur: float = 0.15
     sharpen: float = 0.1
     clahe: float = 0.05
+    clothes: float = 0.3
     replace: float = 0.5
     backgrounds: str = ""
 
@@ -117,8 +120,9 @@ class TrainConfig:
         holdout: one of how many photographs validates, for folders without splits.
         every: steps between validations; a killed run goes on from the last one.
         average: decay of the exponential moving average of the weights, which is what is validated and saved.
-        precision: one of PRECISIONS.
-        workers: processes that decode photographs.
+        precision: one of PRECISIONS; `auto` is bf16-mixed where the processor computes bfloat16, else 32-true.
+        workers: processes that cut photographs; 0 does it in the run's own.
+        memory: MiB of photographs that are kept decoded; the others are decoded each time they come up.
         pictures: how many validation photographs are shown with their predictions.
         seed: of everything random.
         deterministic: refuse operations whose result depends on timing.
@@ -133,8 +137,9 @@ class TrainConfig:
     holdout: int = 10
     every: int = 200
     average: float = 0.998
-    precision: str = "32-true"
+    precision: str = "auto"
     workers: int = 0
+    memory: int = 2048
     pictures: int = 8
     seed: int = 0
     deterministic: bool = False
@@ -203,11 +208,12 @@ def _build(kind: type, data: Any, where: str, problems: list[str]) -> Any:
 def _impossible(config: TrainConfig) -> list[str]:
     """Values that no run can have."""
     shares = [(f"loss.{f.name}", getattr(config.loss, f.name)) for f in dataclasses.fields(config.loss)]
-    chances = [(f"augment.{n}", getattr(config.augment, n)) for n in ("flip", "gray", "noise", "blur", "replace")]
+    chances = [(f"augment.{n}", getattr(config.augment, n)) for n in CHANCES]
     rules = [
         (config.precision in PRECISIONS, f"precision = {config.precision!r}; it may be {', '.join(PRECISIONS)}"),
         (bool(config.phases), "phases is empty"),
         (config.every > 0, f"every = {config.every}; it must be positive"),
+        (config.memory >= 0, f"memory = {config.memory}; it must not be negative"),
         (config.holdout > 1, f"holdout = {config.holdout}; it must be at least 2"),
         (0 <= config.average < 1, f"average = {config.average}; it must be in 0..1"),
         (config.optimizer.lr > 0, f"optimizer.lr = {config.optimizer.lr}; it must be positive"),

@@ -127,18 +127,45 @@ class Crops(Dataset[dict[str, Tensor]]):
     "depth": (1, S, S) float32.
     """
 
-    def __init__(self, items: Sequence[Item], config: AugmentConfig):
-        self.items, self.config = tuple(items), config
+    def __init__(self, items: Sequence[Item], config: AugmentConfig, *, memory: int = 0):
+        """
+        Args:
+            memory: bytes of photographs that are kept decoded.
+        """
+        self.items, self.config, self.memory = tuple(items), config, memory
+        self._kept: dict[int, LabelledFrame] = {}
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, pick: Pick) -> dict[str, Tensor]:
-        labelled = load_item(self.items[pick.index], size=None)
+        labelled = self._decoded(pick.index)
         generator = np.random.default_rng(pick.stream)
         return as_tensors(
             cut(labelled, _random_box(labelled.frame.image.shape, self.config.crop, generator), pick.size)
         )
+
+    def keep(self) -> None:
+        """Decode as many photographs as may be kept, now. Processes that are forked later share them."""
+        for index in range(len(self.items)):
+            if self.memory <= 0:
+                return
+            self._decoded(index)
+
+    def _decoded(self, index: int) -> LabelledFrame:
+        if index in self._kept:
+            return self._kept[index]
+        labelled = load_item(self.items[index], size=None)
+        size = _bytes(labelled)
+        if size <= self.memory:
+            self.memory -= size
+            self._kept[index] = labelled
+        return labelled
+
+
+def _bytes(labelled: LabelledFrame) -> int:
+    maps = (labelled.frame.image, labelled.frame.depth, labelled.mask)
+    return sum(array.nbytes for array in maps if array is not None)
 
 
 class Whole(Dataset[dict[str, Tensor]]):

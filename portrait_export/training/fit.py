@@ -102,7 +102,7 @@ def train(
         run.average.load_state_dict(run.net.state_dict())
     trainer = lightning.Trainer(
         accelerator="auto",
-        precision=config.precision,  # type: ignore[arg-type]
+        precision=precision(config),  # type: ignore[arg-type]
         max_epochs=-(-config.steps // config.every),
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
@@ -159,6 +159,7 @@ class Run(lightning.LightningModule):
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
         self.resumed_at = 0
+        self.crops = Crops(split.train, config.augment, memory=config.memory << 20)
         self._seen: list[Tensor] = []  # per validation photograph: intersection, union
         self._losses: list[float] = []
 
@@ -186,8 +187,9 @@ class Run(lightning.LightningModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
         )
-        crops = Crops(self.split.train, self.config.augment)
-        return DataLoader(crops, batch_sampler=picks, num_workers=self.config.workers)
+        if self.config.workers:
+            self.crops.keep()
+        return DataLoader(self.crops, batch_sampler=picks, num_workers=self.config.workers)
 
     def val_dataloader(self) -> DataLoader:
         # One size for the whole run, so that the best moment is chosen fairly; all processes see all photographs.
@@ -330,6 +332,14 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     warm = min(1.0, (step + 1) / max(1, config.optimizer.warmup))
     left = max(0.0, 1 - step / max(1, config.steps))
     return float(config.optimizer.lr * warm * left**config.optimizer.power)
+
+
+def precision(config: TrainConfig) -> str:
+    """The precision of the arithmetic, in Lightning's names. Emulated bfloat16 is ten times slower than float32."""
+    if config.precision != "auto":
+        return config.precision
+    native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if native or torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
 def overlap(logits: Tensor, mask: Tensor) -> Tensor:

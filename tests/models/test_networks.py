@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from portrait_export.errors import UsageError
 from portrait_export.models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
+from portrait_export.models.initialise import randomize_
 from portrait_export.models.registry import create_model, list_models, model_spec
 
 from . import oracle
@@ -207,3 +208,16 @@ def test_tracing_depends_on_no_data(name: str) -> None:
         traced = torch.jit.trace(net, inputs, check_trace=False)
     with torch.no_grad():
         torch.testing.assert_close(traced(*inputs), net(*inputs), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["segformer_b0", "serseg_b0_dam"])
+def test_mixing_before_resizing_is_the_same_sum(name: str) -> None:
+    head = randomize_(create_model(name)).double().decode_head
+    generator = torch.Generator().manual_seed(0)
+    widths = [linear.proj.in_features for linear in head.linear_c]
+    maps = [
+        torch.randn(2, width, 16 >> i, 24 >> i, generator=generator, dtype=torch.float64)
+        for i, width in enumerate(widths)
+    ]
+    early, late = head.mix_then_resize(maps), head.resize_then_mix(maps)
+    assert float((early - late).abs().max()) < 1e-10 * float(late.abs().max())

@@ -68,7 +68,7 @@ def test_all_problems_come_in_one_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('precision = "fp8"', "precision = 'fp8'; it may be 32-true, bf16-mixed, 16-mixed"),
+        ('precision = "fp8"', "precision = 'fp8'; it may be auto, 32-true, bf16-mixed, 16-mixed"),
         ("phases = []", "phases is empty"),
         ("[[phases]]\nsize = 100", "size: 32, 64"),
         ("[[phases]]\nsteps = 0", "Phase(steps=0"),

@@ -11,7 +11,7 @@ import pytest
 
 from portrait_export.artifacts import Frame, LabelledFrame
 from portrait_export.calibration.dataset import Item
-from portrait_export.errors import DataError
+from portrait_export.errors import DataError, PhotoError
 from portrait_export.training.config import AugmentConfig, Phase, TrainConfig
 from portrait_export.training.data import Crops, Pick, Picks, cut, divide, prepare
 
@@ -106,3 +106,23 @@ def test_cut_takes_the_named_box() -> None:
     assert part.mask is not None
     assert np.array_equal(part.mask, mask[1:5, 2:6])
     assert np.array_equal(part.frame.depth, mask[1:5, 2:6])
+
+
+def test_photographs_are_decoded_once_as_far_as_memory_goes(painted: Path) -> None:
+    split = prepare(replace(CONFIG, data=str(painted), holdout=4))
+    fits_two = 2 * 64 * 64 * (3 + 4)  # bytes of two photographs with their float masks
+    crops, forgetful = (Crops(split.train, AugmentConfig(), memory=memory) for memory in (fits_two, 0))
+    crops.keep()
+    forgetful.keep()
+    picks = [Pick(index, 32, (0, 1, index)) for index in range(len(split.train))]
+    before = [forgetful[pick]["image"] for pick in picks]
+    assert all(bool((crops[pick]["image"] == image).all()) for pick, image in zip(picks, before, strict=True))
+    for item in split.train:
+        item.image.unlink()
+    kept = []
+    for pick, image in zip(picks, before, strict=True):
+        try:
+            kept.append(bool((crops[pick]["image"] == image).all()))
+        except PhotoError:
+            kept.append(False)
+    assert sum(kept) == 2
