@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -220,8 +221,10 @@ def test_a_model_without_weights_is_refused(cli, without_weights, words, small_e
         "MODEL": without_weights,
         "PACKAGE": str(small_export / "segformer_b0.mlpackage"),
         "PHOTO": str(photos / "noise.png"),
-        "FOLDER": str(photos),
+        "FOLDER": str(tmp_path / "data"),
     }
+    (tmp_path / "data/images").mkdir(parents=True)
+    shutil.copy(photos / "noise.png", tmp_path / "data/images")
     out = tmp_path / "out"
     ran = cli(*[places.get(word, word).replace("OUT", str(out)) for word in words])
     assert (ran.code, ran.out) == (2, "")
