@@ -1,12 +1,16 @@
 """Registered models in; how much cheaper and faster our rewrites make them out: ratios measured in one run.
 
-    python benchmarks/rewrites.py [MODEL …] [--size HxW] [--rounds N] [--threads N] [--packages]
+    python benchmarks/rewrites.py [--models NAME …] [--threads N …] [--size HxW] [--rounds N] [--no-packages]
 
-Each model is exported with random weights, folded by onnxsim (the reference graph), and then rewritten. Both run in
-ONNX Runtime in turn, round by round, so that whatever else the machine does falls on both alike; the figure is the
-ratio of the two medians. PyTorch's eager mode runs in the same rounds, for orientation, and with `--packages` so do
-the fp32 packages of both graphs under our own runtime. Ratios are comparable between machines of one kind,
-milliseconds are not.
+Each model is exported with random weights, folded by onnxsim (the reference graph), and then rewritten. In every round
+each of these runs once, so that whatever else the machine does falls on all alike:
+
+    PyTorch's eager mode                     the network as it was written
+    ONNX Runtime                             the reference graph, and the rewritten one
+    our runtime                              the fp32 packages of both graphs
+
+The figures are ratios of medians: how many times faster the rewritten graph is. Ratios are comparable between machines
+of one kind, milliseconds are not.
 """
 
 from __future__ import annotations
@@ -16,7 +20,8 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +43,8 @@ from portrait_export.models.registry import create_model, list_models, model_spe
 from portrait_export.preprocessing import PortraitSpec
 from portrait_export.runtime import load
 
-WARM_UP_ROUNDS = 2
+WARM_UP_ROUNDS = 1
+MODELS = ("segformer_b0", "serseg_b0", "sernet_former")
 
 
 def interleaved_ms(runs: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:
@@ -67,60 +73,118 @@ def package(model: onnx.ModelProto, spec: PortraitSpec, path: Path) -> tuple[Cal
     return (lambda: program.predict(inputs)), operators
 
 
-def measure(
-    name: str, *, size: tuple[int, int] | None, rounds: int, threads: int, folder: Path | None
-) -> tuple[str, ...]:
-    """One row of the table."""
+@dataclass(frozen=True)
+class Prepared:
+    """A model, ready to be run in all ways.
+
+    Attributes:
+        name: of the model.
+        graphs: the reference graph and the rewritten one.
+        feeds: their inputs.
+        net: the network itself.
+        packages: predictions of both graphs' packages; empty where they are left out.
+        package_layout: reshapes and transposes of both packages.
+    """
+
+    name: str
+    graphs: tuple[onnx.ModelProto, onnx.ModelProto]
+    feeds: dict[str, np.ndarray]
+    net: Callable[[], Any]
+    packages: tuple[Callable[[], Any], ...]
+    package_layout: tuple[int, ...]
+
+
+def prepare(name: str, *, size: tuple[int, int] | None, folder: Path | None) -> Prepared:
+    """Export a model, with and without our rewrites."""
     spec = model_spec(name).portrait_spec()
     spec = spec.with_size(*size) if size else spec
     net = randomize_(create_model(name)).eval()
     exported = export_onnx(net, spec=spec)
-    reference, _ = simplify(exported, rules=())
-    rewritten, _ = simplify(exported)
-    feeds = random_feeds(reference)
+    graphs = simplify(exported, rules=())[0], simplify(exported)[0]
+    feeds = random_feeds(graphs[0])
     tensors = [torch.from_numpy(feeds[key]) for key in spec.inputs]
-    sessions = [make_session(model, threads=threads) for model in (reference, rewritten)]
-    outputs = [run_session(session, feeds) for session in sessions]
-    error = max(relative_error(outputs[0][key], outputs[1][key]) for key in outputs[0])
-    runs: dict[str, Callable[[], Any]] = {
-        "reference": lambda: run_session(sessions[0], feeds),
-        "rewritten": lambda: run_session(sessions[1], feeds),
-        "pytorch": lambda: net(*tensors),
-    }
-    before, after = cost_of(reference), cost_of(rewritten)
-    layout = f"{before.layout_ops} → {after.layout_ops - after.absorbed_layout_ops}"
+    packages: list[tuple[Callable[[], Any], Counter[str]]] = []
     if folder is not None:
-        counts = []
-        for key, model in (("package before", reference), ("package after", rewritten)):
-            runs[key], operators = package(model, spec, folder / f"{name}-{key[8:]}.mlpackage")
-            counts.append(operators["reshape"] + operators["transpose"])
-        layout = f"{counts[0]} → {counts[1]}"
-    with torch.no_grad():
-        medians = interleaved_ms(runs, rounds=rounds)
-    return (
+        for state, graph in zip(("reference", "rewritten"), graphs, strict=True):
+            packages.append(package(graph, spec, folder / f"{name}-{state}.mlpackage"))
+    return Prepared(
         name,
-        f"{before.weight_macs / 1e9:.2f} → {after.weight_macs / 1e9:.2f}",
-        f"{before.macs.get('matmul', 0) / 1e9:.2f}",
-        layout,
-        f"{before.peak_activation_bytes / 2**20:.0f} → {after.peak_activation_bytes / 2**20:.0f}",
-        f"{error:.0e}",
-        f"{medians['reference'] / medians['rewritten']:.2f}×",
-        f"{medians['pytorch'] / medians['rewritten']:.2f}×",
-        f"{medians['package before'] / medians['package after']:.2f}×" if folder is not None else "",
+        graphs,
+        feeds,
+        lambda: net(*tensors),
+        tuple(run for run, _ in packages),
+        tuple(operators["reshape"] + operators["transpose"] for _, operators in packages),
     )
 
 
-HEADER = (
+def costs(prepared: Prepared) -> tuple[str, ...]:
+    """What a model costs before → after, and how far its numbers moved."""
+    before, after = (cost_of(graph) for graph in prepared.graphs)
+    outputs = [run_session(make_session(graph), prepared.feeds) for graph in prepared.graphs]
+    error = max(relative_error(expected, outputs[1][key]) for key, expected in outputs[0].items())
+    return (
+        prepared.name,
+        f"{before.weight_macs / 1e9:.2f} → {after.weight_macs / 1e9:.2f}",
+        f"{before.macs.get('matmul', 0) / 1e9:.2f}",
+        f"{sum(before.operators.values())} → {sum(after.operators.values())}",
+        f"{before.layout_ops} → {after.layout_ops - after.absorbed_layout_ops}",
+        " → ".join(map(str, prepared.package_layout)),
+        f"{before.peak_activation_bytes / 2**20:.0f} → {after.peak_activation_bytes / 2**20:.0f}",
+        f"{error:.0e}",
+    )
+
+
+def speeds(prepared: Prepared, *, rounds: int, threads: int) -> tuple[str, ...]:
+    """How many times faster the rewritten graph runs, with so many threads."""
+    torch.set_num_threads(threads)
+    sessions = [make_session(graph, threads=threads) for graph in prepared.graphs]
+    runs: dict[str, Callable[[], Any]] = {
+        "eager": prepared.net,
+        "onnx before": lambda: run_session(sessions[0], prepared.feeds),
+        "onnx after": lambda: run_session(sessions[1], prepared.feeds),
+        **dict(zip(("package before", "package after"), prepared.packages, strict=False)),
+    }
+    with torch.inference_mode():
+        medians = interleaved_ms(runs, rounds=rounds)
+
+    def ratio(slow: str, fast: str) -> str:
+        return f"{medians[slow] / medians[fast]:.2f}×" if fast in medians else ""
+
+    return (
+        prepared.name,
+        str(threads),
+        ratio("onnx before", "onnx after"),
+        ratio("eager", "onnx after"),
+        ratio("package before", "package after"),
+        ratio("eager", "package after"),
+    )
+
+
+COSTS = (
     "model",
     "GMACs with weights",
     "in attention",
+    "operators",
     "layout operators",
+    "in the package",
     "peak MiB",
     "rel. error",
-    "faster than unrewritten",
-    "than PyTorch eager",
-    "package under our runtime",
 )
+SPEEDS = (
+    "model",
+    "threads",
+    "ONNX Runtime: than the reference graph",
+    "than PyTorch eager",
+    "our runtime: than the reference package",
+    "than PyTorch eager",
+)
+
+
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -129,24 +193,24 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print what the models cost, and how much faster they are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", default=list_models(), help="registered models; all by default")
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=list_models(), metavar="NAME")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1], metavar="N", help="thread counts (default 1)")
     parser.add_argument("--size", type=_size, help="HxW, each model's own by default")
-    parser.add_argument("--rounds", type=int, default=9, help="measured rounds (default 9)")
-    parser.add_argument("--threads", type=int, default=1, help="of ONNX Runtime and PyTorch (default 1)")
-    parser.add_argument("--packages", action="store_true", help="also fp32 packages under our runtime (slow)")
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds (default 5)")
+    parser.add_argument("--no-packages", action="store_true", help="leave our own runtime out")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    rows = [HEADER]
+    table, times = [COSTS], [SPEEDS]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) if options.packages else None
+        folder = None if options.no_packages else Path(temporary)
         for name in options.models:
-            row = measure(name, size=options.size, rounds=options.rounds, threads=options.threads, folder=folder)
-            rows.append(row)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            prepared = prepare(name, size=options.size, folder=folder)
+            table.append(costs(prepared))
+            times += [speeds(prepared, rounds=options.rounds, threads=threads) for threads in options.threads]
+    print_table(table)
+    print()
+    print_table(times)
 
 
 if __name__ == "__main__":
