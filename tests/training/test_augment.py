@@ -78,7 +78,8 @@ def test_other_clothes_change_the_person_and_nothing_else() -> None:
     batch = disk()
     out = Augment(AugmentConfig(**{**STILL, "clothes": 1.0}))(batch, (5,))
     change = (out["image"] - batch["image"]).abs().mean(1, keepdim=True)
-    assert float(change[batch["mask"] > 0.98].mean()) > 0.05
+    low = (batch["mask"] > 0.98) & (torch.arange(48).view(1, 1, -1, 1) > 29)  # of disks that span rows 12 to 36
+    assert float(change[low].mean()) > 0.05
     assert float(change[batch["mask"] < 0.02].max()) < 0.02
     assert torch.equal(out["mask"], batch["mask"])
 
