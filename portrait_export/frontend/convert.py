@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from ..preprocessing import PortraitSpec
 
 MAX_OPSET = 28  # newest operator set whose changes the lowerings know
+DEPTH_INPUT = (
+    "A depth map of the photograph, relative inverse depth in 0..1, larger is nearer: as it was in training, for"
+    " MiDaS v2.1 small its numbers divided by 1000."
+)
 
 _POISON = object()  # the value of a node that was refused, where not even its shape is known
 
@@ -220,8 +224,12 @@ class _Conversion:
                 description=f"A photograph, {self.spec.width}×{self.spec.height} pixels.",
             )
         mil_type = MIL_TYPES[dtype]
+        reads_depth = self.spec is not None and value.name == "depth" and "depth" in self.spec.inputs
         return ArrayFeature(
-            name=identifier(value.name), shape=shape or (1,), dtype="int32" if mil_type == "bool" else mil_type
+            name=identifier(value.name),
+            shape=shape or (1,),
+            dtype="int32" if mil_type == "bool" else mil_type,
+            description=DEPTH_INPUT if reads_depth else "",
         )
 
     def _placeholder(self, feature: Feature) -> Any:
