@@ -8,6 +8,7 @@ from . import (
     affine_before_concat,
     affine_before_conv,
     affine_before_resize,
+    argmax_of_two,
     channels_first,
     conv_after_resize,
     conv_before_resize,
@@ -32,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     transposed_product.RULE,
     scale_before_product.RULE,  # to a convolution, which takes it in
     two_classes.RULE,
+    argmax_of_two.RULE,
     affine_after_conv.RULE,  # before the rules that move convolutions: a batch norm would stand in their way
     affine_after_linear.RULE,
     affine_before_conv.RULE,

@@ -285,6 +285,33 @@ FIRES = {
         ),
         "Conv Sigmoid", (0, 18),
     ),
+    "one_of_two_classes_by_split": (
+        "two-classes",
+        model(text("float[1,2,3,3] x", "s = Softmax<axis=1>(x) a, b = Split<axis=1, num_outputs=2>(s) y = Neg(b)")),
+        "Conv Sigmoid Neg", (0, 18),
+    ),
+    "logarithm_of_one_of_two_classes": (
+        "two-classes",
+        model(text("float[1,2,3,3] x", "s = LogSoftmax<axis=1>(x) y = Gather<axis=1>(s, i)"), i=ints(0)),
+        "Conv Softplus Neg", (0, 18),
+    ),
+    "argmax_of_two_classes_after_classifier_and_resize": (
+        "",
+        model(
+            text("float[1,4,4,4] x", 'c = Conv(x, w, wb) r = Resize<mode="linear">(c, , , size)'
+                 " y = ArgMax<axis=1, keepdims=0>(r)", "int64 y"),
+            w=normal(2, 4, 1, 1), wb=normal(2), size=ints(1, 2, 8, 8),
+        ),
+        "Conv Resize Greater Cast Reshape", (128, 64),
+    ),
+    "argmax_of_two_where_the_last_of_equals_wins": (
+        "",
+        model(
+            text("float[1,4,4,4] x", "c = Conv(x, w) y = ArgMax<axis=1, select_last_index=1>(c)", "int64 y"),
+            w=np.zeros((2, 4, 1, 1), np.float32),
+        ),
+        "Conv GreaterOrEqual Cast", (128, 64),
+    ),
     "first_of_two_classes_by_gather_after_classifier_and_resize": (
         "",
         model(
@@ -507,6 +534,25 @@ REFUSES = {
         "two-classes",
         model(text("float[1,2,3,3] x", "s = Softmax<axis=1>(x) g = Gather<axis=1>(s, i) y = Add(s, g)"), i=ints(1)),
         "the other class is read as well",
+    ),
+    "both_parts_of_a_split": (
+        "two-classes",
+        model(
+            text("float[1,2,3,3] x", "s = Softmax<axis=1>(x) a, b = Split<axis=1, num_outputs=2>(s) y = Add(s, b)")
+        ),
+        "the other class is read as well",
+    ),
+    "argmax_of_three": (
+        "argmax-of-two",
+        model(text("float[1,4,3,3] x", "c = Conv(x, w) y = ArgMax<axis=1>(c)", "int64 y"), w=normal(3, 4, 1, 1)),
+        "the argmax is over 3 classes",
+    ),
+    "argmax_beside_the_logits": (
+        "argmax-of-two",
+        model(
+            text("float[1,4,3,3] x", "c = Conv(x, w) y = ArgMax<axis=1>(c)", "int64 y, float c"), w=normal(2, 4, 1, 1)
+        ),
+        "the logits are also read elsewhere",
     ),
     "softmax_over_rows": (
         "two-classes",
