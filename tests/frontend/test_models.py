@@ -20,7 +20,10 @@ X = {"x": values(1, 3, 8, 8)}
 
 
 def expected(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> np.ndarray:
-    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
+    """Node by node: ONNX Runtime's fused 8-bit convolution saturates its sums on processors without VNNI."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, feeds)[0]
 
 
 def quantized_model() -> onnx.ModelProto:
