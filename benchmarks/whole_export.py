@@ -66,9 +66,10 @@ def measure(command: list[str]) -> tuple[float, float]:
 
 def facts(package: Path) -> tuple[int, int, int]:
     """Operations, reshapes and transposes among them, and bytes of a package."""
-    from portrait_export.mil.describe import describe_package
+    from portrait_export.mil.describe import describe_program
+    from portrait_export.mil.program import read_program
 
-    described = describe_package(package)
+    described = describe_program(read_program(package), package)
     counts = described["operations"]
     computing = {name: n for name, n in counts.items() if not name.startswith("constexpr_")}
     layout = sum(n for name, n in computing.items() if name in ("reshape", "transpose"))

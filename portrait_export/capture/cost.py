@@ -1,12 +1,17 @@
-"""An ONNX model with static shapes in; what it costs out: parameters, MACs per family, bytes, layout operators."""
+"""An ONNX model with static shapes in; what it costs out: parameters, MACs per family, bytes, layout operators.
+
+The same `Cost` as of a package (`mil.cost`), counted from the ONNX operators.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from ..mil.cost import BICUBIC_TAPS, BILINEAR_TAPS, Cost, Step, einsum_macs, peak_bytes
 
 if TYPE_CHECKING:
     import onnx
@@ -14,44 +19,6 @@ if TYPE_CHECKING:
     from .simplify.graph import Graph, Node
 
 LAYOUT_OPS = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "DepthToSpace", "SpaceToDepth"})
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one run of a model costs.
-
-    Attributes:
-        parameters: stored floating-point numbers.
-        weight_bytes: bytes of all stored constants.
-        macs: multiply-accumulates by family: `conv`, `linear` (matrix products with stored weights), `matmul` (products
-            of two computed values, as in attention), `resize`, `pool`. Elementwise work is not counted.
-        peak_activation_bytes: most bytes of computed values alive at once, in the stored order, nothing done in place.
-        operators: number of nodes by operator type.
-        layout_ops: nodes that only move numbers about (reshape, transpose and their kin).
-        absorbed_layout_ops: those of them that MIL has as parameters of the operator beside them, see `is_absorbed`.
-    """
-
-    parameters: int
-    weight_bytes: int
-    macs: dict[str, int] = field(default_factory=dict)
-    peak_activation_bytes: int = 0
-    operators: dict[str, int] = field(default_factory=dict)
-    layout_ops: int = 0
-    absorbed_layout_ops: int = 0
-
-    @property
-    def total_macs(self) -> int:
-        """Multiply-accumulates of all convolutions and matrix products."""
-        return self.weight_macs + self.macs.get("matmul", 0)
-
-    @property
-    def weight_macs(self) -> int:
-        """Multiply-accumulates with stored weights only: the figure that papers and profilers mostly give."""
-        return self.macs.get("conv", 0) + self.macs.get("linear", 0)
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return {**vars(self), "total_macs": self.total_macs, "weight_macs": self.weight_macs}
 
 
 def cost_of(model: onnx.ModelProto) -> Cost:
@@ -178,10 +145,35 @@ def _gemm(graph: Graph, node: Node) -> int:
 
 
 def _resize(graph: Graph, node: Node) -> int:
-    """Taps per output number: 4 for bilinear, 16 for bicubic, none for nearest."""
+    """Taps per output number of a resize or a grid sample: none for nearest."""
     out = graph.shape(node.output)
-    taps = {"linear": 4, "cubic": 16}.get(str(node.attrs.get("mode", "nearest")), 0)
-    return 0 if out is None else math.prod(out) * taps
+    mode = str(node.attrs.get("mode", "nearest" if node.op == "Resize" else "linear"))
+    return 0 if out is None else math.prod(out) * _TAPS.get(mode, 0)
+
+
+_TAPS = {"linear": BILINEAR_TAPS, "bilinear": BILINEAR_TAPS, "cubic": BICUBIC_TAPS, "bicubic": BICUBIC_TAPS}
+
+
+def _einsum(graph: Graph, node: Node) -> int:
+    return einsum_macs(str(node.attrs.get("equation", "")), [graph.shape(name) for name in node.inputs])
+
+
+def _recurrent(graph: Graph, node: Node) -> int:
+    """Every number of the input and the recurrent matrices once per step and sequence."""
+    data, shapes = graph.shape(node.input(0)), [graph.shape(node.input(index)) for index in (1, 2)]
+    if data is None or None in shapes:
+        return 0
+    return data[0] * data[1] * sum(math.prod(shape) for shape in shapes if shape)
+
+
+def _mean(graph: Graph, node: Node) -> int:
+    """A mean over all pixels of (N, C, H, W) is a global pool; others are parts of norms, which are not counted."""
+    data = graph.shape(node.input(0))
+    stored = graph.constant(node.input(1)) if len(node.inputs) > 1 else None
+    axes = node.attrs.get("axes", ()) if stored is None else stored.ravel().tolist()
+    if data is None or len(data) != 4 or sorted(axis % 4 for axis in axes) != [2, 3]:
+        return 0
+    return math.prod(data)
 
 
 def _pool(graph: Graph, node: Node) -> int:
@@ -199,23 +191,22 @@ _MACS: dict[str, tuple[str, Callable[[Graph, Node], int]]] = {
     "ConvTranspose": ("conv", _conv_transpose),
     "MatMul": ("matmul", _matmul),
     "Gemm": ("matmul", _gemm),
+    "Einsum": ("matmul", _einsum),
+    "GRU": ("linear", _recurrent),
+    "LSTM": ("linear", _recurrent),
+    "RNN": ("linear", _recurrent),
     "Resize": ("resize", _resize),
+    "GridSample": ("resize", _resize),
+    "ReduceMean": ("pool", _mean),
     "AveragePool": ("pool", _pool),
     "GlobalAveragePool": ("pool", _global_pool),
 }
 
 
 def _peak_bytes(graph: Graph) -> int:
-    """Most bytes of computed values (the inputs included) alive while any one node runs."""
-    last_use = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
-    alive = {name: _bytes(graph, name) for name in graph.inputs}
-    peak = sum(alive.values())
-    for index, node in enumerate(graph.nodes):
-        alive.update({name: _bytes(graph, name) for name in node.outputs if name})
-        peak = max(peak, sum(alive.values()))
-        for name in [name for name in alive if last_use.get(name, -1) <= index and name not in graph.outputs]:
-            del alive[name]
-    return peak
+    steps = [Step(node.inputs, [name for name in node.outputs if name]) for node in graph.nodes]
+    computed = {*graph.inputs, *(name for step in steps for name in step.makes)}
+    return peak_bytes(steps, {name: _bytes(graph, name) for name in computed}, graph.inputs, graph.outputs)
 
 
 def _bytes(graph: Graph, value: str) -> int:

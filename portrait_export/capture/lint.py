@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..mil.lint import Advice, LintOp, Shape, advise
-from .load import load_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -37,11 +35,6 @@ MIL_NAMES = {
     "Gemm": "linear",
 }
 INTEGERS = (6, 7)  # ONNX's numbers for int32 and int64
-
-
-def lint_onnx(path: Path) -> list[Advice]:
-    """Advice on an ONNX file. Raises CaptureError if it is damaged."""
-    return lint_model(load_onnx(path))
 
 
 def lint_model(model: onnx.ModelProto) -> list[Advice]:

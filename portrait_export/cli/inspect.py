@@ -35,8 +35,7 @@ def inspect(file: Path, lint: bool, compute_plan: bool, as_json: bool) -> None:
     """
     from . import render
 
-    facts = _describe(file)
-    advice = _advise(file) if lint else []
+    facts, advice = _look(file, lint=lint)
     plan = _plan(file) if compute_plan else []
     if as_json:
         more: dict[str, Any] = {"lint": _plain(advice)} if lint else {}
@@ -59,29 +58,23 @@ def _plan(file: Path) -> list[Placement]:
     return compute_plan(file)
 
 
-def _describe(file: Path) -> dict[str, Any]:
+def _look(file: Path, *, lint: bool) -> tuple[dict[str, Any], list[Advice]]:
+    """What is in a file, and, where it is asked for, advice; the file is read once."""
     if file.suffix.lower() == ".onnx":
         from ..capture.describe import describe_onnx
+        from ..capture.lint import lint_model
         from ..capture.load import load_onnx
         from ..frontend.support import operators
 
         model = load_onnx(file)
         status = [vars(entry) for entry in operators(model)]
-        return {**describe_onnx(model, file), "lowering": status}
-    from ..mil.describe import describe_package
-
-    return describe_package(file)
-
-
-def _advise(file: Path) -> list[Advice]:
-    if file.suffix.lower() == ".onnx":
-        from ..capture.lint import lint_onnx
-
-        return lint_onnx(file)
+        return {**describe_onnx(model, file), "lowering": status}, lint_model(model) if lint else []
+    from ..mil.describe import describe_program
     from ..mil.lint import lint_program
     from ..mil.program import read_program
 
-    return lint_program(read_program(file))
+    program = read_program(file)
+    return describe_program(program, file), lint_program(program) if lint else []
 
 
 def _plain(advice: list[Advice]) -> dict[str, Any]:
@@ -132,8 +125,7 @@ def _show(facts: dict[str, Any]) -> None:
         for dtype, row in facts["weights"].items()
     ]
     render.result("\n" + render.table(["stored as", "weights", "elements", "bytes"], rows, right=(1, 2, 3)))
-    if "cost" in facts:
-        render.result("\n" + render.table(["cost of one run", ""], _cost_rows(facts["cost"]), right=(1,)))
+    render.result("\n" + render.table(["cost of one run", ""], _cost_rows(facts["cost"]), right=(1,)))
     rows = [[key, _one_line(text)] for key, text in facts["metadata"].items() if text]
     if rows:
         render.result("\n" + render.table(["metadata", ""], rows))
@@ -143,13 +135,14 @@ def _cost_rows(cost: dict[str, Any]) -> list[list[str]]:
     from . import render
 
     families = [[f"MACs, {family}", f"{count:,}"] for family, count in cost["macs"].items()]
+    absorbed = cost["absorbed_layout_ops"]
     return [
         ["parameters", f"{cost['parameters']:,}"],
         *families,
         ["weights", render.size(cost["weight_bytes"])],
         ["peak of activations", render.size(cost["peak_activation_bytes"])],
         ["reshapes, transposes and their kin", str(cost["layout_ops"])],
-        ["of these absorbed in MIL", str(cost["absorbed_layout_ops"])],
+        *([["of these absorbed in MIL", str(absorbed)]] if absorbed else []),
     ]
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from .audit import audit_program
+from .cost import cost_of_program
 from .package import saved_package
-from .program import Feature, Program, read_program
+from .program import Feature, Program
 
 
-def describe_package(path: Path) -> dict[str, Any]:
-    """Read a package and say what is in it. Raises PackageError if it is damaged or holds no ML Program."""
-    program = read_program(path)
+def describe_program(program: Program, path: Path) -> dict[str, Any]:
+    """Say what is in a program that was read from `path`. Raises PackageError if its weights are damaged."""
     saved = saved_package(path) if path.is_dir() else None
     audit = audit_program(program)
     metadata = program.metadata
@@ -29,6 +29,7 @@ def describe_package(path: Path) -> dict[str, Any]:
         "outputs": [describe_feature(feature) for feature in program.outputs],
         "operations": operation_histogram(program),
         "weights": audit.by_dtype(),
+        "cost": cost_of_program(program).to_dict(),
         "metadata": {
             "author": metadata.author,
             "licence": metadata.license,

@@ -35,6 +35,23 @@ MACS = {
         "(float[1,2,4,4] x) => (float y) { a = AveragePool<kernel_shape=[2,2]>(x) y = GlobalAveragePool(a) }",
         {}, {"pool": 2 * 9 * 4 + 18},
     ),
+    "mean_over_all_pixels": (
+        "(float[1,2,4,4] x) => (float y) { y = ReduceMean(x, a) }", {"a": ints(-2, -1)}, {"pool": 32},
+    ),
+    "mean_over_channels_is_a_part_of_a_norm": (
+        "(float[1,2,4,4] x) => (float y) { y = ReduceMean(x, a) }", {"a": ints(1)}, {},
+    ),
+    "grid_sample": (
+        "(float[1,2,4,4] x, float[1,3,5,2] g) => (float y) { y = GridSample(x, g) }", {}, {"resize": 2 * 15 * 4},
+    ),
+    "einsum": (
+        '(float[2,3,4] a, float[4,5] b) => (float y) { y = Einsum<equation="bij,jk->bik">(a, b) }',
+        {}, {"matmul": 2 * 3 * 4 * 5},
+    ),
+    "gru_over_five_steps": (
+        "(float[5,2,3] x) => (float y) { y = GRU<hidden_size=4>(x, w, r) }",
+        {"w": normal(1, 12, 3), "r": normal(1, 12, 4)}, {"linear": 5 * 2 * (12 * 3 + 12 * 4)},
+    ),
     "elementwise": ("(float[1,2,4,4] x) => (float y) { y = Relu(x) }", {}, {}),
 }  # fmt: skip
 

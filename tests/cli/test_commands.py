@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -171,6 +173,33 @@ def test_inspect_shows_inputs_outputs_operations_weights(cli, small_export, suff
     text = cli("inspect", path).out
     assert "operations" in text
     assert "portrait_export.spec" in text
+
+
+@pytest.mark.parametrize("suffix", ["mlpackage", "onnx"])
+def test_inspect_shows_what_a_run_costs(cli, small_export, suffix):
+    path = small_export / f"segformer_b0.{suffix}"
+    cost = json.loads(cli("inspect", path, "--json").out)["cost"]
+    assert cost["macs"]["conv"] > cost["macs"]["matmul"] > 0
+    assert cost["total_macs"] == cost["weight_macs"] + cost["macs"]["matmul"]
+    text = cli("inspect", path).out
+    for words, number in (
+        ("MACs, conv", cost["macs"]["conv"]),
+        ("parameters", cost["parameters"]),
+        ("reshapes, transposes and their kin", cost["layout_ops"]),
+    ):
+        assert re.search(rf"{words} +{number:,}\n", text)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reader"), [("mlpackage", "mil.program.read_program"), ("onnx", "capture.load.load_onnx")]
+)
+def test_inspect_reads_its_file_once(cli, small_export, suffix, reader, monkeypatch):
+    module, _, name = f"portrait_export.{reader}".rpartition(".")
+    read = getattr(importlib.import_module(module), name)
+    calls = []
+    monkeypatch.setattr(f"{module}.{name}", lambda *given: calls.append(given) or read(*given))
+    assert cli("inspect", small_export / f"segformer_b0.{suffix}", "--lint").code == 0
+    assert len(calls) == 1
 
 
 def test_inspect_states_the_deployment_target_and_our_metadata(cli, small_export):
