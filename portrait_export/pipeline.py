@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from .frames import load_frames
 from .preprocessing import PortraitSpec
 from .records import KEY, export_record, package_metadata
 from .requests import OPSET, CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest, ParityRequest
-from .sources import LoadedModel, ModelSource, load_model
+from .sizes import label, labels, listed_sizes, load_sizes, require_listed, require_sizes, size_of
+from .sources import LoadedModel, ModelSource
 from .stages import Observer, Stages
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from .mil.audit import Audit
     from .mil.package import SavedPackage
     from .quantize.recipe import Recipe
+    from .sizes import Size
+    from .stages import RunningStage
+    from .verify.gates import Thresholds
     from .verify.parity import Compared, ParityReport
 
 WORST_IMAGES = 4  # how many pictures of the worst images are written
@@ -40,26 +45,29 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
 
     recipe = get_recipe(request.recipe)
     check_target(recipe, target=request.target)  # before minutes of work, not after
+    require_sizes(request.sizes, size=request.source.size)
     stages = Stages(observer)
-    model = _load(stages, request.source)
-    spec = replace(model.spec, output=request.output)
+    models = _load(stages, request.source, request.sizes)
+    model, sizes = models[0], tuple(map(size_of, models))
     if model.foreign is not None:
         model.foreign.require_output(request.output)
+    if len(sizes) > 1:
+        from .frontend.unify import require_target
+
+        require_target(model.spec.inputs, target=request.target, source=model.name)
     folder = request.out or Path("build") / f"{model.name}-{recipe.name}"
     path = folder / f"{model.name}.mlpackage"
     refuse_existing(path, force=request.force)
     remove_stale_partials(folder)
 
-    onnx_model = _capture(stages, model, spec)
-    onnx_model = _simplify(stages, onnx_model)
-    extra = model.foreign.kept_names if model.foreign else ()
-    lowered = _lower(stages, onnx_model, spec, request.target, source=model.name, extra=extra)
-    package, audit = _package(stages, lowered, path, model, spec, recipe, request)
+    onnx_model, lowered = _lower_all(stages, models, request)
+    spec = replace(model.spec, output=request.output)
+    package, audit = _package(stages, lowered, path, model, spec, recipe, request, sizes=sizes)
     write_bytes(folder / f"{model.name}.onnx", onnx_model.SerializeToString(deterministic=True))
     parity = None
     if request.parity is not None:
-        parity = _parity(stages, model, package.path, recipe, request.precision, request.parity, folder)
-    export = CoreMLExport(folder, package, model, recipe, request.target, audit, tuple(stages.ended), parity)
+        parity = _parity(stages, models, package.path, recipe, request.precision, request.parity, folder)
+    export = CoreMLExport(folder, package, model, recipe, request.target, audit, tuple(stages.ended), parity, sizes)
     export = replace(export, record=export_record(export, request))
     write_json(folder / "export.json", export.record)
     return export
@@ -68,7 +76,7 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
 def export_onnx(request: OnnxRequest, observer: Observer) -> OnnxExport:
     """Trace, check and simplify a model, and write the ONNX file."""
     stages = Stages(observer)
-    model = _load(stages, request.source)
+    (model,) = _load(stages, request.source)
     path = request.out or Path("build") / model.name / f"{model.name}.onnx"
     refuse_existing(path, force=request.force)
     onnx_model = _simplify(stages, _capture(stages, model, model.spec, request.opset), keep_opset=True)
@@ -78,53 +86,111 @@ def export_onnx(request: OnnxRequest, observer: Observer) -> OnnxExport:
 
 
 def check_parity(source: ModelSource, package: Path, request: ParityRequest, observer: Observer) -> ParityReport:
-    """Compare a package on disk with its model."""
+    """Compare a package on disk with its model, at every size that the package takes or at the one asked for."""
     from .mil.program import read_program
     from .quantize.recipes import RECIPES
 
     stages = Stages(observer)
-    stored = read_program(package).metadata.user_defined
-    if source.foreign is not None and source.size is None and f"{KEY}.spec" in stored:
+    program = read_program(package)
+    stored = program.metadata.user_defined
+    listed = sizes = listed_sizes(program.inputs)
+    if source.size is not None:
+        if listed:
+            require_listed(source.size, listed, name=package.name)
+        sizes = (source.size,)
+    elif not sizes and f"{KEY}.spec" in stored:
         saved = PortraitSpec.from_json(stored[f"{KEY}.spec"])
-        source = replace(source, size=(saved.height, saved.width))
-    model = _load(stages, source)
-    if f"{KEY}.spec" in stored and source.size is None:
-        saved = PortraitSpec.from_json(stored[f"{KEY}.spec"])
-        model = replace(model, spec=model.spec.with_size(saved.height, saved.width))
+        sizes = ((saved.height, saved.width),)
+    models = _load(stages, source, sizes, any_size=bool(listed))
     recipe = RECIPES.get(stored.get(f"{KEY}.recipe", ""), RECIPES["none"])
     precision = stored.get(f"{KEY}.precision", "fp16")
-    return _parity(stages, model, package, recipe, precision, request, folder=None)
+    return _parity(stages, models, package, recipe, precision, request, folder=None)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The stages, in the order of the walk
 
 
-def _load(stages: Stages, source: ModelSource) -> LoadedModel:
+def _load(
+    stages: Stages, source: ModelSource, sizes: Sequence[Size] = (), *, any_size: bool = False
+) -> tuple[LoadedModel, ...]:
+    """The network at each size, the default first."""
     with stages.stage("load") as stage:
-        model = load_model(source)
+        models = load_sizes(source, sizes, any_size=any_size)
+        model = models[0]
         stage.summary = f"{model.name}, {model.parameters / 1e6:.2f} M parameters ({model.provenance['weights']})"
+        if len(models) > 1:
+            stage.summary += f"; {labels(sizes)}"
         if model.foreign is not None:
             stage.summary += f"; {model.foreign.head.notes[0]}"
             stage.details += model.foreign.notes
-            stage.warnings += model.foreign.warnings
-    return model
+            found = [line for each in models if each.foreign is not None for line in each.foreign.warnings]
+            stage.warnings += dict.fromkeys(found)
+    return models
 
 
-def _capture(stages: Stages, model: LoadedModel, spec: PortraitSpec, opset: int = OPSET) -> onnx.ModelProto:
+def _lower_all(
+    stages: Stages, models: Sequence[LoadedModel], request: CoreMLRequest
+) -> tuple[onnx.ModelProto, Lowered]:
+    """The simplified ONNX model at the default size, and one MIL program for all sizes."""
+    default: onnx.ModelProto | None = None
+    programs: list[Lowered] = []
+    for model in models:
+        at = f"{label(size_of(model))}: " if len(models) > 1 else ""
+        spec = replace(model.spec, output=request.output)
+        onnx_model = _simplify(stages, _capture(stages, model, spec, at=at), at=at)
+        extra = model.foreign.kept_names if model.foreign else ()
+        programs.append(_lower(stages, onnx_model, spec, request.target, source=model.name, extra=extra, at=at))
+        default = default or onnx_model  # the others are let go: their weights are in their programs
+    assert default is not None
+    return default, _unify(stages, programs, models)
+
+
+def _unify(stages: Stages, programs: Sequence[Lowered], models: Sequence[LoadedModel]) -> Lowered:
+    """One program of those at each size; nothing to do where there is one size."""
+    if len(programs) == 1:
+        return programs[0]
+    from .frontend.unify import unify
+    from .mil.lint import LISTED_SHAPES
+
+    with stages.stage("unify") as stage:
+        sizes = [size_of(model) for model in models]
+        lowered = unify(programs, sizes=sizes, source=models[0].name)
+        before, after = (
+            Counter(op.op_type for op in program.program.functions["main"].operations if op.op_type != "const")
+            for program in (programs[0], lowered)
+        )
+        stage.summary = f"one program for {labels(sizes, last=' and ')}, {after.total()} operations"
+        stage.details = [f"{count} {op}" for op, count in (after - before).items()]
+        stage.details += [f"{count} {op} less" for op, count in (before - after).items()]
+        stage.warnings.append(
+            f"Neural Engine: {LISTED_SHAPES.effect} ({LISTED_SHAPES.sources[0]}); where it matters,"
+            " export a package for each size with --size."
+        )
+    return lowered
+
+
+def _capture(
+    stages: Stages, model: LoadedModel, spec: PortraitSpec, opset: int = OPSET, *, at: str = ""
+) -> onnx.ModelProto:
+    """Trace the network, or take the user's graph; `at` says the size where there are several."""
     from .capture.export import export_onnx as trace
 
     with stages.stage("capture") as stage:
         if model.foreign is not None:
             onnx_model = model.foreign.to_onnx(spec)
-            stage.summary = f"our inputs and outputs, {len(onnx_model.graph.node)} nodes, same numbers as the original"
+            stage.summary = (
+                f"{at}our inputs and outputs, {len(onnx_model.graph.node)} nodes, same numbers as the original"
+            )
             return onnx_model
         onnx_model = trace(model.module, spec=spec, opset=opset, metadata=model.provenance)
-        stage.summary = f"ONNX opset {opset}, {len(onnx_model.graph.node)} nodes, same numbers as PyTorch"
+        stage.summary = f"{at}ONNX opset {opset}, {len(onnx_model.graph.node)} nodes, same numbers as PyTorch"
     return onnx_model
 
 
-def _simplify(stages: Stages, onnx_model: onnx.ModelProto, *, keep_opset: bool = False) -> onnx.ModelProto:
+def _simplify(
+    stages: Stages, onnx_model: onnx.ModelProto, *, keep_opset: bool = False, at: str = ""
+) -> onnx.ModelProto:
     """Simplify; without `keep_opset` the opset may rise to 20, which has GELU as one operator."""
     from .capture.simplify import simplify
 
@@ -132,7 +198,7 @@ def _simplify(stages: Stages, onnx_model: onnx.ModelProto, *, keep_opset: bool =
         simplified, report = simplify(onnx_model, keep_opset=keep_opset)
         nodes = f"{len(onnx_model.graph.node)} → {len(simplified.graph.node)} nodes"
         macs = f"{report.before.weight_macs / 1e9:.3g} → {report.after.weight_macs / 1e9:.3g} GMACs"
-        stage.summary = f"{nodes}, {macs}"
+        stage.summary = f"{at}{nodes}, {macs}"
         stage.facts = report.to_dict()
         stage.details = [_cost_line("before", report.before), _cost_line("after", report.after)]
         stage.details += [f"{rule} fired {count} times" for rule, count in report.counts().items()]
@@ -155,13 +221,14 @@ def _lower(
     *,
     source: str = "the model",
     extra: Sequence[str] = (),
+    at: str = "",
 ) -> Lowered:
     from .frontend.convert import lower
 
     with stages.stage("lower") as stage:
         lowered = lower(onnx_model, spec=spec, target=target, extra=extra, source=source)
         count = len(lowered.program.functions["main"].operations)
-        stage.summary = f"MIL for {target}, {count} operations"
+        stage.summary = f"{at}MIL for {target}, {count} operations"
     return lowered
 
 
@@ -173,7 +240,10 @@ def _package(
     spec: PortraitSpec,
     recipe: Recipe,
     request: CoreMLRequest,
+    *,
+    sizes: Sequence[Size] = (),
 ) -> tuple[SavedPackage, Audit]:
+    """Compile, save and audit; `sizes` are all that the package takes, by default the spec's."""
     from .mil.audit import audit_program
     from .mil.compile import compile_program
     from .mil.package import save_package
@@ -185,7 +255,7 @@ def _package(
         compiled = compile_program(lowered, precision=request.precision, compression=passes)
         stage.summary = f"{request.precision} arithmetic, {recipe.dtype or request.precision} weights"
     with stages.stage("save") as stage:
-        metadata = package_metadata(model, spec, recipe, request)
+        metadata = package_metadata(model, spec, recipe, request, sizes or ((spec.height, spec.width),))
         package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
         stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
     with stages.stage("audit") as stage:
@@ -209,53 +279,92 @@ def _audit_summary(audit: Audit) -> str:
 
 def _parity(
     stages: Stages,
-    model: LoadedModel,
+    models: Sequence[LoadedModel],
     package: Path,
     recipe: Recipe,
     precision: str,
     request: ParityRequest,
     folder: Path | None,
 ) -> ParityReport:
-    """Run the model and the saved package on every photograph, judge, and write what a person would want to see."""
-    from .capture.runners import TorchRunner
+    """Run the model and the saved package on every photograph at every size, judge, and write what people look at."""
     from .verify.gates import kind_of, size_gate, thresholds_for
-    from .verify.parity import badness, compare
+    from .verify.parity import joined
     from .verify.report import write_report
-    from .verify.report.pictures import Thumbnails
 
-    with stages.stage("parity") as stage:
-        spec = model.spec
-        frames = load_frames(request.data, spec)
-        if frames.without_depth:
-            stage.warnings.append(
-                f"{len(frames.without_depth)} of {len(frames)} photographs have no depth map: brightness over a ramp"
-                " stands in for it on both sides."
-            )
-        reference: Runner = (
-            model.foreign.reference() if model.foreign else TorchRunner(model.module, spec, name="PyTorch")
-        )
-        candidate = _package_runner(package, request)
-        thresholds = thresholds_for(kind_of(recipe.name, precision), trained=model.trained, min_iou=request.min_iou)
-        worst: list[Compared] = []
-        thumbnails = Thumbnails()
-
-        def keep_the_worst(compared: Compared) -> None:
-            thumbnails(compared)
-            worst.append(compared)
-            worst.sort(key=lambda item: badness(item.score))
-            del worst[WORST_IMAGES:]
-            stage.progress(len(thumbnails), len(frames))
-
-        report = compare(reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep_the_worst)
-        report = report.with_gates(size_gate(model.name, recipe.name, package_size_bytes(package)))
-        stage.summary = _parity_summary(report, model)
+    model = models[0]
+    candidate = _package_runner(package, request)
+    thresholds = thresholds_for(kind_of(recipe.name, precision), trained=model.trained, min_iou=request.min_iou)
+    budget = size_gate(model.name, recipe.name, package_size_bytes(package))
+    shown = _Shown()
+    reports = {}
+    for each in models:
+        size = label(size_of(each)) if len(models) > 1 else ""
+        with stages.stage("parity") as stage:
+            report = _compared(stage, each, candidate, thresholds, request, shown, size)
+            reports[size] = report
+            judged = report.with_gates(budget) if each is models[-1] else report
+            stage.summary = (f"{size}: " if size else "") + _parity_summary(judged, each)
+    whole = (joined(reports) if len(models) > 1 else reports[""]).with_gates(budget)
     if folder is not None:
         with stages.stage("report") as stage:
             title = f"{model.name} · {package.name}"
+            facts = dict(model.provenance)
             stage.summary = write_report(
-                report, worst, folder, title=title, facts=dict(model.provenance), thumbnails=thumbnails
+                whole, shown.worst, folder, title=title, facts=facts, thumbnails=shown.thumbnails
             )
-    return report
+    return whole
+
+
+class _Shown:
+    """The pictures that a report shows: thumbnails of the images, and the worst of them at full size."""
+
+    def __init__(self) -> None:
+        from .verify.report.pictures import Thumbnails
+
+        self.thumbnails = Thumbnails()
+        self.worst: list[Compared] = []
+
+    def keep(self, compared: Compared) -> None:
+        """Look at one more image."""
+        from .verify.parity import badness
+
+        self.thumbnails(compared)
+        self.worst.append(compared)
+        self.worst.sort(key=lambda item: badness(item.score))
+        del self.worst[WORST_IMAGES:]
+
+
+def _compared(
+    stage: RunningStage,
+    model: LoadedModel,
+    candidate: Runner,
+    thresholds: Thresholds,
+    request: ParityRequest,
+    shown: _Shown,
+    size: str,
+) -> ParityReport:
+    """Compare at one size; `size` names it where there are several."""
+    from .capture.runners import TorchRunner
+    from .verify.parity import compare, name_at
+
+    spec = model.spec
+    frames = load_frames(request.data, spec)
+    if frames.without_depth:
+        stage.warnings.append(
+            f"{len(frames.without_depth)} of {len(frames)} photographs have no depth map: brightness over a ramp"
+            " stands in for it on both sides."
+        )
+    reference: Runner = model.foreign.reference() if model.foreign else TorchRunner(model.module, spec, name="PyTorch")
+    done = 0
+
+    def keep(compared: Compared) -> None:
+        nonlocal done
+        done += 1
+        score = replace(compared.score, name=name_at(compared.score.name, size)) if size else compared.score
+        shown.keep(replace(compared, score=score))
+        stage.progress(done, len(frames))
+
+    return compare(reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep)
 
 
 def _package_runner(package: Path, request: ParityRequest) -> Runner:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .preprocessing import PortraitSpec
 from .requests import CoreMLExport, CoreMLRequest
+from .sizes import Size, labels
 from .sources import LoadedModel
 
 if TYPE_CHECKING:
@@ -18,21 +20,29 @@ if TYPE_CHECKING:
 KEY = "portrait_export"  # prefix of our keys in a package's user-defined metadata
 
 
-def package_metadata(model: LoadedModel, spec: PortraitSpec, recipe: Recipe, request: CoreMLRequest) -> Metadata:
-    """What Xcode and an app show about the package, our whole spec and provenance included."""
+def package_metadata(
+    model: LoadedModel, spec: PortraitSpec, recipe: Recipe, request: CoreMLRequest, sizes: Sequence[Size]
+) -> Metadata:
+    """What Xcode and an app show about the package, our whole spec and provenance included.
+
+    Args:
+        model, spec: at the package's default size.
+        sizes: every size that it takes.
+    """
     from .mil.program import Metadata
 
     return Metadata(
         author="portrait-export",
         license=model.licence,
         version=__version__,
-        description=_description(model, recipe.dtype or request.precision),
+        description=_description(model, recipe.dtype or request.precision, sizes),
         user_defined={
             f"{KEY}.spec": spec.to_json(),
             f"{KEY}.recipe": recipe.name,
             f"{KEY}.precision": request.precision,
             f"{KEY}.trained": str(model.trained).lower(),
             f"{KEY}.paper": model.paper,
+            **({f"{KEY}.sizes": labels(sizes, last=",").replace(" ", "")} if len(sizes) > 1 else {}),
             **{f"{KEY}.{key}": value for key, value in model.provenance.items()},
             **{f"{KEY}.version.{name}": version for name, version in tool_versions().items()},
             **_preview(spec),
@@ -40,9 +50,9 @@ def package_metadata(model: LoadedModel, spec: PortraitSpec, recipe: Recipe, req
     )
 
 
-def _description(model: LoadedModel, dtype: str) -> str:
+def _description(model: LoadedModel, dtype: str, sizes: Sequence[Size]) -> str:
     warning = "" if model.trained else " RANDOM WEIGHTS: the mask means nothing."
-    return f"Person segmentation, {model.name}, {model.spec.height}x{model.spec.width}, {dtype} weights.{warning}"
+    return f"Person segmentation, {model.name}, {labels(sizes, last=' or ')}, {dtype} weights.{warning}"
 
 
 def _preview(spec: PortraitSpec) -> dict[str, str]:
@@ -73,6 +83,7 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
         "trained": export.model.trained,
         "parameters": export.model.parameters,
         "spec": asdict(replace(export.model.spec, output=request.output)),
+        "sizes": [list(size) for size in export.sizes],
         "recipe": export.recipe.name,
         "precision": request.precision,
         "target": request.target,

@@ -62,6 +62,7 @@ class CoreMLRequest:
 
     Attributes:
         source: which network with which weights.
+        sizes: (height, width) of every input that the package is to take, the default first; empty: the source's own.
         recipe: how weights are stored, a name of `quantize.recipes`.
         output: `mask`, `multiarray` or `logits`.
         target: the oldest system that must run it.
@@ -79,6 +80,7 @@ class CoreMLRequest:
     out: Path | None = None
     parity: ParityRequest | None = ParityRequest()
     force: bool = False
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,12 @@ class CoreMLExport:
     Attributes:
         folder: where all artifacts are.
         package: path, hash and size.
-        model: the network it was made from.
+        model: the network it was made from, at the package's default size.
         recipe: how its weights are stored.
         audit: what its weights really are.
         stages: what was done, with timings.
         parity: None where the comparison was left out.
+        sizes: (height, width) of every input that the package takes, the default first.
         record: all of it as plain values: the content of export.json.
     """
 
@@ -104,6 +107,7 @@ class CoreMLExport:
     audit: Audit
     stages: tuple[Stage, ...]
     parity: ParityReport | None
+    sizes: tuple[tuple[int, int], ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
 
     @property

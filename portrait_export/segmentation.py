@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .errors import PortraitError, UsageError
 from .files import refuse_existing
 from .preprocessing import PortraitSpec
+from .sizes import closest, labels, listed_sizes, require_listed, size_of
 from .sources import ModelSource, load_model
 from .stages import Observer, Stages
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .artifacts import Runner
     from .mil.program import Feature
     from .photo import Photo
+    from .sizes import Size
 
 SUFFIXES = {"mask": ".png", "cutout": ".png", "replace": ".jpg", "blur": ".jpg"}  # of files written into a folder
 
@@ -40,7 +42,12 @@ class Look:
 
 @dataclass(frozen=True)
 class SegmentRequest:
-    """What `segment_photos` is asked for. `out` is a file for one photo, or a folder."""
+    """What `segment_photos` is asked for.
+
+    Attributes:
+        out: a file for one photo, or a folder.
+        depth: for depth models: the map of the one photo, or a folder with maps of the photos' names.
+    """
 
     photos: tuple[Path, ...]
     out: Path
@@ -73,45 +80,86 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
     paint = Painter(request.look)
     stages = Stages(observer)
     with stages.stage("load") as stage:
-        runner, spec = load_runner(request)
-        stage.summary = f"{runner.name}, {spec.height}x{spec.width}"
-    for photo, out in zip(request.photos, outs, strict=True):
+        runner, spec, sizes = load_runner(request)
+        depths = depth_maps(request, spec)
+        stage.summary = f"{runner.name}, {labels(sizes, last=' or ')}"
+    for photo, out, depth in zip(request.photos, outs, depths, strict=True):
         try:
-            notes = segment_one(photo, out, runner, spec, paint, request)
+            notes = segment_one(photo, out, runner, spec, sizes, paint, depth=depth, force=request.force)
             yield Segmented(photo, out, notes)
         except PortraitError as error:
             yield Segmented(photo, out, error=error)
 
 
 def segment_one(
-    path: Path, out: Path, runner: Runner, spec: PortraitSpec, paint: Painter, request: SegmentRequest
+    path: Path,
+    out: Path,
+    runner: Runner,
+    spec: PortraitSpec,
+    sizes: Sequence[Size],
+    paint: Painter,
+    *,
+    depth: Path | None,
+    force: bool,
 ) -> tuple[str, ...]:
-    """Read, segment and write one photo; gives what was left aside while reading it."""
+    """Read, segment and write one photo, at the size that suits it; gives what was left aside while reading it."""
     from .compose import write_picture
     from .photo import mask_back, open_depth, open_photo, to_frame
 
     photo = open_photo(path)
-    depth = open_depth(request.depth) if request.depth is not None else None
-    frame, placement = to_frame(photo, spec, depth)
+    values = None if depth is None else open_depth(depth)
+    frame, placement = to_frame(photo, spec.with_size(*closest(sizes, photo.size)), values)
     probability = mask_back(runner.run([frame])[0].probability, placement)
-    write_picture(out, paint(photo, probability), force=request.force)
+    write_picture(out, paint(photo, probability), force=force)
     return photo.notes
 
 
-def load_runner(request: SegmentRequest) -> tuple[Runner, PortraitSpec]:
-    """The package or model to segment with, and how it wants its photographs."""
+def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]:
+    """Each photo's depth map; None for a model that reads none.
+
+    Raises:
+        UsageError: a model that reads depth without maps, or the other way round, or one map for several photos.
+    """
+    given = request.depth
+    if "depth" not in spec.inputs:
+        if given is not None:
+            raise UsageError("--depth is for depth models; this one reads the photo alone.")
+        return [None] * len(request.photos)
+    if given is None:
+        raise UsageError(
+            "The model reads a depth map beside the photo, and --depth is not given.",
+            code="no-depth",
+            hint="`portrait-export depth` makes one; a 16-bit gray PNG from elsewhere will do, white is near.",
+        )
+    if given.is_dir():
+        return [given / f"{photo.stem}.png" for photo in request.photos]
+    if len(request.photos) > 1:
+        raise UsageError(
+            f"{given} cannot be the depth map of {len(request.photos)} photos.",
+            hint="give a folder with a map of each photo's name: `--depth depth/`.",
+        )
+    return [given]
+
+
+def load_runner(request: SegmentRequest) -> tuple[Runner, PortraitSpec, tuple[Size, ...]]:
+    """The package or model to segment with, how it wants its photographs, and the sizes that it takes."""
     source = request.source
     if request.package is not None:
-        if source.model or source.checkpoint or source.random_weights or source.size:
-            raise UsageError("--package excludes --model, --checkpoint, --random-weights and --size.")
+        if source.model or source.checkpoint or source.random_weights:
+            raise UsageError("--package excludes --model, --checkpoint and --random-weights.")
         from .runtime.runner import PackageRunner
 
         package = PackageRunner(request.package)
-        return package, package.spec or _spec_of_inputs(package.program.inputs, request.package)
+        spec = package.spec or _spec_of_inputs(package.program.inputs, request.package)
+        sizes = listed_sizes(package.program.inputs) or ((spec.height, spec.width),)
+        if source.size is not None:
+            require_listed(source.size, sizes, name=request.package.name)
+            sizes = (source.size,)
+        return package, spec, sizes
     from .capture.runners import TorchRunner
 
     model = load_model(source)
-    return TorchRunner(model.module, model.spec, name=model.name), model.spec
+    return TorchRunner(model.module, model.spec, name=model.name), model.spec, (size_of(model),)
 
 
 def _spec_of_inputs(inputs: Sequence[Feature], package: Path) -> PortraitSpec:

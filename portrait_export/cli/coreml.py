@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.SOURCE
+@options.SIZES
 @foreign
 @click.option(
     "--quantize",
@@ -47,6 +48,7 @@ def coreml(
     checkpoint: Path | None,
     random_weights: bool,
     size: tuple[int, int] | None,
+    sizes: tuple[tuple[int, int], ...] | None,
     foreign: ForeignOptions | None,
     quantize: str,
     output_kind: str,
@@ -84,6 +86,7 @@ def coreml(
         out=out,
         parity=ParityRequest(data=data, min_iou=min_iou) if parity else None,
         force=force,
+        sizes=sizes or (),
     )
     export = export_coreml(request, render.observer(quiet=quiet or as_json, verbose=verbose))
     export_summary.show(export, as_json=as_json, quiet=quiet)

@@ -49,6 +49,17 @@ class Size(click.ParamType):
         return height, width
 
 
+class Sizes(click.ParamType):
+    """Several sizes with commas between them, such as 256x256,512x512."""
+
+    name = "HxW,HxW,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        return tuple(Size().convert(part, param, ctx) for part in str(value).split(","))
+
+
 def model_names() -> list[str]:
     """Names of the registered models."""
     from ..models.registry import list_models
@@ -98,6 +109,11 @@ RANDOM_WEIGHTS = click.option(
     help="Use well-scaled random weights: for sizes and shapes; the masks mean nothing.",
 )
 SIZE = click.option("--size", type=Size(), help="Input size in pixels.  [default: the model's, 512x512]")
+SIZES = click.option(
+    "--sizes",
+    type=Sizes(),
+    help="Several input sizes for one package, the default first, such as 256x256,512x512.",
+)
 DATA = click.option(
     "--data",
     type=click.Path(path_type=Path),

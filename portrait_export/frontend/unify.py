@@ -43,6 +43,16 @@ def unify(programs: Sequence[Lowered], *, sizes: Sequence[tuple[int, int]], sour
     return _Unification(programs, [f"{height}x{width}" for height, width in sizes], source).run()
 
 
+def require_target(listed: Sequence[str], *, target: str, source: str) -> None:
+    """Raise UsageError where a target does not allow for as many inputs with several sizes as these."""
+    if len(listed) > 1 and target != SEVERAL_INPUTS:
+        raise UsageError(
+            f"Core ML lists the sizes of one input before {SEVERAL_INPUTS}; {source} takes {' and '.join(listed)},"
+            f" and the target is {target}.",
+            hint=f"take --target {SEVERAL_INPUTS}, or {HINT}",
+        )
+
+
 class _Unification:
     """One run of `unify`."""
 
@@ -63,7 +73,7 @@ class _Unification:
     def run(self) -> Lowered:
         """Copy inputs, operations and outputs, in this order."""
         inputs = tuple(self._features("inputs"))
-        self._check_inputs(inputs)
+        require_target([f.name for f in inputs if f.listed], target=self.first.target, source=self.source)
         steps = [[op for op in function.operations if op.op_type != "const"] for function in self.functions]
         self._check_structure(steps)
         mil = coreml.mil()
@@ -93,15 +103,6 @@ class _Unification:
 
     def _features(self, kind: str) -> list[Feature]:
         return [_merged(features) for features in zip(*(getattr(p, kind) for p in self.programs), strict=True)]
-
-    def _check_inputs(self, inputs: Sequence[Feature]) -> None:
-        listed = [feature.name for feature in inputs if feature.listed]
-        if len(listed) > 1 and self.first.target != SEVERAL_INPUTS:
-            raise UsageError(
-                f"Core ML lists the sizes of one input before {SEVERAL_INPUTS}; {self.source} takes"
-                f" {' and '.join(listed)}, and the target is {self.first.target}.",
-                hint=f"take --target {SEVERAL_INPUTS}, or {HINT}",
-            )
 
     def _placeholder(self, name: str) -> Any:
         variables = [function.inputs[name] for function in self.functions]

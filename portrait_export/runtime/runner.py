@@ -25,7 +25,8 @@ class PackageRunner:
 
     The probability comes from the package's own output: an 8-bit mask divided by 255, an array of P(person), or
     logits resized (bilinear, align_corners=False) to the frame and put through the logistic function. The logits are
-    read from inside the program, whatever its output is; they are None if no value is named `logits`.
+    read from inside the program, whatever its output is; they are None if no value is named `logits`. A package that
+    lists several sizes runs each frame at the frame's own.
     """
 
     def __init__(self, path: Path | str, *, arithmetic: str = "as_typed", device: str = "cpu"):
@@ -63,11 +64,12 @@ class PackageRunner:
             if feature.name == "depth":
                 if frame.depth is None:
                     raise ExecutionError(f"{self.name} takes a depth map; frame {frame.name!r} has none.")
-                given["depth"] = np.asarray(frame.depth, np.float32).reshape(feature.shape)
+                depth = np.asarray(frame.depth, np.float32)
+                given["depth"] = depth.reshape(*feature.shape[:-2], *depth.shape)
             elif feature.kind == "image":
                 given[feature.name] = Image.fromarray(frame.image)
             elif self.spec is not None:
-                given[feature.name] = self.spec.normalise(frame)
+                given[feature.name] = self.spec.with_size(*frame.image.shape[:2]).normalise(frame)
             else:
                 raise ExecutionError(
                     f"{self.name} takes {feature.name!r} as an array, and does not say how pixels become one"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ExecutionError, GateError
@@ -52,6 +52,7 @@ class ParityReport:
         gates: every bar and how it went.
         notes: what a reader must know beside the numbers.
         passed: every gate did.
+        parts: where images were compared at several sizes, the score over all of each size, by the size's name.
     """
 
     reference: str
@@ -61,13 +62,18 @@ class ParityReport:
     gates: tuple[Gate, ...]
     notes: tuple[str, ...]
     passed: bool
+    parts: tuple[tuple[str, SetScore], ...] = ()
 
     def with_gates(self, *more: Gate | None) -> ParityReport:
         """The same report with further gates, such as a size budget; None is no gate."""
         gates = (*self.gates, *(gate for gate in more if gate is not None))
-        return ParityReport(
-            self.reference, self.candidate, self.images, self.summary, gates, self.notes, all(g.passed for g in gates)
-        )
+        return replace(self, gates=gates, passed=all(gate.passed for gate in gates))
+
+    def at_size(self, size: str) -> ParityReport:
+        """The same report, with the size's name in every image's and every gate's: `mean_mask_iou@256x256`."""
+        images = tuple(replace(score, name=name_at(score.name, size)) for score in self.images)
+        gates = tuple(replace(g, name=f"{g.name}@{size}", where=name_at(g.where, size)) for g in self.gates)
+        return replace(self, images=images, summary=score_set(images), gates=gates)
 
     def worst(self, count: int) -> tuple[ImageScore, ...]:
         """The images on which the masks agree least, worst first; equal masks are ordered by their logits."""
@@ -83,6 +89,7 @@ class ParityReport:
             "gates": [plain_data(asdict(gate)) for gate in self.gates],
             "notes": list(self.notes),
             "summary": plain_data(asdict(self.summary)),
+            **({"sizes": {name: plain_data(asdict(part)) for name, part in self.parts}} if self.parts else {}),
             "images": [plain_data(asdict(score)) for score in self.images],
         }
 
@@ -158,6 +165,27 @@ def compare(
         notes = (*notes, f"The reference itself gives NaN or infinity on: {', '.join(broken_references)}.")
     return ParityReport(
         reference.name, candidate.name, tuple(scores), summary, gates, notes, all(gate.passed for gate in gates)
+    )
+
+
+def name_at(name: str, size: str) -> str:
+    """What an image is called that is compared at several sizes."""
+    return f"{name}, {size}"
+
+
+def joined(reports: Mapping[str, ParityReport]) -> ParityReport:
+    """Reports on one package at several sizes, by the size's name, as one: it passes if each of them does."""
+    sized = [report.at_size(size) for size, report in reports.items()]
+    images = tuple(score for report in sized for score in report.images)
+    return ParityReport(
+        reference=sized[0].reference,
+        candidate=sized[0].candidate,
+        images=images,
+        summary=score_set(images),
+        gates=tuple(gate for report in sized for gate in report.gates),
+        notes=tuple(dict.fromkeys(note for report in reports.values() for note in report.notes)),
+        passed=all(report.passed for report in sized),
+        parts=tuple((size, report.summary) for size, report in zip(reports, sized, strict=True)),
     )
 
 

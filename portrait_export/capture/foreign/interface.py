@@ -163,6 +163,29 @@ def _pinned(value: Any, layout: str, size: tuple[int, int] | None) -> ImageInput
     return ImageInput(value.name, layout, dtype_of(value), sides["H"], sides["W"], dynamic)
 
 
+def resized(model: onnx.ModelProto, image: ImageInput, size: tuple[int, int]) -> onnx.ModelProto:
+    """A copy that declares its image input at another size; what was inferred from the old size is forgotten.
+
+    Whether the network runs at that size, or keeps numbers of the old one somewhere inside, is not known here.
+    """
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    (value,) = [value for value in free_inputs(copy) if value.name == image.name]
+    for letter, side in zip("HW", size, strict=True):
+        _shape(value)[image.layout.index(letter)].dim_value = side
+    _forget_shapes(copy.graph)
+    return copy
+
+
+def _forget_shapes(graph: onnx.GraphProto) -> None:
+    """Drop what was inferred of values inside, and of the outputs' shapes."""
+    del graph.value_info[:]
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+
+
 def _text(value: Any) -> str:
     return "(" + ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in _shape(value)) + ")"
 
@@ -192,8 +215,6 @@ def pin(model: onnx.ModelProto, image: ImageInput, fixed: Mapping[str, np.ndarra
     del graph.input[:]
     graph.input.append(onnx.helper.make_tensor_value_info(image.name, element, image.shape))
     graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in fixed.items())
-    del graph.value_info[:]
-    for value in graph.output:
-        value.type.tensor_type.ClearField("shape")
+    _forget_shapes(graph)
     pinned.ir_version = max(pinned.ir_version, 4)
     return pinned

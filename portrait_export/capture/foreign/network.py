@@ -15,7 +15,7 @@ from ..export import set_metadata
 from ..load import load_onnx
 from .adapt import adapt, modern
 from .head import Head, find_head
-from .interface import ImageInput, find_image_input, fixed_values, pin
+from .interface import ImageInput, find_image_input, fixed_values, pin, resized
 from .normalisation import decide, leading_arithmetic, read_json
 from .options import ForeignOptions, require_one_source, with_toml
 from .reference import Call, ForeignReference
@@ -138,8 +138,12 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     if checkpoint is not None and options.torch is None:
         raise UsageError("--checkpoint goes with --torch or --model; an ONNX or TorchScript file has its own weights.")
     options, toml = with_toml(options)
+    declared: ImageInput | None = None
     if options.onnx is not None:
-        original, make_call, origin = _onnx_file(options.onnx)
+        original = _read_onnx(options.onnx)
+        if options.any_size:
+            original, declared = _at_any_size(original, options)
+        make_call, origin = _onnx_runtime(original, options.onnx)
     else:
         from .pytorch import torch_network
 
@@ -147,7 +151,36 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     fixed = dict(options.fix_inputs)
     image = find_image_input(original, name=options.image_input, size=options.size, fixed=fixed)
     fillings = fixed_values(original, fixed)
-    return _understood(options, toml, original, image, fillings, make_call, origin)
+    try:
+        network = _understood(options, toml, original, image, fillings, make_call, origin)
+    except CaptureError as error:
+        if declared is None:
+            raise
+        raise CaptureError(
+            f"The file is fixed at {declared.height}x{declared.width}, and what is in it does not work at"
+            f" {image.height}x{image.width}: {error.message}",
+            code=error.code,
+            context=error.context,
+            hint="export the network again with open (dynamic) height and width.",
+        ) from error
+    return (
+        network if declared is None else replace(network, warnings=(*network.warnings, _declared_otherwise(declared)))
+    )
+
+
+def _at_any_size(model: onnx.ModelProto, options: ForeignOptions) -> tuple[onnx.ModelProto, ImageInput | None]:
+    """The model at the size asked for; and its input as the file declares it, where the file fixes another size."""
+    image = find_image_input(model, name=options.image_input, size=None, fixed=dict(options.fix_inputs))
+    if options.size is None or {"height", "width"} <= set(image.dynamic) or (image.height, image.width) == options.size:
+        return model, None
+    return resized(model, image, options.size), image
+
+
+def _declared_otherwise(image: ImageInput) -> str:
+    return (
+        f"the file declares {image.height}x{image.width} alone: at other sizes it is run as it is, and the masks there"
+        " are compared with what it gives there, which nobody promised to be good."
+    )
 
 
 def _understood(
@@ -227,9 +260,14 @@ def _parameters(model: onnx.ModelProto) -> int:
 # The user's ONNX under ONNX Runtime, as it is
 
 
-def _onnx_file(file: Path) -> tuple[onnx.ModelProto, Any, dict[str, str]]:
+def _read_onnx(file: Path) -> onnx.ModelProto:
     model = load_onnx(file)
     _refuse_unreadable_names(model, file)
+    return model
+
+
+def _onnx_runtime(model: onnx.ModelProto, file: Path) -> tuple[Any, dict[str, str]]:
+    """A maker of the reference call of a file's model, and where it came from."""
 
     def make_call(head: Head, fillings: Mapping[str, np.ndarray], image: ImageInput) -> tuple[Call, bool]:
         names = [head.output, *([head.source] if head.source else [])]
@@ -239,11 +277,7 @@ def _onnx_file(file: Path) -> tuple[onnx.ModelProto, Any, dict[str, str]]:
         return lambda array: run_session(session, {image.name: array, **fillings}), exposed
 
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return (
-        model,
-        make_call,
-        {"reference": f"ONNX Runtime, {file.name}", "weights": f"file {file.name}", "sha256": digest},
-    )
+    return make_call, {"reference": f"ONNX Runtime, {file.name}", "weights": f"file {file.name}", "sha256": digest}
 
 
 def _refuse_unreadable_names(model: onnx.ModelProto, file: Path) -> None:

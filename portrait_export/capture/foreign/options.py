@@ -34,6 +34,7 @@ class ForeignOptions:
         activation: what that output has been through, one of `ACTIVATIONS`.
         keep_outputs: further outputs that the package is to return, as they are.
         fix_inputs: name → the number that fills an input other than the photograph.
+        any_size: run a file that fixes its input's size at another one, where it does.
     """
 
     onnx: Path | None = None
@@ -54,6 +55,7 @@ class ForeignOptions:
     activation: str | None = None
     keep_outputs: tuple[str, ...] = ()
     fix_inputs: tuple[tuple[str, float], ...] = ()
+    any_size: bool = False
 
     @property
     def file(self) -> Path:
