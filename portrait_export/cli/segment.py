@@ -34,7 +34,9 @@ LOOKS = ("mask", "cutout", "replace", "blur")
 )
 @click.option("--blur", "sigma", type=click.FloatRange(0, 1000), help="For --as blur: sigma in pixels of the photo.")
 @click.option(
-    "--depth", type=click.Path(path_type=Path), help="For depth models and one photo: its depth map, 16-bit PNG."
+    "--depth",
+    type=click.Path(path_type=Path),
+    help="For depth models: the photo's depth map (16-bit PNG, white is near), or a folder with maps of its name.",
 )
 @options.FORCE
 @options.QUIET

@@ -95,6 +95,105 @@ def test_a_photo_that_cannot_be_read_does_not_stop_the_others(cli, checkpoint, d
     assert [path.name for path in (tmp_path / "o").iterdir()] == ["b.png"]
 
 
+# ---- maps from files, read by everything that takes a depth model ----------------------------------------------------
+
+DEPTH_MODEL = ("-m", "serseg_b0_abg_dbn_depth", "--random-weights", "--size", "64x64")
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Path:
+    """A folder with a near map for photo a and a ramp for photo b, 16 bits, of other sizes than the photos."""
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(np.full((20, 20), 65535, np.uint16)).save(tmp_path / "maps/a.png")
+    ramp = np.tile(np.linspace(0, 65535, 30).astype(np.uint16), (10, 1))
+    Image.fromarray(ramp).save(tmp_path / "maps/b.png")
+    return tmp_path / "maps"
+
+
+def test_segment_reads_each_photos_own_map(cli, data, maps, tmp_path):
+    photos = {name: data / f"images/{name}.png" for name in "ab"}
+    ran = cli("segment", *photos.values(), *DEPTH_MODEL, "--depth", maps, "-o", tmp_path / "o")
+    assert ran.code == 0, ran.err
+
+    def alone(photo: str, depth: str) -> bytes:
+        out = tmp_path / f"{photo}{depth}.png"
+        ran = cli("segment", photos[photo], *DEPTH_MODEL, "--depth", maps / f"{depth}.png", "-o", out)
+        assert ran.code == 0, ran.err
+        return out.read_bytes()
+
+    together = {name: (tmp_path / f"o/{name}-mask.png").read_bytes() for name in "ab"}
+    assert together == {"a": alone("a", "a"), "b": alone("b", "b")}
+    assert together["a"] != alone("a", "b")
+
+
+def test_a_depth_package_takes_the_map_as_its_second_input(cli, data, maps, tmp_path):
+    ran = cli("coreml", *DEPTH_MODEL, "--precision", "fp32", "--data", data, "-o", tmp_path / "p", "--json")
+    assert ran.code == 0, ran.err
+    assert "2 of 2 photographs have no depth map" in json.loads(ran.out)["warnings"][0]
+    package = tmp_path / "p/serseg_b0_abg_dbn_depth.mlpackage"
+    facts = json.loads(cli("inspect", package, "--json").out)
+    image, depth = facts["inputs"]
+    assert (image["name"], depth["name"], depth["shape"]) == ("image", "depth", [1, 1, 64, 64])
+    assert "relative inverse depth in 0..1, larger is nearer" in depth["description"]
+    photo = (data / "images/b.png", "--depth", maps / "b.png")
+    assert cli("segment", *photo, *DEPTH_MODEL, "-o", tmp_path / "m.png").code == 0
+    assert cli("segment", *photo, "-p", package, "-o", tmp_path / "q.png").code == 0
+    by_model, by_package = (np.asarray(Image.open(tmp_path / name), np.int64) for name in ("m.png", "q.png"))
+    assert np.abs(by_model - by_package).max() <= 1
+    maps.rename(data / "depth")
+    ran = cli("parity", package, *DEPTH_MODEL, "--data", data)
+    assert ran.code == 0, ran.err
+    assert "no depth map" not in ran.err
+
+
+WITHOUT_MAPS = {
+    "none": ((), "The model reads a depth map beside the photo, and --depth is not given."),
+    "one for two": (("--depth", "maps/a.png"), "a.png cannot be the depth map of 2 photos."),
+    "missing map": (("--depth", "empty"), "Cannot read the picture"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), WITHOUT_MAPS.values(), ids=WITHOUT_MAPS)
+def test_segment_without_the_maps_it_needs_is_refused(cli, data, maps, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    photos = [data / f"images/{name}.png" for name in "ab"]
+    ran = cli("segment", *photos, *DEPTH_MODEL, *arguments, "-o", tmp_path / "o")
+    assert (ran.code, ran.out) == (2, "")
+    assert words in ran.err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_map_for_a_model_that_reads_none_is_refused(cli, data, maps, tmp_path):
+    model = ("-m", "segformer_b0", "--random-weights", "--size", "64x64")
+    ran = cli("segment", data / "images/a.png", *model, "--depth", maps / "a.png", "-o", tmp_path / "o.png")
+    assert ran.code == 2
+    assert "--depth is for depth models; this one reads the photo alone." in ran.err
+
+
+def test_training_reads_maps_beside_the_photographs(cli, data, maps, tmp_path):
+    maps.rename(data / "depth")
+    config = f"""
+model = "serseg_b0_abg_dbn_depth"
+data = "{data}"
+out = "{tmp_path}/run"
+holdout = 2
+every = 1
+pictures = 1
+[[phases]]
+steps = 2
+size = 32
+batch = 1
+"""
+    (tmp_path / "run.toml").write_text(config)
+    ran = cli("train", tmp_path / "run.toml", "--json")
+    assert ran.code == 0, ran.err
+    best = json.loads(ran.out)["best"]
+    scores = cli("evaluate", "--checkpoint", best, "--size", "64x64", "--data", data, "--json")
+    assert scores.code == 0, scores.err
+    assert json.loads(scores.out)["images"] == 2
+
+
 # ---- checkpoints that are none of MiDaS small's ----------------------------------------------------------------------
 
 
