@@ -17,6 +17,7 @@ from . import (
     identity,
     identity_resize,
     layer_norm,
+    linear_chain,
     scale_before_product,
     split_concat_conv,
     transposed_product,
@@ -36,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     argmax_of_two.RULE,
     affine_after_conv.RULE,  # before the rules that move convolutions: a batch norm would stand in their way
     affine_after_linear.RULE,
+    linear_chain.RULE,
     affine_before_conv.RULE,
     affine_before_resize.RULE,
     affine_before_concat.RULE,

@@ -238,6 +238,27 @@ FIRES = {
         conv_pair(second="pads=[1,1,1,1], dilations=[1,1]", **channels(m=9, d=2, k2=3, bias=False)),
         "Conv", (36 * 27 + 36 * 162, 36 * 54),
     ),
+    "two_linears_with_biases": (
+        "linear-chain",
+        model(
+            text("float[1,5,4] x", "m = MatMul(x, v) a = Add(m, vb) n = MatMul(a, w) y = Add(wb, n)"),
+            v=normal(4, 9), vb=normal(9), w=normal(9, 3), wb=normal(3),
+        ),
+        "MatMul Add", (5 * (36 + 27), 5 * 12),
+    ),
+    "linear_without_biases_of_which_the_first_is_wide": (
+        "linear-chain",
+        model(text("float[2,5,4] x", "m = MatMul(x, v) n = MatMul(m, w) y = Neg(n)"), v=normal(4, 9), w=normal(9, 4)),
+        "MatMul Neg", (10 * 72, 10 * 16),
+    ),
+    "gemm_transposed_and_scaled_before_a_linear": (
+        "linear-chain",
+        model(
+            text("float[5,4] x", "m = Gemm<transB=1, alpha=0.5, beta=2.0>(x, v, vb) y = Gemm(m, w)"),
+            v=normal(9, 4), vb=normal(1, 9), w=normal(9, 2),
+        ),
+        "MatMul Add", (5 * (36 + 18), 5 * 8),
+    ),
     "classifier_after_resize": (
         "conv-before-resize",
         resized("y = Conv(r, w, wb)", w=normal(1, 4, 1, 1), wb=normal(1)),
@@ -443,6 +464,19 @@ REFUSES = {
         "conv-chain",
         conv_pair(outputs="float y, float c", **channels(m=8, d=2)),
         "the value between the convolutions is also read elsewhere",
+    ),
+    "narrow_waist_of_tokens": (
+        "linear-chain",
+        model(text("float[1,5,8] x", "m = MatMul(x, v) y = MatMul(m, w)"), v=normal(8, 2), w=normal(2, 8)),
+        "one linear would take 320 MACs, the two take 160",
+    ),
+    "tokens_read_between_the_linears": (
+        "linear-chain",
+        model(
+            text("float[1,5,4] x", "m = MatMul(x, v) a = Add(m, vb) n = MatMul(a, w) y = Add(a, n)"),
+            v=normal(4, 9), vb=normal(9), w=normal(9, 9),
+        ),
+        "the value between the linears is also read elsewhere",
     ),
     "widening_after_resize": (
         "conv-before-resize",
