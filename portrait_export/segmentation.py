@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .errors import PortraitError, UsageError
 from .files import refuse_existing
 from .preprocessing import PortraitSpec
+from .sizes import closest, labels, listed_sizes, require_listed, size_of
 from .sources import ModelSource, load_model
 from .stages import Observer, Stages
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .artifacts import Runner
     from .mil.program import Feature
     from .photo import Photo
+    from .sizes import Size
 
 SUFFIXES = {"mask": ".png", "cutout": ".png", "replace": ".jpg", "blur": ".jpg"}  # of files written into a folder
 
@@ -78,27 +80,35 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
     paint = Painter(request.look)
     stages = Stages(observer)
     with stages.stage("load") as stage:
-        runner, spec = load_runner(request)
+        runner, spec, sizes = load_runner(request)
         depths = depth_maps(request, spec)
-        stage.summary = f"{runner.name}, {spec.height}x{spec.width}"
+        stage.summary = f"{runner.name}, {labels(sizes, last=' or ')}"
     for photo, out, depth in zip(request.photos, outs, depths, strict=True):
         try:
-            notes = segment_one(photo, out, runner, spec, paint, depth=depth, force=request.force)
+            notes = segment_one(photo, out, runner, spec, sizes, paint, depth=depth, force=request.force)
             yield Segmented(photo, out, notes)
         except PortraitError as error:
             yield Segmented(photo, out, error=error)
 
 
 def segment_one(
-    path: Path, out: Path, runner: Runner, spec: PortraitSpec, paint: Painter, *, depth: Path | None, force: bool
+    path: Path,
+    out: Path,
+    runner: Runner,
+    spec: PortraitSpec,
+    sizes: Sequence[Size],
+    paint: Painter,
+    *,
+    depth: Path | None,
+    force: bool,
 ) -> tuple[str, ...]:
-    """Read, segment and write one photo; gives what was left aside while reading it."""
+    """Read, segment and write one photo, at the size that suits it; gives what was left aside while reading it."""
     from .compose import write_picture
     from .photo import mask_back, open_depth, open_photo, to_frame
 
     photo = open_photo(path)
     values = None if depth is None else open_depth(depth)
-    frame, placement = to_frame(photo, spec, values)
+    frame, placement = to_frame(photo, spec.with_size(*closest(sizes, photo.size)), values)
     probability = mask_back(runner.run([frame])[0].probability, placement)
     write_picture(out, paint(photo, probability), force=force)
     return photo.notes
@@ -131,20 +141,25 @@ def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]
     return [given]
 
 
-def load_runner(request: SegmentRequest) -> tuple[Runner, PortraitSpec]:
-    """The package or model to segment with, and how it wants its photographs."""
+def load_runner(request: SegmentRequest) -> tuple[Runner, PortraitSpec, tuple[Size, ...]]:
+    """The package or model to segment with, how it wants its photographs, and the sizes that it takes."""
     source = request.source
     if request.package is not None:
-        if source.model or source.checkpoint or source.random_weights or source.size:
-            raise UsageError("--package excludes --model, --checkpoint, --random-weights and --size.")
+        if source.model or source.checkpoint or source.random_weights:
+            raise UsageError("--package excludes --model, --checkpoint and --random-weights.")
         from .runtime.runner import PackageRunner
 
         package = PackageRunner(request.package)
-        return package, package.spec or _spec_of_inputs(package.program.inputs, request.package)
+        spec = package.spec or _spec_of_inputs(package.program.inputs, request.package)
+        sizes = listed_sizes(package.program.inputs) or ((spec.height, spec.width),)
+        if source.size is not None:
+            require_listed(source.size, sizes, name=request.package.name)
+            sizes = (source.size,)
+        return package, spec, sizes
     from .capture.runners import TorchRunner
 
     model = load_model(source)
-    return TorchRunner(model.module, model.spec, name=model.name), model.spec
+    return TorchRunner(model.module, model.spec, name=model.name), model.spec, (size_of(model),)
 
 
 def _spec_of_inputs(inputs: Sequence[Feature], package: Path) -> PortraitSpec:
