@@ -22,6 +22,7 @@ from . import (
     split_concat_conv,
     transposed_product,
     two_classes,
+    unread_channels,
 )
 from .rule import Rule
 
@@ -35,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     scale_before_product.RULE,  # to a convolution, which takes it in
     two_classes.RULE,
     argmax_of_two.RULE,
+    unread_channels.RULE,
     affine_after_conv.RULE,  # before the rules that move convolutions: a batch norm would stand in their way
     affine_after_linear.RULE,
     linear_chain.RULE,

@@ -259,6 +259,39 @@ FIRES = {
         ),
         "MatMul Add", (5 * (36 + 18), 5 * 8),
     ),
+    "one_class_of_a_resized_classifier_by_slice": (
+        "",
+        model(
+            text("float[1,4,4,4] x", 'c = Conv(x, w, wb) r = Resize<mode="linear">(c, , , size)'
+                 " y = Slice(r, st, en, ax)"),
+            w=normal(21, 4, 1, 1), wb=normal(21), size=ints(1, 21, 8, 8), st=ints(-6), en=ints(-5), ax=ints(1),
+        ),
+        "Conv Resize", (16 * 21 * 4, 16 * 4),
+    ),
+    "channels_by_gather_in_another_order": (
+        "unread-channels",
+        model(
+            text("float[1,3,5,5] x", "c = Conv<pads=[1,1,1,1]>(x, w, wb) y = Gather<axis=1>(c, i)"),
+            w=normal(6, 3, 3, 3), wb=normal(6), i=ints(4, -6, 1),
+        ),
+        "Conv", (25 * 27 * 6, 25 * 27 * 3),
+    ),
+    "every_other_channel_of_an_image_with_all_its_rows": (
+        "unread-channels",
+        model(
+            text("float[1,3,5,5] x", "c = Conv(x, w) y = Slice(c, st, en, ax, by)"),
+            w=normal(6, 3, 1, 1), st=ints(0, 1), en=ints(5, 6), ax=ints(2, 1), by=ints(1, 2),
+        ),
+        "Conv", (25 * 3 * 6, 25 * 3 * 3),
+    ),
+    "the_only_part_of_a_split_that_is_read": (
+        "unread-channels",
+        model(
+            text("float[1,3,5,5] x", "c = Conv(x, w, wb) a, b, d = Split<axis=1>(c, parts) y = Relu(b)"),
+            w=normal(6, 3, 1, 1), wb=normal(6), parts=ints(1, 3, 2),
+        ),
+        "Conv Relu", (25 * 3 * 6, 25 * 3 * 3),
+    ),
     "classifier_after_resize": (
         "conv-before-resize",
         resized("y = Conv(r, w, wb)", w=normal(1, 4, 1, 1), wb=normal(1)),
@@ -477,6 +510,22 @@ REFUSES = {
             v=normal(4, 9), vb=normal(9), w=normal(9, 9),
         ),
         "the value between the linears is also read elsewhere",
+    ),
+    "channels_beside_all_of_them": (
+        "unread-channels",
+        model(
+            text("float[1,3,5,5] x", "c = Conv(x, w) y = Gather<axis=1>(c, i)", "float y, float c"),
+            w=normal(6, 3, 1, 1), i=ints(2),
+        ),
+        "the other channels are read as well",
+    ),
+    "channels_of_a_grouped_convolution": (
+        "unread-channels",
+        model(
+            text("float[1,4,5,5] x", "c = Conv<group=2>(x, w) y = Gather<axis=1>(c, i)"),
+            w=normal(4, 2, 1, 1), i=ints(2),
+        ),
+        "the convolution is grouped, its groups would become uneven",
     ),
     "widening_after_resize": (
         "conv-before-resize",
