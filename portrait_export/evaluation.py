@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .errors import UsageError
 from .frames import load_frames, require_depth
 from .preprocessing import PortraitSpec
+from .sizes import listed_sizes, require_listed
 from .sources import ModelSource, load_model
 from .stages import Observer, Stages
 
@@ -24,7 +25,7 @@ class EvaluateRequest:
 
     Attributes:
         source: a registered model, a checkpoint, or a network of the user's own.
-        package: a saved package instead.
+        package: a saved package instead; `source.size` then is one of those that it lists.
         data: a folder with masks; None takes the calibration set that comes along.
         split: only this one.
         worst: how many photographs to keep for a picture.
@@ -103,12 +104,15 @@ def open_runner(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, 
 def _package(package: Path, source: ModelSource) -> tuple[Runner, PortraitSpec]:
     from .runtime.runner import PackageRunner
 
-    if source.size is not None or source.random_weights:
-        raise UsageError("--package has its size and weights in it: it excludes --size and --random-weights.")
+    if source.random_weights:
+        raise UsageError("--package has its weights in it: it excludes --random-weights.")
     saved = PackageRunner(package)
     if saved.spec is None:
         raise UsageError(f"{package} does not say how photographs are prepared for it: it is not one of ours.")
-    return saved, saved.spec
+    default = saved.spec.height, saved.spec.width
+    size = source.size or default
+    require_listed(size, listed_sizes(saved.program.inputs) or (default,), name=package.name)
+    return saved, saved.spec.with_size(*size)
 
 
 def _foreign(source: ModelSource, stage: RunningStage) -> tuple[Runner, PortraitSpec]:

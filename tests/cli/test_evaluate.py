@@ -198,11 +198,30 @@ def test_a_depth_model_reads_16_bit_maps_and_refuses_to_score_without(cli, folde
     assert "a depth map is 8- or 16-bit grayscale, these pixels are 'RGB'" in ran.err
 
 
+def test_a_package_is_scored_at_a_size_that_it_lists(cli, folder, tmp_path):
+    from portrait_export.capture.foreign.options import ForeignOptions
+    from portrait_export.pipeline import export_coreml
+    from portrait_export.requests import CoreMLRequest
+
+    net = ForeignOptions(onnx=bright_net(tmp_path / "bright.onnx"), mean=(0, 0, 0), std=(1, 1, 1))
+    request = CoreMLRequest(
+        source=ModelSource(foreign=net), sizes=((SIDE, SIDE), (32, 96)), out=tmp_path / "two", parity=None
+    )
+    package = ("--package", export_coreml(request, Silence()).package.path, "--data", folder)
+    assert scored(cli, *package)["iou_worst"] > 0.97
+    wide = scored(cli, *package, "--size", "32x96", "--csv", tmp_path / "wide.csv")
+    assert wide["iou_worst"] > 0.94  # fewer pixels, softer edges
+    areas = [int(row["union"]) for row in csv.DictReader((tmp_path / "wide.csv").open())]
+    assert max(areas) < 32 * 96 / 3
+    ran = cli("evaluate", *package, "--size", "48x48")
+    assert ran.code == 2
+    assert "takes 64x64 or 32x96; --size asks for 48x48." in ran.err
+
+
 REFUSED = {
     "nothing": ([], "What shall be evaluated? Nothing is given."),
     "two": (["-m", "segformer_b0", "--onnx", "x.onnx"], "--onnx, --torch or --torchscript and --model or --checkpoint"),
-    "package with size": (["--package", "x", "--size", "64x64"], "it excludes --size and --random-weights"),
-    "package with random weights": (["--package", "x", "--random-weights"], "it excludes --size and --random-weights"),
+    "package with random weights": (["--package", "x", "--random-weights"], "it excludes --random-weights"),
     "settings alone": (["--mean", "0.5"], "describe a network of your own, and none is given"),
     "missing package": (["--package", "missing.mlpackage"], "missing.mlpackage"),
     "missing onnx": (["--onnx", "missing.onnx"], "There is no ONNX file at missing.onnx."),
