@@ -69,9 +69,11 @@ def depth(
     portrait-export depth my_photos/ --checkpoint midas_v21_small_256.pt    # my_photos/images/* → my_photos/depth/*
     portrait-export depth me.jpg --checkpoint midas_v21_small_256.pt -o me_depth.png
 
-    The network does not come along: it is in release v2_1 of github.com/isl-org/MiDaS (MIT). The published depth
-    models were trained on its numbers divided by 1000, which is what --white stands for. Maps that exist are kept. A
-    photo that cannot be read does not stop the others; the exit code is then 2.
+    \b
+    The network does not come along: release v2_1 of github.com/isl-org/MiDaS (MIT) has it.
+
+    The published depth models were trained on its numbers divided by 1000, which is what --white stands for. Maps
+    that exist are kept. A photo that cannot be read does not stop the others; the exit code is then 2.
     """
     from ..depth import DepthRequest, estimate_depths
     from . import render
