@@ -1,11 +1,19 @@
-"""The whole export against the plain coremltools sequence: wall time, peak memory, package size, operation counts.
+"""The whole export against others' tools: wall time, peak memory, package size, operation counts.
 
-    python benchmarks/whole_export.py [--model segformer_b0] [--rounds 5]
+    python benchmarks/whole_export.py [--model segformer_b0] [--rounds 5] [--onnx2coreml FOLDER]
 
-Both start from the same network with the same weights and end with an int8 package on disk. Each round runs both, one
-after the other, in processes of their own; what is printed are ratios of medians over the rounds. Ours traces to ONNX,
-checks it, simplifies, lowers, compiles, audits (`--no-parity`); theirs is
-`torch.jit.trace` + `ct.convert` + `linear_quantize_weights` + `save`, twenty lines that everybody writes.
+Two contests, each between tools that start from the same thing and end with a package on disk:
+
+    from torch, int8 weights: ours traces to ONNX, checks it, simplifies, lowers, compiles, audits (`--no-parity`);
+        plain is `torch.jit.trace` + `ct.convert` + `linear_quantize_weights` + `save`, twenty lines that everybody
+        writes.
+    from one ONNX file, fp16: ours with `--onnx` against onnx2coreml, which has no quantization. It takes part where
+        it is found; it uses the coremltools that we use.
+
+            pip install --no-deps --target build/onnx2coreml onnx2coreml==1.1.0
+
+Each round runs every tool once, one after the other, in processes of their own; what is printed are ratios of medians
+over the rounds. A tool that does not convert the model is said to.
 """
 
 from __future__ import annotations
@@ -17,7 +25,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
+
+BUILD = Path(__file__).resolve().parents[1] / "build"
 
 PLAIN = """
 import sys, torch
@@ -36,32 +47,79 @@ model = ct.convert(traced, inputs=inputs, minimum_deployment_target=ct.target.iO
 config = cto.OptimizationConfig(global_config=cto.OpLinearQuantizerConfig(mode="linear_symmetric"))
 cto.linear_quantize_weights(model, config).save(out)
 """
+ONNX2COREML = """
+import sys, onnx2coreml
+onnx2coreml.convert(sys.argv[1], format="mlpackage", minimum_deployment_target="iOS17").save(sys.argv[2])
+"""
 
 
-def ours(model: str, folder: Path) -> tuple[list[str], Path]:
-    """Our command line and the package that it writes."""
-    command = [sys.executable, "-m", "portrait_export", "coreml", "-m", model, "--random-weights", "--no-parity", "-q"]
-    return [*command, "--quantize", "int8", "-o", str(folder), "--force"], folder / f"{model}.mlpackage"
+@dataclass
+class Tool:
+    """One way to a package, and what it took.
+
+    Attributes:
+        command, package: what is run, and what it writes.
+        path: a folder of Python packages that it needs besides ours.
+        seconds, mebibytes: wall time and peak resident memory of each round.
+        failure: its last words, where it did not convert.
+    """
+
+    name: str
+    command: list[str]
+    package: Path
+    path: Path | None = None
+    seconds: list[float] = field(default_factory=list)
+    mebibytes: list[float] = field(default_factory=list)
+    failure: str = ""
+
+    def run(self) -> None:
+        """Run once, unless it failed before."""
+        if self.failure:
+            return
+        environment = os.environ | ({"PYTHONPATH": str(self.path)} if self.path else {})
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        assert process.stderr is not None
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            self.failure = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            return
+        self.seconds.append(time.perf_counter() - start)
+        scale = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is bytes there, KiB here
+        self.mebibytes.append(usage.ru_maxrss / scale)
 
 
-def plain(model: str, folder: Path) -> tuple[list[str], Path]:
-    """The plain sequence as a command line, and its package."""
-    package = folder / "plain.mlpackage"
-    return [sys.executable, "-W", "ignore", "-c", PLAIN, model, str(package)], package
+def from_torch(model: str, folder: Path) -> list[Tool]:
+    """Ours and the plain sequence, int8."""
+    ours, plain = folder / "ours", folder / "plain.mlpackage"
+    command = [*portrait_export(ours), "-m", model, "--random-weights", "--quantize", "int8"]
+    return [
+        Tool("ours", command, ours / f"{model}.mlpackage"),
+        Tool("plain", [sys.executable, "-W", "ignore", "-c", PLAIN, model, str(plain)], plain),
+    ]
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak resident MiB of one process."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{command} failed:\n{said}")
-    scale = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is bytes there, KiB here
-    return time.perf_counter() - start, usage.ru_maxrss / scale
+def from_onnx(model: str, folder: Path, onnx2coreml: Path) -> list[Tool]:
+    """Ours and onnx2coreml, fp16, on what torch's exporter writes of the model."""
+    from portrait_export.capture.export import export_onnx
+    from portrait_export.models.registry import create_model, model_spec
+
+    spec = model_spec(model).portrait_spec()
+    file, ours, theirs = folder / "net.onnx", folder / "ours-onnx", folder / "onnx2coreml.mlpackage"
+    file.write_bytes(export_onnx(create_model(model, seed=0).eval(), spec=spec).SerializeToString())
+    command = [*portrait_export(ours), "--onnx", str(file), "--mask-output", "logits"]
+    command += ["--mean", ",".join(map(str, spec.mean)), "--std", ",".join(map(str, spec.std))]
+    arguments = [sys.executable, "-W", "ignore", "-c", ONNX2COREML, str(file), str(theirs)]
+    return [Tool("ours", command, ours / "net.mlpackage"), Tool("onnx2coreml", arguments, theirs, path=onnx2coreml)]
+
+
+def portrait_export(folder: Path) -> list[str]:
+    """Our command line without parity, into a folder."""
+    return [sys.executable, "-m", "portrait_export", "coreml", "--no-parity", "-q", "-o", str(folder), "--force"]
 
 
 def facts(package: Path) -> tuple[int, int, int]:
@@ -76,30 +134,44 @@ def facts(package: Path) -> tuple[int, int, int]:
     return sum(computing.values()), layout, described["size_bytes"]
 
 
+def report(title: str, ours: Tool, other: Tool) -> None:
+    """Print a contest."""
+    print(f"\n{title}")
+    for tool in (ours, other):
+        if tool.failure:
+            print(f"{tool.name} did not convert it: {tool.failure}")
+    if ours.failure or other.failure:
+        return
+    for what, name, unit in (("wall time", "seconds", "s"), ("peak memory", "mebibytes", "MiB")):
+        a, b = getattr(ours, name), getattr(other, name)
+        ratio = statistics.median(a) / statistics.median(b)
+        spread = f"ours {min(a):.1f}–{max(a):.1f} {unit}, {other.name} {min(b):.1f}–{max(b):.1f} {unit}"
+        print(f"{what:<22} ours / {other.name} = {ratio:.2f}   ({spread})")
+    found = facts(ours.package), facts(other.package)
+    for what, a, b in zip(("operations", "reshapes + transposes", "bytes"), *found, strict=True):
+        print(f"{what:<22} ours {a:,}, {other.name} {b:,}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="segformer_b0")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--onnx2coreml", type=Path, default=BUILD / "onnx2coreml", help="where it was installed")
     arguments = parser.parse_args()
-    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
-    memory: dict[str, list[float]] = {"ours": [], "plain": []}
     with tempfile.TemporaryDirectory() as temporary:
-        for name in seconds:
-            (Path(temporary) / name).mkdir()
-        jobs = {f.__name__: f(arguments.model, Path(temporary) / f.__name__) for f in (ours, plain)}
+        contests = {f"{arguments.model} from torch, int8": from_torch(arguments.model, Path(temporary))}
+        if arguments.onnx2coreml.is_dir():
+            title = f"{arguments.model} from its ONNX file, fp16"
+            contests[title] = from_onnx(arguments.model, Path(temporary), arguments.onnx2coreml)
         for _ in range(arguments.rounds):
-            for name, (command, _) in jobs.items():
-                wall, peak = measure(command)
-                seconds[name].append(wall)
-                memory[name].append(peak)
-        found = {name: facts(package) for name, (_, package) in jobs.items()}
-    print(f"{arguments.model}, int8, {arguments.rounds} rounds, interleaved")
-    for what, table, unit in (("wall time", seconds, "s"), ("peak memory", memory, "MiB")):
-        ratio = statistics.median(table["ours"]) / statistics.median(table["plain"])
-        spread = ", ".join(f"{n} {min(v):.1f}–{max(v):.1f} {unit}" for n, v in table.items())
-        print(f"{what:<22} ours / plain = {ratio:.2f}   ({spread})")
-    for index, what in enumerate(("operations", "reshapes + transposes", "bytes")):
-        print(f"{what:<22} ours {found['ours'][index]:,}, plain {found['plain'][index]:,}")
+            for tools in contests.values():
+                for tool in tools:
+                    tool.run()
+        print(f"{arguments.rounds} rounds, interleaved")
+        for title, (ours, other) in contests.items():
+            report(title, ours, other)
+    if len(contests) == 1:
+        print(f"\nwithout onnx2coreml: there is no {arguments.onnx2coreml}")
 
 
 if __name__ == "__main__":

@@ -681,7 +681,6 @@ TIMM = tuple(
         "hrnet_w18_small",
         "hgnetv2_b0",
         "efficientvit_b0",
-        "starnet_s1",
         "shvit_s1",
         "repghostnet_050",
         "inception_next_atto",
