@@ -272,4 +272,11 @@ def _integers(graph: Graph, numbers: tuple[int, ...], *, name: str) -> str:
     return graph.add_constant(np.asarray(numbers, np.int64), name=name)
 
 
-RULE = Rule(name="conv-after-resize", pattern=at_each("Conv", _find), check=_check, rewrite=_rewrite, since=11)
+RULE = Rule(
+    name="conv-after-resize",
+    pattern=at_each("Conv", _find),
+    check=_check,
+    rewrite=_rewrite,
+    since=11,
+    one_size=True,  # its matrices are those of one size, and how many there are depends on it
+)

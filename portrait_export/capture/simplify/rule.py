@@ -32,6 +32,7 @@ class Rule:
         check: the reason why a match is left alone, in words; empty where the rewrite is exact and worth it.
         rewrite: edits the graph.
         since: first ONNX opset that has the operators which the rewrite emits.
+        one_size: what it writes holds for one input size only, so a network for several sizes goes without it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Rule:
     check: Callable[[Graph, Match], str]
     rewrite: Callable[[Graph, Match], None]
     since: int = 7
+    one_size: bool = False
 
 
 def at_each(op: str, find: Callable[[Graph, Node], Any]) -> Callable[[Graph], Iterator[Match]]:

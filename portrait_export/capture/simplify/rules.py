@@ -12,6 +12,7 @@ from . import (
     channels_first,
     conv_after_resize,
     conv_before_resize,
+    conv_before_rows,
     conv_chain,
     gelu,
     identity,
@@ -46,5 +47,6 @@ RULES: tuple[Rule, ...] = (
     conv_chain.RULE,
     split_concat_conv.RULE,
     conv_before_resize.RULE,
-    conv_after_resize.RULE,  # last: what it leaves is no convolution after a resize any more
+    conv_after_resize.RULE,  # after the rules that merge convolutions: what it leaves cannot be merged any more
+    conv_before_rows.RULE,
 )

@@ -10,7 +10,7 @@ from portrait_export.capture.simplify import Graph, conv_after_resize
 from portrait_export.capture.simplify.resize_taps import MAX_ELEMENTS, Window, tap_matrix, tiles, whole_tap
 from portrait_export.quantize.recipes import RECIPES
 
-from .build import TOLERANCE, ints, model, normal
+from .build import TOLERANCE, ints, model, normal, outcome
 
 FORMS = {"by rows": conv_after_resize._by_rows, "by taps": conv_after_resize._by_taps}
 PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -90,3 +90,15 @@ def test_tiles_are_small_cover_every_output_and_read_only_what_they_need():
 
 def test_no_recipe_takes_a_tile_for_a_weight():
     assert min(recipe.min_elements for recipe in RECIPES.values()) >= MAX_ELEMENTS
+
+
+def test_a_classifier_on_the_tiles_keeps_the_wide_image_from_ever_existing():
+    source = model(
+        "(float[1,128,48,48] x) => (float y) {"
+        ' r = Resize<mode="linear", coordinate_transformation_mode="align_corners">(x, , , size)'
+        " c = Conv<pads=[1,1,1,1]>(r, w) p = Relu(c) y = Conv(p, v) }",
+        size=ints(1, 128, 96, 96), w=normal(64, 128, 3, 3), v=normal(1, 64, 1, 1),
+    )  # fmt: skip
+    found = outcome(source)
+    assert set(found.fired) == {"conv-after-resize", "conv-before-rows"}
+    assert found.after.peak_activation_bytes < 0.9 * found.before.peak_activation_bytes

@@ -331,6 +331,23 @@ FIRES = {
         "Conv " + 6 * "Slice " + "Concat Concat MatMul MatMul Concat Slice Slice Reshape Reshape MatMul MatMul Concat",
         (64 * 64 * 16 * 256 * 9, 16 * 16 * 16 * 256 * 9 + 64 * (3 * 9) * 3 * 16 * 16 + 64 * (3 * 9) * 64 * 16),
     ),
+    "classifier_of_tiles_of_rows": (
+        "conv-before-rows",
+        model(
+            text("float[1,4,2,5] a, float[1,4,3,5] b", "c = Concat<axis=2>(a, b) p = PRelu(c, s) r = Tanh(p)"
+                 " y = Conv(r, w, wb)"),
+            s=normal(4, 1, 1), w=normal(2, 4, 1, 1), wb=normal(2),
+        ),
+        "PRelu PRelu Tanh Tanh Conv Conv Concat", (25 * 8, 25 * 8),
+    ),
+    "classifier_after_wide_conv_after_doubling": (
+        "",
+        enlarged_conv(
+            128, 64, 48, 96, tail="c = Conv<pads=[1,1,1,1]>(r, w, wb) p = Relu(c) y = Conv(p, v)", v=normal(2, 64, 1, 1)
+        ),
+        "Resize " + 3 * "Slice Conv Reshape MatMul Relu Conv " + "Concat",
+        (96 * 96 * 64 * (128 * 9 + 2), (17 + 18 + 17) * 96 * 64 * (128 * 9 + 32 * 3) + 96 * 96 * 64 * 2),
+    ),
     "one_of_two_classes_by_slice": (
         "two-classes",
         model(
@@ -526,6 +543,21 @@ REFUSES = {
             w=normal(4, 2, 1, 1), i=ints(2),
         ),
         "the convolution is grouped, its groups would become uneven",
+    ),
+    "widening_after_tiles_of_rows": (
+        "conv-before-rows",
+        model(
+            text("float[1,2,2,5] a, float[1,2,3,5] b", "c = Concat<axis=2>(a, b) y = Conv(c, w)"), w=normal(2, 2, 1, 1)
+        ),
+        "2 channels become 2: no less would be put together",
+    ),
+    "tiles_of_rows_read_twice": (
+        "conv-before-rows",
+        model(
+            text("float[1,4,2,5] a, float[1,4,3,5] b", "c = Concat<axis=2>(a, b) y = Conv(c, w)", "float y, float c"),
+            w=normal(2, 4, 1, 1),
+        ),
+        "a value on the way is also read elsewhere",
     ),
     "widening_after_resize": (
         "conv-before-resize",
