@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-OPSET = 17
+OPSETS = (17, 20)  # the one that everything reads, and the exporter's newest, for operators that came since
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema", "params")
 _PREFIXES = ("module.", "model.", "net.", "_orig_mod.")
 
@@ -260,8 +260,7 @@ def _export(net: Any, picture: torch.Tensor, names: list[str]) -> onnx.ModelProt
         def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return tuple(flatten(self.net(image)).values())
 
-    buffer: Any = io.BytesIO()
-    options: dict[str, Any] = {"opset_version": OPSET, "input_names": ["image"], "output_names": names}
+    options: dict[str, Any] = {"input_names": ["image"], "output_names": names}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     try:
@@ -269,14 +268,29 @@ def _export(net: Any, picture: torch.Tensor, names: list[str]) -> onnx.ModelProt
             flat: Any = Flat().eval()
             if isinstance(net, torch.jit.ScriptModule):  # the exporter's own tracer does not follow a script
                 flat = torch.jit.trace(flat, (picture,), strict=False)
-            torch.onnx.export(flat, (picture,), buffer, **options)
+            return onnx.load_from_string(_written(flat, picture, options))
     except Exception as error:  # the exporter and the network's own code raise anything
         raise CaptureError(
-            f"The network could not be exported to ONNX opset {OPSET} at {picture.shape[2]}x{picture.shape[3]}:"
+            f"The network could not be exported to ONNX at {picture.shape[2]}x{picture.shape[3]}:"
             f" {type(error).__name__}: {_first_line(error)}",
             hint="data-dependent Python code cannot be traced; an ONNX file of your own goes with --onnx.",
         ) from error
-    return onnx.load_from_string(buffer.getvalue())
+
+
+def _written(net: torch.nn.Module, picture: torch.Tensor, options: Mapping[str, Any]) -> bytes:
+    """The bytes of the first opset that has all of the network's operators."""
+    import torch
+
+    for opset in OPSETS:
+        buffer: Any = io.BytesIO()
+        try:
+            torch.onnx.export(net, (picture,), buffer, opset_version=opset, **options)
+        except torch.onnx.errors.UnsupportedOperatorError:
+            if opset == OPSETS[-1]:
+                raise
+            continue
+        break
+    return buffer.getvalue()
 
 
 def _first_line(error: BaseException) -> str:

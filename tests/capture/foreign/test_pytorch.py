@@ -40,6 +40,15 @@ def broken():
     raise RuntimeError("no such backbone")
 
 constant = 5
+
+class Folded(torch.nn.Module):
+    # Patches put together, which ONNX can since opset 18.
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a = torch.nn.Conv2d(3, 4, 2, stride=2)
+    def forward(self, image):
+        return torch.nn.functional.fold(self.a(image).flatten(2), (64, 64), 2, stride=2)
 """
 SIZE = (SIDE, SIDE)
 
@@ -55,6 +64,15 @@ def code(tmp_path: Path) -> Path:
 def frame() -> Frame:
     coarse = np.random.default_rng(5).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Frame(np.kron(coarse, np.ones((8, 8, 1), np.uint8)))
+
+
+def test_an_operator_of_a_newer_opset_is_exported(code):
+    network = load_foreign(ForeignOptions(torch=f"{code}:Folded", scale=1 / 255, size=SIZE))
+    adapted = network.to_onnx()
+    assert "Col2Im" in {node.op_type for node in adapted.graph.node}
+    found = run_session(make_session(adapted), {"image": network.spec.normalise(frame())})
+    [reference] = network.reference().run([frame()])
+    np.testing.assert_allclose(found["logits"][0, 0], reference.logits, atol=1e-5)
 
 
 def test_a_factory_is_called_and_its_net_is_the_reference(code):
