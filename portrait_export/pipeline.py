@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from .artifacts import Lowered, Runner
     from .capture.cost import Cost
+    from .capture.simplify import SimplifyReport
     from .mil.audit import Audit
     from .mil.package import SavedPackage
     from .quantize.recipe import Recipe
@@ -133,17 +135,35 @@ def _lower_all(
     stages: Stages, models: Sequence[LoadedModel], request: CoreMLRequest
 ) -> tuple[onnx.ModelProto, Lowered]:
     """The simplified ONNX model at the default size, and one MIL program for all sizes."""
-    default: onnx.ModelProto | None = None
-    programs: list[Lowered] = []
-    for model in models:
-        at = f"{label(size_of(model))}: " if len(models) > 1 else ""
-        spec = replace(model.spec, output=request.output)
-        onnx_model = _simplify(stages, _capture(stages, model, spec, at=at), at=at)
-        extra = model.foreign.kept_names if model.foreign else ()
-        programs.append(_lower(stages, onnx_model, spec, request.target, source=model.name, extra=extra, at=at))
-        default = default or onnx_model  # the others are let go: their weights are in their programs
-    assert default is not None
-    return default, _unify(stages, programs, models)
+    specs = [replace(model.spec, output=request.output) for model in models]
+    at = [f"{label(size_of(model))}: " if len(models) > 1 else "" for model in models]
+    captured = [_capture(stages, *each[:2], at=each[2]) for each in zip(models, specs, at, strict=True)]
+    simplified = _simplify_alike(stages, captured, at)
+    extra = models[0].foreign.kept_names if models[0].foreign else ()
+    programs = [
+        _lower(stages, onnx_model, spec, request.target, source=models[0].name, extra=extra, at=words)
+        for onnx_model, spec, words in zip(simplified, specs, at, strict=True)
+    ]
+    return simplified[0], _unify(stages, programs, models)
+
+
+def _simplify_alike(stages: Stages, captured: Sequence[onnx.ModelProto], at: Sequence[str]) -> list[onnx.ModelProto]:
+    """Simplify one network at several sizes in the same way: a rule that fits only some of them is left out."""
+    from .capture.simplify import RULES
+
+    if len(captured) == 1:
+        return [_simplify(stages, captured[0])]
+    without = [rule.name for rule in RULES if rule.one_size]
+    results = [_simplified(stages, model, at=size, without=without) for model, size in zip(captured, at, strict=True)]
+    fired = [report.counts() for _, report in results]
+    uneven = [rule for rule in dict.fromkeys(chain(*fired)) if len({counts.get(rule) for counts in fired}) > 1]
+    if uneven:
+        words, without = f"without {', '.join(uneven)}, which not all sizes allow: ", [*without, *uneven]
+        results = [
+            _simplified(stages, model, at=size + words, without=without)
+            for model, size in zip(captured, at, strict=True)
+        ]
+    return [model for model, _ in results]
 
 
 def _unify(stages: Stages, programs: Sequence[Lowered], models: Sequence[LoadedModel]) -> Lowered:
@@ -165,7 +185,7 @@ def _unify(stages: Stages, programs: Sequence[Lowered], models: Sequence[LoadedM
         stage.details += [f"{count} {op} less" for op, count in (before - after).items()]
         stage.warnings.append(
             f"Neural Engine: {LISTED_SHAPES.effect} ({LISTED_SHAPES.sources[0]}); where it matters,"
-            " export a package for each size with --size."
+            " export a package for each size with --size, which may take less arithmetic as well."
         )
     return lowered
 
@@ -188,22 +208,33 @@ def _capture(
     return onnx_model
 
 
-def _simplify(
-    stages: Stages, onnx_model: onnx.ModelProto, *, keep_opset: bool = False, at: str = ""
-) -> onnx.ModelProto:
-    """Simplify; without `keep_opset` the opset may rise to 20, which has GELU as one operator."""
-    from .capture.simplify import simplify
+def _simplify(stages: Stages, onnx_model: onnx.ModelProto, *, keep_opset: bool = False) -> onnx.ModelProto:
+    return _simplified(stages, onnx_model, keep_opset=keep_opset)[0]
+
+
+def _simplified(
+    stages: Stages,
+    onnx_model: onnx.ModelProto,
+    *,
+    keep_opset: bool = False,
+    at: str = "",
+    without: Sequence[str] = (),
+) -> tuple[onnx.ModelProto, SimplifyReport]:
+    """Simplify, but for some rules; without `keep_opset` the opset may rise to 20, which has GELU as one operator."""
+    from .capture.simplify import RULES, simplify
 
     with stages.stage("simplify") as stage:
-        simplified, report = simplify(onnx_model, keep_opset=keep_opset)
+        rules = tuple(rule for rule in RULES if rule.name not in without)
+        simplified, report = simplify(onnx_model, rules=rules, keep_opset=keep_opset)
         nodes = f"{len(onnx_model.graph.node)} → {len(simplified.graph.node)} nodes"
         macs = f"{report.before.weight_macs / 1e9:.3g} → {report.after.weight_macs / 1e9:.3g} GMACs"
         stage.summary = f"{at}{nodes}, {macs}"
         stage.facts = report.to_dict()
         stage.details = [_cost_line("before", report.before), _cost_line("after", report.after)]
         stage.details += [f"{rule} fired {count} times" for rule, count in report.counts().items()]
+        stage.details += [f"{rule} left out: it does not fit all sizes" for rule in without]
         stage.details += [f"{entry.rule} left {entry.node} alone: {entry.reason}" for entry in report.refused]
-    return simplified
+    return simplified, report
 
 
 def _cost_line(when: str, cost: Cost) -> str:

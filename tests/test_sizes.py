@@ -181,6 +181,33 @@ def test_depth_models_need_a_target_that_lists_two_inputs(cli, tmp_path):
 # ---- what is made
 
 
+def test_rules_that_do_not_fit_all_sizes_are_left_out_at_all_of_them(monkeypatch):
+    """The work itself is not done here: a rule fires as often as the table says."""
+    from portrait_export import pipeline
+    from portrait_export.capture.simplify import RULES
+    from portrait_export.cli.render import Silence
+    from portrait_export.stages import Stages
+
+    class Report:
+        def __init__(self, counts: dict[str, int]):
+            self.counts = lambda: counts
+
+    fires = {"small": {"gelu": 4, "identity": 1}, "large": {"gelu": 4, "identity": 2, "conv-chain": 1}}
+    asked: list[tuple[str, set[str]]] = []
+
+    def simplified(_, model, *, at, without):
+        asked.append((model, set(without)))
+        return f"{model} done", Report({rule: n for rule, n in fires[model].items() if rule not in without})
+
+    monkeypatch.setattr(pipeline, "_simplified", simplified)
+    found = pipeline._simplify_alike(Stages(Silence()), ["small", "large"], ["a: ", "b: "])
+    one_size = {rule.name for rule in RULES if rule.one_size}
+    assert found == ["small done", "large done"]
+    assert asked[:2] == [("small", one_size), ("large", one_size)]
+    assert asked[2:] == [(name, one_size | {"identity", "conv-chain"}) for name in ("small", "large")]
+    assert "conv-after-resize" in one_size
+
+
 def test_parity_is_gated_at_every_size(exported):
     _, record = exported
     found = gates(record)

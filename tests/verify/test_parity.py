@@ -14,7 +14,7 @@ import pytest
 from portrait_export.artifacts import Frame, LabelledFrame, Prediction, Runner
 from portrait_export.errors import EXIT_GATE, DataError, ExecutionError, GateError
 from portrait_export.verify.gates import Gate, size_gate, thresholds_for
-from portrait_export.verify.parity import Compared, compare, describe, measured, number
+from portrait_export.verify.parity import Compared, compare, describe, joined, measured, number
 
 SIDE = 32
 
@@ -241,3 +241,23 @@ def test_a_near_miss_does_not_look_like_a_hit() -> None:
     miss = Gate("mean_mask_iou", "mean mask IoU", 0.9989996, 0.999, "at_least", False, "over 12 images")
     assert measured(miss) == "0.9989996"
     assert describe(miss) == "mean mask IoU 0.9989996 ≥ 0.999, over 12 images"
+
+
+def test_sizes_are_judged_each_and_joined_to_one_report() -> None:
+    thresholds = thresholds_for("fp16")
+    good, bad = (compare(Discs("a"), Discs("b", noise), frames(), thresholds) for noise in (0.0, 9.0))
+    report = joined({"64x64": good, "96x64": bad})
+    assert good.passed
+    assert not bad.passed
+    assert not report.passed
+    assert joined({"64x64": good, "96x64": good}).passed
+    assert [gate.passed for gate in report.gates] == [gate.passed for gate in (*good.gates, *bad.gates)]
+    assert report.gates[1].name == "mean_mask_iou@64x64"
+    assert report.gates[1].where == "over 3 images, 64x64"
+    assert report.worst(1)[0].name.endswith(", 96x64")
+    assert report.summary.images == 6
+    data = json.loads(report.to_json())
+    assert data["sizes"]["64x64"]["iou_mean"] == 1.0
+    assert data["sizes"]["96x64"]["iou_mean"] == bad.summary.iou_mean
+    assert "sizes" not in good.to_dict()
+    assert len(report.notes) == len(good.notes)
