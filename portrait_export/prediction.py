@@ -100,15 +100,20 @@ def _read(feature: Feature, path: Path) -> Any:
 
 
 def _picture(feature: Feature, path: Path) -> Any:
-    """The photo, upright, stretched to the input's size: this is what Vision's `scaleFill` does before Core ML."""
+    """The photo, upright, stretched to the input's size: this is what Vision's `scaleFill` does before Core ML.
+
+    Of several sizes the one that suits the photo is taken.
+    """
     from PIL import Image
 
     from .photo import open_photo
+    from .sizes import closest, listed_sizes
 
     picture = Image.fromarray(open_photo(path).pixels)
     if feature.allows((picture.height, picture.width)):
         return picture
-    height, width = feature.shape
+    sizes = listed_sizes([feature]) or ((feature.shape[0], feature.shape[1]),)
+    height, width = closest(sizes, (picture.height, picture.width))
     return picture.resize((width, height), Image.Resampling.BILINEAR)
 
 

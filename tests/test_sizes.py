@@ -225,6 +225,7 @@ def test_everything_written_says_the_sizes(exported, cli):
     assert [line.split(":")[0] for line in record["warnings"] if "https://github.com/apple" in line] == [
         "Neural Engine"
     ]
+    assert "64x96 or 96x64 or 64x64" in cli("inspect", out / "net.mlpackage").out
     facts = json.loads(cli("inspect", out / "net.mlpackage", "--lint", "--json").out)
     (image,) = facts["inputs"]
     assert (image["shape"], image["enumerated"]) == (list(SIZES[0]), [list(size) for size in SIZES])

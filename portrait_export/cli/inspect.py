@@ -147,7 +147,9 @@ def _cost_rows(cost: dict[str, Any]) -> list[list[str]]:
 
 
 def _shape(feature: dict[str, Any]) -> str:
-    return "x".join(str(side) for side in feature["shape"])
+    """The shape, or all that are listed, the default first."""
+    shapes = [feature["shape"], *(s for s in feature.get("enumerated", ()) if s != feature["shape"])]
+    return " or ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def _one_line(text: str, limit: int = 96) -> str:
