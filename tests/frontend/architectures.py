@@ -690,9 +690,7 @@ TIMM = tuple(
         "caformer_s18",
         "pvt_v2_b0",
     )
-) + tuple(
-    _timm(name, size=224) for name in ("efficientformer_l1", "efficientformerv2_s0", "tiny_vit_5m_224", "nextvit_small")
-)
+) + tuple(_timm(name, size=224) for name in ("efficientformer_l1", "efficientformerv2_s0", "tiny_vit_5m_224"))
 
 TORCHVISION = tuple(
     _torchvision(name) for name in ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "fcn_resnet50")
