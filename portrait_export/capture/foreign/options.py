@@ -80,7 +80,7 @@ def require_one_source(options: ForeignOptions) -> None:
         return
     if given:
         raise UsageError(f"{' and '.join(given)} exclude one another: one network at a time.")
-    said = [field.name for field in fields(options) if getattr(options, field.name) not in (None, ())]
+    said = [field.name for field in fields(options) if getattr(options, field.name) != field.default]
     flags = ", ".join("--" + {"keep_outputs": "keep-output", "fix_inputs": "fix-input"}.get(n, n) for n in said)
     raise UsageError(
         f"{flags.replace('_', '-')} describe a network of your own, and none is given.",
