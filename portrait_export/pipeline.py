@@ -318,6 +318,7 @@ def _parity(
     folder: Path | None,
 ) -> ParityReport:
     """Run the model and the saved package on every photograph at every size, judge, and write what people look at."""
+    from .mil.folder import package_size_bytes
     from .verify.gates import kind_of, size_gate, thresholds_for
     from .verify.parity import joined
     from .verify.report import write_report
@@ -406,11 +407,6 @@ def _package_runner(package: Path, request: ParityRequest) -> Runner:
     from .runtime.runner import PackageRunner
 
     return PackageRunner(package, arithmetic=request.arithmetic)
-
-
-def package_size_bytes(package: Path) -> int:
-    """Bytes of all files of a package together."""
-    return sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
 
 
 def _parity_summary(report: ParityReport, model: LoadedModel) -> str:

@@ -13,7 +13,7 @@ from .files import refuse_existing, written_whole
 if TYPE_CHECKING:
     import numpy as np
 
-    from .mil.program import Feature
+    from .mil.features import Feature
 
 MAX_ARRAY_BYTES = 2**31  # of one .npy file
 

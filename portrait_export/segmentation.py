@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .artifacts import Runner
-    from .mil.program import Feature
+    from .mil.features import Feature
     from .photo import Photo
     from .sizes import Size
 

@@ -11,7 +11,7 @@ from .errors import PortraitError, UsageError
 from .sources import LoadedModel, ModelSource, load_model
 
 if TYPE_CHECKING:
-    from .mil.program import Feature
+    from .mil.features import Feature
 
 MAX_SIZES = 8  # each is traced, lowered and compared; Core ML itself takes 128
 

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .program import Constant, Operation, Program, Reference, TensorType
+from .constants import Constant
+from .program import Operation, Program, Reference
+from .types import TensorType
 
 WEIGHT_ELEMENTS = 256  # constants of up to this many elements are parameters, not weights
 

@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .program import Block, Constant, Operation, Program, Reference, TensorType, ValueType
+from .constants import Constant
+from .program import Block, Operation, Program, Reference
+from .types import TensorType, ValueType
 from .weights import BITS, size_in_bytes
 
 LAYOUT_OPS = frozenset(

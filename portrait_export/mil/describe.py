@@ -8,8 +8,9 @@ from typing import Any
 
 from .audit import audit_program
 from .cost import cost_of_program
+from .features import Feature
 from .package import saved_package
-from .program import Feature, Program
+from .program import Program
 
 
 def describe_program(program: Program, path: Path) -> dict[str, Any]:

@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .program import Constant, Feature, Operation, Program, Reference, TensorType
+from .constants import Constant
+from .features import Feature
+from .program import Operation, Program, Reference
+from .types import TensorType
 
 NOTE = "advice from public documents, not a measurement; Xcode's performance report on a device is the judge"
 SHOWN = 5  # operations named per piece of advice

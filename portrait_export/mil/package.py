@@ -13,6 +13,7 @@ from ..artifacts import Lowered
 from ..errors import UsageError
 from ..files import written_whole
 from .compile import CompiledProgram
+from .folder import files_of, package_size_bytes
 from .program import Metadata
 
 _MODEL_FOLDER = "com.apple.CoreML"
@@ -60,13 +61,11 @@ def save_package(
 def saved_package(path: Path) -> SavedPackage:
     """Hash and size of a package on disk."""
     digest = hashlib.sha256()
-    size_bytes = 0
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in files_of(path):
         data = file.read_bytes()
         digest.update(f"{file.relative_to(path).as_posix()}\0{len(data)}\0".encode())
         digest.update(data)
-        size_bytes += len(data)
-    return SavedPackage(path=path, sha256=digest.hexdigest(), size_bytes=size_bytes)
+    return SavedPackage(path=path, sha256=digest.hexdigest(), size_bytes=package_size_bytes(path))
 
 
 def _describe(spec: Any, lowered: Lowered, metadata: Metadata) -> None:

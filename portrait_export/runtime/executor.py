@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ExecutionError, PortraitError
-from ..mil.program import Block, Constant, Function, Operation, StateType, TensorType, ValueType
+from ..mil.constants import Constant
+from ..mil.program import Block, Function, Operation
+from ..mil.types import StateType, TensorType, ValueType
 from .dtypes import CARRIERS, FLOATS, convert, from_numpy, round_to_half
 from .limits import MAX_RANK, claim
 from .registry import Kernel, Node, Parameter, kernels

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ExecutionError
-from ..mil.program import Feature
+from ..mil.features import Feature
 
 if TYPE_CHECKING:
     from PIL.Image import Image

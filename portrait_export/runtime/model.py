@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ExecutionError, nearest
-from ..mil.program import Feature, Function, Metadata, Program, StateType, TensorType, read_program
+from ..mil.features import Feature
+from ..mil.program import Function, Metadata, Program, read_program
+from ..mil.types import StateType, TensorType
 from .dtypes import CARRIERS, FLOATS, from_numpy, round_to_half
 from .executor import ARITHMETICS, Environment, Observer, Plan, StopExecution, compile_function
 from .images import image_to_tensor, tensor_to_image

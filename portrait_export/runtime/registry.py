@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..mil.program import TensorType, ValueType
+from ..mil.types import TensorType, ValueType
 
 NOT_INPUTS = ("node", "blocks", "env")
 

@@ -11,7 +11,7 @@ import torch
 
 from ..artifacts import Frame, Prediction
 from ..errors import ExecutionError
-from ..mil.program import Feature
+from ..mil.features import Feature
 from ..preprocessing import PortraitSpec
 from .model import CoreMLProgram
 from .parallel import each

@@ -11,7 +11,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..mil.program import Constant, Function, Operation, Reference, TensorType
+from ..mil.constants import Constant
+from ..mil.program import Function, Operation, Reference
+from ..mil.types import TensorType
 from ..mil.weights import BITS
 
 # Lowest SNR of an undamaged operation given its reference's inputs, over five registered networks: 122 dB in float32,

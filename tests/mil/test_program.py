@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from portrait_export.errors import PackageError
-from portrait_export.mil.program import Constant, ListType, Reference, StateType, TensorType, read_program
+from portrait_export.mil.constants import Constant
+from portrait_export.mil.program import Reference, read_program
+from portrait_export.mil.types import ListType, StateType, TensorType
 from tests.runtime.packages import block_of, edited, from_builder, from_torch, save, tools
 
 SPECIFICATION = Path("Data/com.apple.CoreML/model.mlmodel")

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portrait_export.mil.program import Constant, Operation, TensorType, read_program
+from portrait_export.mil.constants import Constant
+from portrait_export.mil.program import Operation, read_program
+from portrait_export.mil.types import TensorType
 from portrait_export.verify.promise import FLOAT_BAR_DB, HALF_WEIGHT_BAR_DB, MARGIN_DB, Promise, promises_of
 
 

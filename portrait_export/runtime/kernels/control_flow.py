@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ExecutionError
-from ...mil.program import ListType, TensorType
+from ...mil.types import ListType, TensorType
 from .. import limits
 from ..dtypes import CARRIERS
 from ..executor import Environment

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from portrait_export.mil.program import TensorType
+from portrait_export.mil.types import TensorType
 from portrait_export.runtime.executor import Environment
 from portrait_export.runtime.registry import Node, kernels
 

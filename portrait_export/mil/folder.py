@@ -1,0 +1,105 @@
+"""A .mlpackage folder in; the files that belong to it out, none outside it: the specification and the weight files."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from ..errors import PackageError
+from .weights import WeightFile
+
+MAX_SPECIFICATION_BYTES = 2**31  # protobuf's own limit
+MAX_MANIFEST_BYTES = 2**20
+MODEL_PATH = "@model_path/"  # how a program writes "next to the specification file"
+
+
+def files_of(package: Path) -> list[Path]:
+    """Every file of a package, in the order of their names."""
+    return sorted(file for file in package.rglob("*") if file.is_file())
+
+
+def package_size_bytes(package: Path) -> int:
+    """Bytes of all files of a package together."""
+    return sum(file.stat().st_size for file in files_of(package))
+
+
+def specification_bytes(file: Path) -> bytes:
+    """The content of a specification file. Raises PackageError if it cannot be read, or is too large to be one."""
+    return _read_bytes(file, MAX_SPECIFICATION_BYTES)
+
+
+def locate_specification(path: Path) -> Path:
+    """Find the specification file of a package, following its manifest. Raises PackageError."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise PackageError(f"There is no package at {path}.")
+    if path.suffix == ".mlmodelc" or (path / "coremldata.bin").exists():
+        raise PackageError(
+            f"{path.name} is a compiled model.", code="not-an-ml-program", hint="open the .mlpackage it was made from."
+        )
+    manifest = path / "Manifest.json"
+    if not manifest.is_file():
+        raise PackageError(f"{path.name} has no Manifest.json, so it is not a .mlpackage (or only part of one).")
+    try:
+        data = json.loads(_read_bytes(manifest, MAX_MANIFEST_BYTES))
+        item = data["itemInfoEntries"][data["rootModelIdentifier"]]["path"]
+        if not isinstance(item, str):
+            raise TypeError("the model's path is not a text")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise PackageError(
+            f"Manifest.json of {path.name} does not say where the model is ({type(error).__name__}: {error})."
+        ) from error
+    return _inside(path, path / "Data", item, "the model that Manifest.json names")
+
+
+def _inside(root: Path, folder: Path, relative: str, what: str) -> Path:
+    """A path below `folder`, refused unless it is a file inside `root` even after following links."""
+    parts = PurePosixPath(relative)
+    if not relative or "\x00" in relative or parts.is_absolute() or ".." in parts.parts:
+        raise PackageError(f"The path of {what}, {relative!r}, is not inside the package.", code="unsafe-path")
+    path = folder.joinpath(*parts.parts)
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+        exists = path.is_file()
+    except OSError as error:
+        raise PackageError(f"The path of {what}, {relative!r}, cannot be read: {error.strerror or error}.") from error
+    if not inside:
+        raise PackageError(f"The path of {what}, {relative!r}, leaves the package.", code="unsafe-path")
+    if not exists:
+        raise PackageError(f"{root.name} lacks {what}: {relative}.")
+    return path
+
+
+def _read_bytes(path: Path, limit: int) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise PackageError(f"{path.name} has {size:,} bytes; at most {limit:,} are read.")
+        return path.read_bytes()
+    except OSError as error:
+        raise PackageError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+class WeightFiles:
+    """The weight files of one package, each opened once, none outside the package."""
+
+    def __init__(self, root: Path, model_folder: Path):
+        self.root = root
+        self.model_folder = model_folder
+        self._opened: dict[str, WeightFile] = {}
+
+    def open(self, name: str, owner: str) -> WeightFile:
+        """The file that a program calls `@model_path/weights/weight.bin`."""
+        if name not in self._opened:
+            relative = name.removeprefix(MODEL_PATH)
+            path = _inside(self.root, self.model_folder, relative, f"the weight file of {owner}")
+            self._opened[name] = WeightFile(path)
+        return self._opened[name]
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """Every file in the package's weight folder."""
+        folder = self.model_folder / "weights"
+        return tuple(sorted(p for p in folder.iterdir() if p.is_file())) if folder.is_dir() else ()
