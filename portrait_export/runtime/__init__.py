@@ -1,9 +1,10 @@
 """A saved .mlpackage in; what it computes out. Runs wherever torch runs, without Core ML and without coremltools.
 
     registry.py   what a kernel is, and which there are      kernels/<family>.py   the operators, one function each
-    executor.py   a program's function → a plan, run often   model.py              CoreMLProgram: predict and trace
-    images.py     pictures ↔ tensors as Core ML does it      runner.py             the Runner protocol over a package
-    coverage.py   operator × version × implemented           limits.py             how large a value may become
+    compiler.py   a program's function → a plan              executor.py           a plan, run often
+    model.py      CoreMLProgram: predict and trace           runner.py             the Runner protocol over a package
+    images.py     pictures ↔ tensors as Core ML does it      limits.py             how large a value may become
+    coverage.py   operator × version × implemented           environment.py        device, rounding, random numbers
 
 What it proves and what not: the graph, the weights, the preprocessing and the arithmetic of each operator are those
 of the saved bytes. How the Neural Engine itself orders and rounds its sums is not known outside, and not claimed.

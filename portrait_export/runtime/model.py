@@ -15,8 +15,10 @@ from ..errors import ExecutionError, nearest
 from ..mil.features import Feature
 from ..mil.program import Function, Metadata, Program, read_program
 from ..mil.types import StateType, TensorType
+from .compiler import compile_function
 from .dtypes import CARRIERS, FLOATS, from_numpy, round_to_half
-from .executor import ARITHMETICS, Environment, Observer, Plan, StopExecution, compile_function
+from .environment import ARITHMETICS, Environment
+from .executor import Observer, Plan, StopExecution
 from .images import image_to_tensor, tensor_to_image
 from .limits import claim
 from .parallel import each

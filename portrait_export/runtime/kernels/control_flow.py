@@ -12,7 +12,7 @@ from ...errors import ExecutionError
 from ...mil.types import ListType, TensorType
 from .. import limits
 from ..dtypes import CARRIERS
-from ..executor import Environment
+from ..environment import Environment
 from ..registry import Node, kernel
 
 Blocks = list[Callable[..., list[Any]]]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ExecutionError
-from ..executor import Environment
+from ..environment import Environment
 from ..limits import claim
 from ..registry import kernel
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import ExecutionError
 from ..dtypes import CARRIERS
-from ..executor import Environment
+from ..environment import Environment
 from ..limits import claim
 from ..registry import Node, kernel
 from .tensor_transformation import axis_of

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from portrait_export.mil.types import TensorType
-from portrait_export.runtime.executor import Environment
+from portrait_export.runtime.environment import Environment
 from portrait_export.runtime.registry import Node, kernels
 
 

@@ -1,0 +1,312 @@
+"""A program's function in; a plan that runs it many times out.
+
+Compiling does once what need not be done at each call: it finds every operator's kernel, decodes the constants,
+resolves names to numbered slots, and notes after which step a value is dead. Running (`executor.py`) is a loop over
+the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import ExecutionError
+from ..mil.constants import Constant
+from ..mil.program import Block, Function, Operation
+from ..mil.types import StateType, TensorType, ValueType
+from .dtypes import CARRIERS, from_numpy, round_to_half
+from .environment import Environment
+from .executor import BlockPlan, Plan, Result, Step, run_block
+from .limits import MAX_RANK, claim
+from .registry import Kernel, Node, Parameter, kernels
+
+
+def compile_function(function: Function, environment: Environment) -> Plan:
+    """Make a function ready to run.
+
+    Raises:
+        ExecutionError: for operators without kernel, inputs that are missing or unknown to a kernel, names that are
+            not defined where they are used, or declared sizes beyond the limits; all of one kind at once.
+        PackageError: for constants that cannot be decoded.
+    """
+    missing = _missing_operators(function.block)
+    if missing:
+        raise ExecutionError(
+            f"Cannot run function {function.name!r}: {len(missing)} operator types have no kernel.",
+            code="unsupported-mil-op",
+            context=[
+                f"{name}  {count} operations, first {first!r}" for name, (count, first) in sorted(missing.items())
+            ],
+        )
+    return _Compiler(function, environment).plan()
+
+
+def _missing_operators(block: Block) -> dict[str, tuple[int, str]]:
+    """Operators without kernel: type → (how many operations, the first one's name)."""
+    missing: dict[str, tuple[int, str]] = {}
+    for operation in block.walk():
+        if operation.type not in kernels() and operation.type != "const":
+            count, first = missing.get(operation.type, (0, operation.name))
+            missing[operation.type] = (count + 1, first)
+    return missing
+
+
+def _numbers(x: Tensor | list[Tensor]) -> list[Any]:
+    """A vector's elements, or those of several scalars."""
+    return x.flatten().tolist() if isinstance(x, Tensor) else [one for value in x for one in _numbers(value)]
+
+
+# Annotation of a kernel's parameter → what makes a Python value of a computed tensor.
+_FROM_TENSOR: dict[str, Callable[[Any], Any]] = {
+    "int": lambda x: int(x),
+    "float": lambda x: float(x),
+    "bool": lambda x: bool(x),
+    "str": lambda x: str(x),
+    "list[int]": lambda x: [int(one) for one in _numbers(x)],
+    "list[float]": lambda x: [float(one) for one in _numbers(x)],
+    "list[bool]": lambda x: [bool(one) for one in _numbers(x)],
+}
+_FROM_NUMPY: dict[str, Callable[[np.ndarray], Any]] = {
+    "int": lambda a: int(a.item()),
+    "float": lambda a: float(a.item()),
+    "bool": lambda a: bool(a.item()),
+    "str": lambda a: str(a.item()),
+    "list[int]": lambda a: [int(v) for v in a.ravel().tolist()],
+    "list[float]": lambda a: [float(v) for v in a.ravel().tolist()],
+    "list[bool]": lambda a: [bool(v) for v in a.ravel().tolist()],
+    "list[str]": lambda a: [str(v) for v in a.ravel().tolist()],
+}
+
+
+class _Compiler:
+    """Compiles one function.
+
+    Names live in `scope`: a slot number, a Constant not yet decoded, or the tensor of a weight already decompressed.
+    """
+
+    def __init__(self, function: Function, environment: Environment):
+        self.function = function
+        self.environment = environment
+        self.slots: list[Any] = []
+        self.scope: dict[str, int | Constant | Tensor] = {}
+        self.decoded: dict[int, Tensor] = {}
+        self.names: list[str] = []
+        self.kept: set[int] = set()
+
+    def plan(self) -> Plan:
+        for name, kind in self.function.inputs:
+            self._check_size(name, kind)
+        inputs = tuple((name, kind, self._define(name)) for name, kind in self.function.inputs)
+        block = self.block(self.function.block, set())
+        outputs = tuple(zip(self.function.block.outputs, block.outputs, strict=True))
+        constants = {
+            name: partial(self._constant_tensor, value)
+            for name, value in self.scope.items()
+            if isinstance(value, Tensor) or (isinstance(value, Constant) and _is_numeric(value.type))
+        }
+        return Plan(self.function.name, tuple(self.slots), inputs, block, outputs, tuple(self.names), constants)
+
+    def block(self, block: Block, outer: set[int]) -> BlockPlan:
+        """Compile a block. `outer` are the slots of enclosing blocks, which must outlive this one."""
+        inputs = tuple(self._define(name) for name, _ in block.inputs)
+        steps = [step for step in (self.operation(operation) for operation in block.operations) if step is not None]
+        outputs = tuple(self._slot(name, "the block's output") for name in block.outputs)
+        return BlockPlan(inputs, self._with_dead(steps, set(outputs) | outer | self.kept), outputs)
+
+    def nested(self, block: Block) -> BlockPlan:
+        """Compile a nested block; the names that it defines end with it."""
+        before = dict(self.scope)
+        plan = self.block(block, {slot for slot in before.values() if isinstance(slot, int)})
+        self.scope = before
+        return plan
+
+    def _with_dead(self, steps: list[Step], kept: set[int]) -> tuple[Step, ...]:
+        """Note after which step each slot is used for the last time."""
+        done, seen = [], set(kept)
+        for step in reversed(steps):
+            used = {slot for result in step.results for slot in [result.slot]} | _uses(step)
+            dead = tuple(sorted(used - seen))
+            seen |= used
+            done.append(Step(step.operation, step.call, step.inputs, step.results, dead, step.blocks))
+        return tuple(reversed(done))
+
+    def operation(self, operation: Operation) -> Step | None:
+        """Compile one operation; None for constants, which leave no step behind."""
+        for name, kind in operation.outputs:
+            self._check_size(name, kind)
+        if operation.type == "const":
+            self._constant(operation)
+            return None
+        kernel = kernels()[operation.type]
+        self._check_inputs(operation, kernel)
+        bound: dict[str, Any] = {}
+        inputs: list[tuple[str, int | tuple[int, ...], Callable[[Any], Any] | None]] = []
+        given: dict[str, tuple[Any, ...]] = dict(operation.inputs)
+        given.update({name: (value,) for name, value in operation.attributes.items() if name in kernel.parameters})
+        for name, arguments in given.items():
+            self._input(operation, kernel.parameters[name], arguments, bound, inputs)
+        extras = {"node": Node(operation.type, operation.name, operation.outputs), "env": self.environment}
+        bound.update({name: extras[name] for name in kernel.extras if name in extras})
+        call = partial(kernel.function, **bound)
+        if operation.type.startswith("constexpr_") and not inputs:
+            self._fold(operation, kernel, call)
+            return None
+        blocks = tuple(self.nested(block) for block in operation.blocks)
+        results = tuple(self._result(name, kind, kernel, self._define(name)) for name, kind in operation.outputs)
+        self.names.extend(name for name, _ in operation.outputs)
+        return Step(operation, call, tuple(inputs), results, (), blocks)
+
+    def _input(
+        self,
+        operation: Operation,
+        parameter: Parameter,
+        arguments: tuple[Any, ...],
+        bound: dict[str, Any],
+        inputs: list[tuple[str, int | tuple[int, ...], Callable[[Any], Any] | None]],
+    ) -> None:
+        """Bind a constant input, or note the slots of a computed one."""
+        where = f"{operation.type} {operation.name!r}"
+        sources = [a if isinstance(a, Constant) else self._lookup(a.name, where) for a in arguments]
+        kind = parameter.kind
+        if kind == "list[Tensor]" or (len(sources) > 1 and kind != "Any"):
+            slots = tuple(self._materialise(source) for source in sources)
+            inputs.append((parameter.name, slots, None if kind == "list[Tensor]" else _FROM_TENSOR[kind]))
+            return
+        if kind == "Any" and len(sources) > 1:
+            inputs.append((parameter.name, tuple(self._materialise(source) for source in sources), None))
+            return
+        if len(sources) != 1:
+            raise ExecutionError(f"{where} has no value for its input {parameter.name!r}.")
+        source = sources[0]
+        if isinstance(source, int):
+            converter = None if kind in ("Tensor", "Any") else _FROM_TENSOR[kind]
+            inputs.append((parameter.name, source, converter))
+        elif isinstance(source, Tensor):
+            bound[parameter.name] = source if kind in ("Tensor", "Any") else _FROM_TENSOR[kind](source)
+        elif kind == "Tensor":
+            bound[parameter.name] = self._constant_tensor(source)
+        elif kind == "Any":
+            bound[parameter.name] = self._constant_tensor(source) if _is_numeric(source.type) else source.python()
+        else:
+            bound[parameter.name] = self._python(source, kind, where)
+
+    def _python(self, source: Constant, kind: str, where: str) -> Any:
+        if not isinstance(source.type, TensorType):
+            return source.python()
+        try:
+            return _FROM_NUMPY[kind](source.numpy())
+        except (ValueError, TypeError) as error:
+            raise ExecutionError(f"{where} takes {kind}, but {source.owner} is a {source.type}.") from error
+
+    def _constant(self, operation: Operation) -> None:
+        value = operation.attributes.get("val")
+        if value is None or len(operation.outputs) != 1:
+            raise ExecutionError(f"The constant {operation.name!r} has no value.")
+        name, kind = operation.outputs[0]
+        if isinstance(kind, TensorType) and kind != value.type:
+            raise ExecutionError(f"The constant {name!r} is declared as {kind} but holds a {value.type}.")
+        self._new(name)
+        self.scope[name] = value
+
+    def _fold(self, operation: Operation, kernel: Kernel, call: Callable[..., Any]) -> None:
+        """Compute a compressed weight once, when the program is loaded."""
+        results = tuple(self._result(name, kind, kernel, slot) for slot, (name, kind) in enumerate(operation.outputs))
+        values: list[Any] = [None] * len(results)
+        run_block(BlockPlan((), (Step(operation, call, (), results),), ()), values, None, self.function.name)
+        for result in results:
+            self._new(result.name)
+            self.scope[result.name] = values[result.slot]
+
+    def _constant_tensor(self, constant: Constant | Tensor) -> Tensor:
+        """A constant as a carrier tensor, decoded once however often it is used."""
+        if isinstance(constant, Tensor):
+            return constant
+        if id(constant) not in self.decoded:
+            if not isinstance(constant.type, TensorType) or constant.type.dtype not in CARRIERS:
+                raise ExecutionError(f"{constant.owner} is a {constant.type} where a tensor is needed.")
+            claim(side or 0 for side in constant.type.shape)
+            value = from_numpy(constant.numpy(), constant.type.dtype, self.environment.device)
+            self.decoded[id(constant)] = round_to_half(value) if self.environment.rounds(constant.type.dtype) else value
+        return self.decoded[id(constant)]
+
+    def _materialise(self, source: int | Constant | Tensor) -> int:
+        """The slot of a source; constants get one that is filled from the start."""
+        if isinstance(source, int):
+            return source
+        self.slots.append(self._constant_tensor(source))
+        self.kept.add(len(self.slots) - 1)
+        return len(self.slots) - 1
+
+    def _lookup(self, name: str, where: str) -> int | Constant | Tensor:
+        if name not in self.scope:
+            later = any(name == out for op in self.function.block.walk() for out, _ in op.outputs)
+            reason = "which is computed only later (a cycle?)" if later else "which does not exist"
+            raise ExecutionError(f"{where} in function {self.function.name!r} takes {name!r}, {reason}.")
+        return self.scope[name]
+
+    def _slot(self, name: str, where: str) -> int:
+        source = self._lookup(name, where)
+        if isinstance(source, Constant) and not _is_numeric(source.type):
+            self.slots.append(source.python())
+            self.kept.add(len(self.slots) - 1)
+            return len(self.slots) - 1
+        return self._materialise(source)
+
+    def _new(self, name: str) -> None:
+        if name in self.scope:
+            raise ExecutionError(f"Function {self.function.name!r} defines {name!r} twice.")
+
+    def _define(self, name: str) -> int:
+        self._new(name)
+        self.slots.append(None)
+        self.scope[name] = len(self.slots) - 1
+        return len(self.slots) - 1
+
+    def _result(self, name: str, kind: ValueType, kernel: Kernel, slot: int) -> Result:
+        if not isinstance(kind, TensorType) or kind.dtype not in CARRIERS:
+            return Result(name, slot, None, "", None, False)
+        rounds = self.environment.rounds(kind.dtype) and not kernel.exact
+        return Result(name, slot, kind.shape if kind.ranked else None, kind.dtype, CARRIERS[kind.dtype], rounds)
+
+    def _check_size(self, name: str, kind: ValueType) -> None:
+        kind = kind.wrapped if isinstance(kind, StateType) else kind
+        if not isinstance(kind, TensorType):
+            return
+        if len(kind.shape) > MAX_RANK:
+            raise ExecutionError(f"{name!r} is declared with {len(kind.shape)} dimensions; {MAX_RANK} are allowed.")
+        try:
+            claim(side for side in kind.shape if side is not None)
+        except ExecutionError as error:
+            raise ExecutionError(f"{name!r} is declared as {kind}. {error.message}", code="too-large") from error
+
+    def _check_inputs(self, operation: Operation, kernel: Kernel) -> None:
+        given = {name for name, values in operation.inputs.items() if values} | set(operation.attributes)
+        missing = [p.name for p in kernel.parameters.values() if p.required and p.name not in given]
+        unknown = [name for name in operation.inputs if name not in kernel.parameters]
+        if missing or unknown:
+            context = [f"missing: {name}" for name in missing] + [f"unknown: {name}" for name in unknown]
+            raise ExecutionError(
+                f"{operation.type} {operation.name!r} does not have the inputs that its kernel takes"
+                f" ({', '.join(kernel.parameters)}).",
+                context=context,
+            )
+
+
+def _is_numeric(kind: ValueType) -> bool:
+    return isinstance(kind, TensorType) and kind.dtype in CARRIERS
+
+
+def _uses(step: Step) -> set[int]:
+    """Slots that a step reads, those of its nested blocks included."""
+    used: set[int] = set()
+    for _, slot, _ in step.inputs:
+        used |= {slot} if isinstance(slot, int) else set(slot)
+    for block in step.blocks:
+        used |= set(block.outputs)
+        for inner in block.steps:
+            used |= _uses(inner)
+    return used

@@ -1,0 +1,32 @@
+"""What kernels share during one program's life: a device, a way to round, random numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .dtypes import FLOATS
+
+ARITHMETICS = ("as_typed", "fp32", "fp16")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What kernels share during one program's life.
+
+    Attributes:
+        device: torch device name.
+        arithmetic: one of ARITHMETICS.
+        generator: source of random operators, seeded when the program was loaded.
+    """
+
+    device: str
+    arithmetic: str
+    generator: torch.Generator
+
+    def rounds(self, dtype: str) -> bool:
+        """Whether values of this declared type are rounded to half."""
+        if self.arithmetic == "fp32":
+            return False
+        return dtype in FLOATS if self.arithmetic == "fp16" else dtype == "fp16"
