@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,32 +88,6 @@ def dense_initializers(graph: GraphProto) -> dict[str, np.ndarray]:
             array[tuple(indices.T)] = values
         dense[sparse.values.name] = array
     return dense
-
-
-def folds_std(node: Any, scope: Mapping[str, Any]) -> bool:
-    inputs = list(node.input)
-    return (
-        node.op_type == "Conv"
-        and node.domain in DEFAULT_DOMAINS
-        and inputs[0] == "image"
-        and inputs.count("image") == 1
-        and isinstance(scope.get(inputs[1]), np.ndarray)
-    )
-
-
-def with_std_in_weight(node: Any, scope: MutableMapping[str, Any], std: np.ndarray) -> Any:
-    """A copy of the Conv whose weight (O, C/groups, kH, kW) is divided by its input channel's std."""
-    weight = scope[node.input[1]]
-    per_group, outputs = weight.shape[1], weight.shape[0]
-    groups = 3 // per_group
-    group_of = np.arange(outputs) * groups // outputs
-    channel = group_of[:, None] * per_group + np.arange(per_group)[None]  # (O, C/groups)
-    scaled = weight.astype(np.float64) / std[channel].reshape(*channel.shape, *[1] * (weight.ndim - 2))
-    copy = type(node)()
-    copy.CopyFrom(node)
-    copy.input[1] = f"{node.input[1]}_over_std"
-    scope[copy.input[1]] = scaled.astype(weight.dtype)
-    return copy
 
 
 def qualified(node: Any) -> str:

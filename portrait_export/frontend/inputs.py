@@ -1,0 +1,159 @@
+"""The inputs and initializers of an ONNX graph in; an app's features, placeholders and first values out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..artifacts import ArrayFeature, Feature, ImageFeature
+from ..errors import LoweringError
+from .context import MIL_TYPES, Emitter, Unsupported, identifier
+from .graph import DEFAULT_DOMAINS, all_nodes, dense_initializers, tensor_type
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
+
+    from ..preprocessing import PortraitSpec
+
+DEPTH_INPUT = (
+    "A depth map of the photograph, relative inverse depth in 0..1, larger is nearer: as it was in training, for"
+    " MiDaS v2.1 small its numbers divided by 1000."
+)
+
+
+def input_features(graph: GraphProto, spec: PortraitSpec | None, *, source: str) -> tuple[Feature, ...]:
+    """What an app gives to a graph, initializers aside. Raises LoweringError with all that Core ML cannot take.
+
+    Args:
+        spec: how pixels become the input `image`; None keeps every input a plain tensor.
+        source: what to call the model in messages.
+    """
+    known = {tensor.name for tensor in graph.initializer}
+    features, problems = [], []
+    for value in graph.input:
+        if value.name in known:
+            continue
+        try:
+            features.append(_input_feature(value, spec))
+        except Unsupported as error:
+            problems.append(f"{value.name}: {error}")
+    if problems:
+        raise LoweringError(
+            f"Core ML cannot take {len(problems)} of the inputs of {source}.",
+            code="unsupported-onnx-input",
+            context=problems,
+            hint="give a fixed size with --size HxW; inputs are float32, float16, int32, int64 or bool tensors.",
+        )
+    return tuple(features)
+
+
+def _input_feature(value: Any, spec: PortraitSpec | None) -> Feature:
+    shape, dtype = tensor_type(value)
+    if spec is not None and value.name == "image":
+        if shape != (1, 3, spec.height, spec.width):
+            raise Unsupported(f"shape {shape}; the spec says (1, 3, {spec.height}, {spec.width})")
+        return ImageFeature(
+            name="image",
+            height=spec.height,
+            width=spec.width,
+            color=spec.color,
+            scale=spec.scale,
+            bias=(-spec.mean[0], -spec.mean[1], -spec.mean[2]),
+            description=f"A photograph, {spec.width}×{spec.height} pixels.",
+        )
+    mil_type = MIL_TYPES[dtype]
+    reads_depth = spec is not None and value.name == "depth" and "depth" in spec.inputs
+    return ArrayFeature(
+        name=identifier(value.name),
+        shape=shape or (1,),
+        dtype="int32" if mil_type == "bool" else mil_type,
+        description=DEPTH_INPUT if reads_depth else "",
+    )
+
+
+def placeholder(feature: Feature, emitter: Emitter) -> Any:
+    """What stands for an input of a MIL function."""
+    shape = (1, 3, feature.height, feature.width) if isinstance(feature, ImageFeature) else feature.shape
+    mil_type = "fp32" if isinstance(feature, ImageFeature) else feature.dtype
+    return emitter.builder.placeholder(shape=shape, dtype=getattr(emitter.types, mil_type))
+
+
+def initial_values(
+    graph: GraphProto, variables: Mapping[str, Any], emitter: Emitter, *, used: Collection[str]
+) -> dict[str, Any]:
+    """Initializers as arrays, inputs as Vars of the shape and type that the graph means.
+
+    Args:
+        variables: the MIL function's inputs.
+        used: names that nodes or outputs read; other initializers are left out.
+    """
+    from onnx import numpy_helper
+
+    scope: dict[str, Any] = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in used
+    }
+    scope.update(dense_initializers(graph))
+    for value in graph.input:
+        if value.name in scope or identifier(value.name) not in variables:
+            continue
+        shape, dtype = tensor_type(value)
+        var = variables[identifier(value.name)]
+        if dtype == "bool":
+            var = emitter.emit("cast", f"{identifier(value.name)}_bool", x=var, dtype="bool")
+        if shape == () and value.name in used:
+            var = emitter.emit("squeeze", f"{identifier(value.name)}_scalar", x=var, axes=[0])
+        scope[value.name] = var
+    return scope
+
+
+def fold_std(
+    nodes: list[Any], scope: MutableMapping[str, Any], spec: PortraitSpec, emitter: Emitter, *, wanted: Collection[str]
+) -> list[Any]:
+    """Divide by the spec's std: in the first convolutions' weights, or as a multiplication of its own.
+
+    conv(x / s, W) = conv(x, W / s) with s per input channel, borders included because a padded 0 is 0 / s.
+
+    Args:
+        nodes, scope: the graph's nodes and the values known so far; of the latter what is needed is replaced.
+        wanted: outputs, which are given as they are.
+    Returns:
+        The nodes, of which some read other weights.
+    """
+    if "image" not in scope or spec.std == (1.0, 1.0, 1.0):
+        return nodes
+    std = np.asarray(spec.std, np.float64)
+    users = [node for node in all_nodes(nodes) if "image" in node.input]
+    if users and "image" not in wanted and all(_folds_std(node, scope) for node in users):
+        return [_with_std_in_weight(node, scope, std) if node in users else node for node in nodes]
+    inverse = (1.0 / std).astype(np.float32).reshape(1, 3, 1, 1)
+    scope["image"] = emitter.emit("mul", "image_over_std", x=scope["image"], y=inverse)
+    return nodes
+
+
+def _folds_std(node: Any, scope: Mapping[str, Any]) -> bool:
+    """Whether a node is a convolution of the image with a weight that is known."""
+    inputs = list(node.input)
+    return (
+        node.op_type == "Conv"
+        and node.domain in DEFAULT_DOMAINS
+        and inputs[0] == "image"
+        and inputs.count("image") == 1
+        and isinstance(scope.get(inputs[1]), np.ndarray)
+    )
+
+
+def _with_std_in_weight(node: Any, scope: MutableMapping[str, Any], std: np.ndarray) -> Any:
+    """A copy of the Conv whose weight (O, C/groups, kH, kW) is divided by its input channel's std."""
+    weight = scope[node.input[1]]
+    per_group, outputs = weight.shape[1], weight.shape[0]
+    groups = 3 // per_group
+    group_of = np.arange(outputs) * groups // outputs
+    channel = group_of[:, None] * per_group + np.arange(per_group)[None]  # (O, C/groups)
+    scaled = weight.astype(np.float64) / std[channel].reshape(*channel.shape, *[1] * (weight.ndim - 2))
+    copy = type(node)()
+    copy.CopyFrom(node)
+    copy.input[1] = f"{node.input[1]}_over_std"
+    scope[copy.input[1]] = scaled.astype(weight.dtype)
+    return copy
