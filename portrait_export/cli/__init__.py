@@ -25,7 +25,8 @@ COMMANDS = {
     "inspect": "Show what a package or ONNX file takes, gives and holds.",
     "evaluate": "Score a model, checkpoint, package or ONNX file against drawn masks.",
     "train": "Train a model on photographs with masks.",
-    "label": "Make masks for photographs that have none.",
+    "label": "Make masks for photographs that have none, or review those there are.",
+    "rebuild": "Train the weights that come along anew, from the photographs they were made from.",
     "depth": "Make depth maps of photographs with a MiDaS file of your own.",
 }
 

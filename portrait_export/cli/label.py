@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A MediaPipe wheel or its selfie_segmentation.tflite.  [default: fetched with pip, once]",
 )
+@click.option("--review", is_flag=True, help="Compare the masks that FOLDER has with this second opinion instead.")
 @click.option("--hard", is_flag=True, help="Write class ids 0 and 1 into annotations/ instead of gray into masks/.")
 @click.option("--force", is_flag=True, help="Replace masks that exist.")
 @options.AS_JSON
@@ -31,6 +32,7 @@ def label(
     model: str | None,
     checkpoint: Path | None,
     labeller: Path | None,
+    review: bool,
     hard: bool,
     force: bool,
     as_json: bool,
@@ -41,7 +43,12 @@ def label(
     MediaPipe's selfie segmentation looks at each photograph six times; --model or --checkpoint takes a network
     instead. Masks follow the photograph's edges at its full size. Look at FOLDER/sheets, least confident first, and
     correct or delete what is wrong before training on it.
+
+    With --review no mask is made or changed: FOLDER/review.csv and FOLDER/sheets/review_*.png show each mask beside
+    the second opinion, lowest agreement first.
     """
+    if review:
+        return _review(folder, model, checkpoint, labeller, as_json=as_json, quiet=quiet, refused=hard or force)
     from ..stages import Stages
     from ..training.label import label_folder, unlabelled
     from . import render
@@ -54,7 +61,7 @@ def label(
         return 0
     stages = Stages(render.observer(quiet=quiet or as_json, verbose=False))
     with stages.stage("load") as stage:
-        segment, stage.summary = _segmenter(model, checkpoint, labeller)
+        segment, stage.summary = segmenter(model, checkpoint, labeller)
     with stages.stage("label") as stage:
         labels = label_folder(folder, segment, hard=hard, force=force, on_image=stage.progress)
         stage.summary = f"{len(labels)} masks"
@@ -69,8 +76,41 @@ def label(
     return 0
 
 
-def _segmenter(model: str | None, checkpoint: Path | None, labeller: Path | None) -> tuple[Segmenter, str]:
-    """What labels, and what to call it."""
+def _review(
+    folder: Path,
+    model: str | None,
+    checkpoint: Path | None,
+    labeller: Path | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+    refused: bool,
+) -> int:
+    from ..errors import UsageError
+    from ..stages import Stages
+    from ..training.review import COLUMNS, review_folder
+    from . import render
+
+    if refused:
+        raise UsageError("--review changes no mask: it goes with neither --hard nor --force.")
+    stages = Stages(render.observer(quiet=quiet or as_json, verbose=False))
+    with stages.stage("load") as stage:
+        segment, stage.summary = segmenter(model, checkpoint, labeller)
+    with stages.stage("review") as stage:
+        reviews = review_folder(folder, segment, on_image=stage.progress)
+        stage.summary = f"{len(reviews)} masks"
+    if as_json:
+        render.result_json([{name: getattr(one, name) for name in COLUMNS} for one in reviews])
+        return 0
+    cells = [[one.name, f"{one.iou:.3f}", f"{one.confidence:.3f}"] for one in reviews[:10]]
+    render.result(render.table(["lowest agreement", "IoU", "confidence"], cells, right=(1, 2)))
+    low = sum(one.iou < 0.9 for one in reviews)
+    render.result(f"\n{len(reviews)} masks, {low} under IoU 0.9; contact sheets in {folder / 'sheets'}")
+    return 0
+
+
+def segmenter(model: str | None, checkpoint: Path | None, labeller: Path | None) -> tuple[Segmenter, str]:
+    """What labels: a network of ours where one is named, else MediaPipe's, and what to call it."""
     from ..errors import UsageError
 
     if (model or checkpoint) and labeller:

@@ -34,7 +34,7 @@ def train(config: Path, fresh: bool, check: bool, as_json: bool, quiet: bool) ->
     from . import render
 
     settings = read_config(config)
-    _require_extra()
+    require_extra()
     if check:
         from ..training.data import prepare
 
@@ -69,7 +69,7 @@ def train(config: Path, fresh: bool, check: bool, as_json: bool, quiet: bool) ->
     return 0
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
     """Say what to install before anything else is done."""
     from importlib.util import find_spec
 

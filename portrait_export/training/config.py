@@ -16,6 +16,7 @@ else:
     import tomli as tomllib
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")  # Lightning's names, and `auto`
+MOST_REPEATS = 1000  # of one photograph in a pass
 CHANCES = ("flip", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace")
 
 
@@ -117,6 +118,8 @@ class TrainConfig:
             encoder. Empty: random weights.
         teacher: a registered model with shipped weights, or a checkpoint, for `loss.distill`.
         exclude: a JSON file {"names": {name: reason}}: photographs that are left out.
+        repeat: pattern of names → how often such a photograph comes up in training for once of the others:
+            {"cc0/*" = 4}. Of several patterns that match, the first counts.
         holdout: one of how many photographs validates, for folders without splits.
         every: steps between validations; a killed run goes on from the last one.
         average: decay of the exponential moving average of the weights, which is what is validated and saved.
@@ -134,6 +137,7 @@ class TrainConfig:
     init: str = ""
     teacher: str = ""
     exclude: str = ""
+    repeat: dict[str, int] = field(default_factory=dict)
     holdout: int = 10
     every: int = 200
     average: float = 0.998
@@ -198,11 +202,21 @@ def _build(kind: type, data: Any, where: str, problems: list[str]) -> Any:
             values[name] = tuple(_build(Phase, one, f"phases[{i}].", problems) for i, one in enumerate(listed))
         elif hints[name] is float and type(value) is int:
             values[name] = float(value)
+        elif name == "repeat":
+            values[name] = _counts(value, f"{where}{name}", problems)
         elif type(value) is not hints[name]:
             problems.append(f"{where}{name} = {value!r}; it must be of type {hints[name].__name__}")
         else:
             values[name] = value
     return kind(**values)
+
+
+def _counts(value: Any, where: str, problems: list[str]) -> dict[str, int]:
+    """A table of positive whole numbers."""
+    counts = value if isinstance(value, dict) else {"": value}
+    wrong = {name: count for name, count in counts.items() if type(count) is not int or not 0 < count <= MOST_REPEATS}
+    problems += [f"{where}.{name} = {count!r}; it must be 1 to {MOST_REPEATS}" for name, count in wrong.items()]
+    return {} if wrong else counts
 
 
 def _impossible(config: TrainConfig) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,12 @@ def prepare(config: TrainConfig) -> Split:
             " both are needed.",
             hint="add photographs, or folders images/train and images/val.",
         )
-    return split
+    return Split(tuple(item for item in split.train for _ in range(repeats(item, config))), split.val)
+
+
+def repeats(item: Item, config: TrainConfig) -> int:
+    """How often a photograph comes up in a pass."""
+    return next((count for pattern, count in config.repeat.items() if fnmatchcase(item.name, pattern)), 1)
 
 
 def divide(items: Sequence[Item], holdout: int) -> Split:
@@ -133,13 +139,13 @@ class Crops(Dataset[dict[str, Tensor]]):
             memory: bytes of photographs that are kept decoded.
         """
         self.items, self.config, self.memory = tuple(items), config, memory
-        self._kept: dict[int, LabelledFrame] = {}
+        self._kept: dict[Item, LabelledFrame] = {}
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, pick: Pick) -> dict[str, Tensor]:
-        labelled = self._decoded(pick.index)
+        labelled = self._decoded(self.items[pick.index])
         generator = np.random.default_rng(pick.stream)
         return as_tensors(
             cut(labelled, _random_box(labelled.frame.image.shape, self.config.crop, generator), pick.size)
@@ -147,19 +153,19 @@ class Crops(Dataset[dict[str, Tensor]]):
 
     def keep(self) -> None:
         """Decode as many photographs as may be kept, now. Processes that are forked later share them."""
-        for index in range(len(self.items)):
+        for item in self.items:
             if self.memory <= 0:
                 return
-            self._decoded(index)
+            self._decoded(item)
 
-    def _decoded(self, index: int) -> LabelledFrame:
-        if index in self._kept:
-            return self._kept[index]
-        labelled = load_item(self.items[index], size=None)
+    def _decoded(self, item: Item) -> LabelledFrame:
+        if item in self._kept:
+            return self._kept[item]
+        labelled = load_item(item, size=None)
         size = _bytes(labelled)
         if size <= self.memory:
             self.memory -= size
-            self._kept[index] = labelled
+            self._kept[item] = labelled
         return labelled
 
 

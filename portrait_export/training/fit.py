@@ -21,9 +21,9 @@ from ..calibration.dataset import Item
 from ..errors import CheckpointError, TrainingError
 from ..files import write_bytes, write_json
 from ..models.config_json import config_to_json
+from ..models.grow import grow
 from ..models.registry import ModelSpec, build_net, model_spec
-from ..models.remap import with_backbone
-from ..models.weights_io import backbone_name, load_encoder, load_into
+from ..models.weights_io import backbone_name, load_into
 from . import losses
 from .augment import Augment, seeded
 from .config import TrainConfig
@@ -375,24 +375,19 @@ def start_from(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> l
     """Put a checkpoint's tensors into a network: all of them where it is the same network, else those that fit.
 
     Args:
-        state: under our names. Of another model, its encoder must fit, and what else has the same name and shape is
-            taken along: a SERSeg starts from a SegFormer's encoder and fusion.
+        state: under our names. Of another model, its encoder must fit: a SERSeg starts from a SegFormer, and as one
+            (see `models.grow`).
     Returns:
         The names of the tensors that stayed random.
     Raises:
         CheckpointError: not even the encoder fits.
     """
-    own = net.state_dict()
-    if set(own) == set(state):
+    if set(net.state_dict()) == set(state):
         load_into(net, state, source=source)
         return []
-    backbone = backbone_name(net)
-    if backbone is None:
+    if backbone_name(net) is None:
         raise CheckpointError(f"{source} is not of this network, and this network has no encoder to start from it.")
-    load_encoder(net, state, source=source)
-    fitting = {k: v for k, v in with_backbone(dict(state), backbone).items() if k in own and own[k].shape == v.shape}
-    net.load_state_dict(fitting, strict=False)
-    return sorted(set(own) - set(fitting))
+    return grow(net, state, source=source)
 
 
 def save_checkpoint(net: nn.Module, spec: ModelSpec, folder: Path, *, half: bool = False) -> None:

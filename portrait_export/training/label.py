@@ -145,7 +145,7 @@ def vote(photo: np.ndarray, segment: Segmenter) -> tuple[np.ndarray, float]:
     size = views[0].shape
     views = [view if view.shape == size else _resize_like(view, size) for view in views]
     mean: np.ndarray = np.stack(views).astype(np.float32).mean(axis=0)
-    return mean, float(np.mean([_iou(view >= 0.5, mean >= 0.5) for view in views]))
+    return mean, float(np.mean([iou(view >= 0.5, mean >= 0.5) for view in views]))
 
 
 def _with_border(photo: np.ndarray, border: float) -> np.ndarray:
@@ -165,7 +165,8 @@ def _resize_like(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return np.asarray(contiguous.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boolean masks; 1 where both are empty."""
     either = int((a | b).sum())
     return int((a & b).sum()) / either if either else 1.0
 

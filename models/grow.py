@@ -1,0 +1,98 @@
+"""A smaller network's tensors → a larger one's, placed so that the larger one starts as the smaller one.
+
+The idea of Net2Net (https://arxiv.org/abs/1511.05641): what is new is added beside what is there, with weight 0 on its
+results, or as an identity. Training then has to find out only what the new modules are good for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .blocks.dam import DAM, DualAttention
+from .remap import with_backbone
+from .weights_io import backbone_name, load_encoder
+
+PROJECTION = re.compile(r"decode_head\.linear_c\.(\d)\.proj\.weight")
+BOOSTED_NORM = re.compile(r"\.(patch_embeddings\.\d\.layer_norm|attention\.self\.layer_norm)\.(weight|bias)$")
+BOOSTED_DENSE = re.compile(r"\.mlp\.dense2\.weight$")
+BOOST_GAIN = 3 / 2  # of x + x·σ(x) at 0
+MEAN_ATTENTION = 1 / 2  # σ(0)
+
+
+def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[str]:
+    """Put the tensors of a smaller SegFormer or SERSeg into a larger one, in place.
+
+    DbN, AfN, DAM and depth change nothing at first. AbG has no weights that could undo it; its gain is divided out of
+    the tensors next to it, and the network computes nearly the same.
+
+    Args:
+        net: a SegFormer or SERSeg, whose tensors hold something already.
+        state: under our names (see `remap.canonical`); its encoder must fit.
+    Returns:
+        The names of the tensors that stayed as they were.
+    Raises:
+        CheckpointError: the encoder does not fit, or `net` has none.
+    """
+    load_encoder(net, state, source=source)
+    backbone = backbone_name(net)
+    assert backbone is not None  # load_encoder has looked
+    own = net.state_dict()
+    given = with_backbone(dict(state), backbone)
+    fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
+    new_depth = int(_takes_depth(net) and not _saw_depth(given, backbone))
+    for key, value in given.items():
+        projection = PROJECTION.fullmatch(key)
+        if projection and key in own and own[key].shape[1] > value.shape[1]:
+            behind = new_depth if int(projection[1]) < 3 else 0  # the last stage's map gets no depth
+            fitting[key] = _beside_new_channels(value, like=own[key], behind=behind)
+    net.load_state_dict(fitting, strict=False)
+    with torch.no_grad():
+        if getattr(getattr(net, "config", None), "abg", False):
+            _divide_out_boost(net)
+        if not any(".dam." in key for key in given):
+            for module in net.modules():
+                if isinstance(module, DAM):
+                    _pass_through(module)
+    return sorted(set(own) - set(fitting))
+
+
+def _takes_depth(net: nn.Module) -> bool:
+    return bool(getattr(getattr(net, "config", None), "depth", False))
+
+
+def _saw_depth(state: Mapping[str, Tensor], backbone: str) -> bool:
+    return state[f"{backbone}.encoder.patch_embeddings.0.proj.weight"].shape[1] > 3
+
+
+def _beside_new_channels(weight: Tensor, *, like: Tensor, behind: int) -> Tensor:
+    """A projection [D, C] as [D, C'], 0 for the new channels: modules' results before the old ones, depth behind."""
+    return nn.functional.pad(weight, (like.shape[1] - weight.shape[1] - behind, behind))
+
+
+def _divide_out_boost(net: nn.Module) -> None:
+    for key, tensor in net.state_dict().items():
+        if BOOSTED_NORM.search(key):
+            tensor /= BOOST_GAIN
+        elif BOOSTED_DENSE.search(key):
+            tensor /= 2  # GELU(h) + h·σ(h) is nearly 2·GELU(h)
+
+
+def _pass_through(dam: DAM) -> None:
+    """Every convolution hands on its half of the channels; attention is σ(0) everywhere, and its gain divided out."""
+    for dual in dam.dam:
+        assert isinstance(dual, DualAttention)
+        first = 0
+        for attention in (dual.cam, dual.sam):
+            convolution, last = attention.conv, attention.attn[-2]
+            channels = convolution.out_channels
+            convolution.weight.zero_()
+            for i in range(channels):
+                convolution.weight[i, first + i, 1, 1] = 1 / (1 + MEAN_ATTENTION)
+            for parameter in (convolution.bias, *last.parameters()):
+                if parameter is not None:
+                    parameter.zero_()
+            first += channels
