@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .artifacts import Frame, Value
 from .errors import DataError, UsageError
+from .plain import plain_data
 from .preprocessing import PortraitSpec
 from .sources import ModelSource, load_model
 from .stages import Observer, Stages
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from .artifacts import Prediction, Runner
     from .runtime.model import CoreMLProgram
     from .runtime.runner import PackageRunner
-    from .verify.blame import Blame, Compared, ErrorSums, Tally
+    from .verify.blame import Blame, Compared, Tally
+    from .verify.error_sums import ErrorSums
 
 PHOTOGRAPHS = 3  # of the calibration set, where none are named
 LINK_BAR_DB = 60.0  # between float32 networks that ought to be the same; 100 dB and more was measured
@@ -109,8 +111,6 @@ class Blamed:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values."""
-        from .verify.metrics import plain_data
-
         first = self.found.first
         data: dict[str, Any] = plain_data(
             {
@@ -215,7 +215,8 @@ def _given_onnx(file: Path, saved: PortraitSpec | None) -> tuple[str, list[Runne
 def _frames(images: Sequence[Path], spec: PortraitSpec) -> list[Frame]:
     """Photographs at the network's size. Those of the calibration set are taken evenly from all of it."""
     from .frames import load_frames, stand_in_depth
-    from .photo import open_photo, to_frame
+    from .photo import open_photo
+    from .placement import to_frame
 
     if not images:
         frames = [labelled.frame for labelled in load_frames(None, spec)]
@@ -227,7 +228,7 @@ def _frames(images: Sequence[Path], spec: PortraitSpec) -> list[Frame]:
 
 def _links(runners: Sequence[Runner], frames: Sequence[Frame]) -> tuple[Link, ...]:
     """Each runner's outputs against those of the one before it."""
-    from .verify.blame import ErrorSums
+    from .verify.error_sums import ErrorSums
 
     sums: dict[tuple[str, str], ErrorSums] = {}
     for frame in frames:

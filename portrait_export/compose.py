@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from .errors import PhotoError, UsageError, nearest
 from .files import write_bytes
-from .photo import Photo, place
+from .photo import Photo
+from .placement import place
 
 if TYPE_CHECKING:
     import numpy as np

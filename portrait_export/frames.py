@@ -83,7 +83,8 @@ def require_depth(frames: Frames, *, name: str) -> None:
 def open_frame(item: Item, spec: PortraitSpec) -> LabelledFrame:
     """One photograph as a model with this spec sees it, its mask and depth map brought along."""
     from .calibration.dataset import load_item
-    from .photo import Photo, place_map, to_frame
+    from .photo import Photo
+    from .placement import place_map, to_frame
 
     if spec.resize == "stretch":
         return load_item(item, size=(spec.height, spec.width))

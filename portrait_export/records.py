@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 KEY = "portrait_export"  # prefix of our keys in a package's user-defined metadata
 
 
-def package_metadata(
-    model: LoadedModel, spec: PortraitSpec, recipe: Recipe, request: CoreMLRequest, sizes: Sequence[Size]
-) -> Metadata:
+def package_metadata(model: LoadedModel, recipe: Recipe, request: CoreMLRequest, sizes: Sequence[Size]) -> Metadata:
     """What Xcode and an app show about the package, our whole spec and provenance included.
 
     Args:
-        model, spec: at the package's default size.
+        model: at the package's default size.
         sizes: every size that it takes.
     """
     from .mil.program import Metadata
@@ -37,7 +35,7 @@ def package_metadata(
         version=__version__,
         description=_description(model, recipe.dtype or request.precision, sizes),
         user_defined={
-            f"{KEY}.spec": spec.to_json(),
+            f"{KEY}.spec": model.spec.to_json(),
             f"{KEY}.recipe": recipe.name,
             f"{KEY}.precision": request.precision,
             f"{KEY}.trained": str(model.trained).lower(),
@@ -45,7 +43,7 @@ def package_metadata(
             **({f"{KEY}.sizes": labels(sizes, last=",").replace(" ", "")} if len(sizes) > 1 else {}),
             **{f"{KEY}.{key}": value for key, value in model.provenance.items()},
             **{f"{KEY}.version.{name}": version for name, version in tool_versions().items()},
-            **_preview(spec),
+            **_preview(model.spec),
         },
     )
 
@@ -82,7 +80,7 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
         "model": export.model.name,
         "trained": export.model.trained,
         "parameters": export.model.parameters,
-        "spec": asdict(replace(export.model.spec, output=request.output)),
+        "spec": asdict(export.model.spec),
         "sizes": [list(size) for size in export.sizes],
         "recipe": export.recipe.name,
         "precision": request.precision,

@@ -104,7 +104,8 @@ def segment_one(
 ) -> tuple[str, ...]:
     """Read, segment and write one photo, at the size that suits it; gives what was left aside while reading it."""
     from .compose import write_picture
-    from .photo import mask_back, open_depth, open_photo, to_frame
+    from .photo import open_depth, open_photo
+    from .placement import mask_back, to_frame
 
     photo = open_photo(path)
     values = None if depth is None else open_depth(depth)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from portrait_export.errors import PhotoError, PortraitError, UsageError
-from portrait_export.photo import Box, Photo, mask_back, open_depth, open_mask, open_photo, place, to_frame
+from portrait_export.photo import Photo, open_depth, open_mask, open_photo
+from portrait_export.placement import Box, mask_back, place, to_frame
 from portrait_export.preprocessing import RESIZES, PortraitSpec
 
 

@@ -42,7 +42,7 @@ def psnr_db(reference: np.ndarray, found: np.ndarray) -> float:
 @pytest.mark.parametrize("name", list_models())
 def test_every_model_keeps_its_numbers_in_every_kind_of_package(name, tmp_path):
     """Traced and simplified once; lowered, compiled, saved, audited and run for each kind."""
-    from portrait_export import pipeline
+    from portrait_export import steps
     from portrait_export.capture.runners import TorchRunner
     from portrait_export.quantize.recipes import get_recipe
     from portrait_export.runtime.runner import PackageRunner
@@ -53,14 +53,14 @@ def test_every_model_keeps_its_numbers_in_every_kind_of_package(name, tmp_path):
     model = load_model(source)
     frame = smooth_frame("depth" in model.spec.inputs)
     [expected] = TorchRunner(model.module, model.spec).run([frame])
-    onnx_model = pipeline._simplify(stages, pipeline._capture(stages, model, model.spec))
+    onnx_model, _ = steps.simplify(stages, steps.capture(stages, model))
 
     def run(output: str, recipe: str = "none", precision: str = "fp16") -> tuple[Prediction, int]:
         request = CoreMLRequest(source=source, recipe=recipe, output=output, precision=precision)
-        spec = replace(model.spec, output=output)
-        lowered = pipeline._lower(stages, onnx_model, spec, request.target)
+        asked = replace(model, spec=replace(model.spec, output=output))
+        lowered = steps.lower(stages, onnx_model, asked, request.target)
         path = tmp_path / f"{recipe}-{precision}.mlpackage"
-        saved, audit = pipeline._package(stages, lowered, path, model, spec, get_recipe(recipe), request)
+        saved, audit = steps.save(stages, lowered, path, [asked], get_recipe(recipe), request)
         assert audit.passed, audit.problems
         return PackageRunner(path).run([frame])[0], saved.size_bytes
 

@@ -183,7 +183,7 @@ def test_depth_models_need_a_target_that_lists_two_inputs(cli, tmp_path):
 
 def test_rules_that_do_not_fit_all_sizes_are_left_out_at_all_of_them(monkeypatch):
     """The work itself is not done here: a rule fires as often as the table says."""
-    from portrait_export import pipeline
+    from portrait_export import steps
     from portrait_export.capture.simplify import RULES
     from portrait_export.cli.render import Silence
     from portrait_export.stages import Stages
@@ -199,8 +199,8 @@ def test_rules_that_do_not_fit_all_sizes_are_left_out_at_all_of_them(monkeypatch
         asked.append((model, set(without)))
         return f"{model} done", Report({rule: n for rule, n in fires[model].items() if rule not in without})
 
-    monkeypatch.setattr(pipeline, "_simplified", simplified)
-    found = pipeline._simplify_alike(Stages(Silence()), ["small", "large"], ["a: ", "b: "])
+    monkeypatch.setattr(steps, "simplify", simplified)
+    found = steps.simplify_alike(Stages(Silence()), ["small", "large"], ["a: ", "b: "])
     one_size = {rule.name for rule in RULES if rule.one_size}
     assert found == ["small done", "large done"]
     assert asked[:2] == [("small", one_size), ("large", one_size)]
@@ -279,7 +279,8 @@ def test_other_preprocessing_fails_at_every_size(own, exported, cli, photos):
 def test_segment_takes_the_size_that_suits_the_photo(exported, cli, photos, tmp_path):
     from PIL import Image
 
-    from portrait_export.photo import mask_back, open_photo, to_frame
+    from portrait_export.photo import open_photo
+    from portrait_export.placement import mask_back, to_frame
     from portrait_export.runtime.runner import PackageRunner
 
     package = exported[0] / "net.mlpackage"

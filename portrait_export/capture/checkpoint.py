@@ -10,7 +10,6 @@ import os
 import pickle
 import pickletools
 import re
-import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ..errors import CheckpointError
 from ..models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from ..models.registry import ModelSpec, list_models, model_spec, net_class
 from ..preprocessing import POSITIVES
+from ..quiet import quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -253,8 +253,7 @@ def _read_pickle(file: Path) -> Mapping[str, Any]:
     _check_zip(file)
     _check_unpickler(file, torch.__version__)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols; what matters about them raises
+        with quiet():  # about pickle protocols; what matters about them raises
             data = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _unpickling_problem(file, str(error)) from error

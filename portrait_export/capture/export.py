@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import CaptureError
 from ..preprocessing import PortraitSpec
+from ..quiet import quiet
 
 if TYPE_CHECKING:
     import onnx
@@ -60,7 +60,7 @@ def export_onnx(
         )
     _refuse_too_large(module)
     deployment = Deployment(module, spec=spec)
-    with quiet(), _evaluation(deployment):
+    with quiet_tracing(), _evaluation(deployment):
         inputs = example_inputs(spec)
         exported = _trace(deployment, inputs, spec, opset)
         model = onnx.load_from_string(exported)
@@ -222,7 +222,7 @@ def _evaluation(module: torch.nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet_tracing() -> Iterator[None]:
     """No warnings from tracing: what they warn of (baked-in Python values) is wanted, as shapes are static.
 
     Nor the exporter's dump of the whole graph beside the error that it raises.
@@ -234,8 +234,7 @@ def quiet() -> Iterator[None]:
     if log is not None:
         torch._C._jit_onnx_log = lambda *parts: None
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with quiet(prints=True):
             yield
     finally:
         if log is not None:

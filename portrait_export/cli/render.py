@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ..errors import PortraitError
+from ..plain import plain_data
 from ..stages import Observer, Stage
 
 _PROGRESS_AFTER_S = 1.0  # shorter work shows no bar
@@ -40,17 +41,7 @@ def result(text: str) -> None:
 
 def result_json(value: Any) -> None:
     """A result for scripts: indented JSON on stdout. NaN and infinities become null: they are no JSON."""
-    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
+    click.echo(json.dumps(plain_data(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def warn(text: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..artifacts import ArrayFeature, CompressionPass, Feature, ImageFeature, Lowered
 from ..errors import PackageError, nearest
 from ..files import cannot_write
+from ..quiet import quiet
 from . import coreml
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def compile_program(
         pipeline.append_pass(step.name)
         pipeline.set_options(step.name, dict(step.options))
     lowered.program.functions["main"].set_output_types([_output_type(ct, feature) for feature in lowered.outputs])
-    with coreml.quiet(), _full_disk_said_clearly():
+    with quiet(), _full_disk_said_clearly():
         model = ct.convert(
             lowered.program,
             source="milinternal",

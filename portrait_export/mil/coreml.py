@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
 import os
 import sys
 import types as python_types
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import PackageError
+from ..quiet import mute, quiet
 
 REQUIRED_VERSION = "9.0"  # private parts are used (pass names, MIL internals), so the version is exact
 
@@ -38,9 +35,8 @@ _CHATTY_MODULES = (  # where a `tqdm` bar is drawn for each pass
 @cache
 def coremltools() -> Any:
     """Import coremltools without its warnings and progress bars (about 3 s, once per process)."""
-    logging.getLogger("coremltools").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    mute("coremltools")
+    with quiet():
         module = importlib.import_module("coremltools")
     if module.__version__ != REQUIRED_VERSION:
         raise PackageError(
@@ -141,14 +137,6 @@ def spec_message(data: bytes) -> Any:
     except (DecodeError, RecursionError) as error:
         raise PackageError(f"The specification ({len(data):,} bytes) is not a Core ML protobuf: {error}") from error
     return message
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Run coremltools without its Python warnings (its loggers are already silent)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def load_on_mac(package: Path, compute_units: str = "ALL") -> Any:

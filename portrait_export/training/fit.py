@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import json
-import logging
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from ..models.config_json import config_to_json
 from ..models.grow import grow
 from ..models.registry import ModelSpec, build_net, model_spec
 from ..models.weights_io import backbone_name, load_into
+from ..quiet import mute
 from . import losses
 from .augment import Augment, seeded
 from .config import TrainConfig
@@ -88,7 +87,8 @@ def train(
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    _quiet()
+    # Lightning's advice and advertisements are not for our users.
+    mute("lightning.pytorch", "lightning.fabric", modules=("lightning",), messages=(".*`LeafSpec`.*",))
     spec = model_spec(config.model)
     split = prepare(config)
     _check_depth(spec, split)
@@ -473,11 +473,3 @@ class _frozen:
 
     def __exit__(self, *_: object) -> None:
         self.net.requires_grad_(True)
-
-
-def _quiet() -> None:
-    """Lightning's advice and advertisements are not for our users."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", message=".*`LeafSpec`.*")

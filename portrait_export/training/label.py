@@ -6,11 +6,10 @@ import contextlib
 import csv
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ..calibration.dataset import Item, load_item, pictures_by_stem, resize_phot
 from ..errors import DataError, PhotoError, UsageError
 from ..files import write_bytes
 from ..photo import open_photo
+from ..quiet import quiet
 from .guided import refine
 from .pictures import CELL, cut_out
 
@@ -230,7 +230,7 @@ def selfie_segmenter(model: bytes) -> Segmenter:
             code="missing-extra",
             hint="install with the extra: pip install 'portrait-export[train]'; or label with `--model serseg_b0`.",
         ) from error
-    with _quiet_stderr():
+    with quiet(native=True):
         interpreter = Interpreter(model_content=model)
         interpreter.allocate_tensors()
     (given,), (taken,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -244,20 +244,6 @@ def selfie_segmenter(model: bytes) -> Segmenter:
         return mask
 
     return segment
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Keep native code's chatter off the terminal; what goes wrong in it is raised as an exception all the same."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def read_selfie_model(path: Path) -> bytes:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import UsageError, nearest
-from .metrics import NAN, SetScore
+from .metrics import NAN
+from .scores import SetScore
 
 # fp32: the same arithmetic in another order. Logits of the packages of all models agree with PyTorch to 1e-3 of scale.
 FP32_MEAN_IOU = 0.9999

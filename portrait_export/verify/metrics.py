@@ -1,4 +1,4 @@
-"""Two predictions of one frame in, numbers out: how far the masks and the logits are apart.
+"""Two masks, or two arrays of logits, in; one number out: how far they are apart.
 
 A NaN or an infinity in what is judged makes every number that depends on it NaN: NaN passes no gate, and aggregates
 keep it instead of averaging it away.
@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..artifacts import Prediction
 
 NAN = float("nan")
 THRESHOLD = 0.5  # P(person) from which a pixel is person
@@ -43,8 +41,8 @@ def mask_iou(a: np.ndarray, b: np.ndarray, threshold: float = THRESHOLD) -> floa
     Returns:
         0..1, or NaN if either holds a value that is not finite.
     """
-    _same_shape(a, b, "masks")
-    if not _finite(a, b):
+    require_same_shape(a, b, "masks")
+    if not finite(a, b):
         return NAN
     person_a, person_b = binary(a, threshold), binary(b, threshold)
     union = _count(person_a | person_b)
@@ -53,8 +51,8 @@ def mask_iou(a: np.ndarray, b: np.ndarray, threshold: float = THRESHOLD) -> floa
 
 def flipped_pixels(a: np.ndarray, b: np.ndarray, threshold: float = THRESHOLD) -> float:
     """How many pixels are person in one mask and background in the other. NaN if either is not finite."""
-    _same_shape(a, b, "masks")
-    if not _finite(a, b):
+    require_same_shape(a, b, "masks")
+    if not finite(a, b):
         return NAN
     return float(_count(binary(a, threshold) != binary(b, threshold)))
 
@@ -72,8 +70,8 @@ def boundary_f(a: np.ndarray, b: np.ndarray, threshold: float = THRESHOLD, radiu
     Returns:
         0..1, or NaN if either holds a value that is not finite.
     """
-    _same_shape(a, b, "masks")
-    if not _finite(a, b):
+    require_same_shape(a, b, "masks")
+    if not finite(a, b):
         return NAN
     reach = boundary_radius(a.shape) if radius is None else radius
     outline_a, outline_b = outline(binary(a, threshold)), outline(binary(b, threshold))
@@ -128,8 +126,8 @@ def mean_abs_error(a: np.ndarray, b: np.ndarray) -> float:
     """mean |a − b|, in float64. NaN if either is not finite."""
     import numpy as np
 
-    _same_shape(a, b, "maps")
-    if not _finite(a, b):
+    require_same_shape(a, b, "maps")
+    if not finite(a, b):
         return NAN
     return float(np.abs(a.astype(np.float64) - b).mean())
 
@@ -150,8 +148,8 @@ def psnr_db(reference: np.ndarray, candidate: np.ndarray) -> float:
     """
     import numpy as np
 
-    _same_shape(reference, candidate, "tensors")
-    if not _finite(reference, candidate):
+    require_same_shape(reference, candidate, "tensors")
+    if not finite(reference, candidate):
         return NAN
     exact = reference.astype(np.float64)
     mse = float(np.mean((exact - candidate) ** 2)) if exact.size else 0.0
@@ -165,8 +163,8 @@ def max_abs_error(reference: np.ndarray, candidate: np.ndarray) -> float:
     """max |candidate − reference|. NaN if either is not finite."""
     import numpy as np
 
-    _same_shape(reference, candidate, "tensors")
-    if not _finite(reference, candidate):
+    require_same_shape(reference, candidate, "tensors")
+    if not finite(reference, candidate):
         return NAN
     return float(np.abs(reference.astype(np.float64) - candidate).max(initial=0.0))
 
@@ -185,204 +183,12 @@ def max_rel_error(reference: np.ndarray, candidate: np.ndarray) -> float:
     return error / scale if scale > 0 else NAN
 
 
-# ---- one image, and a set of them -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ImageScore:
-    """One frame, candidate against reference. Field names end in their unit where they have one.
-
-    Attributes:
-        name: the frame's.
-        finite: neither of the candidate's maps holds a NaN or an infinity.
-        iou, boundary_f: of the two masks at the threshold, 0..1.
-        flipped_pixels, flipped_share: pixels on which the masks disagree; their share of all pixels.
-        mean_abs_probability: mean |ΔP(person)|.
-        psnr_db, max_abs_logit, max_rel_logit: of the logits; None where either side gives none.
-        label_iou_reference, label_iou_candidate: each mask against the one people drew; None where nobody did.
-    """
-
-    name: str
-    finite: bool
-    iou: float
-    boundary_f: float
-    flipped_pixels: float
-    flipped_share: float
-    mean_abs_probability: float
-    psnr_db: float | None
-    max_abs_logit: float | None
-    max_rel_logit: float | None
-    label_iou_reference: float | None
-    label_iou_candidate: float | None
-
-
-@dataclass(frozen=True)
-class SetScore:
-    """A set of frames, candidate against reference.
-
-    Attributes:
-        images: how many.
-        non_finite: names of the frames on which the candidate gave a NaN or an infinity.
-        iou_mean, iou_worst, iou_worst_image: over images.
-        boundary_f_mean, boundary_f_worst: over images.
-        flipped_pixels, flipped_share: all of them; mean share per image.
-        mean_abs_probability: mean over images.
-        psnr_mean_db, psnr_worst_db, psnr_worst_image: over images; None where an image has no logits.
-        max_abs_logit, max_rel_logit: largest of any image; None likewise.
-        labelled: how many frames have a drawn mask.
-        label_miou_reference, label_miou_candidate: mean IoU against the drawn masks; None without any.
-        label_drop_points: reference − candidate of these, in points (1 point = 0.01 IoU); negative is a gain.
-    """
-
-    images: int
-    non_finite: tuple[str, ...]
-    iou_mean: float
-    iou_worst: float
-    iou_worst_image: str
-    boundary_f_mean: float
-    boundary_f_worst: float
-    flipped_pixels: float
-    flipped_share: float
-    mean_abs_probability: float
-    psnr_mean_db: float | None
-    psnr_worst_db: float | None
-    psnr_worst_image: str
-    max_abs_logit: float | None
-    max_rel_logit: float | None
-    labelled: int
-    label_miou_reference: float | None
-    label_miou_candidate: float | None
-    label_drop_points: float | None
-
-
-def score_image(
-    reference: Prediction,
-    candidate: Prediction,
-    *,
-    label: np.ndarray | None = None,
-    name: str = "",
-    threshold: float = THRESHOLD,
-) -> ImageScore:
-    """Compare two predictions of one frame.
-
-    Args:
-        label: (H, W) 0..1, the mask people drew, at the predictions' size.
-        threshold: P(person) from which a pixel of a prediction is person; labels are cut at one half.
-    Raises:
-        DataError: masks, logits or label differ in shape.
-    """
-    import numpy as np
-
-    a, b = reference.probability, candidate.probability
-    flipped = flipped_pixels(a, b, threshold)
-    logits = None if reference.logits is None or candidate.logits is None else (reference.logits, candidate.logits)
-    drawn = None if label is None else np.where(label >= THRESHOLD, 1.0, 0.0)
-    return ImageScore(
-        name=name,
-        finite=_finite(b) and (candidate.logits is None or _finite(candidate.logits)),
-        iou=mask_iou(a, b, threshold),
-        boundary_f=boundary_f(a, b, threshold),
-        flipped_pixels=flipped,
-        flipped_share=flipped / a.size,
-        mean_abs_probability=mean_abs_error(a, b),
-        psnr_db=psnr_db(*logits) if logits else None,
-        max_abs_logit=max_abs_error(*logits) if logits else None,
-        max_rel_logit=max_rel_error(*logits) if logits else None,
-        label_iou_reference=None if drawn is None else _label_iou(a, drawn, threshold),
-        label_iou_candidate=None if drawn is None else _label_iou(b, drawn, threshold),
-    )
-
-
-def _label_iou(probability: np.ndarray, drawn: np.ndarray, threshold: float) -> float:
-    """IoU with a drawn mask that is 0 or 1 already, so that any threshold in 0..1 leaves it alone."""
-    import numpy as np
-
-    _same_shape(probability, drawn, "mask and drawn mask")
-    return mask_iou(np.where(binary(probability, threshold), 1.0, 0.0), drawn) if _finite(probability) else NAN
-
-
-def score_set(scores: Sequence[ImageScore]) -> SetScore:
-    """Aggregate. Raises DataError on an empty set: nothing compared is nothing proven."""
-    if not scores:
-        raise DataError("There is no image to compare on.", hint="pass a folder of photographs with `--data`.")
-    iou_worst = _worst(scores, [score.iou for score in scores])
-    psnr = _all_or_none([score.psnr_db for score in scores])
-    psnr_worst = _worst(scores, psnr) if psnr else None
-    labelled = [score for score in scores if score.label_iou_reference is not None]
-    miou_reference = _mean_or_none([score.label_iou_reference for score in labelled])
-    miou_candidate = _mean_or_none([score.label_iou_candidate for score in labelled])
-    dropped = None if miou_reference is None or miou_candidate is None else 100 * (miou_reference - miou_candidate)
-    return SetScore(
-        images=len(scores),
-        non_finite=tuple(score.name for score in scores if not score.finite),
-        iou_mean=_mean([score.iou for score in scores]),
-        iou_worst=iou_worst.value,
-        iou_worst_image=iou_worst.name,
-        boundary_f_mean=_mean([score.boundary_f for score in scores]),
-        boundary_f_worst=_worst(scores, [score.boundary_f for score in scores]).value,
-        flipped_pixels=sum(score.flipped_pixels for score in scores),
-        flipped_share=_mean([score.flipped_share for score in scores]),
-        mean_abs_probability=_mean([score.mean_abs_probability for score in scores]),
-        psnr_mean_db=_mean(psnr) if psnr else None,
-        psnr_worst_db=psnr_worst.value if psnr_worst else None,
-        psnr_worst_image=psnr_worst.name if psnr_worst else "",
-        max_abs_logit=_largest([score.max_abs_logit for score in scores]),
-        max_rel_logit=_largest([score.max_rel_logit for score in scores]),
-        labelled=len(labelled),
-        label_miou_reference=miou_reference,
-        label_miou_candidate=miou_candidate,
-        label_drop_points=dropped,
-    )
-
-
-@dataclass(frozen=True)
-class _Worst:
-    value: float
-    name: str
-
-
-def _worst(scores: Sequence[ImageScore], values: Sequence[float]) -> _Worst:
-    """The lowest value and its image; a NaN is lower than any number, and the first of equals is taken."""
-    worst = min(range(len(values)), key=lambda i: badness_key(values[i]))
-    return _Worst(values[worst], scores[worst].name)
-
-
-def plain_data(value: Any) -> Any:
-    """Dataclass data as JSON data: tuples become lists; NaN and infinities, which JSON does not have, become null."""
-    if isinstance(value, dict):
-        return {key: plain_data(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain_data(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+# ---- what they share ---------------------------------------------------------------------------------------------
 
 
 def badness_key(value: float) -> tuple[bool, float]:
     """Sorts values from worst to best: NaN first, then ascending."""
     return (False, 0.0) if math.isnan(value) else (True, value)
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Arithmetic mean; NaN if any is."""
-    return math.fsum(values) / len(values)
-
-
-def _mean_or_none(values: Sequence[float | None]) -> float | None:
-    known = _all_or_none(values)
-    return _mean(known) if known else None
-
-
-def _all_or_none(values: Sequence[float | None]) -> list[float]:
-    """All values, or none of them if one is missing: an aggregate over a part would speak for the whole."""
-    known = [value for value in values if value is not None]
-    return known if len(known) == len(values) else []
-
-
-def _largest(values: Sequence[float | None]) -> float | None:
-    """The largest; NaN if any is; None if one is missing."""
-    known = _all_or_none(values)
-    if not known:
-        return None
-    return NAN if any(math.isnan(value) for value in known) else max(known)
 
 
 def _count(flags: np.ndarray) -> int:
@@ -391,12 +197,14 @@ def _count(flags: np.ndarray) -> int:
     return int(np.count_nonzero(flags))
 
 
-def _finite(*arrays: np.ndarray) -> bool:
+def finite(*arrays: np.ndarray) -> bool:
+    """Whether no value is a NaN or an infinity."""
     import numpy as np
 
     return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
-def _same_shape(a: np.ndarray, b: np.ndarray, what: str) -> None:
+def require_same_shape(a: np.ndarray, b: np.ndarray, what: str) -> None:
+    """Raise DataError unless two arrays have one shape."""
     if a.shape != b.shape:
         raise DataError(f"Cannot compare {what} of different shapes: {tuple(a.shape)} and {tuple(b.shape)}.")

@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ExecutionError, GateError
+from ..plain import plain_data
 from .gates import Gate, Thresholds, judge
-from .metrics import THRESHOLD, ImageScore, SetScore, badness_key, plain_data, score_image, score_set
+from .metrics import THRESHOLD, badness_key
+from .scores import ImageScore, SetScore, score_image, score_set
 
 if TYPE_CHECKING:
     from ..artifacts import LabelledFrame, Prediction, Runner

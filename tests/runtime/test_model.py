@@ -16,6 +16,7 @@ from PIL import Image
 from portrait_export.artifacts import Frame, Runner
 from portrait_export.errors import ExecutionError
 from portrait_export.mil import coreml
+from portrait_export.quiet import quiet
 from portrait_export.runtime import load, open_runner
 from tests.runtime.packages import block_of, edited, from_builder, from_torch, save, tools
 
@@ -183,7 +184,7 @@ def _image_package(path: Path, color: str, output: str = "array", target: str = 
 
     if output == "image":
         program.functions["main"].set_output_types([ct.ImageType(name="out", color_layout=layout)])
-    with coreml.quiet():
+    with quiet():
         model = ct.convert(
             program,
             inputs=[ct.ImageType(name="image", shape=(1, channels, 8, 6), color_layout=layout)],
@@ -347,7 +348,7 @@ def test_several_functions(folder: Path) -> None:
     for name in ("double", "triple"):
         description.add_function(str(folder / f"{name}.mlpackage"), src_function_name="main", target_function_name=name)
     description.default_function_name = "triple"
-    with coreml.quiet():
+    with quiet():
         ct.utils.save_multifunction(description, str(folder / "several.mlpackage"))
     for choice, factor in ((None, 3), ("double", 2), ("triple", 3)):
         out = load(folder / "several.mlpackage", function=choice).predict({"x": X})["out"]
@@ -363,7 +364,7 @@ def test_states_live_between_calls(folder: Path) -> None:
         total = mb.add(x=mb.read_state(input=memory), y=x)
         return mb.identity(x=mb.coreml_update_state(state=memory, value=total), name="total")
 
-    with coreml.quiet():
+    with quiet():
         model = ct.convert(program, minimum_deployment_target=ct.target.iOS18, skip_model_load=True)
     running = load(save(model, folder / "state.mlpackage"))
     state = running.make_state()
@@ -534,7 +535,7 @@ def test_the_runner_reads_probability_and_logits(folder: Path, output: str) -> N
     if output == "mask":
         kind = ct.ImageType(name="mask", color_layout=ct.colorlayout.GRAYSCALE)
         program.functions["main"].set_output_types([kind])
-    with coreml.quiet():
+    with quiet():
         model = ct.convert(
             program,
             convert_to="mlprogram",

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from portrait_export.errors import DataError
-from portrait_export.verify.blame import HALF_MAX, Blame, blame, paired, snr_db
+from portrait_export.verify.blame import Blame, blame, paired
+from portrait_export.verify.error_sums import HALF_MAX, snr_db
 from portrait_export.verify.metrics import IDENTICAL_DB
 from portrait_export.verify.pairing import plain_name
 from portrait_export.verify.report.curve import HEIGHT, WIDTH, curve

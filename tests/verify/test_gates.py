@@ -10,7 +10,7 @@ import pytest
 from portrait_export.errors import UsageError
 from portrait_export.verify import gates
 from portrait_export.verify.gates import Thresholds, judge, kind_of, size_gate, thresholds_for
-from portrait_export.verify.metrics import SetScore
+from portrait_export.verify.scores import SetScore
 
 PERFECT = SetScore(
     images=3,

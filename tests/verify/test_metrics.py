@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from portrait_export.artifacts import Prediction
 from portrait_export.errors import DataError
 from portrait_export.verify import metrics
-from portrait_export.verify.metrics import ImageScore, score_image, score_set
+from portrait_export.verify.scores import ImageScore, score_image, score_set
 
 BOOLS = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(lambda s: st.tuples(arrays(bool, s), arrays(bool, s)))
 

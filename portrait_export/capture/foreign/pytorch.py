@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CaptureError, CheckpointError, UsageError
+from ...quiet import quiet
 from .head import Head
 from .interface import DEFAULT_SIZE, ImageInput
 from .options import ForeignOptions
@@ -175,15 +176,12 @@ def _unwrapped(tensors: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
 
 
 def _from_torchscript(file: Path) -> tuple[torch.nn.Module, str, str]:
-    import warnings
-
     import torch
 
     if not file.is_file():
         raise CaptureError(f"There is no TorchScript file at {file}.", code="no-such-file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             loaded = torch.jit.load(str(file), map_location="cpu")
     except Exception as error:  # RuntimeErrors of the C++ reader, of many kinds
         raise CaptureError(
@@ -250,7 +248,7 @@ def _export(net: Any, picture: torch.Tensor, names: list[str]) -> onnx.ModelProt
     import onnx
     import torch
 
-    from ..export import quiet
+    from ..export import quiet_tracing
 
     class Flat(torch.nn.Module):
         def __init__(self) -> None:
@@ -264,7 +262,7 @@ def _export(net: Any, picture: torch.Tensor, names: list[str]) -> onnx.ModelProt
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     try:
-        with quiet(), torch.no_grad():
+        with quiet_tracing(), torch.no_grad():
             flat: Any = Flat().eval()
             if isinstance(net, torch.jit.ScriptModule):  # the exporter's own tracer does not follow a script
                 flat = torch.jit.trace(flat, (picture,), strict=False)

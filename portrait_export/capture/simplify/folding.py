@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...errors import CaptureError
+from ...quiet import quiet
 
 if TYPE_CHECKING:
     import onnx
@@ -53,7 +50,7 @@ def fold(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
 def _run(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnxsim
 
-    with _quiet():
+    with quiet(prints=True, native=True):
         folded, _ = onnxsim.simplify(
             model, check_n=0, tensor_size_threshold=LARGEST_FOLDED, skipped_optimizers=list(SKIPPED)
         )
@@ -82,26 +79,3 @@ def serve() -> None:
 
     folded = _run(onnx.load_from_string(sys.stdin.buffer.read()))
     sys.stdout.buffer.write(folded.SerializeToString())
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on stdout, stderr or the log: onnxsim's C++ code writes past Python's own streams."""
-    logger = logging.getLogger("onnxsim")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = {number: os.dup(number) for number in (1, 2)}
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        for number in kept:
-            os.dup2(nowhere, number)
-        with open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
-            yield
-    finally:
-        for number, copy in kept.items():
-            os.dup2(copy, number)
-            os.close(copy)
-        os.close(nowhere)
-        logger.setLevel(level)

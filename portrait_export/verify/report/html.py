@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..metrics import ImageScore
 from ..parity import SIGNS, Compared, ParityReport, measured, number, xml_safe
+from ..scores import ImageScore
 from .pictures import HEADINGS, HEAT_FULL, panels, png_bytes
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from portrait_export.mil import coreml
+from portrait_export.quiet import quiet
 from tests.runtime.kernels.calling import call
 
 RNG = np.random.default_rng(1)
@@ -235,7 +236,7 @@ def _definition(op: str, inputs: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(("op", "inputs"), ROWS.values(), ids=ROWS.keys())
 def test_kernel_gives_what_the_definition_infers(op: str, inputs: dict[str, Any]) -> None:
-    with np.errstate(all="ignore"), coreml.quiet():
+    with np.errstate(all="ignore"), quiet():
         expected = _definition(op, inputs)
     given = {k: np.float32(v) if isinstance(v, float) else v for k, v in inputs.items()}
     found = call(op, outputs=len(expected), **given)

@@ -17,7 +17,6 @@ from PIL import Image
 from portrait_export.artifacts import Frame, LabelledFrame, Prediction
 from portrait_export.files import OutputError
 from portrait_export.verify.gates import thresholds_for
-from portrait_export.verify.metrics import score_image
 from portrait_export.verify.parity import Compared, ParityReport, compare
 from portrait_export.verify.report import write_report
 from portrait_export.verify.report.html import report_page
@@ -36,6 +35,7 @@ from portrait_export.verify.report.pictures import (
     side_by_side,
     worst_sheet,
 )
+from portrait_export.verify.scores import score_image
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)> &amp; \x00\x1b 名前.jpg'
 
