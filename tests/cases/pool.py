@@ -36,6 +36,8 @@ CASES = [
     _max("three_dimensions", feeds=V, kernel_shape=[2, 2, 3], strides=[2, 2, 2], pads=[0, 0, 1, 0, 1, 1]),
     _places("padded", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 0]),
     _places("dilated", feeds=L, kernel_shape=[3], dilations=[2]),
+    _places("in_column_major_order", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 0], storage_order=1),
+    _places("in_column_major_order_3d", feeds=V, kernel_shape=[2, 2, 3], strides=[2, 1, 2], storage_order=1),
     _places("of_equals", feeds={"x": np.ones((1, 2, 4, 4), "f")}, kernel_shape=[2, 2]),
     _mean("plain", kernel_shape=[2, 2], strides=[2, 2]),
     _mean("padding_left_out", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),

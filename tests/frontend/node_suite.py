@@ -1,7 +1,8 @@
-"""The onnx project's own node tests in, a verdict for each out: passed, wrong, refused or crashed.
+"""The onnx project's own tests in, a verdict for each out: passed, wrong, refused or crashed.
 
-`python -m tests.frontend.node_suite [FOLDER]` prints the table per operator, for the tests of the installed onnx or
-for a folder of them (`onnx/backend/test/data/node` of a wheel up to 1.16).
+`python -m tests.frontend.node_suite [FOLDER …]` prints the table per operator, for the node tests of the installed onnx
+or for folders of tests: `node`, `simple`, `pytorch-operator`, `pytorch-converted` and `light` in the
+`onnx/backend/test/data` of any onnx wheel (they are data: a wheel for another platform, unzipped, does as well).
 """
 
 from __future__ import annotations
@@ -114,23 +115,43 @@ def installed() -> Iterator[NodeTest]:
 
 
 def in_folder(folder: Path) -> Iterator[NodeTest]:
-    """The tests in a folder of folders, each with model.onnx and test_data_set_0."""
-    for path in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-        model = onnx.load(path / "model.onnx")
-        if _is_static(model):
-            inputs, outputs = (
-                [
-                    numpy_helper.to_array(onnx.load_tensor(path / "test_data_set_0" / f"{kind}_{index}.pb"))
-                    for index in range(len(values))
-                ]
-                for kind, values in (("input", model.graph.input), ("output", model.graph.output))
-            )
-            yield _prepared(path.name, model, inputs, outputs)
+    """The tests in a folder: of folders with model.onnx and test_data_set_0, or of light models with their output."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".onnx":
+            yield _light(path)
+        elif path.is_dir():
+            model = onnx.load(path / "model.onnx")
+            if _is_static(model):
+                data = path / "test_data_set_0"
+                inputs = [_tensor(data / f"input_{index}.pb") for index in range(len(_fed(model.graph)))]
+                outputs = [_tensor(data / f"output_{index}.pb") for index in range(len(model.graph.output))]
+                yield _prepared(path.name, model, inputs, outputs)
+
+
+def _light(path: Path) -> NodeTest:
+    """A network whose weights are constants of one value each; its inputs rise from 0 to 1, as in onnx's own runner."""
+    model = onnx.load(path)
+    inputs = []
+    for value in _fed(model.graph):
+        shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        count = int(np.prod(shape))
+        inputs.append((np.arange(count).reshape(shape) / count).astype(np.float32))
+    return _prepared(path.stem, model, inputs, [_tensor(path.with_name(f"{path.stem}_output_0.pb"))])
+
+
+def _tensor(path: Path) -> np.ndarray:
+    return numpy_helper.to_array(onnx.load_tensor(path))
+
+
+def _fed(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The inputs without an initializer; before IR version 4 every initializer is listed as an input, too."""
+    constant = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in constant]
 
 
 def _is_static(model: onnx.ModelProto) -> bool:
     """Whether all inputs and outputs are tensors of known shape, in types that MIL has."""
-    values = [*model.graph.input, *model.graph.output]
+    values = [*_fed(model.graph), *model.graph.output]
     return all(value.type.HasField("tensor_type") for value in values) and all(
         value.type.tensor_type.elem_type in TYPES
         and all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
@@ -144,7 +165,7 @@ def _prepared(
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     parameters, feeds, kept = _parameter_names(model.graph), {}, []
-    for value, array in zip(model.graph.input, inputs, strict=True):
+    for value, array in zip(_fed(model.graph), inputs, strict=True):
         if value.name in parameters:
             copy.graph.initializer.append(numpy_helper.from_array(_array(array), value.name))
         else:
@@ -256,7 +277,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 def main() -> None:
     """Print the table, then every test that is not passed."""
-    tests = in_folder(Path(sys.argv[1])) if len(sys.argv) > 1 else installed()
+    tests = [test for name in sys.argv[1:] for test in in_folder(Path(name))] if len(sys.argv) > 1 else installed()
     verdicts = judge(tests)
     for verdict in sorted(verdicts, key=lambda v: (v.kind, v.test.name)):
         if verdict.kind != "passed":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -79,42 +77,65 @@ def max_pool(node: Node) -> Any:
     window, x = window_of(node), node.var()
     column_major = bool(node.attr("storage_order", 0))
     if node.wants(1):
-        if column_major:
-            raise Unsupported("the indices of the maxima in column-major order")
-        return _max_with_indices(node, x, window)
+        return _max_with_indices(node, x, window, column_major)
     if all(d == 1 for d in window.dilations) and len(window.outs) <= 3:
         return _pool(node, "max_pool", x, window)
-    result = None
-    for _, part in _slices(node, x, window):
-        result = part if result is None else node.emit("maximum", x=result, y=part)
-    return result
+    return _max_by_slices(node, x, window, None)[0]
 
 
-def _max_with_indices(node: Node, x: Any, window: Window) -> tuple[Any, Any]:
+def _max_with_indices(node: Node, x: Any, window: Window, column_major: bool) -> tuple[Any, Any]:
     """The maxima and where the first of each was, counted through the whole tensor (N, C, …)."""
     shape = shape_of(x)
-    best, where = None, None
-    for offsets, part in _slices(node, x, window):
-        place = _flat_places(shape[2:], window, offsets)
-        if best is None:
-            best, where = part, np.broadcast_to(place, shape_of(part)).copy()
-            continue
-        larger = node.emit("greater", x=part, y=best)
-        where = select(node, larger, np.broadcast_to(place, shape_of(part)).copy(), where)
-        best = node.emit("maximum", x=best, y=part)
+    places = _flat_places(shape[2:], window, column_major)
+    best, where = _max_by_slices(node, x, window, np.broadcast_to(places, (*shape[:2], *places.shape[2:])).copy())
     planes = np.arange(shape[0] * shape[1], dtype=np.int32) * int(np.prod(shape[2:]))
     first = planes.reshape(*shape[:2], *[1] * len(window.outs))
     return best, node.emit("add", x=node.as_var(where), y=first)
 
 
-def _flat_places(sizes: tuple[int, ...], window: Window, offsets: tuple[int, ...]) -> np.ndarray:
-    """Index within a plane of each window's element at these offsets, (1, 1, …outs)."""
+def _flat_places(sizes: tuple[int, ...], window: Window, column_major: bool) -> np.ndarray:
+    """Index within a plane of each element of the padded input, (1, 1, …); nobody reads those of the padding."""
+    weights = np.cumprod([1, *sizes[:-1]]) if column_major else np.cumprod([1, *sizes[:0:-1]])[::-1]
     flat = np.zeros((1, 1), np.int64)
-    rows = zip(sizes, offsets, window.dilations, window.strides, window.before, window.outs, strict=True)
-    for size, offset, dilation, stride, before, out in rows:
-        along = np.arange(out) * stride + offset * dilation - before
-        flat = flat[..., None] * size + along
+    for size, weight, (before, after) in zip(sizes, weights, window.pads.reshape(-1, 2), strict=True):
+        flat = flat[..., None] + weight * np.arange(-before, size + after)
     return flat.astype(np.int32)
+
+
+def _max_by_slices(node: Node, x: Any, window: Window, where: Any) -> tuple[Any, Any]:
+    """The largest element of each window, and of `where` the element at the same place (the first of several).
+
+    MIL's pooling has no dilation and tells no places, but a maximum of slices does. A maximum over a box is one along
+    each dimension in turn; beginning with the last one, the first of equals stays first.
+    """
+    dtype = node.dtype_of(x)
+    if window.pads.any():
+        x = node.emit("pad", x=x, pad=window.pads, mode="constant", constant_val=dtype.type(np.finfo(dtype).min))
+    for dimension in range(len(window.outs))[::-1]:
+        best, *others = _parts(node, x, window, dimension)
+        place, *places = [None] * (len(others) + 1) if where is None else _parts(node, where, window, dimension)
+        for value, its_place in zip(others, places, strict=True):
+            if where is not None:
+                place = select(node, node.emit("greater", x=value, y=best), its_place, place)
+            best = node.emit("maximum", x=best, y=value)
+        x, where = best, place
+    return x, where
+
+
+def _parts(node: Node, value: Any, window: Window, dimension: int) -> list[Any]:
+    """What each element of the kernel meets along one spatial dimension, for every position of the window."""
+    axis, step, shape = dimension + 2, window.strides[dimension], list(shape_of(value))
+    span = (window.outs[dimension] - 1) * step + 1
+    parts = []
+    for start in np.arange(window.kernel[dimension]) * window.dilations[dimension]:
+        if isinstance(value, np.ndarray):
+            parts.append(np.ascontiguousarray(np.take(value, np.arange(start, start + span, step), axis)))
+            continue
+        begin, end, stride = [0] * len(shape), list(shape), [1] * len(shape)
+        begin[axis], end[axis], stride[axis] = start, start + span, step
+        bounds = {"begin": begin, "end": end, "stride": stride}
+        parts.append(node.emit("slice_by_index", x=value, **{k: np.asarray(v, np.int32) for k, v in bounds.items()}))
+    return parts
 
 
 def _pool(node: Node, op: str, x: Any, window: Window, **more: Any) -> Any:
@@ -127,31 +148,6 @@ def _pool(node: Node, op: str, x: Any, window: Window, **more: Any) -> Any:
         pad=window.pads,
         **more,
     )
-
-
-def _slices(node: Node, x: Any, window: Window) -> Iterator[tuple[tuple[int, ...], Any]]:
-    """One strided slice per element of the window, with its offsets; padding is less than every number.
-
-    MIL's pooling has no dilation and tells no places, but the slices' maximum does.
-    """
-    dtype = node.dtype_of(x)
-    if window.pads.any():
-        x = node.emit("pad", x=x, pad=window.pads, mode="constant", constant_val=dtype.type(np.finfo(dtype).min))
-    shape = shape_of(x)
-    for offsets in product(*(range(k) for k in window.kernel)):
-        begin = [0, 0, *(o * d for o, d in zip(offsets, window.dilations, strict=True))]
-        rows = zip(begin[2:], window.outs, window.strides, strict=True)
-        end = [*shape[:2], *(b + (out - 1) * s + 1 for b, out, s in rows)]
-        yield (
-            offsets,
-            node.emit(
-                "slice_by_index",
-                x=x,
-                begin=np.asarray(begin, np.int32),
-                end=np.asarray(end, np.int32),
-                stride=np.asarray([1, 1, *window.strides], np.int32),
-            ),
-        )
 
 
 @lowers("AveragePool")

@@ -53,9 +53,12 @@ def sequence_at(node: Node) -> Any:
 
 @lowers("SequenceInsert", since=11)
 def sequence_insert(node: Node) -> Any:
-    """The sequence with one more tensor, at the end by default."""
+    """The sequence with one more tensor: before a position of −n..n in the n there are, at the end by default."""
     values = list(_sequence(node))
-    place = _position(node, 2, len(values) + 1) if node.has(2) else len(values)
+    count = len(values)
+    place = int(node.const(2, "position").reshape(-1)[0]) if node.has(2) else count
+    if not -count <= place <= count:
+        raise Unsupported(f"position {place} to insert at in a sequence of {count}")
     values.insert(place, node.x(1))
     return TensorSequence(tuple(values))
 
