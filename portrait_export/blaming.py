@@ -3,20 +3,22 @@
     PyTorch ─ traced ONNX ─ simplified ONNX        outputs compared
                                   └─ package        every value compared, as it is computed
 
-Of one photograph the simplified ONNX model's values are held in memory; of everything else only sums.
+The first row is compared here, the package in `comparison.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .artifacts import Frame, Value
-from .errors import DataError, UsageError
+from .artifacts import Frame
+from .comparison import compare_values, pair
+from .errors import UsageError
+from .frames import load_frames, stand_in_depth, stand_in_note
 from .plain import plain_data
 from .preprocessing import PortraitSpec
 from .sources import ModelSource, load_model
@@ -27,14 +29,11 @@ if TYPE_CHECKING:
     import onnx
 
     from .artifacts import Prediction, Runner
-    from .runtime.model import CoreMLProgram
-    from .runtime.runner import PackageRunner
-    from .verify.blame import Blame, Compared, Tally
+    from .verify.blame import Blame
     from .verify.error_sums import ErrorSums
 
 PHOTOGRAPHS = 3  # of the calibration set, where none are named
 LINK_BAR_DB = 60.0  # between float32 networks that ought to be the same; 100 dB and more was measured
-MASK_STEPS = 255.0  # of an 8-bit mask
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,7 @@ class Blamed:
     Attributes:
         package, reference: names of the two sides.
         photographs: names of those compared on.
+        stand_in_depth: names of those for whose depth map `frames.stand_in_depth` served.
         arithmetic: of our runtime.
         links: how the outputs fared before the package.
         found: the comparison op by op.
@@ -97,6 +97,7 @@ class Blamed:
     package: str
     reference: str
     photographs: tuple[str, ...]
+    stand_in_depth: tuple[str, ...]
     arithmetic: str
     links: tuple[Link, ...]
     found: Blame
@@ -117,6 +118,7 @@ class Blamed:
                 "package": self.package,
                 "reference": self.reference,
                 "photographs": list(self.photographs),
+                "stand_in_depth": list(self.stand_in_depth),
                 "arithmetic": self.arithmetic,
                 "isolated": self.found.isolated,
                 "passed": self.passed,
@@ -147,25 +149,40 @@ def find_blame(request: BlameRequest, observer: Observer) -> Blamed:
     with stages.stage("load") as stage:
         package = PackageRunner(request.package, arithmetic=request.arithmetic)
         name, runners, simplified, spec = _reference(request, package.spec)
-        frames = _frames(request.images, spec)
+        frames, without_depth = _frames(request.images, spec)
         stage.summary = f"{request.package.name} and {name}, {len(frames)} photographs"
+        if without_depth:
+            stage.warnings.append(stand_in_note(len(without_depth), len(frames)))
     with stages.stage("outputs") as stage:
         links = _links(runners, frames)
         worst = min((link.snr_db for link in links), default=math.nan)
         steps = " → ".join(runner.name for runner in runners)
         stage.summary = f"{steps}: lowest SNR {worst:.1f} dB" if links else "nothing before the ONNX model"
     with stages.stage("compare") as stage:
-        simplified, compared, unpaired = _paired(package, simplified, given=request.onnx is not None)
+        simplified, compared, unpaired = pair(package, simplified, given=request.onnx is not None)
         wanted = [op.reference for op in compared]
         held = size_bytes(values_of(simplified), wanted)
-        tally = _compare(package, simplified, compared, frames, spec, isolate=request.isolate, progress=stage.progress)
+        tally = compare_values(
+            package, simplified, compared, frames, spec, isolate=request.isolate, progress=stage.progress
+        )
         total = len(package.program.names)
         stage.summary = f"{len(compared)} of {total} values paired, {held / 1e6:.0f} MB held for a photograph"
         stage.details = [f"without partner: {value}" for value in unpaired]
     half = request.arithmetic != "fp32"
     found = tally.blame(bar_db=request.bar_db, own_bar_db=request.bar_db, half=half)
     names = tuple(frame.name for frame in frames)
-    return Blamed(request.package.name, name, names, request.arithmetic, links, found, unpaired, total, held)
+    return Blamed(
+        package=request.package.name,
+        reference=name,
+        photographs=names,
+        stand_in_depth=without_depth,
+        arithmetic=request.arithmetic,
+        links=links,
+        found=found,
+        unpaired=unpaired,
+        values=total,
+        held_bytes=held,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -212,18 +229,22 @@ def _given_onnx(file: Path, saved: PortraitSpec | None) -> tuple[str, list[Runne
     return file.name, [], model, spec
 
 
-def _frames(images: Sequence[Path], spec: PortraitSpec) -> list[Frame]:
-    """Photographs at the network's size. Those of the calibration set are taken evenly from all of it."""
-    from .frames import load_frames, stand_in_depth
+def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tuple[str, ...]]:
+    """Photographs at the network's size, and which of them have no depth map though the network reads one.
+
+    Those of the calibration set are taken evenly from all of it.
+    """
     from .photo import open_photo
     from .placement import to_frame
 
     if not images:
-        frames = [labelled.frame for labelled in load_frames(None, spec)]
-        return frames[:: max(1, len(frames) // PHOTOGRAPHS)][:PHOTOGRAPHS]
+        whole = load_frames(None, spec)
+        chosen = whole[:: max(1, len(whole) // PHOTOGRAPHS)][:PHOTOGRAPHS]
+        return [labelled.frame for labelled in chosen], chosen.without_depth
+    reads_depth = "depth" in spec.inputs
     photos = [open_photo(path) for path in images]
-    depths = [stand_in_depth(photo.pixels) if "depth" in spec.inputs else None for photo in photos]
-    return [to_frame(photo, spec, depth)[0] for photo, depth in zip(photos, depths, strict=True)]
+    frames = [to_frame(photo, spec, stand_in_depth(photo.pixels) if reads_depth else None)[0] for photo in photos]
+    return frames, tuple(photo.name for photo in photos) if reads_depth else ()
 
 
 def _links(runners: Sequence[Runner], frames: Sequence[Frame]) -> tuple[Link, ...]:
@@ -246,166 +267,3 @@ def _outputs(prediction: Prediction) -> dict[str, np.ndarray]:
 
 def _link(step: str, output: str, sums: ErrorSums) -> Link:
     return Link(step, output, sums.snr_db, sums.psnr_db, sums.max_abs, not sums.snr_db >= LINK_BAR_DB)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Op by op
-
-
-def _paired(
-    package: PackageRunner, model: onnx.ModelProto, *, given: bool
-) -> tuple[onnx.ModelProto, list[Compared], tuple[str, ...]]:
-    """The model that shares most values with the package, those values, and the package's values without partner.
-
-    A model that was given may be from before its simplification, in which few values have partners.
-    """
-    from .capture.trace import values_of
-
-    ours = values_of_program(package.program)
-    compared = compared_values(package.program, ours, values_of(model))
-    if given and len(compared) < len(ours) / 2:
-        from .capture.simplify import simplify
-
-        simplified, _ = simplify(model)
-        better = compared_values(package.program, ours, values_of(simplified))
-        if len(better) > len(compared):
-            model, compared = simplified, better
-    if not compared:
-        raise DataError(
-            f"None of the package's {len(ours)} values has a partner in the model.",
-            hint="is the package made from this model?",
-        )
-    have = {op.name for op in compared}
-    return model, compared, tuple(value.name for value in ours if value.name not in have)
-
-
-def values_of_program(program: CoreMLProgram) -> list[Value]:
-    """Every value that a package's function computes, nested blocks aside."""
-    return [
-        Value(result.name, step.operation.type, tuple(step.operation.references), _static(result.shape))
-        for step in program.plan.block.steps
-        for result in step.results
-    ]
-
-
-def _static(shape: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
-    return None if shape is None or None in shape else tuple(side or 0 for side in shape)
-
-
-def compared_values(program: CoreMLProgram, ours: Sequence[Value], theirs: Sequence[Value]) -> list[Compared]:
-    """What can be compared, in the package's order, and what may be expected of each."""
-    from .verify.blame import Compared
-    from .verify.pairing import nearest_paired, pair_values
-    from .verify.promise import Promise, promises_of
-
-    pairs = {**pair_values(theirs, ours), **_image_mask(program, theirs)}
-    before = nearest_paired(ours, pairs)
-    promises = promises_of(program.function)
-    compared = []
-    for value in ours:
-        if value.name in pairs:
-            inputs, covers = before[value.name]
-            promise = promises.get(value.name, Promise())
-            for name in covers:
-                promise = promise.joined(promises.get(name, Promise()))
-            if program.environment.arithmetic == "fp16":
-                promise = promise.in_half()
-            compared.append(Compared(value.name, pairs[value.name], value.kind, inputs, covers, promise))
-    return compared
-
-
-# A package whose output is an image ends in `probability`, `mask_scaled` (times 255) and `mask` (rounded); the ONNX
-# model's `mask` is the first of them.
-_MASK_STAGES = {"probability": "P", "mask_scaled": "255 P", "mask": "round 255 P"}
-
-
-def _image_mask(program: CoreMLProgram, theirs: Sequence[Value]) -> dict[str, str]:
-    """The last values of a package that gives its mask as an image → the model's mask."""
-    if "mask" not in {value.name for value in theirs}:
-        return {}
-    if not any(feature.kind == "image" and feature.name == "mask" for feature in program.outputs):
-        return {}
-    return {name: "mask" for name in program.names if _mask_stage(name)}
-
-
-def _mask_stage(name: str) -> str:
-    from .verify.pairing import SUFFIXES
-
-    return _MASK_STAGES.get(SUFFIXES.sub("", name), "")
-
-
-def _expected(op: Compared, reference: Mapping[str, np.ndarray], *, image: bool) -> np.ndarray | None:
-    """The value that an operation should give: the partner's, scaled and rounded where the mask is an image."""
-    import numpy as np
-
-    value = reference.get(op.reference)
-    stage = _mask_stage(op.name) if image and op.reference == "mask" else ""
-    if value is None or stage in ("", "P"):
-        return value
-    scaled = value * np.float32(MASK_STEPS)
-    return np.round(scaled) if stage == "round 255 P" else scaled
-
-
-@dataclass
-class _Comparison:
-    """The runs of one package on one photograph after another, each value compared as it is computed."""
-
-    tally: Tally
-    compared: Sequence[Compared]
-    image: bool
-    expected: dict[str, np.ndarray | None] = field(default_factory=dict)
-
-    def start(self, reference: Mapping[str, np.ndarray]) -> None:
-        """Take a photograph's reference."""
-        self.expected = {op.name: _expected(op, reference, image=self.image) for op in self.compared}
-
-    def run(self, runner: PackageRunner, frame: Frame, sums: dict[str, ErrorSums], *, replace: bool) -> None:
-        """Run the package; with `replace` every operation goes on from the reference's value."""
-        import torch
-
-        def hook(name: str, value: Any) -> Any:
-            if name not in self.expected or not isinstance(value, torch.Tensor):
-                return None
-            exact = self.expected[name]
-            self.tally.add(sums, name, exact, value.detach().cpu().numpy())
-            if not replace or exact is None or exact.shape != tuple(value.shape):
-                return None
-            return torch.from_numpy(exact).to(device=value.device, dtype=value.dtype)
-
-        runner.program.predict(runner.inputs_of(frame), hook=hook)
-
-
-def _compare(
-    package: PackageRunner,
-    model: onnx.ModelProto,
-    compared: Sequence[Compared],
-    frames: Sequence[Frame],
-    spec: PortraitSpec,
-    *,
-    isolate: bool,
-    progress: Any,
-) -> Tally:
-    """Run both sides on every photograph; with `isolate` the package also on the reference's values, as declared and
-    in float32."""
-    from .capture.runners import feeds_of
-    from .capture.trace import OnnxTrace
-    from .runtime.runner import PackageRunner
-    from .verify.blame import Tally
-
-    trace = OnnxTrace(model, [op.reference for op in compared])
-    tally = Tally(compared)
-    image = package.output.kind == "image"
-    comparison = _Comparison(tally, compared, image)
-    exact: PackageRunner | None = None
-    if isolate and package.program.environment.arithmetic != "fp32":
-        exact = PackageRunner(package.program.program.path, arithmetic="fp32")
-    for done, frame in enumerate(frames):
-        comparison.expected.clear()  # before the next photograph's values come into memory
-        comparison.start(trace.run(feeds_of(frame, spec)))
-        comparison.run(package, frame, tally.whole, replace=False)
-        if isolate:
-            comparison.run(package, frame, tally.own, replace=True)
-        if exact is not None:
-            comparison.run(exact, frame, tally.exact, replace=True)
-        progress(done + 1, len(frames))
-    return tally

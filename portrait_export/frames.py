@@ -67,6 +67,14 @@ def load_frames(data: Path | None, spec: PortraitSpec, *, split: str | None = No
     return Frames(calibration_items(split) if data is None else usable_items(data, split), spec)
 
 
+def stand_in_note(without_depth: int, photographs: int) -> str:
+    """What to say where `stand_in_depth` served on both sides of a comparison."""
+    return (
+        f"{without_depth} of {photographs} photographs have no depth map: brightness over a ramp stands in for it on"
+        " both sides."
+    )
+
+
 def require_depth(frames: Frames, *, name: str) -> None:
     """Raise DataError where a model called `name` reads depth and photographs have none: scores would mean nothing."""
     without = frames.without_depth

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .frames import load_frames
+from .frames import load_frames, stand_in_note
 from .requests import ParityRequest
 from .sizes import label, size_of
 from .sources import LoadedModel
@@ -104,10 +104,7 @@ def _compared(
     spec = model.spec
     frames = load_frames(request.data, spec)
     if frames.without_depth:
-        stage.warnings.append(
-            f"{len(frames.without_depth)} of {len(frames)} photographs have no depth map: brightness over a ramp"
-            " stands in for it on both sides."
-        )
+        stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
     reference: Runner = model.foreign.reference() if model.foreign else TorchRunner(model.module, spec, name="PyTorch")
     done = 0
 

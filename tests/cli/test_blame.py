@@ -235,6 +235,7 @@ def test_an_undamaged_package_against_pytorch_has_nothing_to_blame(cli, small_ex
     assert told["passed"] is True
     assert told["bad"] == []
     assert len(told["photographs"]) == 3
+    assert told["stand_in_depth"] == []
     assert told["unpaired"] == ["image__scaled__", "image__biased__", "image_to_fp16"]
     assert len(told["ops"]) == told["values"] - 3
     assert told["ops"][-1]["name"] == "mask"

@@ -140,6 +140,11 @@ def test_a_depth_package_takes_the_map_as_its_second_input(cli, data, maps, tmp_
     assert cli("segment", *photo, "-p", package, "-o", tmp_path / "q.png").code == 0
     by_model, by_package = (np.asarray(Image.open(tmp_path / name), np.int64) for name in ("m.png", "q.png"))
     assert np.abs(by_model - by_package).max() <= 1
+    onnx = tmp_path / "p/serseg_b0_abg_dbn_depth.onnx"
+    ran = cli("blame", package, "--onnx", onnx, "--image", photo[0], "--no-isolate", "-o", tmp_path / "blame")
+    assert ran.code == 0, ran.err
+    assert "1 of 1 photographs have no depth map: brightness over a ramp stands in for it on both sides." in ran.err
+    assert json.loads((tmp_path / "blame/blame.json").read_text())["stand_in_depth"] == ["b.png"]
     maps.rename(data / "depth")
     ran = cli("parity", package, *DEPTH_MODEL, "--data", data)
     assert ran.code == 0, ran.err
