@@ -59,6 +59,8 @@ def train(config: Path, fresh: bool, check: bool, as_json: bool, quiet: bool) ->
         progress_bar=sys.stderr.isatty() and not (quiet or as_json),
         on_row=show,
     )
+    if not done.first_process:
+        return 0
     if as_json:
         render.result_json(
             {"best": str(done.best), "iou": done.iou, "steps": done.steps, "resumed_at": done.resumed_at}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class Trained:
         iou_first: the same at the run's first validation.
         steps: optimizer steps done.
         resumed_at: the step at which this call took up an interrupted run, or 0.
+        first_process: of several that trained together, this is the one that speaks.
     """
 
     best: Path
@@ -56,6 +58,7 @@ class Trained:
     iou_first: float
     steps: int
     resumed_at: int
+    first_process: bool = True
 
 
 def train(
@@ -117,11 +120,30 @@ def train(
         enable_model_summary=False,
         log_every_n_steps=10,
         default_root_dir=str(out),
+        **launched(os.environ, several_optimizers=run.critic is not None),
     )
     trainer.fit(run, ckpt_path=str(state) if resuming else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    return Trained(out / BEST, float(run.best_iou), float(run.first_iou), int(run.step), int(run.resumed_at))
+    numbers = (float(run.best_iou), float(run.first_iou), int(run.step), int(run.resumed_at))
+    return Trained(out / BEST, *numbers, first_process=trainer.is_global_zero)
+
+
+def launched(environment: Mapping[str, str], *, several_optimizers: bool) -> dict[str, Any]:
+    """What Lightning's Trainer must be told of the processes that `torchrun` has started; nothing without it.
+
+    A phase's batch is each process's; they train on different photographs and average their gradients.
+
+    Args:
+        environment: WORLD_SIZE processes in all, LOCAL_WORLD_SIZE on each machine.
+        several_optimizers: one step does not reach all parameters in one backward pass.
+    """
+    world = int(environment.get("WORLD_SIZE", "1"))
+    here = int(environment.get("LOCAL_WORLD_SIZE", world))
+    strategy = "ddp_find_unused_parameters_true" if several_optimizers else "ddp"
+    if world > 1:
+        return {"devices": here, "num_nodes": world // here, "strategy": strategy}
+    return {"strategy": strategy} if torch.cuda.device_count() > 1 else {}
 
 
 class Run(lightning.LightningModule):

@@ -1,0 +1,53 @@
+"""One process of a run that a launcher started: trains, and writes down what it saw and what came out of it.
+
+Called by test_several_processes.py as: DATA OUT
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import lightning.pytorch as lightning
+
+from portrait_export.training.config import LossConfig, Phase, TrainConfig
+from portrait_export.training.fit import train
+
+
+class Witness(lightning.Callback):
+    """Hashes of the photographs of each step, and of the weights at the end."""
+
+    def __init__(self) -> None:
+        self.batches: list[str] = []
+        self.weights = ""
+
+    def on_train_batch_start(self, trainer, module, batch, index) -> None:
+        self.batches.append(hashlib.sha256(batch["image"].numpy().tobytes()).hexdigest())
+
+    def on_train_end(self, trainer, module) -> None:
+        tensors = [tensor.detach().numpy().tobytes() for tensor in module.net.parameters()]
+        self.weights = hashlib.sha256(b"".join(tensors)).hexdigest()
+
+
+def main(data: str, out: str) -> None:
+    config = TrainConfig(
+        data=data,
+        out=f"{out}/run",
+        holdout=4,
+        every=2,
+        pictures=1,
+        precision="32-true",
+        phases=(Phase(steps=2, size=32, batch=2),),
+        loss=LossConfig(critic=0.1),
+    )
+    witness = Witness()
+    done = train(config, callbacks=[witness])
+    told = {"first": done.first_process, "batches": witness.batches, "weights": witness.weights}
+    Path(out, f"rank{os.environ['RANK']}.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
