@@ -192,7 +192,7 @@ def save(
 def _audit_summary(audit: Audit) -> str:
     if audit.requested is None:
         kinds = ", ".join(f"{row['weights']} {dtype}" for dtype, row in audit.by_dtype().items())
-        return f"{kinds} weights"
+        return f"{kinds} weights" if kinds else "no weights in its weight file"
     applied = sum(w.size_bytes for w in audit.applied)
     share = 100 * applied / max(audit.size_bytes, 1)
     error = f", largest error {100 * audit.largest_error:.2f} %" if audit.largest_error is not None else ""

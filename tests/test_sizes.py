@@ -340,6 +340,32 @@ def test_what_fixes_the_size_is_named_and_nothing_is_left(cli, tmp_path):
     assert list(tmp_path.glob("o/*.mlpackage")) == []
 
 
+@pytest.mark.parametrize(
+    "by", [torch.jit.script, lambda net: torch.jit.trace(net, torch.rand(1, 3, *SIZES[0]))], ids=["scripted", "traced"]
+)
+def test_a_torchscript_program_is_run_at_every_size(cli, photos, tmp_path, by):
+    torch.jit.save(by(seeded(Plain)), tmp_path / "own.pt")
+    ran = cli(
+        *["coreml", "--torchscript", tmp_path / "own.pt", "--sizes", "64x96,96x64", "--scale", "1/255"],
+        *["--output", "logits", "--precision", "fp32", "--data", photos, "-o", tmp_path / "o", "--json"],
+    )
+    assert ran.code == 0, ran.err
+    found = gates(json.loads(ran.out))
+    assert min(found["logits_psnr_db@64x96"], found["logits_psnr_db@96x64"]) >= PSNR_DB
+
+
+def test_a_trace_that_keeps_its_size_inside_is_refused(cli, tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 1, 1), nn.Flatten(), nn.Unflatten(1, (1, *SIZES[0])))
+    torch.jit.save(torch.jit.trace(net, torch.rand(1, 3, *SIZES[0])), tmp_path / "own.pt")
+    ran = cli("coreml", "--torchscript", tmp_path / "own.pt", "--sizes", "64x96,64x64", "-o", tmp_path / "o")
+    assert ran.code == 2
+    assert "The network cannot be had at 1 of 2 sizes." in ran.err
+    assert "64x64: The network failed on a (1, 3, 64, 64) picture: RuntimeError: " in ran.err
+    assert "TorchScript interpreter" not in ran.err
+    assert "trace it at this size, or use torch.jit.script" in ran.err
+    assert not (tmp_path / "o").exists()
+
+
 def test_torch_code_without_a_seed_has_the_same_weights_at_every_size(cli, photos, tmp_path):
     code = "import torch\ndef build():\n    return torch.nn.Conv2d(3, 1, 3, padding=1)\n"
     (tmp_path / "own.py").write_text(code)

@@ -213,10 +213,13 @@ def _run(net: Any, picture: torch.Tensor) -> tuple[list[str], list[torch.Tensor]
             result = net(picture)
     except Exception as error:  # the user's own code raises anything
         shape = tuple(picture.shape)
+        hint = "its forward must take one (1, 3, H, W) tensor; --size gives another size."
+        if isinstance(net, torch.jit.ScriptModule):
+            hint += " A traced program may hold the size of its trace: trace it at this size, or use torch.jit.script."
         raise CaptureError(
             f"The network failed on a {shape} picture: {type(error).__name__}: {_first_line(error)}",
             code="network-failed",
-            hint="its forward must take one (1, 3, H, W) tensor; --size gives another size.",
+            hint=hint,
         ) from error
     named = flatten(result)
     if not named:
@@ -292,7 +295,10 @@ def _written(net: torch.nn.Module, picture: torch.Tensor, options: Mapping[str, 
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """The line that says what is wrong: TorchScript puts it last, below its own traceback."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    of_script = lines[0].startswith("The following operation failed in the TorchScript interpreter")
+    return lines[-1].removeprefix("RuntimeError: ")[:300] if of_script else lines[0][:300]
 
 
 def _sha256(net: Any) -> str:
