@@ -84,13 +84,17 @@ class Emitter:
     types: Any
     target: str
     taken: set[str] = field(default_factory=set)
+    _counts: dict[str, int] = field(default_factory=dict)
 
     def free(self, wanted: str) -> str:
         """A name like `wanted` that nothing has yet; it is taken from now on."""
         name, count = wanted, 1
+        if wanted in self.taken:
+            count = self._counts.get(wanted, 1)
         while name in self.taken:
             count += 1
             name = f"{wanted}_{count}"
+        self._counts[wanted] = count
         self.taken.add(name)
         return name
 

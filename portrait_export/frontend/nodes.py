@@ -24,6 +24,7 @@ from .context import (
 from .fold import can_fold, fold
 from .functions import body_of, bound_nodes, has_body
 from .graph import DEFAULT_DOMAINS, Inferred, label_of, plain_attribute, qualified
+from .legacy import modern
 from .refusals import Problem
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class NodeLowering:
             if entry is None and not has_body(node, opset):
                 raise MissingOperator
             return [_POISON] * len(node.output)
+        if default:
+            node, inputs = modern(node, inputs, opset, self.emitter)
         if default and can_fold(node.op_type, inputs):
             return fold(node, inputs, opset)
         if entry is None:
@@ -191,12 +194,13 @@ class _Inner:
     def __init__(self, lowering: NodeLowering, scope: MutableMapping[str, Any], opset: int, prefix: str):
         self._lowering, self._scope, self._opset, self._prefix = lowering, scope, opset, prefix
 
-    def lower_graph(self, graph: GraphProto, label: str) -> list[Any]:
+    def lower_graph(self, graph: GraphProto, label: str, inputs: Sequence[Any] = ()) -> list[Any]:
         """The values of a subgraph's outputs. Raises Unsupported with the causes if something in it is refused."""
         from onnx import numpy_helper
 
         lowering = self._lowering
-        inner: ChainMap[str, Any] = ChainMap({}, self._scope)
+        given = {value.name: bound for value, bound in zip(graph.input, inputs, strict=True)}
+        inner: ChainMap[str, Any] = ChainMap(given, self._scope)
         for tensor in graph.initializer:
             inner[tensor.name] = numpy_helper.to_array(tensor)
         mark = len(lowering.problems)
@@ -204,5 +208,6 @@ class _Inner:
         found = lowering.problems[mark:]
         if found:
             del lowering.problems[mark:]
-            raise Unsupported(f"its branch needs {', '.join(sorted({p.op_type for p in found}))}")
+            causes = sorted({f"{p.op_type}{f' ({p.reason})' if p.reason else ''}" for p in found})
+            raise Unsupported(f"its body needs {', '.join(causes)}")
         return [inner[value.name] for value in graph.output]

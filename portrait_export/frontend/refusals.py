@@ -10,6 +10,29 @@ from ..errors import LoweringError
 
 CODE = "unsupported-onnx-op"
 
+_COUNT = "the values say how many elements it finds; Core ML's shapes are fixed"
+_RANDOM = "it draws random numbers; a package gives the same for the same input, so make them an input"
+_BITS = "MIL has no arithmetic on bits"
+_TEXT = "Core ML has no tensors of text"
+WHY = {  # operators that have no lowering: why, and what to do where it is not in the hint
+    **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique"), _COUNT),
+    **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _RANDOM),
+    **dict.fromkeys(("Bernoulli", "Multinomial"), _RANDOM),
+    **dict.fromkeys(("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitCast"), _BITS),
+    **dict.fromkeys(("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"), _TEXT),
+    "Det": "MIL has no determinant",
+    "ImageDecoder": "an app decodes pictures before the network",
+    "MelWeightMatrix": "its shape depends on values that the model computes",
+    "Optional": "Core ML has no optional values",
+    "Scan": "the form of opset 8, with a batch; export it with opset 9 or newer",
+    "SequenceMap": "its body runs as often as a sequence is long; write it out",
+}
+WHY_DOMAIN = {
+    "ai.onnx.ml": "classical machine learning, which Core ML does in models of other kinds",
+    "ai.onnx.preview.training": "a step of training; export the network for inference, after model.eval()",
+}
+OTHER_DOMAIN = "an operator of its maker's own; add its body to the model as an ONNX function, or export without it"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -39,7 +62,8 @@ def refusal(problems: Sequence[Problem], *, source: str, opset: int, op_types: i
         f"Cannot lower {source} (opset {opset}) to MIL: {' and '.join(parts)}.",
         code=CODE,
         context=problem_lines(problems),
-        hint=f"`portrait-export inspect {source}` lists every operator and its status.",
+        hint=f"`portrait-export inspect {source}` lists every operator and its status; `--mask-output NAME` can end the"
+        " network at any value before them.",
     )
 
 
@@ -53,9 +77,15 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
     wide_count = max(len(text) for text in counts.values())
     return [
         f"{op_type:<{wide_op}} {counts[op_type, reason]:<{wide_count}} first {nodes[0]}"
-        + (f": {reason}" if reason else "")
+        + (f": {reason or why(op_type)}" if reason or why(op_type) else "")
         for (op_type, reason), nodes in sorted(groups.items())
     ]
+
+
+def why(op_type: str) -> str:
+    """Why an operator has no lowering, empty where it is only missing. Its domain stands before a dot."""
+    domain, _, _ = op_type.rpartition(".")
+    return WHY_DOMAIN.get(domain, OTHER_DOMAIN) if domain else WHY.get(op_type, "")
 
 
 def _plural(items: Any, one: str, many: str) -> str:

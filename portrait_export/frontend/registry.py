@@ -28,8 +28,10 @@ FAMILIES = (  # modules of `lower/`, alphabetical; each registers its operators 
     "recurrent",
     "reduction",
     "resize",
+    "sample",
     "scatter",
     "sequence",
+    "signal",
     "tensor",
     "vision",
 )

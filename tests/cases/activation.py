@@ -38,6 +38,8 @@ CASES = [
     Case("swish_plain", "Swish", X, opset=24),
     Case("swish_alpha", "Swish", X, opset=24, attrs={"alpha": 1.7}),
     Case("prelu_per_channel", "PRelu", X, {"slope": values(3, 1, 1, seed=1)}),
+    Case("prelu_per_channel_of_a_signal", "PRelu", {"x": values(2, 3, 4)}, {"slope": values(3, 1, seed=1)}),
+    Case("prelu_per_channel_of_a_volume", "PRelu", {"x": values(1, 2, 3, 2, 2)}, {"slope": values(2, 1, 1, 1, seed=1)}),
     Case("prelu_one_slope", "PRelu", X, {"slope": values(1, seed=1)}),
     Case("prelu_per_element", "PRelu", X, {"slope": values(3, 4, 5, seed=1)}),
     Case("prelu_of_a_matrix", "PRelu", M, {"slope": values(4, seed=1)}),

@@ -23,8 +23,6 @@ def _mode(transformation: str, mode: str = "linear") -> dict[str, str]:
     return {"mode": mode, "coordinate_transformation_mode": transformation}
 
 
-GRID = {"g": values(1, 3, 4, 2, low=-1.2, high=1.2, seed=1)}
-
 CASES = [
     _scaled("linear_half_pixel_up", (2, 3), mode="linear"),
     _sized("linear_half_pixel_uneven", (7, 9), mode="linear"),
@@ -65,20 +63,4 @@ CASES = [
     Case("resize_opset_10", "Resize", X, {"s": np.asarray([1, 1, 2, 3], "f")}, opset=10),
     Case("upsample_nearest", "Upsample", X, {"s": np.asarray([1, 1, 2, 3], "f")}, opset=9),
     Case("upsample_linear", "Upsample", X, {"s": np.asarray([1, 1, 2, 2], "f")}, opset=9, attrs={"mode": "linear"}),
-    Case("grid_sample_zeros", "GridSample", {**X, **GRID}, opset=16),
-    Case(
-        "grid_sample_border_aligned",
-        "GridSample",
-        {**X, **GRID},
-        opset=16,
-        attrs={"padding_mode": "border", "align_corners": 1},
-    ),
-    Case("grid_sample_reflection", "GridSample", {**X, **GRID}, opset=16, attrs={"padding_mode": "reflection"}),
-    Case(
-        "grid_sample_reflection_aligned",
-        "GridSample",
-        {**X, **GRID},
-        opset=16,
-        attrs={"padding_mode": "reflection", "align_corners": 1},
-    ),
 ]

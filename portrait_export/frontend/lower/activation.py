@@ -54,6 +54,8 @@ def _per_channel(slope: Any, shape: tuple[int, ...]) -> np.ndarray | None:
         return None
     if slope.size == 1:
         return np.full(shape[1], slope.reshape(()), slope.dtype)
+    if len(shape) != 4 and np.any(slope != slope.reshape(-1)[0]):
+        return None  # MIL has different slopes for images only
     full_rank = (1,) * (len(shape) - slope.ndim) + slope.shape
     return slope.reshape(-1) if full_rank == (1, shape[1], *[1] * (len(shape) - 2)) else None
 

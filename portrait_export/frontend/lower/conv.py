@@ -158,6 +158,6 @@ def _transposed_window(
     total = [max(f + e - o, 0) for f, o, e in zip(full, outs, extra, strict=True)]
     # ONNX operator specification, ConvTranspose: the odd element goes to the end for SAME_UPPER only
     begins = [t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total]
-    if any(o > f for o, f in zip(outs, full, strict=True)) and wanted is not None and any(extra):
+    if any(e and o > f + e for o, f, e in zip(outs, full, extra, strict=True)):
         raise Unsupported(f"output_shape {outs} with output_padding {extra}")
     return begins, outs

@@ -230,7 +230,7 @@ def dropout(node: Node) -> Any:
     if node.has(2) and bool(node.const(2, "training_mode")):
         ratio = node.optional_const(1, "ratio")
         if ratio is None or float(ratio) != 0:
-            raise Unsupported("training_mode, which drops at random")
+            raise Unsupported("training_mode, which drops at random; export the network after model.eval()")
     return node.value(0), np.ones(node.shape(), bool)
 
 
@@ -239,7 +239,7 @@ def dropout_by_attributes(node: Node) -> Any:
     """Before opset 12: always inference."""
     node.ignore("ratio")
     if node.opset < 7 and not node.attr("is_test", 0):
-        raise Unsupported("is_test=0, which drops at random")
+        raise Unsupported("is_test=0, which drops at random; export the network after model.eval()")
     return node.value(0), np.ones(node.shape(), bool)
 
 

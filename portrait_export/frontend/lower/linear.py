@@ -88,7 +88,7 @@ def _plus(node: Node, x: Any, c: Any, beta: float) -> Any:
 def einsum(node: Node) -> Any:
     """Σ over the letters that the result lacks: sums within each operand, then one matrix product per further one."""
     inputs, output = _letters(node.attr("equation"), [node.shape(i) for i in range(len(node.inputs))])
-    terms = [_diagonal_free(letters, node.x(i)) for i, letters in enumerate(inputs)]
+    terms = [_diagonal(node, letters, node.x(i)) for i, letters in enumerate(inputs)]
     result = terms[0]
     for index, term in enumerate(terms[1:], start=1):
         later = set(output).union(*(letters for letters, _ in terms[index + 1 :]))
@@ -117,10 +117,19 @@ def _letters(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], s
     return terms, right.replace("...", spelled)
 
 
-def _diagonal_free(letters: str, value: Any) -> tuple[str, Any]:
-    if len(set(letters)) != len(letters):
-        raise Unsupported(f"a diagonal ({letters}) in its equation")
-    return letters, value
+def _diagonal(node: Node, letters: str, value: Any) -> tuple[str, Any]:
+    """The elements whose coordinates agree wherever a letter stands twice: every (n + 1)th of n · n."""
+    twice = next((letter for letter in letters if letters.count(letter) > 1), "")
+    if not twice:
+        return letters, value
+    first, second = (i for i, letter in enumerate(letters) if letter == twice and letters[:i].count(twice) < 2)
+    order = [first, second, *(i for i in range(len(letters)) if i not in (first, second))]
+    size, rest = shape_of(value)[first], [shape_of(value)[i] for i in order[2:]]
+    if shape_of(value)[second] != size:
+        raise Unsupported(f"a diagonal of {size} and {shape_of(value)[second]} elements ({letters})")
+    flat = node.reshape(node.transpose(value, order), (size * size, int(np.prod(rest, dtype=np.int64))))
+    taken = node.reshape(node.take(flat, np.arange(size) * (size + 1), 0), (size, *rest))
+    return _diagonal(node, "".join(letters[i] for i in order if i != second), taken)
 
 
 def _sum_out(node: Node, letters: str, value: Any, keep: set[str]) -> tuple[str, Any]:

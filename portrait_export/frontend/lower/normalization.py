@@ -19,7 +19,7 @@ def batch_normalization(node: Node) -> Any:
     need_float(node)
     node.ignore("momentum", "spatial", "consumed_inputs")
     if node.attr("training_mode", 0) or (node.opset < 7 and not node.attr("is_test", 0)):
-        raise Unsupported("training_mode, which updates its statistics")
+        raise Unsupported("training_mode, which updates its statistics; export the network after model.eval()")
     if node.attr("spatial", 1) != 1:
         raise Unsupported("spatial=0")
     x, epsilon = node.var(0), node.attr("epsilon", 1e-5)

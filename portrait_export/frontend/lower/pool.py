@@ -127,7 +127,8 @@ def _parts(node: Node, value: Any, window: Window, dimension: int) -> list[Any]:
     axis, step, shape = dimension + 2, window.strides[dimension], list(shape_of(value))
     span = (window.outs[dimension] - 1) * step + 1
     parts = []
-    for start in np.arange(window.kernel[dimension]) * window.dilations[dimension]:
+    for element in range(window.kernel[dimension]):
+        start = element * window.dilations[dimension]
         if isinstance(value, np.ndarray):
             parts.append(np.ascontiguousarray(np.take(value, np.arange(start, start + span, step), axis)))
             continue

@@ -1,4 +1,4 @@
-"""Lower ONNX resampling to MIL: Resize, Upsample, GridSample.
+"""Lower ONNX resizing to MIL: Resize, Upsample.
 
 Every Resize is linear in its input and separable: out = W_h · x · W_wᵀ with constant W. Where one of MIL's own
 resizing ops has exactly these weights it is used, otherwise the weights themselves: as a gather where each row picks
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..context import Node, Unsupported, axis_of, shape_of
 from ..registry import lowers
-from ._common import need_float, select
+from ._common import select
 from .linear import product
 
 SAMPLING = {  # coordinate transformation → MIL's name for it in resize_bilinear
@@ -326,25 +326,3 @@ def _outside(node: Node, x: Any, axes: dict[int, AxisResize], value: float) -> A
     if not outside.any():
         return x
     return select(node, np.broadcast_to(outside, shape).copy(), node.float_scalar(value, x), x)
-
-
-@lowers("GridSample", since=16)
-def grid_sample(node: Node) -> Any:
-    """Sample an image at given places, in −1..1 of its width and height."""
-    need_float(node)
-    mode, align = node.attr("mode", "bilinear"), bool(node.attr("align_corners", 0))
-    padding = node.attr("padding_mode", "zeros")
-    modes = {"bilinear": "bilinear", "linear": "bilinear", "nearest": "nearest"}
-    paddings = {"zeros": "constant", "border": "border", "reflection": "reflection" if align else "symmetric"}
-    if mode not in modes or padding not in paddings or len(node.shape()) != 4:
-        raise Unsupported(f"mode={mode!r}, padding_mode={padding!r} on rank {len(node.shape())}")
-    return node.emit(
-        "resample",
-        x=node.var(0),
-        coordinates=node.x(1),
-        sampling_mode=modes[mode],
-        padding_mode=paddings[padding],
-        padding_value=node.float_scalar(0, node.x()),
-        coordinates_mode="normalized_minus_one_to_one",
-        align_corners=align,
-    )

@@ -1,0 +1,88 @@
+"""Lower ONNX Fourier transforms to MIL: DFT, STFT, as products with constant matrices of cosines and sines.
+
+MIL has no complex numbers. Where ONNX has a last dimension of 1 (real) or 2 (real and imaginary part), a transform is
+one matrix over samples and parts together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..context import Node, Unsupported, axis_of, shape_of
+from ..registry import lowers
+from ._common import need_float
+from .linear import product
+
+MAX_ELEMENTS = 2**24  # of a transform's matrix: 2048 complex samples; in float16 it is 32 MB of the package
+
+
+def matrix(samples: int, length: int, parts: int, *, inverse: bool, bins: int) -> np.ndarray:
+    """The (samples, parts, bins, 2) float64 matrix of a transform over `length`, cut or filled up with zeros to it.
+
+    X_k = Σ_n x_n · e^(∓2πi·kn/length), the inverse over length.
+    """
+    if samples * parts * bins * 2 > MAX_ELEMENTS:
+        raise Unsupported(f"a transform of {samples} samples to {bins}; as a matrix it has too many elements")
+    n, k = np.arange(samples)[:, None], np.arange(bins)[None]
+    angle = 2 * np.pi * ((n * k) % length) / length
+    cosine, sine = np.cos(angle), np.sin(angle) * (1 if inverse else -1)
+    real, imaginary = np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)
+    both = np.stack([real, imaginary][:parts], 1)
+    return (both / length if inverse else both) * (n < length)[:, :, None, None]
+
+
+@lowers("DFT", since=20)
+def dft(node: Node) -> Any:
+    """The transform along one dimension; the axis is an input, by default the last before the parts."""
+    return _dft(node, int(node.const(2, "axis").reshape(-1)[0]) if node.has(2) else -2)
+
+
+@lowers("DFT", since=17)
+def dft_by_attribute(node: Node) -> Any:
+    """Opsets 17 to 19: the axis is an attribute."""
+    return _dft(node, node.attr("axis", 1))
+
+
+def _dft(node: Node, axis: int) -> Any:
+    need_float(node)
+    x, shape = node.var(0), node.shape()
+    axis, parts = axis_of(axis, len(shape)), shape[-1]
+    inverse, onesided = bool(node.attr("inverse", 0)), bool(node.attr("onesided", 0))
+    if axis == len(shape) - 1 or parts not in (1, 2):
+        raise Unsupported(f"axis {axis} of shape {shape}, whose last dimension is 1 (real) or 2 (complex)")
+    if onesided and (inverse or parts == 2):
+        raise Unsupported("onesided with complex numbers; ONNX's implementations disagree on it")
+    length = int(node.const(1, "dft_length").reshape(-1)[0]) if node.has(1) else shape[axis]
+    bins = length // 2 + 1 if onesided else length
+    table = matrix(shape[axis], length, parts, inverse=inverse, bins=bins).astype(node.dtype())
+    order = [i for i in range(len(shape) - 1) if i != axis] + [axis, len(shape) - 1]
+    before = [shape[i] for i in order[:-2]]
+    rows = node.reshape(node.transpose(x, order), (int(np.prod(before, dtype=np.int64)), shape[axis] * parts))
+    result = node.reshape(product(node, rows, table.reshape(shape[axis] * parts, bins * 2)), (*before, bins, 2))
+    return node.transpose(result, np.argsort(order).tolist())
+
+
+@lowers("STFT", since=17)
+def stft(node: Node) -> Any:
+    """Transforms of windows of a signal, (N, L, 1 or 2) to (N, frames, bins, 2): a strided convolution."""
+    need_float(node)
+    batch, samples, parts = node.shape() if len(node.shape()) == 3 else (*node.shape(), 1)
+    step, window = node.ints(1, "frame_step")[0], node.optional_const(2, "window")
+    if window is None and not node.has(3):
+        raise Unsupported("neither a window nor a frame_length")
+    length = node.ints(3, "frame_length")[0] if node.has(3) else len(window)  # type: ignore[arg-type]
+    if window is not None and len(window) != length:
+        raise Unsupported(f"a window of {len(window)} for frames of {length}")
+    onesided = bool(node.attr("onesided", 1))
+    if onesided and parts == 2:
+        raise Unsupported("onesided with complex numbers; ONNX's implementations disagree on it")
+    bins = length // 2 + 1 if onesided else length
+    table = matrix(length, length, parts, inverse=False, bins=bins)
+    if window is not None:
+        table = table * window.reshape(-1, 1, 1, 1)
+    signal = node.transpose(node.reshape(node.var(0), (batch, samples, parts)), [0, 2, 1])
+    weight = np.ascontiguousarray(table.reshape(length, parts, bins * 2).transpose(2, 1, 0)).astype(node.dtype())
+    found = node.emit("conv", x=signal, weight=weight, strides=np.asarray([step], np.int32), pad_type="valid")
+    return node.reshape(node.transpose(found, [0, 2, 1]), (batch, shape_of(found)[2], bins, 2))
