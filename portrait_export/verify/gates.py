@@ -169,6 +169,8 @@ def _over_all(score: SetScore) -> str:
     return f"over {score.images} image{'s' if score.images != 1 else ''}"
 
 
+IOU_GATES = ("mean_mask_iou", "worst_mask_iou")
+UNDECIDED = 0.02  # distance of P(person) from the threshold within which fp16 arithmetic alone can turn a pixel
 NO_LOGITS = "Logits were not available on both sides, so {title} was not gated."
 NO_LABELS = "No image has a drawn mask, so {title} was not gated."
 
@@ -230,6 +232,11 @@ def judge(score: SetScore, thresholds: Thresholds) -> tuple[tuple[Gate, ...], tu
             notes.append(bar.unmeasured.format(title=bar.title))
             continue
         gates.append(_gate(bar, value, threshold, bar.where(score), reasons.get(bar.field, "")))
+    if any(gate.name in IOU_GATES and not gate.passed for gate in gates) and score.flipped_margin <= UNDECIDED:
+        notes.append(
+            f"The masks differ only where the model itself is undecided: on every flipped pixel its P(person) is within"
+            f" {score.flipped_margin:.1g} of the threshold. Better trained weights, or other photographs, decide more."
+        )
     if len(gates) == 1:
         gates.append(
             Gate("measured", "anything gated", NAN, 1.0, "at_least", False, _over_all(score), "nothing to judge by")

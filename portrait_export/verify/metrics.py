@@ -57,6 +57,21 @@ def flipped_pixels(a: np.ndarray, b: np.ndarray, threshold: float = THRESHOLD) -
     return float(_count(binary(a, threshold) != binary(b, threshold)))
 
 
+def flipped_margin(reference: np.ndarray, candidate: np.ndarray, threshold: float = THRESHOLD) -> float:
+    """How sure the reference was where the masks disagree: the largest |P − threshold| of its flipped pixels.
+
+    Returns:
+        0 where no pixel flipped: 0..1, or NaN if either holds a value that is not finite.
+    """
+    import numpy as np
+
+    require_same_shape(reference, candidate, "masks")
+    if not finite(reference, candidate):
+        return NAN
+    flipped = binary(reference, threshold) != binary(candidate, threshold)
+    return float(np.abs(reference[flipped].astype(np.float64) - threshold).max(initial=0.0))
+
+
 def boundary_f(a: np.ndarray, b: np.ndarray, threshold: float = THRESHOLD, radius: int | None = None) -> float:
     """F-score of two masks' outlines, as DAVIS defines it (Perazzi et al., CVPR 2016, section 4).
 

@@ -15,6 +15,7 @@ from .metrics import (
     binary,
     boundary_f,
     finite,
+    flipped_margin,
     flipped_pixels,
     mask_iou,
     max_abs_error,
@@ -39,6 +40,7 @@ class ImageScore:
         finite: neither of the candidate's maps holds a NaN or an infinity.
         iou, boundary_f: of the two masks at the threshold, 0..1.
         flipped_pixels, flipped_share: pixels on which the masks disagree; their share of all pixels.
+        flipped_margin: the largest distance of the reference's P(person) from the threshold on such a pixel.
         mean_abs_probability: mean |ΔP(person)|.
         psnr_db, max_abs_logit, max_rel_logit: of the logits; None where either side gives none.
         label_iou_reference, label_iou_candidate: each mask against the one people drew; None where nobody did.
@@ -50,6 +52,7 @@ class ImageScore:
     boundary_f: float
     flipped_pixels: float
     flipped_share: float
+    flipped_margin: float
     mean_abs_probability: float
     psnr_db: float | None
     max_abs_logit: float | None
@@ -67,7 +70,7 @@ class SetScore:
         non_finite: names of the frames on which the candidate gave a NaN or an infinity.
         iou_mean, iou_worst, iou_worst_image: over images.
         boundary_f_mean, boundary_f_worst: over images.
-        flipped_pixels, flipped_share: all of them; mean share per image.
+        flipped_pixels, flipped_share, flipped_margin: all of them; mean share per image; largest of any image.
         mean_abs_probability: mean over images.
         psnr_mean_db, psnr_worst_db, psnr_worst_image: over images; None where an image has no logits.
         max_abs_logit, max_rel_logit: largest of any image; None likewise.
@@ -85,6 +88,7 @@ class SetScore:
     boundary_f_worst: float
     flipped_pixels: float
     flipped_share: float
+    flipped_margin: float
     mean_abs_probability: float
     psnr_mean_db: float | None
     psnr_worst_db: float | None
@@ -126,6 +130,7 @@ def score_image(
         boundary_f=boundary_f(a, b, threshold),
         flipped_pixels=flipped,
         flipped_share=flipped / a.size,
+        flipped_margin=flipped_margin(a, b, threshold),
         mean_abs_probability=mean_abs_error(a, b),
         psnr_db=psnr_db(*logits) if logits else None,
         max_abs_logit=max_abs_error(*logits) if logits else None,
@@ -164,6 +169,7 @@ def score_set(scores: Sequence[ImageScore]) -> SetScore:
         boundary_f_worst=_worst(scores, [score.boundary_f for score in scores]).value,
         flipped_pixels=sum(score.flipped_pixels for score in scores),
         flipped_share=_mean([score.flipped_share for score in scores]),
+        flipped_margin=max((score.flipped_margin for score in scores), key=lambda v: (math.isnan(v), v)),
         mean_abs_probability=_mean([score.mean_abs_probability for score in scores]),
         psnr_mean_db=_mean(psnr) if psnr else None,
         psnr_worst_db=psnr_worst.value if psnr_worst else None,

@@ -22,6 +22,7 @@ PERFECT = SetScore(
     boundary_f_worst=1.0,
     flipped_pixels=0.0,
     flipped_share=0.0,
+    flipped_margin=0.0,
     mean_abs_probability=0.0,
     psnr_mean_db=200.0,
     psnr_worst_db=200.0,
@@ -181,3 +182,15 @@ def test_size_budgets() -> None:
     assert beyond is not None
     assert (at.passed, beyond.passed, at.threshold) == (True, False, 4_200_000.0)
     assert size_gate("sernet_former", "none", 10**9) is None
+
+
+@pytest.mark.parametrize(
+    ("iou", "margin", "said"),
+    [(0.99, 0.004, True), (0.99, 0.3, False), (1.0, 0.004, False), (0.99, math.nan, False)],
+    ids=["undecided", "decided", "passed", "not_finite"],
+)
+def test_masks_that_differ_only_where_the_model_is_undecided_are_told_so(iou: float, margin: float, said: bool) -> None:
+    score = replace(PERFECT, iou_mean=iou, flipped_pixels=500.0, flipped_margin=margin)
+    gates, notes = judge(score, thresholds_for("fp16"))
+    assert all(gate.passed for gate in gates) == (iou == 1.0)  # the note excuses nothing
+    assert any("itself is undecided" in note and "within 0.004" in note for note in notes) == said

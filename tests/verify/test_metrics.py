@@ -161,7 +161,14 @@ def test_halves_do_not_overflow_while_they_are_compared() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(
-    "function", [metrics.mask_iou, metrics.boundary_f, metrics.flipped_pixels, metrics.mean_abs_error]
+    "function",
+    [
+        metrics.mask_iou,
+        metrics.boundary_f,
+        metrics.flipped_pixels,
+        metrics.flipped_margin,
+        metrics.mean_abs_error,
+    ],
 )
 def test_what_is_not_finite_never_becomes_a_number(function: object, bad: float) -> None:
     good, broken = np.zeros((4, 4)), np.zeros((4, 4))
@@ -183,6 +190,14 @@ def prediction(values: np.ndarray, logits: np.ndarray | None = None) -> Predicti
     return Prediction(values.astype(np.float32), logits)
 
 
+def test_margin_is_the_references_surest_flipped_pixel() -> None:
+    reference = np.array([[0.9, 0.45, 0.52, 0.1]], np.float32)
+    assert metrics.flipped_margin(reference, np.array([[0.6, 0.55, 0.48, 0.4]])) == pytest.approx(0.05)
+    assert metrics.flipped_margin(reference, np.array([[0.6, 0.40, 0.48, 0.4]])) == pytest.approx(0.02)
+    assert metrics.flipped_margin(reference, reference) == 0
+    assert metrics.flipped_margin(reference, np.array([[0.6, 0.3, 0.9, 0.4]]), threshold=0.5) == 0
+
+
 def test_score_image_by_hand() -> None:
     logits = np.array([[-6.0, 4.0]], np.float32)
     score = score_image(
@@ -198,6 +213,7 @@ def test_score_image_by_hand() -> None:
         boundary_f=1.0,
         flipped_pixels=1.0,
         flipped_share=0.125,
+        flipped_margin=0.5,
         mean_abs_probability=0.125,
         psnr_db=pytest.approx(10 * math.log10(100 / 0.25)),
         max_abs_logit=0.5,

@@ -148,12 +148,13 @@ def test_reports_are_frozen() -> None:
 # ---- JSON -------------------------------------------------------------------------------------------------------
 
 IMAGE_FIELDS = [
-    "name", "finite", "iou", "boundary_f", "flipped_pixels", "flipped_share", "mean_abs_probability", "psnr_db",
-    "max_abs_logit", "max_rel_logit", "label_iou_reference", "label_iou_candidate",
+    "name", "finite", "iou", "boundary_f", "flipped_pixels", "flipped_share", "flipped_margin", "mean_abs_probability",
+    "psnr_db", "max_abs_logit", "max_rel_logit", "label_iou_reference", "label_iou_candidate",
 ]  # fmt: skip
 SUMMARY_FIELDS = [
     "images", "non_finite", "iou_mean", "iou_worst", "iou_worst_image", "boundary_f_mean", "boundary_f_worst",
-    "flipped_pixels", "flipped_share", "mean_abs_probability", "psnr_mean_db", "psnr_worst_db", "psnr_worst_image",
+    "flipped_pixels", "flipped_share", "flipped_margin", "mean_abs_probability",
+    "psnr_mean_db", "psnr_worst_db", "psnr_worst_image",
     "max_abs_logit", "max_rel_logit", "labelled", "label_miou_reference", "label_miou_candidate", "label_drop_points",
 ]  # fmt: skip
 GATE_FIELDS = ["name", "title", "value", "threshold", "better", "passed", "where", "note"]

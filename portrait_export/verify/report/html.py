@@ -133,6 +133,7 @@ def _summary(report: ParityReport) -> str:
             "flipped pixels",
             f"{number(s.flipped_pixels)} in all, {number(100 * s.flipped_share, 3)} % of an image on average",
         ),
+        ("P(person) there", f"by the model, at most {number(s.flipped_margin, 2)} from the threshold"),
         ("mean |ΔP(person)|", number(s.mean_abs_probability, 3)),
     ]
     if s.psnr_worst_db is not None:
