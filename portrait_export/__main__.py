@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+
+from .errors import EXIT_INTERRUPTED
 
 
 def main() -> None:
-    """The console script. Exit codes: 0 done, 1 a gate failed, 2 usage or bad input, 3 an internal error."""
-    from .cli import run
+    """The console script. Exit codes: 0 done, 1 a gate failed, 2 bad input, 3 an internal error, 130 Ctrl-C."""
+    try:
+        from .cli import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before `run` could say so: nothing is begun yet
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to stop
+    sys.exit(code)
 
 
 if __name__ == "__main__":

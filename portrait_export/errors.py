@@ -6,6 +6,7 @@ from __future__ import annotations
 EXIT_GATE = 1  # a gate failed: parity, audit, budget
 EXIT_INPUT = 2  # usage or bad input
 EXIT_INTERNAL = 3  # a bug of ours
+EXIT_INTERRUPTED = 130  # Ctrl-C or SIGTERM: 128 + SIGINT, as shells count
 
 
 class PortraitError(Exception):

@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import PortraitError, UsageError
 
+_LOCK = ".portrait-export.lock"
 _PARTIAL = ".partial-"  # part of the hidden name under which a thing is built; the builder's process id follows
 
 
@@ -82,6 +83,51 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
     )
 
 
+@contextlib.contextmanager
+def held_alone(folder: Path) -> Iterator[None]:
+    """Make an output folder and hold it for as long as the block runs, so that two runs do not mix their files in it.
+
+    A folder made here goes again if it stays empty. A killed run holds nothing: the lock is the system's.
+
+    Raises:
+        UsageError: another run holds it.
+        OutputError: it cannot be written to.
+    """
+    new = not folder.exists()
+    path = folder / _LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        _lock(handle, folder)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            if new:
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(
+            f"Another run is writing into {folder}.",
+            code="busy",
+            hint="wait until it has ended, or choose another folder with `-o`.",
+        ) from error
+    except OSError:  # a file system without locks; each file still appears whole
+        return
+
+
 def remove_stale_partials(folder: Path) -> None:
     """Remove what killed runs of ours left behind in a folder; what a running process builds is left alone."""
     for leftover in folder.glob(f".*{_PARTIAL}*"):
@@ -107,8 +153,8 @@ def write_bytes(path: Path, data: bytes, *, force: bool = True) -> None:
 
 
 def write_text(path: Path, text: str, *, force: bool = True) -> None:
-    """Write a UTF-8 file whole or not at all."""
-    write_bytes(path, text.encode(), force=force)
+    """Write a UTF-8 file whole or not at all. Of a file's name that is no UTF-8, odd bytes are written as `\\udcff`."""
+    write_bytes(path, text.encode(errors="backslashreplace"), force=force)
 
 
 def write_json(path: Path, value: Any, *, force: bool = True) -> None:

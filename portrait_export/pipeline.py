@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import steps
-from .files import refuse_existing, remove_stale_partials, write_bytes, write_json
+from .files import held_alone, refuse_existing, remove_stale_partials, write_bytes, write_json
 from .parity import compare_masks
 from .preprocessing import PortraitSpec
 from .records import KEY, export_record
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import onnx
 
     from .artifacts import Lowered
+    from .quantize.recipe import Recipe
     from .verify.parity import ParityReport
 
 
@@ -42,12 +43,19 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     stages = Stages(observer)
     models = steps.load(stages, request.source, request.sizes, output=request.output)
     _require_packageable(models, request)
-    model = models[0]
-    folder = request.out or Path("build") / f"{model.name}-{recipe.name}"
-    path = folder / f"{model.name}.mlpackage"
-    refuse_existing(path, force=request.force)
-    remove_stale_partials(folder)
+    folder = request.out or Path("build") / f"{models[0].name}-{recipe.name}"
+    refuse_existing(folder / f"{models[0].name}.mlpackage", force=request.force)
+    with held_alone(folder):
+        remove_stale_partials(folder)
+        return _export_into(folder, stages, models, recipe, request)
 
+
+def _export_into(
+    folder: Path, stages: Stages, models: Sequence[LoadedModel], recipe: Recipe, request: CoreMLRequest
+) -> CoreMLExport:
+    """From the loaded network to everything that the output folder gets."""
+    model = models[0]
+    path = folder / f"{model.name}.mlpackage"
     onnx_model, lowered = _lower_at_each_size(stages, models, request.target)
     package, audit = steps.save(stages, lowered, path, models, recipe, request)
     write_bytes(folder / f"{model.name}.onnx", onnx_model.SerializeToString(deterministic=True))

@@ -75,6 +75,7 @@ def load_model(source: ModelSource) -> LoadedModel:
         UsageError: neither a model nor a checkpoint, or options that exclude one another, or a size it cannot take.
         CheckpointError: the weights cannot be read or do not fit, or the model comes without any.
     """
+    _require_utf8_names(source)
     if source.foreign is not None:
         return _foreign(source)
     if source.model is None and source.checkpoint is None:
@@ -87,6 +88,14 @@ def load_model(source: ModelSource) -> LoadedModel:
     if source.checkpoint is not None:
         return _from_checkpoint(source)
     return _registered(source)
+
+
+def _require_utf8_names(source: ModelSource) -> None:
+    """Raise UsageError for a file whose name cannot be written into a package, which says what it was made from."""
+    files = [source.checkpoint, None if source.foreign is None else source.foreign.file]
+    for file in files:
+        if file is not None and file.name != file.name.encode(errors="ignore").decode():
+            raise UsageError(f"The name of the file {file} is not UTF-8.", hint="give the file another name.")
 
 
 def _foreign(source: ModelSource) -> LoadedModel:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
 import click
 
 from .. import __version__
-from ..errors import EXIT_INPUT, EXIT_INTERNAL, PortraitError, nearest
+from ..errors import EXIT_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, PortraitError, nearest
 
 # command → one line for --help. Each is the function of that name in the file of that name.
 COMMANDS = {
@@ -29,6 +29,10 @@ COMMANDS = {
     "rebuild": "Train the weights that come along anew, from the photographs they were made from.",
     "depth": "Make depth maps of photographs with a MiDaS file of your own.",
 }
+
+
+# Of writing to stdout, or of the whole machine: these carry no file's name.
+SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class LazyGroup(click.Group):
@@ -68,11 +72,12 @@ def portrait_export() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Every failure becomes one message on stderr."""
-    from . import render
+    from . import interrupt, render
 
-    signal.signal(signal.SIGTERM, _terminate)  # so that half-written outputs are removed then, too
+    render.accept_any_encoding()
     try:
-        result = portrait_export.main(args=list(arguments), prog_name="portrait-export", standalone_mode=False)
+        with interrupt.caught():
+            result = portrait_export.main(args=list(arguments), prog_name="portrait-export", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except PortraitError as error:
         render.failure(error)
@@ -84,14 +89,25 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         render.say("interrupted: nothing was left half-written.")
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
         return 0
+    except (
+        OSError
+    ) as error:  # what the system refuses, wherever it is met: a folder that may not be entered, a full disk
+        if error.filename is None and error.errno not in SYSTEM_ERRORS:
+            render.internal_failure(error)
+            return EXIT_INTERNAL
+        render.system_failure(error)
+        if error.filename is None:
+            _forget_stdout()  # what is left in its buffer would fail again when Python ends
+        return EXIT_INPUT
     except Exception as error:  # the last resort: a bug of ours, said as such
         render.internal_failure(error)
         return EXIT_INTERNAL
 
 
-def _terminate(signum: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+def _forget_stdout() -> None:
+    """Send what is still to be written nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -20,15 +20,15 @@ _NAME_WIDTH = 60  # characters of a value's name; the end tells values apart
 
 
 @click.command()
-@click.argument("package", type=click.Path(path_type=Path))
+@click.argument("package", type=options.File())
 @options.MODEL
 @options.CHECKPOINT
 @options.RANDOM_WEIGHTS
-@click.option("--onnx", "onnx_file", type=click.Path(path_type=Path), help="Compare with this ONNX file instead.")
+@click.option("--onnx", "onnx_file", type=options.File(), help="Compare with this ONNX file instead.")
 @click.option(
     "--image",
     "images",
-    type=click.Path(path_type=Path),
+    type=options.File(),
     multiple=True,
     help="A photograph to compare on; may be repeated.  [default: three of the calibration set]",
 )
@@ -49,7 +49,7 @@ _NAME_WIDTH = 60  # characters of a value's name; the end tells values apart
     default="as_typed",
     help="Our runtime's arithmetic: as_typed (what the package declares), fp16 (every result rounded) or fp32.",
 )
-@click.option("--out", "-o", type=click.Path(path_type=Path), help="Write blame.png and blame.json into this folder.")
+@click.option("--out", "-o", type=options.File(), help="Write blame.png and blame.json into this folder.")
 @options.TALK
 def blame(
     package: Path,

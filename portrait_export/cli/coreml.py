@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     default="fp16",
     help="Arithmetic that the package declares: fp16 or fp32.",
 )
-@click.option("--out", "-o", type=click.Path(path_type=Path), help="Output folder.  [default: build/MODEL-RECIPE]")
+@click.option("--out", "-o", type=options.File(), help="Output folder.  [default: build/MODEL-RECIPE]")
 @click.option("--parity/--no-parity", default=True, help="Run the saved package and gate on its masks.")
 @options.DATA
 @click.option("--min-iou", type=click.FloatRange(0, 1), help="Gate on this mean mask IoU instead of the recipe's.")

@@ -31,19 +31,17 @@ class White(click.ParamType):
 
 
 @click.command()
-@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO|FOLDER...")
+@click.argument("photos", nargs=-1, required=True, type=options.File(), metavar="PHOTO|FOLDER...")
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path),
+    type=options.File(),
     help="MiDaS v2.1 small, midas_v21_small_256.pt; read as tensors only.",
 )
-@click.option(
-    "--onnx", type=click.Path(path_type=Path), help="A depth network in ONNX, such as MiDaS' model-small.onnx."
-)
+@click.option("--onnx", type=options.File(), help="A depth network in ONNX, such as MiDaS' model-small.onnx.")
 @click.option(
     "--out",
     "-o",
-    type=click.Path(path_type=Path),
+    type=options.File(),
     help="A folder, or a .png for one photo.  [default: depth/ in each FOLDER]",
 )
 @click.option(

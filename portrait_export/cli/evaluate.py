@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.SOURCE
-@click.option("--package", type=click.Path(path_type=Path), help="A saved .mlpackage, run by our runtime.")
+@click.option("--package", type=options.File(), help="A saved .mlpackage, run by our runtime.")
 @foreign
 @options.DATA
 @click.option("--split", help="Only this split: evaluate, calibrate, train, val or test.  [default: all]")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write one row per photograph to this file.")
-@click.option("--sheet", type=click.Path(path_type=Path), help="Write a picture of the worst photographs here (PNG).")
+@click.option("--csv", "csv_file", type=options.File(), help="Write one row per photograph to this file.")
+@click.option("--sheet", type=options.File(), help="Write a picture of the worst photographs here (PNG).")
 @click.option("--worst", type=click.IntRange(1, 64), default=8, help="How many photographs count as the worst.")
 @click.option("--min-iou", type=click.FloatRange(0, 1), help="Exit with 1 if the mean IoU is below this.")
 @options.TALK

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..preprocessing import COLORS, POSITIVES, RESIZES
-from .options import Named, together
+from .options import File, Named, together
 
 ACTIVATIONS = ["auto", "logits", "multilabel", "sigmoid", "softmax", "argmax", "probability"]
 
@@ -36,7 +35,7 @@ class Read(click.ParamType):
             self.fail(f"{error}.", param, ctx)
 
 
-FILE = click.Path(path_type=Path)
+FILE = File()
 OPTIONS = together(
     click.option("--onnx", type=FILE, help="A network of your own: any portrait net in ONNX."),
     click.option(

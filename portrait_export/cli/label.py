@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=options.File())
 @options.MODEL
 @options.CHECKPOINT
 @click.option(
     "--labeller",
-    type=click.Path(path_type=Path),
+    type=options.File(),
     help="A MediaPipe wheel or its selfie_segmentation.tflite.  [default: fetched with pip, once]",
 )
 @click.option("--review", is_flag=True, help="Compare the masks that FOLDER has with this second opinion instead.")

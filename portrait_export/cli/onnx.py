@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 @options.SOURCE
 @foreign
 @click.option("--opset", type=click.IntRange(13, 20), default=17, help="ONNX opset to export with.")
-@click.option(
-    "--out", "-o", type=click.Path(path_type=Path), help="The file to write.  [default: build/MODEL/MODEL.onnx]"
-)
+@click.option("--out", "-o", type=options.File(), help="The file to write.  [default: build/MODEL/MODEL.onnx]")
 @options.FORCE
 @options.TALK
 def onnx(

@@ -15,6 +15,20 @@ from ..preprocessing import OUTPUTS
 MAX_SIDE = 4096  # pixels; activations of a larger input do not fit into a phone
 
 
+class File(click.Path):
+    """The path of a file or folder. An empty one, as of a shell's unset variable, and `-` are refused."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty.", param, ctx)
+        if value == "-":
+            self.fail("standard input and output are not used; write ./- for a file of that name.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Named(click.ParamType):
     """One of some names; an unknown one is answered with the nearest."""
 
@@ -100,7 +114,7 @@ MODEL = click.option(
 )
 CHECKPOINT = click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path),
+    type=File(),
     help="Weights to use instead of the shipped ones: a Hugging Face folder, .safetensors, .bin, .pth or .ckpt.",
 )
 RANDOM_WEIGHTS = click.option(
@@ -116,7 +130,7 @@ SIZES = click.option(
 )
 DATA = click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=File(),
     help="Photographs to compare on: a folder, or images/ + masks/.  [default: the calibration set that comes along]",
 )
 OUTPUT_KIND = click.option(

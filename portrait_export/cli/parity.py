@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("package", type=click.Path(path_type=Path))
+@click.argument("package", type=options.File())
 @options.SOURCE
 @foreign
 @options.DATA
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     default="as_typed",
     help="Our runtime's arithmetic: as_typed (what the package declares), fp16 (every result rounded) or fp32.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every number to this JSON file.")
-@click.option("--junit", "junit_file", type=click.Path(path_type=Path), help="Write a JUnit XML report for CI.")
+@click.option("--json", "json_file", type=options.File(), help="Write every number to this JSON file.")
+@click.option("--junit", "junit_file", type=options.File(), help="Write a JUnit XML report for CI.")
 @options.QUIET
 @options.VERBOSE
 def parity(

@@ -11,7 +11,7 @@ from . import options
 
 
 @click.command()
-@click.argument("package", type=click.Path(path_type=Path))
+@click.argument("package", type=options.File())
 @click.option(
     "--input",
     "-i",
@@ -20,7 +20,7 @@ from . import options
     metavar="NAME=FILE",
     help="A picture for an image input (stretched to its size), .npy for an array; repeat for each input.",
 )
-@click.option("--out", "-o", type=click.Path(path_type=Path), help="Folder for the outputs: .png and .npy.")
+@click.option("--out", "-o", type=options.File(), help="Folder for the outputs: .png and .npy.")
 @click.option("--function", help="Which function of a multi-function package.  [default: its default one]")
 @click.option(
     "--arithmetic",

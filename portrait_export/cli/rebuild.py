@@ -14,12 +14,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--out", "-o", type=click.Path(path_type=Path), default=Path("runs/rebuild"), help="Folder for everything made."
-)
-@click.option("--backgrounds", type=click.Path(path_type=Path), help="A folder of pictures without people.")
-@click.option("--labeller", type=click.Path(path_type=Path), help="As for `label`.  [default: fetched with pip, once]")
+@click.argument("folder", type=options.File())
+@click.option("--out", "-o", type=options.File(), default=Path("runs/rebuild"), help="Folder for everything made.")
+@click.option("--backgrounds", type=options.File(), help="A folder of pictures without people.")
+@click.option("--labeller", type=options.File(), help="As for `label`.  [default: fetched with pip, once]")
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Of the steps: less, to try it.")
 @options.QUIET
 def rebuild(folder: Path, out: Path, backgrounds: Path | None, labeller: Path | None, share: float, quiet: bool) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import io
 import json
 import os
 import sys
@@ -15,6 +18,7 @@ import click
 from ..errors import PortraitError
 from ..plain import plain_data
 from ..stages import Observer, Stage
+from . import interrupt
 
 _PROGRESS_AFTER_S = 1.0  # shorter work shows no bar
 
@@ -24,6 +28,14 @@ def _colour() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
 
 
+def accept_any_encoding() -> None:
+    """Let no character of a table or a path end a command where the terminal cannot show it (Latin-1, ASCII)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+            stream.reconfigure(errors="surrogateescape" if is_utf8 else "replace")
+
+
 def style(text: str, **how: Any) -> str:
     """Text with a click style."""
     return click.style(text, **how)
@@ -31,7 +43,13 @@ def style(text: str, **how: Any) -> str:
 
 def say(text: str = "") -> None:
     """One line of talk, on stderr."""
-    click.echo(text, err=True, color=_colour())
+    _talk(text + "\n")
+
+
+def _talk(text: str) -> None:
+    """Write to stderr. Where it is closed or full the work goes on in silence; its result and exit code still tell."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True, nl=False, color=_colour())
 
 
 def result(text: str) -> None:
@@ -40,8 +58,16 @@ def result(text: str) -> None:
 
 
 def result_json(value: Any) -> None:
-    """A result for scripts: indented JSON on stdout. NaN and infinities become null: they are no JSON."""
-    click.echo(json.dumps(plain_data(value), indent=2, ensure_ascii=False, allow_nan=False))
+    """A result for scripts: indented JSON on stdout. NaN and infinities become null: they are no JSON.
+
+    What the stream cannot hold (an umlaut in Latin-1's place, a name that is no UTF-8) is escaped as JSON does it.
+    """
+    text = json.dumps(plain_data(value), indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(plain_data(value), indent=2, allow_nan=False)
+    click.echo(text)
 
 
 def warn(text: str) -> None:
@@ -64,6 +90,13 @@ def usage_failure(error: click.ClickException) -> None:
     """An option or argument that click refused."""
     command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "portrait-export"
     failure(PortraitError(error.format_message(), code="usage", hint=f"`{command} --help` shows every option."))
+
+
+def system_failure(error: OSError) -> None:
+    """What the operating system refuses: a folder that may not be entered, a name that is too long, a full disk."""
+    reason = error.strerror or str(error)
+    what = "The result cannot be written" if error.filename is None else f"{os.fsdecode(error.filename)} cannot be used"
+    failure(PortraitError(f"{what}: {reason}.", code="refused-by-system"))
 
 
 def internal_failure(error: Exception) -> None:
@@ -122,10 +155,12 @@ class StageLines:
         self._started = 0.0
 
     def stage_started(self, name: str) -> None:
+        interrupt.check()
         self._name, self._started = name, time.perf_counter()
         self._show(f"  {style('…', fg='cyan')} {name}")
 
     def stage_progress(self, done: int, total: int) -> None:
+        interrupt.check()
         if time.perf_counter() - self._started < _PROGRESS_AFTER_S:
             return
         filled = round(24 * done / max(total, 1))
@@ -146,21 +181,21 @@ class StageLines:
 
     def _show(self, text: str) -> None:
         if self._live:
-            click.echo(f"\r\033[K{text}", err=True, nl=False, color=_colour())
+            _talk(f"\r\033[K{text}")
 
     def _clear(self) -> None:
         if self._live:
-            click.echo("\r\033[K", err=True, nl=False)
+            _talk("\r\033[K")
 
 
 class Silence:
     """Shows nothing of the stages: for --quiet and --json."""
 
     def stage_started(self, name: str) -> None:
-        """Nothing."""
+        interrupt.check()
 
     def stage_progress(self, done: int, total: int) -> None:
-        """Nothing."""
+        interrupt.check()
 
     def stage_finished(self, stage: Stage) -> None:
         """Nothing."""

@@ -12,14 +12,14 @@ LOOKS = ("mask", "cutout", "replace", "blur")
 
 
 @click.command()
-@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO...")
-@click.option("--package", "-p", type=click.Path(path_type=Path), help="A saved .mlpackage to run with our runtime.")
+@click.argument("photos", nargs=-1, required=True, type=options.File(), metavar="PHOTO...")
+@click.option("--package", "-p", type=options.File(), help="A saved .mlpackage to run with our runtime.")
 @options.SOURCE
 @click.option(
     "--out",
     "-o",
     required=True,
-    type=click.Path(path_type=Path),
+    type=options.File(),
     help="A file for one photo (.png, .jpg, .webp), or a folder for any number.",
 )
 @click.option(
@@ -35,7 +35,7 @@ LOOKS = ("mask", "cutout", "replace", "blur")
 @click.option("--blur", "sigma", type=click.FloatRange(0, 1000), help="For --as blur: sigma in pixels of the photo.")
 @click.option(
     "--depth",
-    type=click.Path(path_type=Path),
+    type=options.File(),
     help="For depth models: the photo's depth map (16-bit PNG, white is near), or a folder with maps of its name.",
 )
 @options.FORCE

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=options.File())
 @click.option("--fresh", is_flag=True, help="Start anew, over what the output folder holds, instead of resuming.")
 @click.option("--check", is_flag=True, help="Check the configuration and every photograph, and train nothing.")
 @options.AS_JSON

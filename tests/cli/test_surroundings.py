@@ -1,0 +1,200 @@
+"""The command line in odd surroundings: streams, encodings, names, folders that refuse, Ctrl-C, two runs at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SMALL = ("-m", "segformer_b0", "--random-weights", "--size", "64x64")
+FULL = Path("/dev/full")
+
+
+def portrait_export(*arguments: object, **how: object) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "portrait_export", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=False, **how)  # type: ignore[call-overload]
+
+
+# ---- streams and encodings ------------------------------------------------------------------------------------------
+
+STREAMS = {
+    "stdin_closed": ("<&-", 0),
+    "stdout_closed": (">&-", 0),
+    "stderr_closed": ("2>&-", 0),
+    "all_closed": ("<&- >&- 2>&-", 0),
+    "reader_gone": ("| head -c 1 >&2", 0),
+}
+
+
+@pytest.mark.parametrize(("how", "code"), STREAMS.values(), ids=STREAMS)
+def test_a_stream_that_is_closed_is_no_failure(how, code):
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m portrait_export models {how}'], capture_output=True, check=False
+    )
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr
+    assert b"error" not in done.stderr
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="/dev/full is Linux's")
+def test_a_full_stdout_is_said_and_a_full_stderr_is_not_in_the_way(package, photos, tmp_path):
+    with FULL.open("wb") as full:
+        command = [sys.executable, "-m", "portrait_export", "models"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[0] == "error: refused-by-system"
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+        command += ["segment", str(photos / "noise.png"), "-p", str(package), "-o", str(tmp_path / "o.png")]
+        command.remove("models")
+        assert subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False).returncode == 0
+    assert (tmp_path / "o.png").exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_terminal_that_lacks_our_signs_shows_the_rest(package, encoding):
+    surroundings = {**os.environ, "PYTHONIOENCODING": encoding}
+    told = portrait_export("inspect", package, env=surroundings)
+    assert told.returncode == 0, told.stderr
+    assert b"tensor" in told.stdout or b"image" in told.stdout
+    facts = portrait_export("inspect", package, "--json", env=surroundings)
+    assert json.loads(facts.stdout.decode("utf-8" if encoding == "ascii" else encoding)) == json.loads(
+        portrait_export("inspect", package, "--json", env={**os.environ, "PYTHONIOENCODING": "utf-8"}).stdout
+    )
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+
+def odd_bytes(folder: Path) -> Path:
+    """A file's name that is no UTF-8, as old cameras and archives leave it."""
+    return Path(os.fsdecode(os.fsencode(folder) + b"/old\xff.png"))
+
+
+def spaces_and_letters(folder: Path) -> Path:
+    return folder / "ünï cödé ✓" / "фото 1.png"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+@pytest.mark.parametrize("name", [odd_bytes, spaces_and_letters], ids=lambda name: name.__name__)
+def test_photos_of_any_name_are_segmented_and_reported(cli, package, photos, tmp_path, name):
+    photo = name(tmp_path / "in")
+    photo.parent.mkdir(parents=True)
+    shutil.copy(photos / "noise.png", photo)
+    ran = cli("segment", photo, "-p", package, "-o", photo.parent / "out dir")
+    assert ran.code == 0, ran.err
+    assert (photo.parent / "out dir" / f"{photo.stem}-mask.png").exists()
+    ran = cli(
+        "parity", package, *SMALL, "--data", photo.parent, "--json", tmp_path / "p.json", "--junit", tmp_path / "x"
+    )
+    assert ran.code in (0, 1), ran.err
+    assert json.loads((tmp_path / "p.json").read_text())["images"][0]["name"] == photo.stem
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_a_network_whose_name_cannot_be_written_into_a_package_is_refused(cli, small_export, tmp_path):
+    file = odd_bytes(tmp_path).with_suffix(".onnx")
+    shutil.copy(small_export / "segformer_b0.onnx", file)
+    ran = cli("coreml", "--onnx", file, "-o", tmp_path / "out")
+    assert ran.code == 2
+    assert "is not UTF-8" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+LONG = "x" * 300
+REFUSED_NAMES = {
+    "long_package": (["inspect", f"{LONG}.mlpackage"], "File name too long"),
+    "long_onnx": (["inspect", f"{LONG}.onnx"], "File name too long"),
+    "long_out": (["coreml", *SMALL, "-o", LONG], "File name too long"),
+    "long_photo": (["segment", f"{LONG}.png", *SMALL, "-o", "o.png"], "File name too long"),
+    "empty_out": (["coreml", *SMALL, "-o", ""], "the path is empty"),
+    "empty_data": (["parity", "a.mlpackage", *SMALL, "--data", ""], "the path is empty"),
+    "dash_in": (["segment", "-", *SMALL, "-o", "o.png"], "write ./- for a file of that name"),
+    "dash_out": (["onnx", *SMALL, "-o", "-"], "write ./- for a file of that name"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED_NAMES.values(), ids=REFUSED_NAMES)
+def test_a_name_that_no_file_can_have_is_refused(cli, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    ran = cli(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert words in ran.err
+    assert "bug" not in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- folders that refuse --------------------------------------------------------------------------------------------
+
+
+def mortal() -> list[str]:
+    """What goes before a command so that permissions hold even for root."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root, and no setpriv to give its power up")
+    powers = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"]
+
+
+CLOSED_FOLDERS = {
+    "inspect_package": (["inspect", "closed/a.mlpackage"], "closed/a.mlpackage cannot be used: Permission denied."),
+    "inspect_onnx": (["inspect", "closed/a.onnx"], "closed/a.onnx cannot be used: Permission denied."),
+    "segment_out": (["segment", "a.png", *SMALL, "-o", "closed/o.png"], "closed/o.png cannot be used"),
+    "coreml_out": (["coreml", *SMALL, "-o", "read_only/out"], "Cannot write read_only/out: Permission denied."),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize(("arguments", "words"), CLOSED_FOLDERS.values(), ids=CLOSED_FOLDERS)
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path, arguments, words):
+    (tmp_path / "closed").mkdir(mode=0o000)
+    (tmp_path / "read_only").mkdir(mode=0o555)
+    command = [*mortal(), sys.executable, "-m", "portrait_export", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "compile" not in done.stderr  # before minutes of work, not after
+
+
+# ---- Ctrl-C, and two runs at once -----------------------------------------------------------------------------------
+
+
+def test_a_ctrl_c_that_a_library_swallows_ends_the_run_at_the_next_stage(cli, tmp_path, monkeypatch):
+    from portrait_export import steps
+
+    real: Callable[..., object] = steps.load_sizes
+
+    def deaf(*arguments: object, **more: object) -> object:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(steps, "load_sizes", deaf)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    ran = cli("coreml", *SMALL, "-o", tmp_path / "out")
+    assert ran.code == 130
+    assert "✓ load" in ran.err
+    assert "capture" not in ran.err
+    assert "interrupted: nothing was left half-written." in ran.err
+    assert not (tmp_path / "out").exists()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert cli("models", "segformer_b0").code == 0
+
+
+def test_a_second_run_into_the_same_folder_is_refused_at_once(cli, tmp_path):
+    from portrait_export.files import held_alone
+
+    out = tmp_path / "out"
+    with held_alone(out):
+        ran = cli("coreml", *SMALL, "-o", out, "--force")
+        assert ran.code == 2
+        assert ran.err.splitlines()[1:3] == ["error: busy", f"× Another run is writing into {out}."]
+    assert not out.exists()
