@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import steps
+from .errors import UsageError
 from .files import held_alone, refuse_existing, remove_stale_partials, write_bytes, write_json
 from .parity import compare_masks
 from .preprocessing import PortraitSpec
@@ -44,10 +45,22 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     models = steps.load(stages, request.source, request.sizes, output=request.output)
     _require_packageable(models, request)
     folder = request.out or Path("build") / f"{models[0].name}-{recipe.name}"
-    refuse_existing(folder / f"{models[0].name}.mlpackage", force=request.force)
+    _require_free_places(folder, models[0], request)
     with held_alone(folder):
         remove_stale_partials(folder)
         return _export_into(folder, stages, models, recipe, request)
+
+
+def _require_free_places(folder: Path, model: LoadedModel, request: CoreMLRequest) -> None:
+    """Raise UsageError if the package or its ONNX model would take the place of what is there, or of the source."""
+    source, onnx_file = request.source.foreign, folder / f"{model.name}.onnx"
+    if source is not None and onnx_file.exists() and onnx_file.samefile(source.file):
+        raise UsageError(
+            f"The simplified ONNX model would replace the network that it is made from, {onnx_file}.",
+            hint="choose another folder with `-o`.",
+        )
+    for place in (folder / f"{model.name}.mlpackage", onnx_file):
+        refuse_existing(place, force=request.force)
 
 
 def _export_into(

@@ -43,12 +43,7 @@ _NAME_WIDTH = 60  # characters of a value's name; the end tells values apart
     type=click.FloatRange(0, 200),
     help="SNR in dB below which an operation is bad.  [default: what its stored types promise; 30 with --no-isolate]",
 )
-@click.option(
-    "--arithmetic",
-    type=options.Named("arithmetic", lambda: ["as_typed", "fp16", "fp32"]),
-    default="as_typed",
-    help="Our runtime's arithmetic: as_typed (what the package declares), fp16 (every result rounded) or fp32.",
-)
+@options.ARITHMETIC
 @click.option("--out", "-o", type=options.File(), help="Write blame.png and blame.json into this folder.")
 @options.TALK
 def blame(

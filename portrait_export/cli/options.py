@@ -140,6 +140,12 @@ OUTPUT_KIND = click.option(
     default="mask",
     help="What the package returns: mask (grayscale image), multiarray (P(person), Xcode preview) or logits.",
 )
+ARITHMETIC = click.option(
+    "--arithmetic",
+    type=Named("arithmetic", lambda: ["as_typed", "fp16", "fp32"]),
+    default="as_typed",
+    help="Our runtime's arithmetic: as_typed (what the package declares), fp16 (every result rounded) or fp32.",
+)
 FORCE = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 QUIET = click.option("--quiet", "-q", is_flag=True, help="Show nothing but errors and results.")

@@ -26,12 +26,7 @@ if TYPE_CHECKING:
     default="portrait",
     help="What runs the package: portrait (our runtime) or coreml (Core ML itself, macOS only).",
 )
-@click.option(
-    "--arithmetic",
-    type=options.Named("arithmetic", lambda: ["as_typed", "fp16", "fp32"]),
-    default="as_typed",
-    help="Our runtime's arithmetic: as_typed (what the package declares), fp16 (every result rounded) or fp32.",
-)
+@options.ARITHMETIC
 @click.option("--json", "json_file", type=options.File(), help="Write every number to this JSON file.")
 @click.option("--junit", "junit_file", type=options.File(), help="Write a JUnit XML report for CI.")
 @options.QUIET

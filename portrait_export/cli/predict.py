@@ -22,12 +22,7 @@ from . import options
 )
 @click.option("--out", "-o", type=options.File(), help="Folder for the outputs: .png and .npy.")
 @click.option("--function", help="Which function of a multi-function package.  [default: its default one]")
-@click.option(
-    "--arithmetic",
-    type=options.Named("arithmetic", lambda: ["as_typed", "fp16", "fp32"]),
-    default="as_typed",
-    help="as_typed (what the package declares), fp16 (every result rounded to half) or fp32.",
-)
+@options.ARITHMETIC
 @click.option("--device", default="cpu", help="A torch device: cpu, cuda or mps.")
 @options.FORCE
 @options.AS_JSON

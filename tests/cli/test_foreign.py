@@ -94,6 +94,17 @@ def test_an_onnx_file_becomes_a_package_and_parity_sees_other_preprocessing(cli,
     assert "✗  logits PSNR" in other.out
 
 
+def test_the_network_that_a_package_is_made_of_is_never_replaced(cli, own, tmp_path):
+    own = own.rename(tmp_path / "net.onnx")
+    before = own.read_bytes()
+    for arguments in ((), ("--force",)):
+        ran = cli("coreml", "--onnx", own, "--scale", "1/255", "-o", tmp_path, *arguments)
+        assert ran.code == 2
+        assert f"would replace the network that it is made from, {own}." in ran.err
+    assert own.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
 def test_a_channels_last_net_of_bytes_matches_its_own_file(cli, photos, tmp_path):
     example = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8)
     path = write(seeded(LastChannels), example, tmp_path / "tf.onnx", ["probabilities"])

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CaptureError
+from ..unique import unique_name
 from .head import Field, Head
 from .interface import ImageInput
 
@@ -148,8 +149,8 @@ class _Surgeon:
         """One operator; returns its output's name."""
         import onnx
 
-        name = self._unique(f"/portrait/{output or op}")
-        value = output or self._unique(f"{name}_output_0")
+        name = unique_name(f"/portrait/{output or op}", self._taken)
+        value = output or unique_name(f"{name}_output_0", self._taken)
         node = onnx.helper.make_node(op, list(inputs), [value], name=name, **attributes)
         (self._before if first else self._behind).append(node)
         return value
@@ -158,16 +159,8 @@ class _Surgeon:
         """A stored array; returns its name."""
         import onnx
 
-        unique = self._unique(f"portrait.{name}")
+        unique = unique_name(f"portrait.{name}", self._taken)
         self.model.graph.initializer.append(onnx.numpy_helper.from_array(array, unique))
-        return unique
-
-    def _unique(self, name: str) -> str:
-        unique, number = name, 1
-        while unique in self._taken:
-            number += 1
-            unique = f"{name}_{number}"
-        self._taken.add(unique)
         return unique
 
     def put_image_before(self, image: ImageInput, name: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CaptureError
+from ..unique import unique_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -336,12 +337,7 @@ class Graph:
 
     def unique(self, name: str) -> str:
         """A name like `name` that nothing in the graph has yet; it is taken from now on."""
-        unique, number = name, 1
-        while unique in self._names:
-            number += 1
-            unique = f"{name}_{number}"
-        self._names.add(unique)
-        return unique
+        return unique_name(name, self._names)
 
     def _rename_into_fixed(self, output: str, value: str) -> None:
         """Let `value` be computed under a name that must stay."""

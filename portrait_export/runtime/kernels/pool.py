@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,13 +18,13 @@ _AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 def _pad(
     x: Tensor,
     fill: float,
-    kernel_sizes: Sequence[int],
-    strides: Sequence[int],
+    kernel_sizes: list[int],
+    strides: list[int] | None,
     pad_type: str,
-    pad: Sequence[int] | None,
+    pad: list[int] | None,
     ceil_mode: bool,
-) -> tuple[Tensor, list[tuple[int, int]]]:
-    """Pad x so that pooling without padding gives the right result.
+) -> tuple[Tensor, list[tuple[int, int]], list[int]]:
+    """Pad x so that pooling without padding gives the right result; also the padding, and the step on each axis.
 
     In ceil mode the result has ceil((D + p − K)/s) + 1 elements, less one if the last window would begin in the
     padding after the end; the missing elements are appended.
@@ -34,17 +32,19 @@ def _pad(
     axes = x.ndim - 2
     if axes not in _MAX_POOL:
         raise ExecutionError(f"x has {x.ndim} dimensions; 3, 4 or 5 are supported")
-    padding = resolve_padding(pad_type.lower(), pad, x.shape[2:], kernel_sizes, strides, [1] * axes)
+    steps = spatial(x, "strides", strides)
+    spatial(x, "kernel_sizes", kernel_sizes)
+    padding = resolve_padding(pad_type.lower(), pad, x.shape[2:], kernel_sizes, steps, [1] * axes)
     if ceil_mode:
         extended = []
-        for size, (a, b), k, s in zip(x.shape[2:], padding, kernel_sizes, strides, strict=True):
+        for size, (a, b), k, s in zip(x.shape[2:], padding, kernel_sizes, steps, strict=True):
             count = -(-(size + a + b - k) // s) + 1
             if (count - 1) * s >= size + a and a + b > 0:
                 count -= 1
             extended.append((a, max(b, (count - 1) * s + k - size - a)))
         padding = extended
     claim([*x.shape[:2], *(size + a + b for size, (a, b) in zip(x.shape[2:], padding, strict=True))])
-    return (F.pad(x, flat_padding(padding), value=fill) if any(map(any, padding)) else x), padding
+    return (F.pad(x, flat_padding(padding), value=fill) if any(map(any, padding)) else x), padding, steps
 
 
 @kernel("max_pool", exact=True)
@@ -57,9 +57,7 @@ def max_pool(
     ceil_mode: bool = False,
 ) -> Tensor:
     """The largest element of each window; padding counts as −∞."""
-    steps = spatial(x, "strides", strides)
-    spatial(x, "kernel_sizes", kernel_sizes)
-    padded, _ = _pad(x, -torch.inf, kernel_sizes, steps, pad_type, pad, ceil_mode)
+    padded, _, steps = _pad(x, -torch.inf, kernel_sizes, strides, pad_type, pad, ceil_mode)
     return _MAX_POOL[x.ndim - 2](padded, kernel_sizes, steps)
 
 
@@ -78,9 +76,7 @@ def avg_pool(
     What ceil mode appends beyond the declared padding never counts, as in torch.
     """
     axes = x.ndim - 2
-    steps = spatial(x, "strides", strides)
-    spatial(x, "kernel_sizes", kernel_sizes)
-    padded, padding = _pad(x, 0.0, kernel_sizes, steps, pad_type, pad, ceil_mode)
+    padded, padding, steps = _pad(x, 0.0, kernel_sizes, strides, pad_type, pad, ceil_mode)
     if not any(map(any, padding)):
         return _AVG_POOL[axes](x, kernel_sizes, steps)
     means = _AVG_POOL[axes](padded, kernel_sizes, steps)
@@ -107,9 +103,7 @@ def l2_pool(
     ceil_mode: bool = False,
 ) -> Tensor:
     """√(Σ x²) of each window; padding counts as zeros."""
-    steps = spatial(x, "strides", strides)
-    spatial(x, "kernel_sizes", kernel_sizes)
-    padded, _ = _pad(x, 0.0, kernel_sizes, steps, pad_type, pad, ceil_mode)
+    padded, _, steps = _pad(x, 0.0, kernel_sizes, strides, pad_type, pad, ceil_mode)
     window = 1
     for size in kernel_sizes:
         window *= size
