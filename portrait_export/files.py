@@ -13,6 +13,8 @@ from typing import Any
 
 from .errors import PortraitError, UsageError
 
+_STREAM_FOLDERS = ("/dev", "/dev/fd", "/proc/self/fd")
+_LONGEST_STEM = 32  # characters of a name kept in the hidden one, which must not become too long itself
 _LOCK = ".portrait-export.lock"
 _PARTIAL = ".partial-"  # part of the hidden name under which a thing is built; the builder's process id follows
 
@@ -24,34 +26,54 @@ class OutputError(PortraitError):
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, *, force: bool) -> Iterator[Path]:
+def written_whole(path: Path, *, force: bool, folder: bool = False) -> Iterator[Path]:
     """Give a hidden path beside `path` to build on; rename it into place if the block succeeds, else remove it.
 
     Args:
-        path: the file or folder to make.
+        path: the file or folder to make. A device or a stream (`/dev/stdout`) is written to, not replaced.
         force: replace what is there. Without it, something at `path` is an error before the block runs.
+        folder: a folder is made. One never takes the place of a file, nor a file that of a folder.
     """
-    refuse_existing(path, force=force)
+    refuse_existing(path, force=force, folder=folder)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=f".{path.stem}{_PARTIAL}{os.getpid()}-", dir=path.parent))
+        if not _is_stream(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{path.stem[:_LONGEST_STEM]}{_PARTIAL}{os.getpid()}-"
+        workshop = Path(tempfile.mkdtemp(prefix=prefix, dir=None if _is_stream(path) else path.parent))
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
         partial = workshop / path.name
         yield partial
-        _flush_to_disk(partial)
-        _put_in_place(partial, path, workshop)
+        if _is_stream(path):
+            with partial.open("rb") as whole, path.open("ab") as stream:
+                shutil.copyfileobj(whole, stream)
+        else:
+            _flush_to_disk(partial)
+            _put_in_place(partial, path, workshop)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
 
 
-def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise UsageError if something is at `path` and may not be replaced."""
-    if path.exists() and not force:
+def refuse_existing(path: Path, *, force: bool, folder: bool = False) -> None:
+    """Raise UsageError if something is at `path` that the file, or folder, to be made there may not replace."""
+    if _is_stream(path) or not path.exists():
+        return
+    if path.is_dir() != folder:
+        found, made = ("folder", "file") if path.is_dir() else ("file", "folder")
+        hint = f"name a file in it: {path / 'NAME'}." if found == "folder" else "choose another name."
+        raise UsageError(f"{path} is a {found}; a {made} is to be written there.", code="already-exists", hint=hint)
+    if not force:
         raise UsageError(f"{path} already exists.", code="already-exists", hint="pass `--force` to replace it.")
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path leads to something that is written to and not replaced: a terminal, a pipe, /dev/null."""
+    if path.parent.as_posix() in _STREAM_FOLDERS:  # /dev/stdout may lead to a plain file, which the shell has open
+        return path.exists()
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _put_in_place(partial: Path, path: Path, workshop: Path) -> None:

@@ -59,8 +59,8 @@ def _require_free_places(folder: Path, model: LoadedModel, request: CoreMLReques
             f"The simplified ONNX model would replace the network that it is made from, {onnx_file}.",
             hint="choose another folder with `-o`.",
         )
-    for place in (folder / f"{model.name}.mlpackage", onnx_file):
-        refuse_existing(place, force=request.force)
+    refuse_existing(folder / f"{model.name}.mlpackage", force=request.force, folder=True)
+    refuse_existing(onnx_file, force=request.force)
 
 
 def _export_into(

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from portrait_export.errors import UsageError
-from portrait_export.files import OutputError, remove_stale_partials, write_bytes, write_json, written_whole
+from portrait_export.files import (
+    OutputError,
+    held_alone,
+    remove_stale_partials,
+    write_bytes,
+    write_json,
+    written_whole,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -35,7 +44,7 @@ def test_a_failed_block_keeps_the_old_content(tmp_path):
     target = tmp_path / "package"
     target.mkdir()
     (target / "old").write_text("old")
-    with pytest.raises(ZeroDivisionError), written_whole(target, force=True) as partial:
+    with pytest.raises(ZeroDivisionError), written_whole(target, force=True, folder=True) as partial:
         partial.mkdir()
         raise ZeroDivisionError
     assert (target / "old").read_text() == "old"
@@ -46,11 +55,64 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     target = tmp_path / "package"
     target.mkdir()
     (target / "old").write_text("old")
-    with written_whole(target, force=True) as partial:
+    with written_whole(target, force=True, folder=True) as partial:
         partial.mkdir()
         (partial / "new").write_text("new")
     assert names(target) == ["new"]
     assert names(tmp_path) == ["package"]
+
+
+@pytest.mark.parametrize("folder", [True, False], ids=["folder_over_file", "file_over_folder"])
+def test_a_folder_and_a_file_never_take_one_another_s_place(tmp_path, folder):
+    target = tmp_path / "mine"
+    content = target if folder else target / "work"
+    content.parent.mkdir(exist_ok=True)
+    content.write_text("years of it")
+    found = "is a file; a folder" if folder else "is a folder; a file"
+    with pytest.raises(UsageError, match=found), written_whole(target, force=True, folder=folder):
+        pytest.fail("the block ran")
+    assert content.read_text() == "years of it"
+    assert names(tmp_path) == ["mine"]
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as other:
+        read = other.submit(pipe.read_bytes)
+        write_bytes(pipe, b"content", force=False)
+        assert read.result() == b"content"
+    assert pipe.is_fifo()
+
+
+def test_standard_output_can_be_named_as_a_file():
+    program = (
+        "from pathlib import Path; from portrait_export.files import *; write_bytes(Path('/dev/fd/1'), b'content')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"content"
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
+    name = "n" * 251 + ".bin"
+    write_bytes(tmp_path / name, b"content")
+    assert names(tmp_path) == [name]
+
+
+def test_a_text_with_a_name_that_is_no_utf8_is_written_as_json_reads_it(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "old\udcff"})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"name": "old\udcff"}
+
+
+def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
+    out = tmp_path / "out"
+    with held_alone(out):
+        with pytest.raises(UsageError, match="Another run is writing into"), held_alone(out):
+            pytest.fail("the block ran")
+        (out / "kept").touch()
+    with held_alone(out):
+        assert (out / "kept").exists()
+    assert names(out) == ["kept"]
 
 
 def test_something_in_the_way_is_refused_before_the_work(tmp_path):
@@ -96,7 +158,7 @@ def test_what_a_killed_run_left_is_hidden_and_swept_away(tmp_path):
         "import sys, time\n"
         "from pathlib import Path\n"
         "from portrait_export.files import written_whole\n"
-        "with written_whole(Path(sys.argv[1]) / 'a.mlpackage', force=False) as partial:\n"
+        "with written_whole(Path(sys.argv[1]) / 'a.mlpackage', force=False, folder=True) as partial:\n"
         "    partial.mkdir(); (partial / 'half').write_text('half')\n"
         "    print('ready', flush=True); time.sleep(60)\n"
     )

@@ -50,11 +50,13 @@ def evaluate(
     boundary F  how much of the two outlines lies within 0.8 % of the image's diagonal of one another
     """
     from ..evaluation import EvaluateRequest, evaluate_masks
-    from ..files import write_bytes, write_text
+    from ..files import refuse_existing, write_bytes, write_text
     from ..sources import ModelSource
     from ..training.evaluate import worst_sheet
     from . import render
 
+    for file in filter(None, (csv_file, sheet)):
+        refuse_existing(file, force=True)  # a folder is not replaced; said before minutes of work
     source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size, foreign=foreign)
     request = EvaluateRequest(source=source, package=package, data=data, split=split, worst=worst)
     done = evaluate_masks(request, render.observer(quiet=quiet or as_json, verbose=verbose))

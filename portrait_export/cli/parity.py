@@ -51,12 +51,14 @@ def parity(
 
     Exit code 0: every gate passed; 1: one failed; 2: something could not be read.
     """
-    from ..files import write_text
+    from ..files import refuse_existing, write_text
     from ..pipeline import check_parity
     from ..requests import ParityRequest
     from ..sources import ModelSource
     from . import export_summary, render
 
+    for file in filter(None, (json_file, junit_file)):
+        refuse_existing(file, force=True)  # a folder is not replaced; said before minutes of work
     source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size, foreign=foreign)
     request = ParityRequest(data=data, min_iou=min_iou, runtime=runtime, arithmetic=arithmetic)
     report = check_parity(source, package, request, render.observer(quiet=quiet, verbose=verbose))

@@ -53,7 +53,7 @@ def save_package(
     _describe(spec, lowered, metadata)
     _forget_the_date(spec)
     model = spec.SerializeToString(deterministic=True)
-    with written_whole(path, force=force) as partial:
+    with written_whole(path, force=force, folder=True) as partial:
         _write_files(partial, model, compiled.weights)
     return saved_package(path)
 

@@ -79,7 +79,7 @@ def clean(
             context=[f"found: {len(items)} photographs, such as {items[0].name}, {validation} of them to validate on"],
             hint="to train on photographs of your own, use `portrait-export train`.",
         )
-    with written_whole(out, force=False) as folder:
+    with written_whole(out, force=False, folder=True) as folder:
         for done, item in enumerate(used):
             _copy(item, folder, "val" if item.name in corrections.validation else "train", segment, corrections)
             on_image(done + 1, len(used))

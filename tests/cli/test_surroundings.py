@@ -131,6 +131,24 @@ def test_a_name_that_no_file_can_have_is_refused(cli, tmp_path, monkeypatch, arg
     assert list(tmp_path.iterdir()) == []
 
 
+FOLDERS_FOR_FILES = {
+    "onnx": ["onnx", *SMALL, "-o", "mine", "--force"],
+    "parity": ["parity", "a.mlpackage", *SMALL, "--json", "mine"],
+    "evaluate": ["evaluate", *SMALL, "--csv", "mine"],
+}
+
+
+@pytest.mark.parametrize("arguments", FOLDERS_FOR_FILES.values(), ids=FOLDERS_FOR_FILES)
+def test_a_folder_is_never_replaced_by_a_file(cli, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/work").write_text("years of it")
+    ran = cli(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert "mine is a folder; a file is to be written there." in ran.err
+    assert (tmp_path / "mine/work").read_text() == "years of it"
+
+
 # ---- folders that refuse --------------------------------------------------------------------------------------------
 
 
