@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import PackageError
 from ..quiet import mute, quiet
+from .lean_import import deferred, left_out
 
 REQUIRED_VERSION = "9.0"  # private parts are used (pass names, MIL internals), so the version is exact
 
@@ -31,12 +32,16 @@ _CHATTY_MODULES = (  # where a `tqdm` bar is drawn for each pass
     "coremltools.optimize.coreml.experimental._post_training_quantization",
 )
 
+# Not needed to lower or to compress: half of the import's time, as it brings in torch.distributed.
+_TRAINING = "coremltools.optimize.torch"
+_ONLY_LOOKED_FOR = ("torchaudio", "transformers")  # imported to learn whether they are there, which its tests ask
+
 
 @cache
 def coremltools() -> Any:
-    """Import coremltools without its warnings and progress bars (about 3 s, once per process)."""
+    """Import coremltools without its warnings and progress bars (0.6 s once torch is there, once per process)."""
     mute("coremltools")
-    with quiet():
+    with quiet(), left_out(*_ONLY_LOOKED_FOR), deferred(_TRAINING):
         module = importlib.import_module("coremltools")
     if module.__version__ != REQUIRED_VERSION:
         raise PackageError(
@@ -108,7 +113,7 @@ def target(name: str) -> Any:
 
 @cache
 def _schemas() -> Any:
-    """coremltools' protobuf schemas alone, without the 3 s of importing coremltools itself.
+    """coremltools' protobuf schemas alone, without the seconds of importing coremltools and torch.
 
     The generated modules need nothing of their parent package, so an empty stand-in for the parent is put in place
     while they load. A later full import of coremltools finds the very same modules.
