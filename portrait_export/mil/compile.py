@@ -60,7 +60,7 @@ def compile_program(
         pipeline.append_pass(step.name)
         pipeline.set_options(step.name, dict(step.options))
     lowered.program.functions["main"].set_output_types([_output_type(ct, feature) for feature in lowered.outputs])
-    with quiet(), _full_disk_said_clearly():
+    with quiet(), _full_disk_said_clearly(), coreml.validated_at_the_end(lowered.program):
         model = ct.convert(
             lowered.program,
             source="milinternal",

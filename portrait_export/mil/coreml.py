@@ -11,6 +11,8 @@ import importlib.util
 import os
 import sys
 import types as python_types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,25 @@ def recording_pass() -> str:
                         self.into[op.outputs[0].name] = value
 
     return "portrait_export::record_weights"
+
+
+@contextmanager
+def validated_at_the_end(program: Any) -> Iterator[None]:
+    """Run passes over a program, and validate it once after them.
+
+    coremltools does so after each of its hundred passes, to say which of them left the program inconsistent: a third
+    of the time that compiling takes. What is inconsistent at the end is refused all the same, with the same words.
+    """
+    program.validate = _not_yet  # on this program alone: its class is everybody's
+    try:
+        yield
+    finally:
+        del program.validate
+    program.validate(check_essential_scope=True)
+
+
+def _not_yet(check_essential_scope: bool = False) -> None:
+    """Stands in for a program's own validation."""
 
 
 def target(name: str) -> Any:

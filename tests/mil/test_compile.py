@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portrait_export.errors import PackageError
+from portrait_export.mil import coreml
 from portrait_export.mil.compile import compile_program
 from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata, read_program
@@ -48,3 +49,25 @@ def test_an_unknown_precision_names_the_nearest():
 def test_the_weights_before_compression_are_kept_for_the_audit():
     originals = compile_program(two_convolutions()).originals
     assert sorted(value.shape for value in originals.values()) == [(1, 128, 3, 3), (128, 3, 3, 3)]
+
+
+def test_a_program_that_the_passes_leave_inconsistent_is_refused():
+    program = two_convolutions().program
+    with pytest.raises(Exception, match="should be consumed by op"), coreml.validated_at_the_end(program):
+        leave_a_reader_out(program)
+        program.validate()  # as coremltools does after each pass
+    with pytest.raises(Exception, match="should be consumed by op"):
+        program.validate()
+
+
+def test_an_error_of_a_pass_is_not_hidden_by_the_validation_after_it():
+    program = two_convolutions().program
+    with pytest.raises(ZeroDivisionError), coreml.validated_at_the_end(program):
+        leave_a_reader_out(program)
+        raise ZeroDivisionError
+
+
+def leave_a_reader_out(program):
+    """Let a value not know of an operation that reads it."""
+    first = program.functions["main"].find_ops(op_type="conv")[0].outputs[0]
+    first.remove_child_op(first.child_ops[0])
