@@ -10,6 +10,7 @@ from portrait_export.capture.check import (
     make_session,
     random_feeds,
     relative_error,
+    run_once,
     run_session,
 )
 from portrait_export.errors import CaptureError
@@ -67,6 +68,14 @@ def test_an_invalid_model_is_refused_in_the_checkers_words():
     with pytest.raises(CaptureError, match="not a valid ONNX model") as caught:
         check_model(source)
     assert "NoSuchOperator" in str(caught.value)
+
+
+def test_a_model_run_once_gives_what_a_session_gives():
+    source = model("(float[2,3] x) => (float[2,3] y, float[2,3] z) { y = Exp(x)  z = Sqrt(y) }")
+    feeds = random_feeds(source)
+    found = run_once(source, feeds, optimize=False)
+    assert differences(run_session(make_session(source, optimize=False), feeds), found, tolerance=0) == []
+    assert list(found) == ["y", "z"]
 
 
 def test_what_onnx_runtime_cannot_load_or_run_is_a_capture_error():

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import CaptureError, UsageError, nearest
-from ...models.person import person_classes
 from .options import ForeignOptions
 
 if TYPE_CHECKING:
@@ -372,7 +371,7 @@ def _person(
         return _within(asked, picked), f"class {', '.join(map(str, asked))} of {visible}", []
     if visible == 1:
         return (0,), f"its one channel is the {options.positive or 'person'}", []
-    named = person_classes(labels) if len(labels) == visible else ()
+    named = _named(labels) if len(labels) == visible else ()
     if named:
         names = ", ".join(f"{k} ({labels[k]})" for k in named[:4])
         return _within(named, picked), f"class {names} of {visible}, by config.json", []
@@ -386,6 +385,13 @@ def _person(
     text = ", ".join(map(str, known))
     doubt = [] if visible == 2 else [f"{visible} classes: taken as {whose} (--person-class)"]
     return _within(known, picked), f"class {text} of {visible}", doubt
+
+
+def _named(labels: Mapping[int, str]) -> tuple[int, ...]:
+    """The classes that are the person by their names."""
+    from ...models.person import person_classes  # imports torch, which an ONNX file without labels does without
+
+    return person_classes(labels)
 
 
 def _within(chosen: tuple[int, ...], picked: tuple[int, ...] | None) -> tuple[int, ...]:

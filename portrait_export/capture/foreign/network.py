@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CaptureError, UsageError, nearest
 from ...preprocessing import PortraitSpec
-from ..check import check_model, make_session, relative_error, run_session
+from ..check import check_model, make_session, relative_error, run_once, run_session
 from ..export import set_metadata
 from ..load import load_onnx
 from .adapt import adapt, modern
@@ -18,7 +18,7 @@ from .head import Head, find_head
 from .interface import ImageInput, find_image_input, fixed_values, pin, resized
 from .normalisation import decide, leading_arithmetic, read_json
 from .options import ForeignOptions, require_one_source, with_toml
-from .reference import Call, ForeignReference
+from .reference import Call, ForeignReference, Open
 from .widen import in_float32, other_precisions
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class ForeignNetwork:
         spec: preprocessing.
         parameters: stored floating-point numbers.
         tolerance: by how much the adapted graph may differ from the user's own.
-        reference_name, call: the user's own network: what reports call it, and how it is run.
+        reference_name, open: the user's own network: what reports call it, and how it is made ready to run.
         keep: outputs that the package is to return as they are.
         notes, warnings: what was found; what was only guessed, or looks wrong.
         provenance: where it came from, for metadata and reports.
@@ -59,15 +59,16 @@ class ForeignNetwork:
     parameters: int
     tolerance: float
     reference_name: str
-    call: Call
+    open: Open
     keep: tuple[str, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     provenance: Mapping[str, str]
 
-    def reference(self) -> ForeignReference:
-        """The network as the user gave it, as a Runner."""
-        return ForeignReference(self.call, self.image, self.head, self.spec, name=self.reference_name)
+    def reference(self, *, keep_memory: bool = True) -> ForeignReference:
+        """The network as the user gave it, as a Runner; without `keep_memory` for one run."""
+        call = self.open(keep_memory=keep_memory)
+        return ForeignReference(call, self.image, self.head, self.spec, name=self.reference_name)
 
     def require_output(self, output: str) -> None:
         """Raise UsageError where a package cannot return what is asked for."""
@@ -101,8 +102,8 @@ class ForeignNetwork:
 
     def _check_numbers(self, adapted: onnx.ModelProto) -> None:
         picture = probe_picture(self.spec)
-        expected = self.reference().predict(picture)
-        found = run_session(make_session(adapted), {"image": picture})
+        expected = self.reference(keep_memory=False).predict(picture)
+        found = run_once(adapted, {"image": picture})
         tolerance, lines = self.tolerance, []
         if expected.logits is not None and "logits" in found:
             error = relative_error(expected.logits, found["logits"][0, 0])
@@ -143,16 +144,16 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
         original = _read_onnx(options.onnx)
         if options.any_size:
             original, declared = _at_any_size(original, options)
-        make_call, origin = _onnx_runtime(original, options.onnx)
+        opener, origin = _onnx_runtime(original, options.onnx)
     else:
         from .pytorch import torch_network
 
-        original, make_call, origin = torch_network(options, checkpoint)
+        original, opener, origin = torch_network(options, checkpoint)
     fixed = dict(options.fix_inputs)
     image = find_image_input(original, name=options.image_input, size=options.size, fixed=fixed)
     fillings = fixed_values(original, fixed)
     try:
-        network = _understood(options, toml, original, image, fillings, make_call, origin)
+        network = _understood(options, toml, original, image, fillings, opener, origin)
     except CaptureError as error:
         if declared is None:
             raise
@@ -189,7 +190,7 @@ def _understood(
     original: onnx.ModelProto,
     image: ImageInput,
     fillings: Mapping[str, np.ndarray],
-    make_call: Any,
+    opener: Any,
     origin: Mapping[str, str],
 ) -> ForeignNetwork:
     from ..simplify.folding import fold
@@ -211,7 +212,7 @@ def _understood(
     size = (image.height, image.width)
     candidates = {name: value for name, value in outputs.items() if name not in options.keep_outputs} or outputs
     head = find_head(Graph(folded), candidates, options, size=size, labels=labels)
-    call, exposes = make_call(head, fillings, image)
+    open_it, exposes = opener(head, fillings, image)
     if head.has_logits and not exposes:
         notes.append("the value before the activation cannot be read out of the original; the mask alone is compared")
     name = re.sub(r"[^\w.-]+", "_", options.file.stem).strip("._") or "network"
@@ -225,7 +226,7 @@ def _understood(
         parameters=_parameters(original),
         tolerance=HALF_TOLERANCE if rough else TOLERANCE,
         reference_name=origin["reference"],
-        call=call,
+        open=open_it,
         keep=options.keep_outputs,
         notes=(*notes, *head.notes),
         warnings=(*warnings, *head.warnings),
@@ -267,17 +268,22 @@ def _read_onnx(file: Path) -> onnx.ModelProto:
 
 
 def _onnx_runtime(model: onnx.ModelProto, file: Path) -> tuple[Any, dict[str, str]]:
-    """A maker of the reference call of a file's model, and where it came from."""
+    """What says, once the head is known, how a file's model is made ready to run; and where it came from."""
 
-    def make_call(head: Head, fillings: Mapping[str, np.ndarray], image: ImageInput) -> tuple[Call, bool]:
+    def opener(head: Head, fillings: Mapping[str, np.ndarray], image: ImageInput) -> tuple[Open, bool]:
         names = [head.output, *([head.source] if head.source else [])]
         inside = _values_of(model)
         exposed = all(name in inside for name in names)
-        session = make_session(_with_outputs(model, [name for name in names if name in inside]))
-        return lambda array: run_session(session, {image.name: array, **fillings}), exposed
+
+        def open_it(*, keep_memory: bool) -> Call:
+            wanted = _with_outputs(model, [name for name in names if name in inside])
+            session = make_session(wanted, keep_memory=keep_memory)
+            return lambda array: run_session(session, {image.name: array, **fillings})
+
+        return open_it, exposed
 
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return make_call, {"reference": f"ONNX Runtime, {file.name}", "weights": f"file {file.name}", "sha256": digest}
+    return opener, {"reference": f"ONNX Runtime, {file.name}", "weights": f"file {file.name}", "sha256": digest}
 
 
 def _refuse_unreadable_names(model: onnx.ModelProto, file: Path) -> None:
@@ -346,8 +352,7 @@ def _probe(
             known = [value.name for value in model.graph.output]
             raise UsageError(f"The network has no output {name!r}.", hint=nearest(name, known, what="output"))
     try:
-        session = make_session(_with_outputs(model, more))
-        return run_session(session, {image.name: image.arrange(probe_picture(spec)), **fillings})
+        return run_once(_with_outputs(model, more), {image.name: image.arrange(probe_picture(spec)), **fillings})
     except CaptureError as error:
         if not image.dynamic:
             raise

@@ -20,7 +20,7 @@ from ...quiet import quiet
 from .head import Head
 from .interface import DEFAULT_SIZE, ImageInput
 from .options import ForeignOptions
-from .reference import Call
+from .reference import Call, Open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ _PREFIXES = ("module.", "model.", "net.", "_orig_mod.")
 
 
 def torch_network(options: ForeignOptions, checkpoint: Path | None) -> tuple[onnx.ModelProto, Any, dict[str, str]]:
-    """The network as ONNX at the size asked for; a maker of its reference call; and where it came from.
+    """The network as ONNX at the size asked for; what says how it is run, once its head is known; where it came from.
 
     Raises:
         UsageError: the factory is not where it was said to be.
@@ -52,16 +52,19 @@ def torch_network(options: ForeignOptions, checkpoint: Path | None) -> tuple[onn
     names, _ = _run(net, picture)
     model = _export(net, picture, names)
 
-    def make_call(head: Head, fillings: Mapping[str, np.ndarray], image: ImageInput) -> tuple[Call, bool]:
+    def opener(head: Head, fillings: Mapping[str, np.ndarray], image: ImageInput) -> tuple[Open, bool]:
         import torch
 
         def call(array: np.ndarray) -> dict[str, np.ndarray]:
             found, tensors = _run(net, torch.from_numpy(array))
             return {name: tensor.numpy() for name, tensor in zip(found, tensors, strict=True)}
 
-        return call, head.source in (None, *names)
+        def open_it(*, keep_memory: bool) -> Call:
+            return call  # it is in memory as it is, and PyTorch keeps none between runs
 
-    return model, make_call, {"reference": reference, "weights": weights, "sha256": _sha256(net)}
+        return open_it, head.source in (None, *names)
+
+    return model, opener, {"reference": reference, "weights": weights, "sha256": _sha256(net)}
 
 
 # The network

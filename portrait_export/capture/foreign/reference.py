@@ -6,6 +6,7 @@ It is the other side of every parity check, so it shares no code with the graph 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,13 @@ from .head import Field, Head
 from .interface import ImageInput
 
 Call = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+class Open(Protocol):
+    """Makes a network ready to run, as often as it is asked to."""
+
+    def __call__(self, *, keep_memory: bool) -> Call:
+        """What runs it; without `keep_memory` it takes longer, and little memory where it is run once."""
 
 
 class ForeignReference:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CaptureError
-from ..check import RELATIVE_TOLERANCE, check_model, make_session, random_feeds, relative_error, run_session
+from ..check import RELATIVE_TOLERANCE, check_model, random_feeds, relative_error, run_once
 from .folding import fold
 from .graph import Graph
 from .naming import name_weights
@@ -131,11 +131,11 @@ class _Expected:
 
     def __init__(self, model: onnx.ModelProto):
         self.feeds = random_feeds(model)
-        self.outputs = run_session(make_session(model, optimize=False), self.feeds)
+        self.outputs = run_once(model, self.feeds, optimize=False)
 
     def error(self, model: onnx.ModelProto) -> float:
         """Largest relative error of any output of another model."""
-        found = run_session(make_session(model), self.feeds)
+        found = run_once(model, self.feeds)
         pairs = [pair for name, value in self.outputs.items() for pair in _pairs(value, found[name])]
         return max((relative_error(expected, actual) for expected, actual in pairs), default=0.0)
 
