@@ -20,12 +20,14 @@ WHY = {  # operators that have no lowering: why, and what to do where it is not 
     **dict.fromkeys(("Bernoulli", "Multinomial"), _RANDOM),
     **dict.fromkeys(("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitCast"), _BITS),
     **dict.fromkeys(("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"), _TEXT),
+    "CumProd": "MIL has no running product",
     "Det": "MIL has no determinant",
     "ImageDecoder": "an app decodes pictures before the network",
     "MelWeightMatrix": "its shape depends on values that the model computes",
     "Optional": "Core ML has no optional values",
     "Scan": "the form of opset 8, with a batch; export it with opset 9 or newer",
     "SequenceMap": "its body runs as often as a sequence is long; write it out",
+    "TensorScatter": "it writes into a cache that outlives the call; hand the cache in and out instead",
 }
 WHY_DOMAIN = {
     "ai.onnx.ml": "classical machine learning, which Core ML does in models of other kinds",

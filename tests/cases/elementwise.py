@@ -36,6 +36,8 @@ CASES = [
     Case("pow_broadcast", "Pow", {**POSITIVE, "y": values(3, seed=2)}),
     Case("mod_of_divisor_sign", "Mod", {**INTS, **DIVISORS}),
     Case("mod_of_dividend_sign", "Mod", {**INTS, **DIVISORS}, attrs={"fmod": 1}),
+    Case("mod_float_of_divisor_sign", "Mod", {**X, "y": np.asarray([0.7, -1.3, 2, -0.4], "f")}, opset=28),
+    Case("mod_float_of_dividend_sign", "Mod", {**X, "y": values(4, low=0.5, seed=3)}, opset=28, attrs={"fmod": 1}),
     Case("mod_float", "Mod", {**X, "y": values(4, low=0.5, high=2, seed=3)}, attrs={"fmod": 1}),
     *[
         Case(f"{op.lower()}_of_three", op, {**X, **Y, "z": values(1, 4, seed=2)})

@@ -27,6 +27,8 @@ CASES = [
     _dft("onesided_odd", REAL, -2, onesided=1),
     _dft("of_complex_numbers", COMPLEX, 2),
     _dft("inverse", COMPLEX, 1, inverse=1),
+    _dft("inverse_to_real_numbers", COMPLEX, 1, inverse=1, onesided=1),
+    _dft("inverse_to_an_odd_count", COMPLEX, 2, length=13, inverse=1, onesided=1),
     _dft("filled_up_with_zeros", COMPLEX, 1, length=8),
     _dft("cut", REAL, 2, length=4, onesided=1),
     Case("dft_axis_as_attribute", "DFT", REAL, attrs={"axis": 2, "onesided": 1}),

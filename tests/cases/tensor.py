@@ -80,6 +80,13 @@ CASES = [
     Case("trilu_lower_shifted", "Trilu", {"x": values(4, 5)}, {"k": np.asarray(-1, np.int64)}, attrs={"upper": 0}),
     Case("depth_to_space_dcr", "DepthToSpace", {"x": values(1, 8, 2, 3)}, attrs={"blocksize": 2}),
     Case("depth_to_space_crd", "DepthToSpace", {"x": values(1, 8, 2, 3)}, attrs={"blocksize": 2, "mode": "CRD"}),
+    Case(
+        "space_to_depth_crd",
+        "SpaceToDepth",
+        {"x": values(2, 3, 4, 6)},
+        opset=28,
+        attrs={"blocksize": 2, "mode": "CRD"},
+    ),
     Case("space_to_depth_plain", "SpaceToDepth", {"x": values(1, 2, 4, 6)}, attrs={"blocksize": 2}),
     Case("reverse_sequence_time_first", "ReverseSequence", {"x": values(4, 3)}, {"l": ints(4, 2, 1)}),
     Case("cumsum_plain", "CumSum", {"x": values(3, 4)}, {"a": np.asarray(1, np.int64)}),

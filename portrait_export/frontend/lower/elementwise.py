@@ -117,6 +117,14 @@ def _small_power(node: Node, x: Any, exponent: float) -> Any:
     return squared if exponent == 2 else node.emit("mul", x=squared, y=x)
 
 
+@lowers("Mod", since=28)
+def mod_of_floats(node: Node) -> Any:
+    """x − floor(x / y) · y, also of floats; with `fmod` as before."""
+    if node.attr("fmod", 0):
+        return mod(node)
+    return node.emit("mod", **xy(node, node.x(0), node.x(1)))
+
+
 @lowers("Mod")
 def mod(node: Node) -> Any:
     """x mod y; with `fmod` the result has the sign of x, otherwise that of y.
@@ -126,7 +134,7 @@ def mod(node: Node) -> Any:
     x, y = node.x(0), node.x(1)
     if not node.attr("fmod", 0):
         if node.dtype().kind == "f":
-            raise Unsupported("fmod=0 on floats, which ONNX does not define")
+            raise Unsupported("fmod=0 on floats, which ONNX defines from opset 28 on")
         return node.emit("mod", **xy(node, x, y))
     size = node.emit("mod", **xy(node, _abs(node, x), _abs(node, y)))
     return node.emit("mul", x=size, y=_sign(node, x))

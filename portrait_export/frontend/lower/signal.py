@@ -52,16 +52,32 @@ def _dft(node: Node, axis: int) -> Any:
     inverse, onesided = bool(node.attr("inverse", 0)), bool(node.attr("onesided", 0))
     if axis == len(shape) - 1 or parts not in (1, 2):
         raise Unsupported(f"axis {axis} of shape {shape}, whose last dimension is 1 (real) or 2 (complex)")
-    if onesided and (inverse or parts == 2):
-        raise Unsupported("onesided with complex numbers; ONNX's implementations disagree on it")
-    length = int(node.const(1, "dft_length").reshape(-1)[0]) if node.has(1) else shape[axis]
-    bins = length // 2 + 1 if onesided else length
-    table = matrix(shape[axis], length, parts, inverse=inverse, bins=bins).astype(node.dtype())
+    if onesided and inverse != (parts == 2):
+        raise Unsupported(f"onesided with inverse={int(inverse)} and a last dimension of {parts}; one side is complex")
+    whole = 2 * (shape[axis] - 1) if onesided and inverse else shape[axis]
+    length = int(node.const(1, "dft_length").reshape(-1)[0]) if node.has(1) else whole
+    if onesided and inverse:
+        table = _real_inverse(shape[axis], length)
+    else:
+        bins = length // 2 + 1 if onesided else length
+        table = matrix(shape[axis], length, parts, inverse=inverse, bins=bins)
     order = [i for i in range(len(shape) - 1) if i != axis] + [axis, len(shape) - 1]
-    before = [shape[i] for i in order[:-2]]
+    before, columns = [shape[i] for i in order[:-2]], table.shape[2:]
     rows = node.reshape(node.transpose(x, order), (int(np.prod(before, dtype=np.int64)), shape[axis] * parts))
-    result = node.reshape(product(node, rows, table.reshape(shape[axis] * parts, bins * 2)), (*before, bins, 2))
+    flat = table.reshape(shape[axis] * parts, -1).astype(node.dtype())
+    result = node.reshape(product(node, rows, flat), (*before, *columns))
     return node.transpose(result, np.argsort(order).tolist())
+
+
+def _real_inverse(bins: int, length: int) -> np.ndarray:
+    """The (bins, 2, length, 1) matrix from one side of a spectrum to real samples.
+
+    The other side is the conjugate: each bin counts twice but for the first and, of an even length, the middle one.
+    """
+    table = matrix(bins, length, 2, inverse=True, bins=length)[..., :1]
+    k = np.arange(bins)
+    twice = np.where((k == 0) | (2 * k == length), 1.0, 2.0) * (2 * k <= length)
+    return table * twice.reshape(-1, 1, 1, 1)
 
 
 @lowers("STFT", since=17)

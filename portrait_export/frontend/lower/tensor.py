@@ -310,7 +310,9 @@ def depth_to_space(node: Node) -> Any:
 
 @lowers("SpaceToDepth")
 def space_to_depth(node: Node) -> Any:
-    """Pixels to channels, the block's position in the channel's leading part."""
+    """Pixels to channels, the block's position in the channel's leading part (DCR) or its trailing part (CRD)."""
+    if node.attr("mode", "DCR") == "CRD":
+        return node.emit("pixel_unshuffle", x=node.var(), downscale_factor=np.uint32(node.attr("blocksize")))
     return node.emit("space_to_depth", x=node.var(), block_size=node.attr("blocksize"))
 
 
