@@ -42,6 +42,15 @@ def test_a_deferred_module_can_be_imported_from_as_ever(package):
     assert importlib.import_module(f"{package}.slow").value == 7
 
 
+def test_who_looks_through_all_modules_does_not_make_a_deferred_one_run(package):
+    with deferred(f"{package}.slow"):
+        module = importlib.import_module(package)
+    for each in list(sys.modules.values()):
+        hasattr(each, "__file__")
+    assert not has_run(package)
+    assert module.slow.value == 7
+
+
 def test_nothing_is_deferred_after_the_block(package):
     before = list(sys.meta_path)
     with deferred(f"{package}.slow"):
