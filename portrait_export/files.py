@@ -97,11 +97,11 @@ def _flush_to_disk(path: Path) -> None:
             os.fsync(handle.fileno())
 
 
-def cannot_write(path: Path, error: OSError) -> OutputError:
+def cannot_write(path: Path, error: OSError, *, hint: str = "") -> OutputError:
     """The one error for anything the operating system has against an output."""
     return OutputError(
         f"Cannot write {path}: {error.strerror or error}.",
-        hint="choose another place with `-o`, or make room and writable what is named above.",
+        hint=hint or "choose another place with `-o`, or make room and writable what is named above.",
     )
 
 

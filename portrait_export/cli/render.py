@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -20,6 +21,7 @@ from ..plain import plain_data
 from ..stages import Observer, Stage
 from . import interrupt
 
+_BAR = 24  # characters of a progress bar, where the terminal is wide enough
 _PROGRESS_AFTER_S = 1.0  # shorter work shows no bar
 
 
@@ -163,9 +165,12 @@ class StageLines:
         interrupt.check()
         if time.perf_counter() - self._started < _PROGRESS_AFTER_S:
             return
-        filled = round(24 * done / max(total, 1))
-        bar = "━" * filled + style("─" * (24 - filled), dim=True)
-        self._show(f"  {style('…', fg='cyan')} {self._name:<9} {bar} {done}/{total}")
+        count = f"{done}/{total}"
+        # A line that the terminal breaks could not be overwritten.
+        width = max(0, min(_BAR, shutil.get_terminal_size().columns - len(f"  … {self._name:<9}  {count}") - 1))
+        filled = round(width * done / max(total, 1))
+        bar = "━" * filled + style("─" * (width - filled), dim=True)
+        self._show(f"  {style('…', fg='cyan')} {self._name:<9} {bar} {count}")
 
     def stage_finished(self, stage: Stage) -> None:
         self._clear()

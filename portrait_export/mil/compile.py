@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PRECISIONS = ("fp16", "fp32")
+_ROOM = "this is the temporary folder: make room in it, or name another one in the environment variable TMPDIR."
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,11 @@ def _full_disk_said_clearly() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise cannot_write(folder, error, hint=_ROOM) from error
     except RuntimeError as error:
         if "MIL FileWriter" not in str(error):
             raise
-        raise cannot_write(folder, OSError(str(error))) from error
+        raise cannot_write(folder, OSError(str(error).rstrip(".")), hint=_ROOM) from error
 
 
 def _input_type(ct: Any, feature: Feature) -> Any:

@@ -70,6 +70,25 @@ def test_a_terminal_that_lacks_our_signs_shows_the_rest(package, encoding):
     )
 
 
+@pytest.mark.parametrize("columns", [30, 40, 200])
+def test_a_progress_bar_is_as_wide_as_the_terminal_allows(capsys, monkeypatch, columns):
+    """A line that is broken in two cannot be overwritten: it would be printed again for each photograph."""
+    from click import unstyle
+
+    from portrait_export.cli import render
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(render, "_PROGRESS_AFTER_S", -1.0)
+    lines = render.StageLines()
+    lines._live = True
+    lines.stage_started("parity")
+    for done in range(1, 33):
+        lines.stage_progress(done, 32)
+    drawn = [line.removeprefix("\x1b[K") for line in unstyle(capsys.readouterr().err).split("\r")]
+    assert "32/32" in drawn[-1]
+    assert 20 < max(map(len, drawn)) < min(columns, 50)
+
+
 # ---- names ----------------------------------------------------------------------------------------------------------
 
 
