@@ -10,7 +10,7 @@ from onnx import helper
 
 from portrait_export.errors import LoweringError
 from portrait_export.frontend.convert import lower
-from tests.cases.model import Case, model_of, values
+from tests.cases.model import model_of, values
 from tests.frontend.harness import mismatch, run_lowered
 
 X, PER_CHANNEL = values(2, 3, 3), values(3, seed=1, low=0.1)
@@ -58,14 +58,3 @@ def test_an_axis_that_does_not_fit_is_refused() -> None:
     node = helper.make_node("Add", ["x", "c"], ["y"], broadcast=1, axis=2)
     with pytest.raises(LoweringError, match=r"broadcasting of shape \(3, 3\) at axis 2 of rank 3"):
         lower(model_of([node], {"x": X}, small, ["y"], opset=6))
-
-
-@pytest.mark.parametrize("op_type", ["Softmax", "LogSoftmax", "Hardmax"])
-def test_constants_are_folded_as_their_operator_set_says(op_type: str) -> None:
-    """Before opset 13 a softmax is over all dimensions from its axis on, of a constant as of a computed tensor."""
-    case = Case("x", op_type, {"x": X}, opset=11, attrs={"axis": 1})
-    make = helper.make_node
-    nodes = [make(op_type, ["c"], ["s"], axis=1), make("Add", ["s", "z"], ["y"])]
-    folded = lower(model_of(nodes, {"z": np.zeros_like(X)}, {"c": X}, ["y"], opset=11))
-    computed = run_lowered(lower(case.model()), {"x": X})["y0"]
-    assert mismatch(computed, run_lowered(folded, {"z": np.zeros_like(X)})["y"]) == ""
