@@ -54,17 +54,23 @@ def _descriptors_silent() -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # Python's own are None where the descriptor was closed from the start
             stream.flush()
-    kept = {}
-    for number in (1, 2):
-        with contextlib.suppress(OSError):
-            kept[number] = os.dup(number)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    kept = {number: copy for number in (1, 2) if (copy := _copied(number)) is not None}
     try:
-        for number in kept:
-            os.dup2(nowhere, number)
+        with open(os.devnull, "w") as nowhere:
+            for number in kept:
+                os.dup2(nowhere.fileno(), number)
         yield
     finally:
         for number, copy in kept.items():
             os.dup2(copy, number)
             os.close(copy)
-        os.close(nowhere)
+
+
+def _copied(number: int) -> int | None:
+    """Another descriptor of the same stream, above the standard three; None where it is closed."""
+    import fcntl
+
+    try:
+        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError:
+        return None
