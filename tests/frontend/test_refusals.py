@@ -66,6 +66,10 @@ def test_missing_operators_and_attributes_in_one_error() -> None:
     )
 
 
+CROP = {"r": np.asarray([0, 0, 0.1, 0.2, 1, 1, 1, 0.9], "f"), "s": ints(1, 4, 6, 6)}
+CROPPED = {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"}
+SEVEN = {"x": values(1, 1, 7)}
+SYMMETRIC = {"coordinate_transformation_mode": "half_pixel_symmetric"}
 RANGE = {name: np.asarray(value, "f") for name, value in (("start", 0), ("limit", 4), ("delta", 1))}
 
 REFUSED = [
@@ -77,6 +81,34 @@ REFUSED = [
     (Case("dropout_training", "Dropout", X, {"r": np.asarray(0.5, "f"), "t": np.asarray(True)}), "drops at random"),
     (Case("slice_empty", "Slice", X, {"s": ints(2), "e": ints(2)}), "is an empty tensor (0, 4, 6, 6)"),
     (Case("rank_6_output", "Unsqueeze", X, {"a": ints(0, 1)}), "has rank 6; Core ML stops at 5"),
+    (Case("resize_to_nothing", "Resize", X, {"s": np.asarray([1, 1, 0.1, 1], "f")}, ("x", "", "s")), "an empty result"),
+    (
+        Case("crop_to_the_same_size", "Resize", X, CROP, ("x", "r", "", "s"), attrs=CROPPED),
+        "to the same size; ONNX's implementations disagree",
+    ),
+    (
+        Case(
+            "crop_that_ends_at_the_border",
+            "Resize",
+            X,
+            {**CROP, "s": ints(1, 4, 10, 7)},
+            ("x", "r", "", "s"),
+            attrs=CROPPED,
+        ),
+        "whose border depends on rounding errors",
+    ),
+    (
+        Case(
+            "symmetric_ties",
+            "Resize",
+            SEVEN,
+            {"s": np.asarray([1, 1, 0.6], "f")},
+            ("x", "", "s"),
+            opset=19,
+            attrs=SYMMETRIC,
+        ),
+        "nearest elements of 7 → 4 that depend on rounding errors",
+    ),
     (Case("cast_to_double", "Cast", X, attrs={"to": 11}), "a cast to float64"),
     (Case("range_computed", "Range", RANGE), "its length depends"),
     (Case("constant_of_computed_shape", "ConstantOfShape", {"s": ints(2, 3)}), "its shape depends on values"),

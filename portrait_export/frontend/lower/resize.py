@@ -26,6 +26,7 @@ SAMPLING = {  # coordinate transformation → MIL's name for it in resize_biline
     "asymmetric": "DEFAULT",
 }
 INTEGRAL = 1e-4  # elements; a float32 scale times a size is this close to the whole number that was meant
+ROUNDING = 1e-5  # elements; what a few roundings in float32 come to
 TRANSFORMATIONS = (*SAMPLING, "tf_crop_and_resize", "tf_half_pixel_for_nn")
 NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
@@ -122,13 +123,19 @@ def weights(axis: AxisResize, method: Method) -> np.ndarray:
 
 def _nearest(axis: AxisResize, method: Method) -> np.ndarray:
     """The element that each output repeats, if float32 and float64 (which implementations differ in) agree on it."""
-    single, double = (
-        np.clip(NEAREST[method.nearest](coordinates(axis, method.transformation, dtype)), 0, axis.size - 1).astype(int)
-        for dtype in (np.float32, np.float64)
-    )
-    if not np.array_equal(single, double):
+
+    def rounded(dtype: type, shift: float = 0.0) -> np.ndarray:
+        place = coordinates(axis, method.transformation, dtype) + shift
+        return np.clip(NEAREST[method.nearest](place), 0, axis.size - 1).astype(int)
+
+    picked = rounded(np.float64)
+    others = [rounded(np.float32)]
+    if method.transformation == "half_pixel_symmetric" and axis.scale * axis.size != axis.out:
+        # its offset is a difference of rounded numbers, which every implementation takes in an order of its own
+        others += [rounded(np.float64, -ROUNDING), rounded(np.float64, ROUNDING)]
+    if not all(np.array_equal(picked, other) for other in others):
         raise Unsupported(f"nearest elements of {axis.size} → {axis.out} that depend on rounding errors")
-    return double
+    return picked
 
 
 def _linear(t: np.ndarray) -> np.ndarray:
@@ -223,6 +230,8 @@ def _by_sizes(have: list[int], sizes: list[int], policy: str) -> tuple[list[int]
 def apply(node: Node, axes: dict[int, AxisResize], method: Method, extrapolation: float) -> Any:
     """Resize each dimension that changes; outside a crop region stands the extrapolation value."""
     x = node.x()
+    if any(axis.out < 1 for axis in axes.values()):
+        raise Unsupported(f"an empty result, {[axis.out for axis in axes.values()]}")
     matrices = {axis: weights(resize, method) for axis, resize in axes.items()}
     changing = {a: m for a, m in matrices.items() if m.shape[0] != m.shape[1] or not np.array_equal(m, np.eye(len(m)))}
     for axis in changing:
@@ -230,6 +239,11 @@ def apply(node: Node, axes: dict[int, AxisResize], method: Method, extrapolation
             raise Unsupported(
                 f"a scale of {axes[axis].scale:g} that leaves the size; ONNX's implementations disagree on it"
             )
+    same = any(axis.out == axis.size and axis.roi != (0.0, 1.0) for axis in axes.values())
+    if same or (method.antialias and changing and method.transformation == "tf_crop_and_resize"):
+        raise Unsupported(
+            "tf_crop_and_resize with antialias, or to the same size; ONNX's implementations disagree on it"
+        )
     result = _native(node, x, {a: axes[a] for a in changing}, changing, method)
     if result is None:
         result = x
@@ -320,9 +334,22 @@ def _outside(node: Node, x: Any, axes: dict[int, AxisResize], value: float) -> A
     shape = shape_of(x)
     outside = np.zeros((1,) * len(shape), bool)
     for axis, resize in axes.items():
-        position = coordinates(resize, "tf_crop_and_resize")
-        beyond = (position < 0) | (position > resize.size - 1)
+        beyond = _beyond(resize)
         outside = outside | beyond.reshape([-1 if i == axis else 1 for i in range(len(shape))])
     if not outside.any():
         return x
     return select(node, np.broadcast_to(outside, shape).copy(), node.float_scalar(value, x), x)
+
+
+def _beyond(axis: AxisResize) -> np.ndarray:
+    """Which elements of a crop lie outside of the input, (out,), if float32 and float64 agree on it."""
+    masks = []
+    for dtype in (np.float32, np.float64):
+        position = coordinates(axis, "tf_crop_and_resize", dtype)
+        outwards = np.maximum(-position, position - (axis.size - 1))
+        masks.append(outwards > 0)
+        if np.any((outwards != 0) & (np.abs(outwards) < INTEGRAL)):
+            raise Unsupported(f"a crop of {axis.size} → {axis.out} whose border depends on rounding errors")
+    if not np.array_equal(*masks):
+        raise Unsupported(f"a crop of {axis.size} → {axis.out} whose border depends on rounding errors")
+    return masks[1]
