@@ -85,7 +85,7 @@ def train(
     Raises:
         DataError: all that is wrong with the photographs, before anything else happens.
         CheckpointError: `start` does not fit.
-        TrainingError: the run diverged, or the folder holds a run with another configuration.
+        TrainingError: the run diverged, a process of it died, or the folder holds a run with another configuration.
     """
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -122,7 +122,16 @@ def train(
         default_root_dir=str(out),
         **launched(os.environ, several_optimizers=run.critic is not None),
     )
-    trainer.fit(run, ckpt_path=str(state) if resuming else None, weights_only=True)
+    try:
+        trainer.fit(run, ckpt_path=str(state) if resuming else None, weights_only=True)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            "A process that cuts photographs for the training died: it was killed, or ran out of memory.",
+            context=[str(error)],
+            hint="take fewer `workers` or less `memory`; the same command goes on from the last validation.",
+        ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     numbers = (float(run.best_iou), float(run.first_iou), int(run.step), int(run.resumed_at))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +141,21 @@ def test_diverged_run_says_so(painted: Path, tmp_path: Path) -> None:
     config = small(painted, tmp_path / "out", optimizer=OptimizerConfig(lr=1e30, warmup=1, clip=1e30))
     with pytest.raises(TrainingError, match="diverged"):
         train(config)
+
+
+class KillsWorkers(lightning.Callback):
+    """Kills the processes that cut photographs, as a system without memory does."""
+
+    def on_train_batch_start(self, trainer, module, batch, index) -> None:
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGKILL)
+
+
+def test_killed_worker_is_told_from_a_bug(painted: Path, tmp_path: Path) -> None:
+    config = small(painted, tmp_path / "out", workers=1, every=50, phases=(Phase(steps=50, size=32, batch=2),))
+    with pytest.raises(TrainingError, match="died: it was killed, or ran out of memory") as caught:
+        train(config, callbacks=[KillsWorkers()])
+    assert "fewer `workers`" in caught.value.hint
 
 
 def test_serseg_starts_from_a_segformers_encoder_and_fusion() -> None:
