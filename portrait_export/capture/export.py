@@ -62,8 +62,7 @@ def export_onnx(
     deployment = Deployment(module, spec=spec)
     with quiet_tracing(), _evaluation(deployment):
         inputs = example_inputs(spec)
-        exported = _trace(deployment, inputs, spec, opset)
-        model = onnx.load_from_string(exported)
+        model = onnx.load_from_string(_trace(deployment, inputs, spec, opset))
         tidy(model)
         set_metadata(model, {"spec": spec.to_json(), **(metadata or {})})
         check_model(model)

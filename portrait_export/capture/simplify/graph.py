@@ -48,6 +48,8 @@ class Node:
 class Graph:
     """A model's main graph, to be edited. Values inside control-flow bodies are not seen, what they read is protected.
 
+    The model itself is only read, and must not be changed as long as the graph is used.
+
     Attributes:
         nodes: in an order in which they can run.
         inputs, outputs: names of the graph's own values; these never disappear and never change their meaning.
@@ -55,12 +57,9 @@ class Graph:
     """
 
     def __init__(self, model: onnx.ModelProto):
-        import onnx
-
         inferred = _infer_shapes(model)
-        self._model = onnx.ModelProto()
-        self._model.CopyFrom(model)
-        graph = self._model.graph
+        self._model = model  # only read: a copy would be one of all weights
+        graph = model.graph
         self.opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._arrays: dict[str, np.ndarray] = {}
@@ -269,10 +268,10 @@ class Graph:
 
         self.clean()
         model = onnx.ModelProto()
-        model.CopyFrom(self._model)
+        _copy(self._model, model, without=("graph",))
         graph = model.graph
-        for repeated in (graph.node, graph.initializer, graph.value_info):
-            del repeated[:]
+        # Left out, not deleted afterwards: a message's memory is only free again when all of it is.
+        _copy(self._model.graph, graph, without=("node", "initializer", "value_info"))
         for node in self.nodes:
             graph.node.append(self._node_proto(node))
         order = list(dict.fromkeys(name for node in self.nodes for name in (*node.inputs, *captured(node))))
@@ -404,6 +403,19 @@ class Graph:
         if name in self._tensors:
             return self._tensors[name]
         return onnx.numpy_helper.from_array(self._arrays[name], name)
+
+
+def _copy(source: Any, target: Any, *, without: Sequence[str]) -> None:
+    """Copy what is set of a protobuf message into an empty one of the same type, but for some fields."""
+    for entry, value in source.ListFields():
+        if entry.name in without:
+            continue
+        if hasattr(value, "extend"):
+            getattr(target, entry.name).extend(value)
+        elif entry.message_type is not None:
+            getattr(target, entry.name).CopyFrom(value)
+        else:
+            setattr(target, entry.name, value)
 
 
 def _infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:

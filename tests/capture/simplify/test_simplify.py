@@ -203,6 +203,23 @@ def test_a_name_that_is_an_input_and_an_initializer_becomes_a_constant():
     assert [value.name for value in result.graph.input] == ["x"]
 
 
+def test_what_a_model_holds_beside_its_nodes_and_weights_stays():
+    source = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 18, "mine" : 2], producer_name: "them", model_version: 3,
+            doc_string: "why", metadata_props: ["a": "1", "b": "2"]>
+        net (float[2] x) => (float[2] y) { y = mine.twice(x) }
+        <domain: "mine", opset_import: ["" : 18]> twice (a) => (b) { b = Add(a, a) }"""
+    )
+    source.graph.doc_string = "a graph"
+    source.graph.quantization_annotation.add(tensor_name="y").quant_parameter_tensor_names.add(key="SCALE", value="s")
+    source.training_info.add().initialization.name = "start"
+    before, after = onnx.ModelProto(), Graph(source).to_model()
+    before.CopyFrom(source)
+    for each in (before, after):
+        del each.graph.node[:], each.graph.value_info[:]
+    assert after == before
+
+
 def test_shape_constants_are_stored_once():
     source = model(
         "(float[1,4,2,2] x) => (float y) { a = Reshape(x, s) b = Softmax(a) c = Add(a, b) y = Neg(c) }", s=ints(1, 4, 4)
