@@ -43,13 +43,13 @@ def simplify(
     """
     from ..cost import cost_before, cost_of
 
+    expected = _Expected(model)  # first: nothing takes more memory, and nothing else is there yet
     folded, note = fold(model)
     notes = [note] if note else []
     before = cost_before(cost_of(model), cost_of(folded))
     if not keep_opset:
         folded = raise_opset(folded, rules, notes)
     rewritten, fired, refused = apply_rules(folded, rules)
-    expected = _Expected(model)
     error = expected.error(rewritten)
     if error > RELATIVE_TOLERANCE:
         if expected.error(folded) > RELATIVE_TOLERANCE:
