@@ -96,8 +96,10 @@ def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) 
 def _lower_at_each_size(stages: Stages, models: Sequence[LoadedModel], target: str) -> tuple[onnx.ModelProto, Lowered]:
     """The simplified ONNX model at the default size, and one MIL program for all sizes."""
     at = steps.size_words(models)
-    captured = [steps.capture(stages, model, at=words) for model, words in zip(models, at, strict=True)]
-    simplified = steps.simplify_alike(stages, captured, at)
+    # What was captured is given on and not kept: its weights need not be in memory beside the simplified ones.
+    simplified = steps.simplify_alike(
+        stages, [steps.capture(stages, model, at=words) for model, words in zip(models, at, strict=True)], at
+    )
     programs = [
         steps.lower(stages, graph, model, target, at=words)
         for graph, model, words in zip(simplified, models, at, strict=True)
