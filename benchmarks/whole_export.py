@@ -1,4 +1,4 @@
-"""The whole export against others' tools: wall time, peak memory, package size, operation counts.
+"""The whole export against others' tools: wall and processor time, peak memory, package size, operation counts.
 
     python benchmarks/whole_export.py [--model segformer_b0] [--rounds 5] [--onnx2coreml FOLDER]
 
@@ -60,7 +60,7 @@ class Tool:
     Attributes:
         command, package: what is run, and what it writes.
         path: a folder of Python packages that it needs besides ours.
-        seconds, mebibytes: wall time and peak resident memory of each round.
+        seconds, cpu_seconds, mebibytes: wall time, processor time and peak resident memory of each round.
         failure: its last words, where it did not convert.
     """
 
@@ -69,6 +69,7 @@ class Tool:
     package: Path
     path: Path | None = None
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     mebibytes: list[float] = field(default_factory=list)
     failure: str = ""
 
@@ -89,6 +90,7 @@ class Tool:
             self.failure = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
             return
         self.seconds.append(time.perf_counter() - start)
+        self.cpu_seconds.append(usage.ru_utime + usage.ru_stime)
         scale = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is bytes there, KiB here
         self.mebibytes.append(usage.ru_maxrss / scale)
 
@@ -142,7 +144,8 @@ def report(title: str, ours: Tool, other: Tool) -> None:
             print(f"{tool.name} did not convert it: {tool.failure}")
     if ours.failure or other.failure:
         return
-    for what, name, unit in (("wall time", "seconds", "s"), ("peak memory", "mebibytes", "MiB")):
+    rows = ("wall time", "seconds", "s"), ("processor time", "cpu_seconds", "s"), ("peak memory", "mebibytes", "MiB")
+    for what, name, unit in rows:
         a, b = getattr(ours, name), getattr(other, name)
         ratio = statistics.median(a) / statistics.median(b)
         spread = f"ours {min(a):.1f}–{max(a):.1f} {unit}, {other.name} {min(b):.1f}–{max(b):.1f} {unit}"
