@@ -31,6 +31,7 @@ WHY = {  # operators that have no lowering: why, and what to do where it is not 
 }
 WHY_DOMAIN = {
     "ai.onnx.ml": "classical machine learning, which Core ML does in models of other kinds",
+    "ai.onnx.preview": "a preview, which the standard may still change; export the network without it",
     "ai.onnx.preview.training": "a step of training; export the network for inference, after model.eval()",
 }
 OTHER_DOMAIN = "an operator of its maker's own; add its body to the model as an ONNX function, or export without it"

@@ -6,7 +6,7 @@ from collections import Counter
 
 from . import node_suite
 
-LEAST_PASSED = 0.84  # of the static tests of the installed onnx; measured 86 % with onnx 1.23
+LEAST_PASSED = 0.88  # of the static tests of the installed onnx; measured 90.6 % with onnx 1.23
 
 
 def test_no_node_test_is_wrong_or_crashes() -> None:
