@@ -194,13 +194,12 @@ class _Inner:
     def __init__(self, lowering: NodeLowering, scope: MutableMapping[str, Any], opset: int, prefix: str):
         self._lowering, self._scope, self._opset, self._prefix = lowering, scope, opset, prefix
 
-    def lower_graph(self, graph: GraphProto, label: str, inputs: Sequence[Any] = ()) -> list[Any]:
+    def lower_graph(self, graph: GraphProto, label: str) -> list[Any]:
         """The values of a subgraph's outputs. Raises Unsupported with the causes if something in it is refused."""
         from onnx import numpy_helper
 
         lowering = self._lowering
-        given = {value.name: bound for value, bound in zip(graph.input, inputs, strict=True)}
-        inner: ChainMap[str, Any] = ChainMap(given, self._scope)
+        inner: ChainMap[str, Any] = ChainMap({}, self._scope)
         for tensor in graph.initializer:
             inner[tensor.name] = numpy_helper.to_array(tensor)
         mark = len(lowering.problems)
@@ -209,5 +208,5 @@ class _Inner:
         if found:
             del lowering.problems[mark:]
             causes = sorted({f"{p.op_type}{f' ({p.reason})' if p.reason else ''}" for p in found})
-            raise Unsupported(f"its body needs {', '.join(causes)}")
+            raise Unsupported(f"its branch needs {', '.join(causes)}")
         return [inner[value.name] for value in graph.output]

@@ -13,6 +13,7 @@ CODE = "unsupported-onnx-op"
 _COUNT = "the values say how many elements it finds; Core ML's shapes are fixed"
 _RANDOM = "it draws random numbers; a package gives the same for the same input, so make them an input"
 _BITS = "MIL has no arithmetic on bits"
+_LOOPS = "Core ML runs no part of a network again and again; write its steps out before exporting it"
 _TEXT = "Core ML has no tensors of text"
 WHY = {  # operators that have no lowering: why, and what to do where it is not in the hint
     **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique"), _COUNT),
@@ -25,8 +26,7 @@ WHY = {  # operators that have no lowering: why, and what to do where it is not 
     "ImageDecoder": "an app decodes pictures before the network",
     "MelWeightMatrix": "its shape depends on values that the model computes",
     "Optional": "Core ML has no optional values",
-    "Scan": "the form of opset 8, with a batch; export it with opset 9 or newer",
-    "SequenceMap": "its body runs as often as a sequence is long; write it out",
+    **dict.fromkeys(("Loop", "Scan", "SequenceMap"), _LOOPS),
     "TensorScatter": "it writes into a cache that outlives the call; hand the cache in and out instead",
 }
 WHY_DOMAIN = {

@@ -121,6 +121,19 @@ def test_refused_with_its_reason(case: Case, words: str) -> None:
     assert words in str(refusal(model))
 
 
+def test_loop_is_refused_even_where_its_length_is_known() -> None:
+    make, info = helper.make_node, helper.make_tensor_value_info
+    body = helper.make_graph(
+        [make("Identity", ["going"], ["goes"]), make("Relu", ["carried"], ["total"])],
+        "body",
+        [info("step", 7, []), info("going", 9, []), info("carried", 1, None)],
+        [info("goes", 9, []), info("total", 1, None)],
+    )
+    loop = make("Loop", ["n", "go", "x"], ["y"], name="l", body=body)
+    text = str(refusal(graph(loop, n=np.asarray(2, np.int64), go=np.asarray(True))))
+    assert "1 node, first l: Core ML runs no part of a network again and again; write its steps out" in text
+
+
 def test_unknown_attribute_is_refused() -> None:
     node = helper.make_node("Relu", ["x"], ["y"], name="r")
     node.attribute.append(helper.make_attribute("slope", 0.5))
