@@ -171,20 +171,12 @@ def _badness(score: Score) -> tuple[float, str, str]:
 def worst_sheet(worst: Sequence[Seen]) -> bytes:
     """A PNG with a row per photograph: itself, the person by the drawn mask, the person by the prediction."""
     import numpy as np
-    from PIL import Image, ImageDraw
 
-    from .pictures import CELL, cut_out
+    from .pictures import captioned_sheet, cut_out
 
-    rows = []
+    shown = []
     for one in worst:
         photo, score = one.image.astype(np.float32) / 255, one.score
         cells = [cut_out(photo, mask) for mask in (np.ones_like(one.drawn), one.drawn, one.predicted)]
-        row = Image.new("RGB", (3 * CELL, CELL + 14), "white")
-        row.paste(Image.fromarray(np.concatenate(cells, 1)), (0, 14))
-        ImageDraw.Draw(row).text(
-            (2, 1), f"IoU {score.iou:.4f}  boundary F {score.boundary_f:.3f}  {score.name}", "black"
-        )
-        rows.append(np.asarray(row))
-    file = io.BytesIO()
-    Image.fromarray(np.concatenate(rows, 0)).save(file, "PNG")
-    return file.getvalue()
+        shown.append((f"IoU {score.iou:.4f}  boundary F {score.boundary_f:.3f}  {score.name}", cells))
+    return captioned_sheet(shown, across=1)

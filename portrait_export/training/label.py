@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from ..calibration.dataset import Item, load_item, pictures_by_stem, resize_photo
 from ..errors import DataError, PhotoError, UsageError
@@ -23,7 +23,7 @@ from ..files import write_bytes
 from ..photo import open_photo
 from ..quiet import quiet
 from .guided import refine
-from .pictures import CELL, cut_out
+from .pictures import CELL, captioned_sheet, cut_out, png
 
 # Segments one photograph: (H, W, 3) uint8 → (h, w) float32, P(person), of any size.
 Segmenter = Callable[[np.ndarray], np.ndarray]
@@ -121,11 +121,14 @@ def _label_one(item: Item, segment: Segmenter, target: Path, *, hard: bool) -> L
     photo = open_photo(item.image).pixels
     coarse, confidence = vote(photo, segment)
     mask = refine(coarse, photo)
-    stored = (mask >= 0.5).astype(np.uint8) if hard else (mask * 255 + 0.5).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(stored).save(file, "PNG")
-    write_bytes(_mask_path(target, item), file.getvalue(), force=True)
+    write_mask(_mask_path(target, item), mask, hard=hard)
     return Label(item, confidence, float((mask >= 0.5).mean()))
+
+
+def write_mask(path: Path, mask: np.ndarray, *, hard: bool = False) -> None:
+    """Store P(person), (H, W) in 0..1, as gray with white for 1, or with `hard` as class ids 0 and 1."""
+    stored = (mask >= 0.5).astype(np.uint8) if hard else (mask * 255 + 0.5).astype(np.uint8)
+    write_bytes(path, png(Image.fromarray(stored)), force=True)
 
 
 def vote(photo: np.ndarray, segment: Segmenter) -> tuple[np.ndarray, float]:
@@ -202,19 +205,14 @@ def _earlier_rows(path: Path) -> dict[str, tuple[float, float]]:
 
 def contact_sheet(labels: Sequence[Label], target: Path, *, hard: bool = False, columns: int = 8) -> bytes:
     """A PNG of cut-outs with their names and confidences, from the photographs and masks on disk."""
-    rows = -(-len(labels) // columns)
-    sheet = Image.new("RGB", (columns * CELL, rows * (CELL + 14)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for i, label in enumerate(labels):
-        x, y = i % columns * CELL, i // columns * (CELL + 14)
+    shown = []
+    for label in labels:
         item = replace(label.item, mask=_mask_path(target, label.item), classes=hard)
-        shown = load_item(item, size=(CELL, CELL))
-        assert shown.mask is not None
-        sheet.paste(Image.fromarray(cut_out(shown.frame.image.astype(np.float32) / 255, shown.mask)), (x, y + 14))
-        draw.text((x + 2, y + 1), f"{label.confidence:.3f} {label.item.name}"[:26], "black")
-    file = io.BytesIO()
-    sheet.save(file, "PNG")
-    return file.getvalue()
+        seen = load_item(item, size=(CELL, CELL))
+        assert seen.mask is not None
+        cell = cut_out(seen.frame.image.astype(np.float32) / 255, seen.mask)
+        shown.append((f"{label.confidence:.3f} {label.item.name}"[:26], [cell]))
+    return captioned_sheet(shown, across=columns)
 
 
 # ---- MediaPipe's model ------------------------------------------------------------------------------------------

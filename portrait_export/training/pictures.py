@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CELL = 160  # pixels
+CAPTION = 14  # pixels above a cell
 BEHIND = (0, 200, 80)  # shows holes and halos on skin, hair and clothes alike
 
 
@@ -25,14 +26,35 @@ def prediction_sheet(shown: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[by
         The sheet as PNG, and as (h, w, 3) uint8.
     """
     sheet = np.concatenate([np.concatenate(_row(*one), 1) for one in shown], 0)
-    file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "PNG")
-    return file.getvalue(), sheet
+    return png(Image.fromarray(sheet)), sheet
 
 
 def _row(image: Tensor, mask: Tensor, predicted: Tensor) -> list[np.ndarray]:
     photo = image.permute(1, 2, 0).numpy()
     return [_cell(photo), cut_out(photo, mask[0].numpy()), cut_out(photo, predicted[0].numpy())]
+
+
+def captioned_sheet(shown: Sequence[tuple[str, Sequence[np.ndarray]]], *, across: int) -> bytes:
+    """A PNG of photographs, `across` in a row: for each a caption, and below it its cells side by side.
+
+    Args:
+        shown: a caption and cells, (CELL, CELL, 3) uint8, as many for each photograph.
+    """
+    width, height = len(shown[0][1]) * CELL, CELL + CAPTION
+    sheet = Image.new("RGB", (across * width, -(-len(shown) // across) * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (caption, cells) in enumerate(shown):
+        x, y = i % across * width, i // across * height
+        sheet.paste(Image.fromarray(np.concatenate(cells, 1)), (x, y + CAPTION))
+        draw.text((x + 2, y + 1), caption, "black")
+    return png(sheet)
+
+
+def png(image: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def cut_out(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:

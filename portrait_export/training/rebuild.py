@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from ..calibration.dataset import Item, find_items, load_item
 from ..errors import DataError
 from ..files import write_bytes, written_whole
 from .config import TrainConfig, read_config
-from .label import Segmenter
+from .label import Segmenter, write_mask
 from .review import complete
 
 HERE = Path(__file__).parent
@@ -92,9 +88,7 @@ def _copy(item: Item, out: Path, split: str, segment: Segmenter, corrections: Co
     mask = labelled.mask
     if item.name in corrections.completed:
         mask = complete(mask, labelled.frame.image, segment)
-    file = io.BytesIO()
-    Image.fromarray((mask * 255 + 0.5).astype(np.uint8)).save(file, "PNG")
-    write_bytes(out / "masks" / split / f"{item.name}.png", file.getvalue(), force=True)
+    write_mask(out / "masks" / split / f"{item.name}.png", mask)
     image = out / "images" / split / f"{item.name}{item.image.suffix}"
     write_bytes(image, item.image.read_bytes(), force=True)
 

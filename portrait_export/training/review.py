@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from ..calibration.dataset import find_items, load_item
 from ..errors import DataError, PhotoError
-from ..files import write_bytes
+from ..files import write_bytes, write_text
 from .guided import refine
 from .label import Segmenter, iou, vote
-from .pictures import CELL, cut_out
+from .pictures import captioned_sheet, cut_out
 
 COLUMNS = ("name", "iou", "confidence", "share", "share_second")  # of review.csv
 PER_SHEET, ACROSS = 40, 4  # photographs; each takes two cells
@@ -106,7 +105,7 @@ def _write(folder: Path, reviews: Sequence[Review]) -> None:
     writer.writerow(COLUMNS)
     for one in reviews:
         writer.writerow([one.name, *(f"{v:.4f}" for v in (one.iou, one.confidence, one.share, one.share_second))])
-    write_bytes(folder / "review.csv", text.getvalue().encode(), force=True)
+    write_text(folder / "review.csv", text.getvalue())
     for start in range(0, len(reviews), PER_SHEET):
         path = folder / "sheets" / f"review_{start // PER_SHEET:03d}.png"
         write_bytes(path, review_sheet(reviews[start : start + PER_SHEET]), force=True)
@@ -114,14 +113,4 @@ def _write(folder: Path, reviews: Sequence[Review]) -> None:
 
 def review_sheet(reviews: Sequence[Review]) -> bytes:
     """A PNG: for each photograph the cut-out by its mask, and beside it the one by the second opinion."""
-    line = CELL + 14
-    sheet = Image.new("RGB", (ACROSS * 2 * CELL, -(-len(reviews) // ACROSS) * line), "white")
-    draw = ImageDraw.Draw(sheet)
-    for i, one in enumerate(reviews):
-        x, y = i % ACROSS * 2 * CELL, i // ACROSS * line
-        for k, cell in enumerate(one.cells):
-            sheet.paste(Image.fromarray(cell), (x + k * CELL, y + 14))
-        draw.text((x + 2, y + 1), f"{one.iou:.3f} {one.name}"[:50], "black")
-    file = io.BytesIO()
-    sheet.save(file, "PNG")
-    return file.getvalue()
+    return captioned_sheet([(f"{one.iou:.3f} {one.name}"[:50], one.cells) for one in reviews], across=ACROSS)
