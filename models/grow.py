@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from .blocks.dam import DAM, DualAttention
+from .config import SegformerConfig, SersegConfig
 from .remap import with_backbone
 from .weights_io import backbone_name, load_encoder
 
@@ -43,7 +45,8 @@ def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[st
     own = net.state_dict()
     given = with_backbone(dict(state), backbone)
     fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
-    new_depth = int(_takes_depth(net) and not _saw_depth(given, backbone))
+    config = cast(SegformerConfig, net.config)
+    new_depth = int(config.takes_depth and not _saw_depth(given, backbone))
     for key, value in given.items():
         projection = PROJECTION.fullmatch(key)
         if projection and key in own and own[key].shape[1] > value.shape[1]:
@@ -51,17 +54,13 @@ def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[st
             fitting[key] = _beside_new_channels(value, like=own[key], behind=behind)
     net.load_state_dict(fitting, strict=False)
     with torch.no_grad():
-        if getattr(getattr(net, "config", None), "abg", False):
+        if isinstance(config, SersegConfig) and config.abg:
             _divide_out_boost(net)
         if not any(".dam." in key for key in given):
             for module in net.modules():
                 if isinstance(module, DAM):
                     _pass_through(module)
     return sorted(set(own) - set(fitting))
-
-
-def _takes_depth(net: nn.Module) -> bool:
-    return bool(getattr(getattr(net, "config", None), "depth", False))
 
 
 def _saw_depth(state: Mapping[str, Tensor], backbone: str) -> bool:

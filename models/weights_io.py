@@ -91,10 +91,7 @@ def save_folder(
 
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    state = {
-        key: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
-        for key, tensor in net.state_dict().items()
-    }
+    state = to_store(net.state_dict(), half=half)
     described = config_to_json(cast(NetConfig, net.config), positive=positive)
     for name, write in (
         ("model.safetensors", lambda path: save_file(state, path)),
@@ -104,6 +101,14 @@ def save_folder(
         write(str(partial))
         partial.replace(target / name)  # a reader never sees half a file
     return target / "model.safetensors"
+
+
+def to_store(state: Mapping[str, Tensor], *, half: bool) -> dict[str, Tensor]:
+    """A network's tensors as a file holds them: contiguous, on the CPU, floating-point ones as float16 with `half`."""
+    return {
+        key: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for key, tensor in state.items()
+    }
 
 
 def backbone_name(net: nn.Module) -> str | None:

@@ -30,7 +30,6 @@ COMMANDS = {
     "depth": "Make depth maps of photographs with a MiDaS file of your own.",
 }
 
-
 # Of writing to stdout, or of the whole machine: these carry no file's name.
 SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
@@ -93,9 +92,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         _forget_stdout()
         return 0
-    except (
-        OSError
-    ) as error:  # what the system refuses, wherever it is met: a folder that may not be entered, a full disk
+    except OSError as error:  # what the system refuses, wherever it is met
         if error.filename is None and error.errno not in SYSTEM_ERRORS:
             render.internal_failure(error)
             return EXIT_INTERNAL

@@ -22,7 +22,7 @@ from ..files import write_bytes, write_json
 from ..models.config_json import config_to_json
 from ..models.grow import grow
 from ..models.registry import ModelSpec, build_net, model_spec
-from ..models.weights_io import backbone_name, load_into
+from ..models.weights_io import backbone_name, load_into, to_store
 from ..quiet import mute
 from . import losses
 from .augment import Augment, seeded
@@ -58,7 +58,7 @@ class Trained:
     iou_first: float
     steps: int
     resumed_at: int
-    first_process: bool = True
+    first_process: bool
 
 
 def train(
@@ -429,12 +429,8 @@ def save_checkpoint(net: nn.Module, spec: ModelSpec, folder: Path, *, half: bool
     """
     from safetensors.torch import save
 
-    tensors = {
-        name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
-        for name, tensor in net.state_dict().items()
-    }
     write_json(folder / "config.json", config_to_json(spec.config))
-    write_bytes(folder / "model.safetensors", save(tensors), force=True)
+    write_bytes(folder / "model.safetensors", save(to_store(net.state_dict(), half=half)), force=True)
 
 
 # ---- the folder -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..calibration.dataset import Item, find_items, load_item
 from ..errors import DataError
 from ..files import write_bytes, written_whole
+from ..models.weights_io import to_store
 from .config import TrainConfig, read_config
 from .label import Segmenter, write_mask
 from .review import complete
@@ -142,8 +143,7 @@ def train_chain(
         start = load_file(best[config.init] / "model.safetensors") if config.init else None
         done = train(config, start=start, on_row=lambda row, config=config: on_row(config, row))  # type: ignore[misc]
         best[config.model] = done.best
-        tensors = load_file(done.best / "model.safetensors")
-        half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        half = to_store(load_file(done.best / "model.safetensors"), half=True)
         files.append(out / f"{config.model}.safetensors")
         write_bytes(files[-1], save(half), force=True)
     return files

@@ -169,13 +169,13 @@ def score_set(scores: Sequence[ImageScore]) -> SetScore:
         boundary_f_worst=_worst(scores, [score.boundary_f for score in scores]).value,
         flipped_pixels=sum(score.flipped_pixels for score in scores),
         flipped_share=_mean([score.flipped_share for score in scores]),
-        flipped_margin=max((score.flipped_margin for score in scores), key=lambda v: (math.isnan(v), v)),
+        flipped_margin=_largest([score.flipped_margin for score in scores]),
         mean_abs_probability=_mean([score.mean_abs_probability for score in scores]),
         psnr_mean_db=_mean(psnr) if psnr else None,
         psnr_worst_db=psnr_worst.value if psnr_worst else None,
         psnr_worst_image=psnr_worst.name if psnr_worst else "",
-        max_abs_logit=_largest([score.max_abs_logit for score in scores]),
-        max_rel_logit=_largest([score.max_rel_logit for score in scores]),
+        max_abs_logit=_largest_or_none([score.max_abs_logit for score in scores]),
+        max_rel_logit=_largest_or_none([score.max_rel_logit for score in scores]),
         labelled=len(labelled),
         label_miou_reference=miou_reference,
         label_miou_candidate=miou_candidate,
@@ -211,9 +211,11 @@ def _all_or_none(values: Sequence[float | None]) -> list[float]:
     return known if len(known) == len(values) else []
 
 
-def _largest(values: Sequence[float | None]) -> float | None:
-    """The largest; NaN if any is; None if one is missing."""
+def _largest(values: Sequence[float]) -> float:
+    """The largest; NaN if any is."""
+    return NAN if any(math.isnan(value) for value in values) else max(values)
+
+
+def _largest_or_none(values: Sequence[float | None]) -> float | None:
     known = _all_or_none(values)
-    if not known:
-        return None
-    return NAN if any(math.isnan(value) for value in known) else max(known)
+    return _largest(known) if known else None
