@@ -30,9 +30,9 @@ import onnx
 import torch
 from PIL import Image
 
-from portrait_export.capture.check import make_session, random_feeds, relative_error, run_session
-from portrait_export.capture.cost import cost_of
 from portrait_export.capture.export import export_onnx
+from portrait_export.capture.onnx.check import make_session, random_feeds, relative_error, run_session
+from portrait_export.capture.onnx.cost import cost_of
 from portrait_export.capture.simplify import simplify
 from portrait_export.frontend.convert import lower
 from portrait_export.mil.compile import compile_program

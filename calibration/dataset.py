@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..artifacts import Frame, LabelledFrame
 from ..errors import DataError, PhotoError, UsageError, nearest
-from ..photo import open_depth, open_mask, open_photo
+from ..imaging.photo import open_depth, open_mask, open_photo
 
 if TYPE_CHECKING:
     import numpy as np

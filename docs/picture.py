@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from portrait_export.compose import mask_picture, replace_background
-from portrait_export.photo import mask_back, open_photo, to_frame
+from portrait_export.imaging.compose import mask_picture, replace_background
+from portrait_export.imaging.photo import open_photo
+from portrait_export.imaging.placement import mask_back, to_frame
 from portrait_export.runtime.runner import PackageRunner
 
 PHOTOS = ("cc0_029", "cc0_062", "cc0_057_063_two")  # of the evaluate half of calibration/images

@@ -55,9 +55,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of segformer_b0 at 64x64, random weights, int8, without parity. Do not write into it."""
     from portrait_export.cli.render import Silence
-    from portrait_export.pipeline import export_coreml
-    from portrait_export.requests import CoreMLRequest
-    from portrait_export.sources import ModelSource
+    from portrait_export.inputs.sources import ModelSource
+    from portrait_export.workflows.export import export_coreml
+    from portrait_export.workflows.requests import CoreMLRequest
 
     folder = tmp_path_factory.mktemp("export") / "out"
     source = ModelSource(model="segformer_b0", random_weights=True, size=(SIDE, SIDE))

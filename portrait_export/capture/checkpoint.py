@@ -20,7 +20,7 @@ from ..errors import CheckpointError
 from ..models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from ..models.registry import ModelSpec, list_models, model_spec, net_class
 from ..preprocessing import POSITIVES
-from ..quiet import quiet
+from ..utils.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import nn

@@ -65,11 +65,11 @@ def estimator_from_onnx(path: Path) -> DepthEstimator:
     """
     import torch
 
-    from .check import make_session, run_session
     from .foreign.interface import find_image_input
     from .foreign.normalisation import leading_arithmetic
-    from .load import load_onnx
-    from .simplify.graph import Graph
+    from .onnx.check import make_session, run_session
+    from .onnx.graph import Graph
+    from .onnx.load import load_onnx
 
     model = load_onnx(path)
     given = find_image_input(model, name=None, size=None, fixed={})

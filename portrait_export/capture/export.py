@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import CaptureError
 from ..preprocessing import PortraitSpec
-from ..quiet import quiet
+from ..utils.quiet import quiet
 
 if TYPE_CHECKING:
     import onnx
@@ -51,8 +51,8 @@ def export_onnx(
     """
     import onnx
 
-    from .check import check_against_module, check_model
     from .deployment import Deployment
+    from .onnx.check import check_against_module, check_model
 
     if opset not in OPSETS:
         raise CaptureError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..artifacts import Frame, Prediction
 from ..errors import CaptureError
 from ..preprocessing import PortraitSpec
-from .check import make_session, run_session
+from .onnx.check import make_session, run_session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +59,7 @@ class OnnxRunner:
         self, model: onnx.ModelProto | str | os.PathLike[str], spec: PortraitSpec | None = None, *, name: str = "onnx"
     ):
         from .export import spec_of
-        from .load import load_onnx
+        from .onnx.load import load_onnx
 
         loaded = load_onnx(model) if isinstance(model, (str, os.PathLike)) else model
         found = spec or spec_of(loaded)

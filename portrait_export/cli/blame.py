@@ -11,8 +11,8 @@ import click
 from . import options
 
 if TYPE_CHECKING:
-    from ..blaming import Blamed
     from ..verify.blame import OpError
+    from ..workflows.blame import Blamed
 
 _LOST_ROWS = 5  # operations listed as losing most in half precision
 _BAD_ROWS = 10
@@ -68,8 +68,8 @@ def blame(
 
     Exit code 0: nothing is to blame; 1: an operation is; 2: something could not be read.
     """
-    from ..blaming import BlameRequest, find_blame
-    from ..sources import ModelSource
+    from ..inputs.sources import ModelSource
+    from ..workflows.blame import BlameRequest, find_blame
     from . import render
 
     source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights)
@@ -87,7 +87,7 @@ def blame(
 def _write(blamed: Blamed, folder: Path) -> None:
     import io
 
-    from ..files import write_bytes, write_json
+    from ..utils.files import write_bytes, write_json
     from ..verify.report.curve import curve
 
     buffer = io.BytesIO()

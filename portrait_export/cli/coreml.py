@@ -70,9 +70,9 @@ def coreml(
     parity.json, report.html and pictures of the worst images.
     Exit code 1: the package is there, but a gate failed.
     """
-    from ..pipeline import export_coreml
-    from ..requests import CoreMLRequest, ParityRequest
-    from ..sources import ModelSource
+    from ..inputs.sources import ModelSource
+    from ..workflows.export import export_coreml
+    from ..workflows.requests import CoreMLRequest, ParityRequest
     from . import export_summary, render
 
     request = CoreMLRequest(

@@ -73,7 +73,7 @@ def depth(
     The published depth models were trained on its numbers divided by 1000, which is what --white stands for. Maps
     that exist are kept. A photo that cannot be read does not stop the others; the exit code is then 2.
     """
-    from ..depth import DepthRequest, estimate_depths
+    from ..workflows.estimate_depth import DepthRequest, estimate_depths
     from . import render
 
     request = DepthRequest(

@@ -49,10 +49,10 @@ def evaluate(
     IoU         person pixels in both masks over person pixels in either, per photograph
     boundary F  how much of the two outlines lies within 0.8 % of the image's diagonal of one another
     """
-    from ..evaluation import EvaluateRequest, evaluate_masks
-    from ..files import refuse_existing, write_bytes, write_text
-    from ..sources import ModelSource
+    from ..inputs.sources import ModelSource
     from ..training.evaluate import worst_sheet
+    from ..utils.files import refuse_existing, write_bytes, write_text
+    from ..workflows.evaluate import EvaluateRequest, evaluate_masks
     from . import render
 
     for file in filter(None, (csv_file, sheet)):

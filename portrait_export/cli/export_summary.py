@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from . import render
 
 if TYPE_CHECKING:
-    from ..requests import CoreMLExport
     from ..verify.parity import ParityReport
+    from ..workflows.requests import CoreMLExport
 
 _WORST_ROWS = 5  # images listed below the gates
 

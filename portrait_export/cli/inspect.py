@@ -61,9 +61,9 @@ def _plan(file: Path) -> list[Placement]:
 def _look(file: Path, *, lint: bool) -> tuple[dict[str, Any], list[Advice]]:
     """What is in a file, and, where it is asked for, advice; the file is read once."""
     if file.suffix.lower() == ".onnx":
-        from ..capture.describe import describe_onnx
-        from ..capture.lint import lint_model
-        from ..capture.load import load_onnx
+        from ..capture.onnx.describe import describe_onnx
+        from ..capture.onnx.lint import lint_model
+        from ..capture.onnx.load import load_onnx
         from ..frontend.support import operators
 
         model = load_onnx(file)

@@ -49,8 +49,8 @@ def label(
     """
     if review:
         return _review(folder, model, checkpoint, labeller, as_json=as_json, quiet=quiet, refused=hard or force)
-    from ..stages import Stages
     from ..training.label import label_folder, unlabelled
+    from ..utils.stages import Stages
     from . import render
 
     if not unlabelled(folder, hard=hard, force=force)[0]:  # before anything is fetched for nothing
@@ -87,8 +87,8 @@ def _review(
     refused: bool,
 ) -> int:
     from ..errors import UsageError
-    from ..stages import Stages
     from ..training.review import COLUMNS, review_folder
+    from ..utils.stages import Stages
     from . import render
 
     if refused:
@@ -130,7 +130,7 @@ def _network(model: str | None, checkpoint: Path | None) -> tuple[Segmenter, str
     from ..calibration.dataset import resize_photo
     from ..capture.runners import TorchRunner
     from ..errors import UsageError
-    from ..sources import ModelSource, load_model
+    from ..inputs.sources import ModelSource, load_model
 
     loaded = load_model(ModelSource(model=model, checkpoint=checkpoint))
     if "depth" in loaded.spec.inputs:

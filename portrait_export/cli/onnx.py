@@ -40,9 +40,9 @@ def onnx(
     Inputs:  image (1, 3, H, W), normalised RGB; depth (1, 1, H, W) for depth models.
     Outputs: mask (1, 1, H, W), P(person); logits (1, 1, h, w), at the network's own resolution.
     """
-    from ..pipeline import export_onnx
-    from ..requests import OnnxRequest
-    from ..sources import ModelSource
+    from ..inputs.sources import ModelSource
+    from ..workflows.export import export_onnx
+    from ..workflows.requests import OnnxRequest
     from . import render
 
     source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size, foreign=foreign)

@@ -51,10 +51,10 @@ def parity(
 
     Exit code 0: every gate passed; 1: one failed; 2: something could not be read.
     """
-    from ..files import refuse_existing, write_text
-    from ..pipeline import check_parity
-    from ..requests import ParityRequest
-    from ..sources import ModelSource
+    from ..inputs.sources import ModelSource
+    from ..utils.files import refuse_existing, write_text
+    from ..workflows.parity import check_parity
+    from ..workflows.requests import ParityRequest
     from . import export_summary, render
 
     for file in filter(None, (json_file, junit_file)):

@@ -41,7 +41,7 @@ def predict(
     \b
     portrait-export predict other.mlpackage -i image=me.jpg -i strength=half.npy -o out/
     """
-    from ..prediction import PredictRequest, predict_files
+    from ..workflows.predict import PredictRequest, predict_files
     from . import render
 
     request = PredictRequest(

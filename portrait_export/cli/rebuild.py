@@ -27,8 +27,8 @@ def rebuild(folder: Path, out: Path, backgrounds: Path | None, labeller: Path | 
     that people found wrong are left out or completed, the calibration set's and the validation photographs are kept
     apart, and the networks are trained one after another. Called again, it goes on where it was interrupted.
     """
-    from ..stages import Stages
     from ..training.rebuild import chain_configs, clean, read_corrections, train_chain
+    from ..utils.stages import Stages
     from . import render
     from .label import segmenter
     from .train import require_extra

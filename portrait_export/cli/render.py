@@ -17,8 +17,8 @@ from typing import Any
 import click
 
 from ..errors import PortraitError
-from ..plain import plain_data
-from ..stages import Observer, Stage
+from ..utils.plain import plain_data
+from ..utils.stages import Observer, Stage
 from . import interrupt
 
 _BAR = 24  # characters of a progress bar, where the terminal is wide enough

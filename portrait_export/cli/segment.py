@@ -63,8 +63,8 @@ def segment(
 
     A photo that cannot be read does not stop the others; the exit code is then 2.
     """
-    from ..segmentation import Look, SegmentRequest, segment_photos
-    from ..sources import ModelSource
+    from ..inputs.sources import ModelSource
+    from ..workflows.segment import Look, SegmentRequest, segment_photos
     from . import render
 
     request = SegmentRequest(

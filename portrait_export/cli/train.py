@@ -90,7 +90,7 @@ def _start(settings: TrainConfig) -> Any:
     """The tensors of `init`, or None."""
     if not settings.init:
         return None
-    from ..sources import ModelSource, load_model
+    from ..inputs.sources import ModelSource, load_model
 
     return load_model(_source(settings.init, ModelSource)).module.state_dict()
 
@@ -100,7 +100,7 @@ def _teacher(settings: TrainConfig) -> Any:
     if not settings.teacher:
         return None
     from ..errors import UsageError
-    from ..sources import ModelSource, load_model
+    from ..inputs.sources import ModelSource, load_model
 
     loaded = load_model(_source(settings.teacher, ModelSource))
     if "depth" in loaded.spec.inputs or loaded.spec.positive != "person":

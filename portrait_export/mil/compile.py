@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..artifacts import ArrayFeature, CompressionPass, Feature, ImageFeature, Lowered
 from ..errors import PackageError, nearest
-from ..files import cannot_write
-from ..quiet import quiet
+from ..utils.files import cannot_write
+from ..utils.quiet import quiet
 from . import coreml
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PackageError
-from ..quiet import mute, quiet
+from ..utils.quiet import mute, quiet
 from .lean_import import deferred, left_out
 
 REQUIRED_VERSION = "9.0"  # private parts are used (pass names, MIL internals), so the version is exact

@@ -1,6 +1,6 @@
 """A saved program in; what one run of it costs out: parameters, MACs per family, bytes, layout operators.
 
-`Cost` is the same value that `capture.cost` gives for ONNX, and so are its families, so that a package can be held
+`Cost` is the same value that `capture.onnx.cost` gives for ONNX, and so are its families, so that a package can be held
 beside the model that it was made from. They agree in MACs. They differ, and rightly, in what the compiler did in
 between: activations are as wide as the package computes (fp16: half), weights as it stores them, and what MIL has as
 parameters of its operators (transposes of a product's operands, the axes of a layer norm) is gone.

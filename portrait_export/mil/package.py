@@ -11,7 +11,7 @@ from typing import Any
 
 from ..artifacts import Lowered
 from ..errors import UsageError
-from ..files import written_whole
+from ..utils.files import written_whole
 from .compile import CompiledProgram
 from .folder import files_of, package_size_bytes
 from .program import Metadata

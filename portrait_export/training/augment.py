@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..calibration.dataset import find_items, resize_photo
-from ..photo import open_photo
+from ..imaging.photo import open_photo
 from .clothes import redress
 from .config import AugmentConfig
 from .foreground import MIDDLE, blur, foreground, without_person

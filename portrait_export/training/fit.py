@@ -18,12 +18,12 @@ from torch.utils.data import DataLoader
 
 from ..calibration.dataset import Item
 from ..errors import CheckpointError, TrainingError
-from ..files import write_bytes, write_json
 from ..models.config_json import config_to_json
 from ..models.grow import grow
 from ..models.registry import ModelSpec, build_net, model_spec
 from ..models.weights_io import backbone_name, load_into, to_store
-from ..quiet import mute
+from ..utils.files import write_bytes, write_json
+from ..utils.quiet import mute
 from . import losses
 from .augment import Augment, seeded
 from .config import TrainConfig

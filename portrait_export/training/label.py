@@ -19,9 +19,9 @@ from PIL import Image
 
 from ..calibration.dataset import Item, load_item, pictures_by_stem, resize_photo
 from ..errors import DataError, PhotoError, UsageError
-from ..files import write_bytes
-from ..photo import open_photo
-from ..quiet import quiet
+from ..imaging.photo import open_photo
+from ..utils.files import write_bytes
+from ..utils.quiet import quiet
 from .guided import refine
 from .pictures import CELL, captioned_sheet, cut_out, png
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ..calibration.dataset import Item, find_items, load_item
 from ..errors import DataError
-from ..files import write_bytes, written_whole
 from ..models.weights_io import to_store
+from ..utils.files import write_bytes, written_whole
 from .config import TrainConfig, read_config
 from .label import Segmenter, write_mask
 from .review import complete

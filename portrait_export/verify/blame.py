@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from ..plain import plain_data
+from ..utils.plain import plain_data
 from .error_sums import ErrorSums
 from .metrics import IDENTICAL_DB, NAN, badness_key
 from .pairing import plain_name

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ExecutionError, GateError
-from ..plain import plain_data
+from ..utils.plain import plain_data
 from .gates import Gate, Thresholds, judge
 from .metrics import THRESHOLD, badness_key
 from .scores import ImageScore, SetScore, score_image, score_set

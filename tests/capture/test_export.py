@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from portrait_export.artifacts import Frame, Runner
-from portrait_export.capture.check import make_session, run_session
 from portrait_export.capture.export import export_onnx, spec_of
+from portrait_export.capture.onnx.check import make_session, run_session
 from portrait_export.capture.runners import OnnxRunner, TorchRunner
 from portrait_export.errors import CaptureError
 from portrait_export.preprocessing import PortraitSpec

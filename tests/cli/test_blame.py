@@ -142,9 +142,9 @@ def biased_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
 
     from portrait_export.cli.render import Silence
+    from portrait_export.inputs.sources import ModelSource
     from portrait_export.models.registry import create_model
-    from portrait_export.pipeline import CoreMLRequest, export_coreml
-    from portrait_export.sources import ModelSource
+    from portrait_export.workflows.export import CoreMLRequest, export_coreml
 
     folder = tmp_path_factory.mktemp("biased")
     state = create_model("segformer_b0", seed=0).state_dict()
@@ -255,7 +255,7 @@ def test_a_model_from_before_its_simplification_is_simplified_first(cli, biased_
     import onnx
 
     from portrait_export.capture.export import export_onnx
-    from portrait_export.sources import ModelSource, load_model
+    from portrait_export.inputs.sources import ModelSource, load_model
 
     source = ModelSource("segformer_b0", biased_export.parent / "w.safetensors", size=(64, 64))
     model = load_model(source)
@@ -333,7 +333,7 @@ class Fixed:
 
 
 def test_a_walk_that_parts_before_the_package_is_seen():
-    from portrait_export.blaming import _links
+    from portrait_export.workflows.blame import _links
 
     frame = Frame(np.zeros((4, 4, 3), np.uint8))
     links = _links([Fixed("PyTorch", 0.5), Fixed("traced", 0.5), Fixed("simplified", 0.4)], [frame])

@@ -191,7 +191,7 @@ def test_inspect_shows_what_a_run_costs(cli, small_export, suffix):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "reader"), [("mlpackage", "mil.program.read_program"), ("onnx", "capture.load.load_onnx")]
+    ("suffix", "reader"), [("mlpackage", "mil.program.read_program"), ("onnx", "capture.onnx.load.load_onnx")]
 )
 def test_inspect_reads_its_file_once(cli, small_export, suffix, reader, monkeypatch):
     module, _, name = f"portrait_export.{reader}".rpartition(".")

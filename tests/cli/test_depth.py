@@ -12,9 +12,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from portrait_export.imaging.photo import open_depth, open_photo
 from portrait_export.models.initialise import empty_net, randomize_
 from portrait_export.models.midas import MidasSmall
-from portrait_export.photo import open_depth, open_photo
 
 from ..models.support import reference_keys
 

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from portrait_export.cli.render import Silence
+from portrait_export.inputs.sources import ModelSource
 from portrait_export.models.registry import model_spec
-from portrait_export.sources import ModelSource
 
 SIDE = 64
 SHARP = 200.0  # logits per unit of brightness: a step
@@ -65,8 +65,8 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """The shipped segformer_b0 at 64x64 in every form that `evaluate` takes."""
-    from portrait_export.pipeline import export_coreml
-    from portrait_export.requests import CoreMLRequest
+    from portrait_export.workflows.export import export_coreml
+    from portrait_export.workflows.requests import CoreMLRequest
 
     out = tmp_path_factory.mktemp("evaluate")
     source = ModelSource(model="segformer_b0", size=(SIDE, SIDE))
@@ -200,8 +200,8 @@ def test_a_depth_model_reads_16_bit_maps_and_refuses_to_score_without(cli, folde
 
 def test_a_package_is_scored_at_a_size_that_it_lists(cli, folder, tmp_path):
     from portrait_export.capture.foreign.options import ForeignOptions
-    from portrait_export.pipeline import export_coreml
-    from portrait_export.requests import CoreMLRequest
+    from portrait_export.workflows.export import export_coreml
+    from portrait_export.workflows.requests import CoreMLRequest
 
     net = ForeignOptions(onnx=bright_net(tmp_path / "bright.onnx"), mean=(0, 0, 0), std=(1, 1, 1))
     request = CoreMLRequest(

@@ -205,7 +205,7 @@ def test_a_folder_that_may_not_be_entered_is_named(tmp_path, arguments, words):
 
 
 def test_a_ctrl_c_that_a_library_swallows_ends_the_run_at_the_next_stage(cli, tmp_path, monkeypatch):
-    from portrait_export import steps
+    from portrait_export.workflows import steps
 
     real: Callable[..., object] = steps.load_sizes
 
@@ -227,7 +227,7 @@ def test_a_ctrl_c_that_a_library_swallows_ends_the_run_at_the_next_stage(cli, tm
 
 
 def test_a_second_run_into_the_same_folder_is_refused_at_once(cli, tmp_path):
-    from portrait_export.files import held_alone
+    from portrait_export.utils.files import held_alone
 
     out = tmp_path / "out"
     with held_alone(out):

@@ -23,10 +23,10 @@ from portrait_export import runtime
 from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.cli.render import Silence
 from portrait_export.errors import PortraitError
-from portrait_export.pipeline import export_coreml
-from portrait_export.requests import CoreMLRequest
-from portrait_export.sources import ModelSource
+from portrait_export.inputs.sources import ModelSource
 from portrait_export.verify.metrics import psnr_db
+from portrait_export.workflows.export import export_coreml
+from portrait_export.workflows.requests import CoreMLRequest
 from tests.frontend.architectures import Architecture, make
 
 MEAN, STD = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)

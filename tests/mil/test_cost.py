@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from portrait_export.capture.cost import cost_of
+from portrait_export.capture.onnx.cost import cost_of
 from portrait_export.mil import coreml
 from portrait_export.mil.cost import Cost, Step, cost_of_program, peak_bytes
 from portrait_export.mil.program import read_program

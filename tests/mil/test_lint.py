@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from portrait_export.capture.lint import lint_model
+from portrait_export.capture.onnx.lint import lint_model
 from portrait_export.mil.lint import LISTED_SHAPES, MAX_SIDE, RANGE_SHAPES, RULES, LintOp, advise, lint_program
 
 FOUR = (1, 8, 64, 64)

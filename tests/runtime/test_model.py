@@ -16,8 +16,8 @@ from PIL import Image
 from portrait_export.artifacts import Frame, Runner
 from portrait_export.errors import ExecutionError
 from portrait_export.mil import coreml
-from portrait_export.quiet import quiet
 from portrait_export.runtime import load, open_runner
+from portrait_export.utils.quiet import quiet
 from tests.runtime.packages import block_of, edited, from_builder, from_torch, save, tools
 
 RNG = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CaptureError
-from ..unique import unique_name
+from ..onnx.unique import unique_name
 from .head import Field, Head
 from .interface import ImageInput
 
@@ -59,7 +59,7 @@ def adapt(
     """
     import onnx
 
-    from ..simplify.graph import Graph
+    from ..onnx.graph import Graph
 
     adapted = onnx.ModelProto()
     adapted.CopyFrom(model)

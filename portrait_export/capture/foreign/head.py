@@ -12,7 +12,7 @@ from .options import ForeignOptions
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..simplify.graph import Graph, Node, Shape
+    from ..onnx.graph import Graph, Node, Shape
 
 # Which class is the person where only the number of classes is known, and whose classes those are.
 KNOWN_SETS = {

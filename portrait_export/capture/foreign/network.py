@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CaptureError, UsageError, nearest
 from ...preprocessing import PortraitSpec
-from ..check import check_model, make_session, relative_error, run_once, run_session
 from ..export import set_metadata
-from ..load import load_onnx
+from ..onnx.check import check_model, make_session, relative_error, run_once, run_session
+from ..onnx.load import load_onnx
 from .adapt import adapt, modern
 from .head import Head, find_head
 from .interface import ImageInput, find_image_input, fixed_values, pin, resized
@@ -193,8 +193,8 @@ def _understood(
     opener: Any,
     origin: Mapping[str, str],
 ) -> ForeignNetwork:
+    from ..onnx.graph import Graph
     from ..simplify.folding import fold
-    from ..simplify.graph import Graph
 
     pinned = pin(modern(original), image, fillings)
     rough = bool(other_precisions(pinned))

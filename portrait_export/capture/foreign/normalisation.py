@@ -15,7 +15,7 @@ from .options import ForeignOptions
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..simplify.graph import Graph
+    from ..onnx.graph import Graph
 
 _THROUGH = ("Cast", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Reshape")
 _ARITHMETIC = ("Sub", "Add", "Mul", "Div")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CaptureError, CheckpointError, UsageError
-from ...quiet import quiet
+from ...utils.quiet import quiet
 from .head import Head
 from .interface import DEFAULT_SIZE, ImageInput
 from .options import ForeignOptions

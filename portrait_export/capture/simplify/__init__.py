@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CaptureError
-from ..check import RELATIVE_TOLERANCE, check_model, random_feeds, relative_error, run_once
+from ..onnx.check import RELATIVE_TOLERANCE, check_model, random_feeds, relative_error, run_once
+from ..onnx.graph import Graph
 from .folding import fold
-from .graph import Graph
 from .naming import name_weights
 from .report import Fired, Refused, SimplifyReport
 from .rule import Match, Rule
@@ -41,7 +41,7 @@ def simplify(
     Raises:
         CaptureError: the model is invalid, dynamic, or cannot be run at all.
     """
-    from ..cost import cost_before, cost_of
+    from ..onnx.cost import cost_before, cost_of
 
     expected = _Expected(model)  # first: nothing takes more memory, and nothing else is there yet
     folded, note = fold(model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .linear import Affine, affine_of, bias_of, kernel_of, set_kernel
 from .rule import Match, Rule
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .rule import Match, Rule
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .linear import Affine, affine_of, kernel_of, resize_ratio
 from .rule import Match, Rule
 

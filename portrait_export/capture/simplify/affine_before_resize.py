@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .linear import affine_of, why_not_before
 from .rule import Match, Rule
 

@@ -7,7 +7,7 @@ which other rules merge into the classifier: one channel to compute and to resiz
 
 from __future__ import annotations
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .linear import kernel_of, resize_ratio
 from .rule import Match, Rule, at_each
 from .two_classes import difference

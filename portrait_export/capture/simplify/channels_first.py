@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..cost import layout_cost
-from .graph import Graph, Node, Shape
+from ..onnx.cost import layout_cost
+from ..onnx.graph import Graph, Node, Shape
 from .rule import Match, Rule
 from .view import View, identity, recipe, reshaped, transposed
 
@@ -318,7 +318,7 @@ class _Rewriter:
 
 
 def captured_views(node: Node, views: dict[str, View]) -> list[str]:
-    from .graph import captured
+    from ..onnx.graph import captured
 
     return sorted({name for name in captured(node) if name in views})
 

@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..cost import cost_of_graph, macs_of
-from .graph import Graph, Node
+from ..onnx.cost import cost_of_graph, macs_of
+from ..onnx.graph import Graph, Node
 from .linear import bias_of, group_of, is_pointwise, kernel_of, why_not_before
 from .resize_taps import Tile, Window, resize_matrix, resize_one_axis, tap_matrix, tiles, whole_tap, windows
 from .rule import Match, Rule, at_each

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from ..cost import macs_of
-from .graph import Graph, Node
+from ..onnx.cost import macs_of
+from ..onnx.graph import Graph, Node
 from .linear import is_pointwise, kernel_of, resized_channels, why_not_before
 from .rule import Match, Rule, at_each
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .linear import is_pointwise
 from .rule import Match, Rule, at_each
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..cost import macs_of
-from .graph import Graph, Node
+from ..onnx.cost import macs_of
+from ..onnx.graph import Graph, Node
 from .linear import bias_of, group_of, is_padded, is_pointwise, kernel_of, set_kernel
 from .rule import Match, Rule
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ...errors import CaptureError
-from ...quiet import quiet
+from ...utils.quiet import quiet
 
 if TYPE_CHECKING:
     import onnx

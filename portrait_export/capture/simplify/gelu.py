@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .rule import Match, Rule, at_each
 
 CONSTANT_TOLERANCE = 1e-6  # √2, 1 and ½ as float32 constants; 1.41421 (five decimals) is off by 2.5e-6

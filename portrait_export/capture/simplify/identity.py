@@ -5,7 +5,7 @@ Algebra. y = x.
 
 from __future__ import annotations
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .rule import Match, Rule, at_each
 
 

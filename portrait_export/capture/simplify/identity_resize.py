@@ -6,7 +6,7 @@ weight of pixel i is 1 and all others are 0.
 
 from __future__ import annotations
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .linear import AVERAGING
 from .rule import Match, Rule, at_each
 

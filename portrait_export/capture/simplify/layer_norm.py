@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .rule import Match, Rule, at_each
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 
 if TYPE_CHECKING:
     import numpy as np

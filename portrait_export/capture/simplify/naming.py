@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 
 # Names that exporters number, and those of constants that a rule made from another.
 MADE_UP = re.compile(r"^onnx::|^_v_\d+$|_\d+$|^/")

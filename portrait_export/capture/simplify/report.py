@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ..cost import Cost
+from ..onnx.cost import Cost
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..check import make_session, run_session
-from .graph import Graph, Node
+from ..onnx.check import make_session, run_session
+from ..onnx.graph import Graph, Node
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .linear import kernel_of
 from .rule import Match, Rule
 

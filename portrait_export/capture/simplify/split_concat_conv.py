@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 
-from ..cost import macs_of
-from .graph import Graph, Node
+from ..onnx.cost import macs_of
+from ..onnx.graph import Graph, Node
 from .linear import group_of, is_pointwise, kernel_of, resize_ratio
 from .rule import Match, Rule, at_each
 

@@ -7,7 +7,7 @@ one is a parameter of the product in MIL and in ONNX Runtime. This is attention'
 
 from __future__ import annotations
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .rule import Match, Rule, at_each
 
 

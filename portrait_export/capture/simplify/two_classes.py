@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .rule import Match, Rule
 
 SOFTMAXES = ("Softmax", "LogSoftmax")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .graph import Graph, Node
+from ..onnx.graph import Graph, Node
 from .linear import bias_of, group_of, kernel_of, resize_ratio, resized_channels, set_kernel
 from .rule import Match, Rule
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...files import write_bytes, write_text
+from ...utils.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from ..parity import Compared, ParityReport

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from portrait_export.artifacts import Frame
-from portrait_export.capture.check import make_session, run_session
 from portrait_export.capture.foreign.network import load_foreign
 from portrait_export.capture.foreign.options import ForeignOptions
+from portrait_export.capture.onnx.check import make_session, run_session
 
 from .nets import (
     SIDE,

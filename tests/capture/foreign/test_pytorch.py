@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from portrait_export.artifacts import Frame
-from portrait_export.capture.check import make_session, run_session
 from portrait_export.capture.foreign.network import load_foreign
 from portrait_export.capture.foreign.options import ForeignOptions
+from portrait_export.capture.onnx.check import make_session, run_session
 from portrait_export.errors import CaptureError, CheckpointError, PortraitError, UsageError
 
 from .nets import SIDE, DeepLab, LrAspp, seeded

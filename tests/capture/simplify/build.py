@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from portrait_export.capture.check import check_model, make_session, random_feeds, relative_error, run_session
-from portrait_export.capture.cost import Cost, cost_of
+from portrait_export.capture.onnx.check import check_model, make_session, random_feeds, relative_error, run_session
+from portrait_export.capture.onnx.cost import Cost, cost_of
 from portrait_export.capture.simplify import RULES, apply_rules
 
 # Largest relative error over these tests: 1.3e-6 (merged convolutions); a wrong identity is off by 1e-2 and more.

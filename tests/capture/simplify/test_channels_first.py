@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portrait_export.capture.cost import layout_cost
+from portrait_export.capture.onnx.cost import layout_cost
 from portrait_export.capture.simplify import Graph
 
 from .build import ints, model, normal, outcome

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portrait_export.capture.check import make_session, random_feeds, relative_error, run_session
+from portrait_export.capture.onnx.check import make_session, random_feeds, relative_error, run_session
 from portrait_export.capture.simplify import Graph, conv_after_resize
 from portrait_export.capture.simplify.resize_taps import MAX_ELEMENTS, Window, tap_matrix, tiles, whole_tap
 from portrait_export.quantize.recipes import RECIPES

@@ -8,9 +8,9 @@ import onnx
 import pytest
 import torch
 
-from portrait_export.capture.check import make_session, relative_error, run_session
-from portrait_export.capture.cost import layout_cost
 from portrait_export.capture.export import example_inputs, export_onnx, spec_of
+from portrait_export.capture.onnx.check import make_session, relative_error, run_session
+from portrait_export.capture.onnx.cost import layout_cost
 from portrait_export.capture.simplify import RULES, Graph, Rule, apply_rules, simplify
 from portrait_export.capture.simplify.folding import fold
 from portrait_export.capture.simplify.rule import at_each
@@ -75,7 +75,7 @@ def onnx_folded(exported):
 
 
 def cost(graph):
-    from portrait_export.capture.cost import cost_of_graph
+    from portrait_export.capture.onnx.cost import cost_of_graph
 
     return cost_of_graph(graph)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portrait_export.mil import coreml
-from portrait_export.quiet import quiet
+from portrait_export.utils.quiet import quiet
 from tests.runtime.kernels.calling import call
 
 RNG = np.random.default_rng(1)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from portrait_export.artifacts import Frame, LabelledFrame, Prediction
-from portrait_export.files import OutputError
+from portrait_export.utils.files import OutputError
 from portrait_export.verify.gates import thresholds_for
 from portrait_export.verify.parity import Compared, ParityReport, compare
 from portrait_export.verify.report import write_report

@@ -1,0 +1,1 @@
+"""What a command is given: a network, its input sizes, and photographs."""

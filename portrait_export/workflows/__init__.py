@@ -1,0 +1,1 @@
+"""What each command does, from a request to a result; nothing here prints or parses options."""

@@ -1,0 +1,269 @@
+"""A package and the model that it was made from in; the operation that is to blame for their difference out.
+
+    PyTorch ─ traced ONNX ─ simplified ONNX        outputs compared
+                                  └─ package        every value compared, as it is computed
+
+The first row is compared here, the package in `compare.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..artifacts import Frame
+from ..errors import UsageError
+from ..inputs.frames import load_frames, stand_in_depth, stand_in_note
+from ..inputs.sources import ModelSource, load_model
+from ..preprocessing import PortraitSpec
+from ..utils.plain import plain_data
+from ..utils.stages import Observer, Stages
+from .compare import compare_values, pair
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+    from ..artifacts import Prediction, Runner
+    from ..verify.blame import Blame
+    from ..verify.error_sums import ErrorSums
+
+PHOTOGRAPHS = 3  # of the calibration set, where none are named
+LINK_BAR_DB = 60.0  # between float32 networks that ought to be the same; 100 dB and more was measured
+
+
+@dataclass(frozen=True)
+class BlameRequest:
+    """What `find_blame` is asked for.
+
+    Attributes:
+        source: the model that the package was made from; its size is the package's.
+        onnx: an ONNX file to compare with instead.
+        images: photographs; none takes a few of the calibration set.
+        isolate: also run each operation on the reference's own inputs, which tells inherited error from its own.
+        arithmetic: of our runtime: `as_typed`, `fp16` or `fp32`.
+        bar_db: the SNR below which an operation is bad; None takes 30 dB with inherited error, and for an operation
+            alone what its stored types promise.
+    """
+
+    package: Path
+    source: ModelSource
+    onnx: Path | None = None
+    images: tuple[Path, ...] = ()
+    isolate: bool = True
+    arithmetic: str = "as_typed"
+    bar_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """One output of two neighbours in the walk from PyTorch to the simplified ONNX model.
+
+    Attributes:
+        step: the two, such as `PyTorch → traced ONNX`.
+        output: `logits` or `mask`.
+        snr_db, psnr_db, max_abs: the second against the first, over all photographs.
+        bad: below LINK_BAR_DB.
+    """
+
+    step: str
+    output: str
+    snr_db: float
+    psnr_db: float
+    max_abs: float
+    bad: bool
+
+
+@dataclass(frozen=True)
+class Blamed:
+    """What was found.
+
+    Attributes:
+        package, reference: names of the two sides.
+        photographs: names of those compared on.
+        stand_in_depth: names of those for whose depth map `frames.stand_in_depth` served.
+        arithmetic: of our runtime.
+        links: how the outputs fared before the package.
+        found: the comparison op by op.
+        unpaired: the package's values that have no partner in the ONNX model.
+        values: how many values the package computes.
+        held_bytes: size of the reference's values that were in memory for one photograph.
+    """
+
+    package: str
+    reference: str
+    photographs: tuple[str, ...]
+    stand_in_depth: tuple[str, ...]
+    arithmetic: str
+    links: tuple[Link, ...]
+    found: Blame
+    unpaired: tuple[str, ...]
+    values: int
+    held_bytes: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is to blame."""
+        return not self.found.bad and not any(link.bad for link in self.links)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        first = self.found.first
+        data: dict[str, Any] = plain_data(
+            {
+                "package": self.package,
+                "reference": self.reference,
+                "photographs": list(self.photographs),
+                "stand_in_depth": list(self.stand_in_depth),
+                "arithmetic": self.arithmetic,
+                "isolated": self.found.isolated,
+                "passed": self.passed,
+                "first_bad": None if first is None else asdict(first),
+                "bad": [op.candidate for op in self.found.bad],
+                "overflows": list(self.found.overflows),
+                "links": [asdict(link) for link in self.links],
+                "values": self.values,
+                "unpaired": list(self.unpaired),
+                "left_out": dict(self.found.left_out),
+                "held_bytes": self.held_bytes,
+                "ops": [asdict(op) for op in self.found.ops],
+            }
+        )
+        return data
+
+
+def find_blame(request: BlameRequest, observer: Observer) -> Blamed:
+    """Compare a package with its model, value by value.
+
+    Raises:
+        PortraitError: whatever cannot be read, or run, or has nothing in common. A bad operation does not raise.
+    """
+    from ..capture.onnx.trace import size_bytes, values_of
+    from ..runtime.runner import PackageRunner
+
+    stages = Stages(observer)
+    with stages.stage("load") as stage:
+        package = PackageRunner(request.package, arithmetic=request.arithmetic)
+        name, runners, simplified, spec = _reference(request, package.spec)
+        frames, without_depth = _frames(request.images, spec)
+        stage.summary = f"{request.package.name} and {name}, {len(frames)} photographs"
+        if without_depth:
+            stage.warnings.append(stand_in_note(len(without_depth), len(frames)))
+    with stages.stage("outputs") as stage:
+        links = _links(runners, frames)
+        worst = min((link.snr_db for link in links), default=math.nan)
+        steps = " → ".join(runner.name for runner in runners)
+        stage.summary = f"{steps}: lowest SNR {worst:.1f} dB" if links else "nothing before the ONNX model"
+    with stages.stage("compare") as stage:
+        simplified, compared, unpaired = pair(package, simplified, given=request.onnx is not None)
+        wanted = [op.reference for op in compared]
+        held = size_bytes(values_of(simplified), wanted)
+        tally = compare_values(
+            package, simplified, compared, frames, spec, isolate=request.isolate, progress=stage.progress
+        )
+        total = len(package.program.names)
+        stage.summary = f"{len(compared)} of {total} values paired, {held / 1e6:.0f} MB held for a photograph"
+        stage.details = [f"without partner: {value}" for value in unpaired]
+    half = request.arithmetic != "fp32"
+    found = tally.blame(bar_db=request.bar_db, own_bar_db=request.bar_db, half=half)
+    names = tuple(frame.name for frame in frames)
+    return Blamed(
+        package=request.package.name,
+        reference=name,
+        photographs=names,
+        stand_in_depth=without_depth,
+        arithmetic=request.arithmetic,
+        links=links,
+        found=found,
+        unpaired=unpaired,
+        values=total,
+        held_bytes=held,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The reference
+
+
+def _reference(
+    request: BlameRequest, saved: PortraitSpec | None
+) -> tuple[str, list[Runner], onnx.ModelProto, PortraitSpec]:
+    """Its name, what runs before the package in the order of the walk, the simplified model, and its preprocessing."""
+    source = request.source
+    if request.onnx is not None:
+        if source.model or source.checkpoint or source.random_weights:
+            raise UsageError("--onnx excludes --model, --checkpoint and --random-weights.")
+        return _given_onnx(request.onnx, saved)
+    from ..capture.export import export_onnx
+    from ..capture.runners import OnnxRunner, TorchRunner
+    from ..capture.simplify import simplify
+
+    if saved is not None:
+        source = ModelSource(source.model, source.checkpoint, source.random_weights, (saved.height, saved.width))
+    model = load_model(source)
+    traced = export_onnx(model.module, spec=model.spec)
+    simplified, _ = simplify(traced)
+    runners: list[Runner] = [
+        TorchRunner(model.module, model.spec, name="PyTorch"),
+        OnnxRunner(traced, model.spec, name="traced ONNX"),
+        OnnxRunner(simplified, model.spec, name="simplified ONNX"),
+    ]
+    return model.name, runners, simplified, model.spec
+
+
+def _given_onnx(file: Path, saved: PortraitSpec | None) -> tuple[str, list[Runner], onnx.ModelProto, PortraitSpec]:
+    from ..capture.export import spec_of
+    from ..capture.onnx.load import load_onnx
+
+    model = load_onnx(file)
+    spec = saved or spec_of(model)
+    if spec is None:
+        raise UsageError(
+            f"Neither the package nor {file.name} says how a photograph is prepared for it.",
+            hint="packages and ONNX files written by portrait-export do.",
+        )
+    return file.name, [], model, spec
+
+
+def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tuple[str, ...]]:
+    """Photographs at the network's size, and which of them have no depth map though the network reads one.
+
+    Those of the calibration set are taken evenly from all of it.
+    """
+    from ..imaging.photo import open_photo
+    from ..imaging.placement import to_frame
+
+    if not images:
+        whole = load_frames(None, spec)
+        chosen = whole[:: max(1, len(whole) // PHOTOGRAPHS)][:PHOTOGRAPHS]
+        return [labelled.frame for labelled in chosen], chosen.without_depth
+    reads_depth = "depth" in spec.inputs
+    photos = [open_photo(path) for path in images]
+    frames = [to_frame(photo, spec, stand_in_depth(photo.pixels) if reads_depth else None)[0] for photo in photos]
+    return frames, tuple(photo.name for photo in photos) if reads_depth else ()
+
+
+def _links(runners: Sequence[Runner], frames: Sequence[Frame]) -> tuple[Link, ...]:
+    """Each runner's outputs against those of the one before it."""
+    from ..verify.error_sums import ErrorSums
+
+    sums: dict[tuple[str, str], ErrorSums] = {}
+    for frame in frames:
+        outputs = [(runner.name, _outputs(runner.run([frame])[0])) for runner in runners]
+        for (before, exact), (after, found) in pairwise(outputs):
+            for output in (name for name in exact if name in found):
+                sums.setdefault((f"{before} → {after}", output), ErrorSums()).add(exact[output], found[output])
+    return tuple(_link(step, output, sums[step, output]) for step, output in sums)
+
+
+def _outputs(prediction: Prediction) -> dict[str, np.ndarray]:
+    logits = {} if prediction.logits is None else {"logits": prediction.logits}
+    return {**logits, "mask": prediction.probability}
+
+
+def _link(step: str, output: str, sums: ErrorSums) -> Link:
+    return Link(step, output, sums.snr_db, sums.psnr_db, sums.max_abs, not sums.snr_db >= LINK_BAR_DB)

@@ -1,0 +1,184 @@
+"""A package and an ONNX model in; the error of every value that both compute out, compared as it is computed.
+
+Of one photograph the ONNX model's values are held in memory; of everything else only sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..artifacts import Frame, Value
+from ..errors import DataError
+from ..preprocessing import PortraitSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+    from ..runtime.model import CoreMLProgram
+    from ..runtime.runner import PackageRunner
+    from ..verify.blame import Compared, Tally
+    from ..verify.error_sums import ErrorSums
+
+MASK_STEPS = 255.0  # of an 8-bit mask
+
+
+def pair(
+    package: PackageRunner, model: onnx.ModelProto, *, given: bool
+) -> tuple[onnx.ModelProto, list[Compared], tuple[str, ...]]:
+    """The model that shares most values with the package, those values, and the package's values without partner.
+
+    A model that was given may be from before its simplification, in which few values have partners.
+    """
+    from ..capture.onnx.trace import values_of
+
+    ours = _values_of_program(package.program)
+    compared = _compared_values(package.program, ours, values_of(model))
+    if given and len(compared) < len(ours) / 2:
+        from ..capture.simplify import simplify
+
+        simplified, _ = simplify(model)
+        better = _compared_values(package.program, ours, values_of(simplified))
+        if len(better) > len(compared):
+            model, compared = simplified, better
+    if not compared:
+        raise DataError(
+            f"None of the package's {len(ours)} values has a partner in the model.",
+            hint="is the package made from this model?",
+        )
+    have = {op.name for op in compared}
+    return model, compared, tuple(value.name for value in ours if value.name not in have)
+
+
+def _values_of_program(program: CoreMLProgram) -> list[Value]:
+    """Every value that a package's function computes, nested blocks aside."""
+    return [
+        Value(result.name, step.operation.type, tuple(step.operation.references), _static(result.shape))
+        for step in program.plan.block.steps
+        for result in step.results
+    ]
+
+
+def _static(shape: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
+    return None if shape is None or None in shape else tuple(side or 0 for side in shape)
+
+
+def _compared_values(program: CoreMLProgram, ours: Sequence[Value], theirs: Sequence[Value]) -> list[Compared]:
+    """What can be compared, in the package's order, and what may be expected of each."""
+    from ..verify.blame import Compared
+    from ..verify.pairing import nearest_paired, pair_values
+    from ..verify.promise import Promise, promises_of
+
+    pairs = {**pair_values(theirs, ours), **_image_mask(program, theirs)}
+    before = nearest_paired(ours, pairs)
+    promises = promises_of(program.function)
+    compared = []
+    for value in ours:
+        if value.name in pairs:
+            inputs, covers = before[value.name]
+            promise = promises.get(value.name, Promise())
+            for name in covers:
+                promise = promise.joined(promises.get(name, Promise()))
+            if program.environment.arithmetic == "fp16":
+                promise = promise.in_half()
+            compared.append(Compared(value.name, pairs[value.name], value.kind, inputs, covers, promise))
+    return compared
+
+
+# A package whose output is an image ends in `probability`, `mask_scaled` (times 255) and `mask` (rounded); the ONNX
+# model's `mask` is the first of them.
+_MASK_STAGES = {"probability": "P", "mask_scaled": "255 P", "mask": "round 255 P"}
+
+
+def _image_mask(program: CoreMLProgram, theirs: Sequence[Value]) -> dict[str, str]:
+    """The last values of a package that gives its mask as an image → the model's mask."""
+    if "mask" not in {value.name for value in theirs}:
+        return {}
+    if not any(feature.kind == "image" and feature.name == "mask" for feature in program.outputs):
+        return {}
+    return {name: "mask" for name in program.names if _mask_stage(name)}
+
+
+def _mask_stage(name: str) -> str:
+    from ..verify.pairing import SUFFIXES
+
+    return _MASK_STAGES.get(SUFFIXES.sub("", name), "")
+
+
+def _expected(op: Compared, reference: Mapping[str, np.ndarray], *, image: bool) -> np.ndarray | None:
+    """The value that an operation should give: the partner's, scaled and rounded where the mask is an image."""
+    import numpy as np
+
+    value = reference.get(op.reference)
+    stage = _mask_stage(op.name) if image and op.reference == "mask" else ""
+    if value is None or stage in ("", "P"):
+        return value
+    scaled = value * np.float32(MASK_STEPS)
+    return np.round(scaled) if stage == "round 255 P" else scaled
+
+
+@dataclass
+class _Comparison:
+    """The runs of one package on one photograph after another, each value compared as it is computed."""
+
+    tally: Tally
+    compared: Sequence[Compared]
+    image: bool
+    expected: dict[str, np.ndarray | None] = field(default_factory=dict)
+
+    def start(self, reference: Mapping[str, np.ndarray]) -> None:
+        """Take a photograph's reference."""
+        self.expected = {op.name: _expected(op, reference, image=self.image) for op in self.compared}
+
+    def run(self, runner: PackageRunner, frame: Frame, sums: dict[str, ErrorSums], *, replace: bool) -> None:
+        """Run the package; with `replace` every operation goes on from the reference's value."""
+        import torch
+
+        def hook(name: str, value: Any) -> Any:
+            if name not in self.expected or not isinstance(value, torch.Tensor):
+                return None
+            exact = self.expected[name]
+            self.tally.add(sums, name, exact, value.detach().cpu().numpy())
+            if not replace or exact is None or exact.shape != tuple(value.shape):
+                return None
+            return torch.from_numpy(exact).to(device=value.device, dtype=value.dtype)
+
+        runner.program.predict(runner.inputs_of(frame), hook=hook)
+
+
+def compare_values(
+    package: PackageRunner,
+    model: onnx.ModelProto,
+    compared: Sequence[Compared],
+    frames: Sequence[Frame],
+    spec: PortraitSpec,
+    *,
+    isolate: bool,
+    progress: Callable[[int, int], None],
+) -> Tally:
+    """Run both sides on every photograph; with `isolate` the package also on the reference's values, as declared and
+    in float32."""
+    from ..capture.onnx.trace import OnnxTrace
+    from ..capture.runners import feeds_of
+    from ..runtime.runner import PackageRunner
+    from ..verify.blame import Tally
+
+    trace = OnnxTrace(model, [op.reference for op in compared])
+    tally = Tally(compared)
+    image = package.output.kind == "image"
+    comparison = _Comparison(tally, compared, image)
+    exact: PackageRunner | None = None
+    if isolate and package.program.environment.arithmetic != "fp32":
+        exact = PackageRunner(package.program.program.path, arithmetic="fp32")
+    for done, frame in enumerate(frames):
+        comparison.expected.clear()  # before the next photograph's values come into memory
+        comparison.start(trace.run(feeds_of(frame, spec)))
+        comparison.run(package, frame, tally.whole, replace=False)
+        if isolate:
+            comparison.run(package, frame, tally.own, replace=True)
+        if exact is not None:
+            comparison.run(exact, frame, tally.exact, replace=True)
+        progress(done + 1, len(frames))
+    return tally

@@ -1,0 +1,136 @@
+"""Anything that segments and photographs with drawn masks in, scores and the worst of them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..inputs.frames import load_frames, require_depth
+from ..inputs.sizes import listed_sizes, require_listed
+from ..inputs.sources import ModelSource, load_model
+from ..preprocessing import PortraitSpec
+from ..utils.stages import Observer, Stages
+
+if TYPE_CHECKING:
+    from ..artifacts import LabelledFrame, Prediction, Runner
+    from ..training.evaluate import Evaluation, Score, Seen
+    from ..utils.stages import RunningStage
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What `evaluate_masks` is asked for.
+
+    Attributes:
+        source: a registered model, a checkpoint, or a network of the user's own.
+        package: a saved package instead; `source.size` then is one of those that it lists.
+        data: a folder with masks; None takes the calibration set that comes along.
+        split: only this one.
+        worst: how many photographs to keep for a picture.
+    """
+
+    source: ModelSource
+    package: Path | None = None
+    data: Path | None = None
+    split: str | None = None
+    worst: int = 8
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Scores, and the photographs with the lowest ones, worst first."""
+
+    scores: Evaluation
+    worst: tuple[Seen, ...]
+
+
+def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
+    """Segment every photograph as the model sees it and compare with what people drew.
+
+    Raises:
+        PortraitError: nothing or too much to evaluate; photographs, masks or depth maps that cannot be used.
+    """
+    from ..training.evaluate import Worst, evaluate
+    from ..verify.metrics import boundary_f, mask_iou
+
+    stages = Stages(observer)
+    with stages.stage("load") as stage:
+        runner, spec = open_runner(request, stage)
+        frames = load_frames(request.data, spec, split=request.split)
+        require_depth(frames, name=runner.name)
+        stage.summary = f"{runner.name}, {len(frames)} photographs at {spec.height}x{spec.width}"
+    worst = Worst(request.worst)
+    with stages.stage("evaluate") as stage:
+        done = 0
+
+        def keep(labelled: LabelledFrame, prediction: Prediction, score: Score) -> None:
+            nonlocal done
+            done += 1
+            worst(labelled, prediction, score)
+            stage.progress(done, len(frames))
+
+        scores = evaluate(runner, frames, iou=mask_iou, boundary_f=boundary_f, threshold=spec.threshold, on_image=keep)
+        stage.summary = f"mean IoU {scores.iou_mean:.4f}, worst {scores.iou_worst:.4f}"
+    return Evaluated(scores, tuple(worst.seen))
+
+
+def open_runner(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, PortraitSpec]:
+    """Exactly one thing that segments, and how photographs are prepared for it."""
+    source = request.source
+    named = {
+        "--package": request.package,
+        "--onnx, --torch or --torchscript": source.foreign,
+        # A network in torch code has its weights in a checkpoint.
+        "--model or --checkpoint": source.model or (source.checkpoint if source.foreign is None else None),
+    }
+    chosen = [name for name, value in named.items() if value is not None]
+    if len(chosen) != 1:
+        raise UsageError(
+            f"What shall be evaluated? {' and '.join(chosen) or 'Nothing'} is given.",
+            hint=f"give exactly one of {'; '.join(named)}.",
+        )
+    if request.package is not None:
+        return _package(request.package, source)
+    if source.foreign is not None:
+        return _foreign(source, stage)
+    from ..capture.runners import TorchRunner
+
+    model = load_model(source)
+    return TorchRunner(model.module, model.spec, name=model.name), model.spec
+
+
+def _package(package: Path, source: ModelSource) -> tuple[Runner, PortraitSpec]:
+    from ..runtime.runner import PackageRunner
+
+    if source.random_weights:
+        raise UsageError("--package has its weights in it: it excludes --random-weights.")
+    saved = PackageRunner(package)
+    if saved.spec is None:
+        raise UsageError(f"{package} does not say how photographs are prepared for it: it is not one of ours.")
+    default = saved.spec.height, saved.spec.width
+    size = source.size or default
+    require_listed(size, listed_sizes(saved.program.inputs) or (default,), name=package.name)
+    return saved, saved.spec.with_size(*size)
+
+
+def _foreign(source: ModelSource, stage: RunningStage) -> tuple[Runner, PortraitSpec]:
+    """A network of the user's own, untouched; or an ONNX file of ours, which says itself how it is used."""
+    from ..capture.export import spec_of
+    from ..capture.foreign.options import ForeignOptions
+    from ..capture.onnx.load import load_onnx
+    from ..capture.runners import OnnxRunner
+
+    foreign = source.foreign
+    assert foreign is not None
+    plain = foreign == ForeignOptions(onnx=foreign.onnx) and source == ModelSource(foreign=foreign)
+    if foreign.onnx is not None and plain:
+        file = load_onnx(foreign.onnx)
+        if (spec := spec_of(file)) is not None:
+            return OnnxRunner(file, spec, name=foreign.onnx.name), spec
+    model = load_model(source)
+    assert model.foreign is not None
+    stage.details += model.foreign.notes
+    stage.warnings += model.foreign.warnings
+    return model.foreign.reference(), model.spec

@@ -1,0 +1,160 @@
+"""A model and its saved package in; both run on every photograph at every size, a judgement and its pictures out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..inputs.frames import load_frames, stand_in_note
+from ..inputs.sizes import label, listed_sizes, require_listed, size_of
+from ..inputs.sources import LoadedModel, ModelSource
+from ..preprocessing import PortraitSpec
+from ..utils.stages import Observer, Stages
+from . import steps
+from .records import KEY
+from .requests import ParityRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..artifacts import Runner
+    from ..quantize.recipe import Recipe
+    from ..utils.stages import RunningStage
+    from ..verify.gates import Thresholds
+    from ..verify.parity import Compared, ParityReport
+
+WORST_IMAGES = 4  # how many pictures of the worst images are written
+
+
+def check_parity(source: ModelSource, package: Path, request: ParityRequest, observer: Observer) -> ParityReport:
+    """Compare a package on disk with its model, at every size that the package takes or at the one asked for."""
+    from ..mil.program import read_program
+    from ..quantize.recipes import RECIPES
+
+    stages = Stages(observer)
+    program = read_program(package)
+    stored = program.metadata.user_defined
+    listed = sizes = listed_sizes(program.inputs)
+    if source.size is not None:
+        if listed:
+            require_listed(source.size, listed, name=package.name)
+        sizes = (source.size,)
+    elif not sizes and f"{KEY}.spec" in stored:
+        saved = PortraitSpec.from_json(stored[f"{KEY}.spec"])
+        sizes = ((saved.height, saved.width),)
+    models = steps.load(stages, source, sizes, any_size=bool(listed))
+    recipe = RECIPES.get(stored.get(f"{KEY}.recipe", ""), RECIPES["none"])
+    precision = stored.get(f"{KEY}.precision", "fp16")
+    return compare_masks(stages, models, package, recipe, precision, request, folder=None)
+
+
+def compare_masks(
+    stages: Stages,
+    models: Sequence[LoadedModel],
+    package: Path,
+    recipe: Recipe,
+    precision: str,
+    request: ParityRequest,
+    folder: Path | None,
+) -> ParityReport:
+    """Run the model and the saved package on every photograph at every size, judge, and write what people look at.
+
+    Args:
+        models: the network at each size, the default first.
+        recipe, precision: how the package was made; they say how close it must come.
+        folder: where the report goes; None writes none.
+    """
+    from ..mil.folder import package_size_bytes
+    from ..verify.gates import kind_of, size_gate, thresholds_for
+    from ..verify.parity import joined
+    from ..verify.report import write_report
+
+    model = models[0]
+    candidate = _package_runner(package, request)
+    thresholds = thresholds_for(kind_of(recipe.name, precision), trained=model.trained, min_iou=request.min_iou)
+    budget = size_gate(model.name, recipe.name, package_size_bytes(package))
+    shown = _Shown()
+    reports = {}
+    for each in models:
+        size = label(size_of(each)) if len(models) > 1 else ""
+        with stages.stage("parity") as stage:
+            report = _compared(stage, each, candidate, thresholds, request, shown, size)
+            reports[size] = report
+            judged = report.with_gates(budget) if each is models[-1] else report
+            stage.summary = (f"{size}: " if size else "") + _parity_summary(judged, each)
+    whole = (joined(reports) if len(models) > 1 else reports[""]).with_gates(budget)
+    if folder is not None:
+        with stages.stage("report") as stage:
+            title = f"{model.name} · {package.name}"
+            facts = dict(model.provenance)
+            stage.summary = write_report(
+                whole, shown.worst, folder, title=title, facts=facts, thumbnails=shown.thumbnails
+            )
+    return whole
+
+
+class _Shown:
+    """The pictures that a report shows: thumbnails of the images, and the worst of them at full size."""
+
+    def __init__(self) -> None:
+        from ..verify.report.pictures import Thumbnails
+
+        self.thumbnails = Thumbnails()
+        self.worst: list[Compared] = []
+
+    def keep(self, compared: Compared) -> None:
+        """Look at one more image."""
+        from ..verify.parity import badness
+
+        self.thumbnails(compared)
+        self.worst.append(compared)
+        self.worst.sort(key=lambda item: badness(item.score))
+        del self.worst[WORST_IMAGES:]
+
+
+def _compared(
+    stage: RunningStage,
+    model: LoadedModel,
+    candidate: Runner,
+    thresholds: Thresholds,
+    request: ParityRequest,
+    shown: _Shown,
+    size: str,
+) -> ParityReport:
+    """Compare at one size; `size` names it where there are several."""
+    from ..capture.runners import TorchRunner
+    from ..verify.parity import compare, name_at
+
+    spec = model.spec
+    frames = load_frames(request.data, spec)
+    if frames.without_depth:
+        stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
+    reference: Runner = model.foreign.reference() if model.foreign else TorchRunner(model.module, spec, name="PyTorch")
+    done = 0
+
+    def keep(compared: Compared) -> None:
+        nonlocal done
+        done += 1
+        score = replace(compared.score, name=name_at(compared.score.name, size)) if size else compared.score
+        shown.keep(replace(compared, score=score))
+        stage.progress(done, len(frames))
+
+    return compare(reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep)
+
+
+def _package_runner(package: Path, request: ParityRequest) -> Runner:
+    if request.runtime == "coreml":
+        from ..mil.mac import CoreMLRunner
+
+        return CoreMLRunner(package)
+    from ..runtime.runner import PackageRunner
+
+    return PackageRunner(package, arithmetic=request.arithmetic)
+
+
+def _parity_summary(report: ParityReport, model: LoadedModel) -> str:
+    failed = sum(not gate.passed for gate in report.gates)
+    verdict = "all gates passed" if not failed else f"{failed} of {len(report.gates)} gates FAILED"
+    masks = f", mean mask IoU {report.summary.iou_mean:.5f}" if model.trained else ""
+    return f"{len(report.images)} photographs{masks}, {verdict}"

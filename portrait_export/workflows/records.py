@@ -1,0 +1,103 @@
+"""What is written about an export: a package's metadata, and export.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..inputs.sizes import Size, labels
+from ..inputs.sources import LoadedModel
+from ..preprocessing import PortraitSpec
+from .requests import CoreMLExport, CoreMLRequest
+
+if TYPE_CHECKING:
+    from ..mil.program import Metadata
+    from ..quantize.recipe import Recipe
+
+KEY = "portrait_export"  # prefix of our keys in a package's user-defined metadata
+
+
+def package_metadata(model: LoadedModel, recipe: Recipe, request: CoreMLRequest, sizes: Sequence[Size]) -> Metadata:
+    """What Xcode and an app show about the package, our whole spec and provenance included.
+
+    Args:
+        model: at the package's default size.
+        sizes: every size that it takes.
+    """
+    from ..mil.program import Metadata
+
+    return Metadata(
+        author="portrait-export",
+        license=model.licence,
+        version=__version__,
+        description=_description(model, recipe.dtype or request.precision, sizes),
+        user_defined={
+            f"{KEY}.spec": model.spec.to_json(),
+            f"{KEY}.recipe": recipe.name,
+            f"{KEY}.precision": request.precision,
+            f"{KEY}.trained": str(model.trained).lower(),
+            f"{KEY}.paper": model.paper,
+            **({f"{KEY}.sizes": labels(sizes, last=",").replace(" ", "")} if len(sizes) > 1 else {}),
+            **{f"{KEY}.{key}": value for key, value in model.provenance.items()},
+            **{f"{KEY}.version.{name}": version for name, version in tool_versions().items()},
+            **_preview(model.spec),
+        },
+    )
+
+
+def _description(model: LoadedModel, dtype: str, sizes: Sequence[Size]) -> str:
+    warning = "" if model.trained else " RANDOM WEIGHTS: the mask means nothing."
+    return f"Person segmentation, {model.name}, {labels(sizes, last=' or ')}, {dtype} weights.{warning}"
+
+
+def _preview(spec: PortraitSpec) -> dict[str, str]:
+    """Xcode's image-segmenter preview. It reads MultiArrays only, so an image output goes without.
+
+    https://apple.github.io/coremltools/docs-guides/source/xcode-model-preview-types.html
+    """
+    labels = {"labels": ["background", "person"], "colors": ["#000000", "#FFFFFF"]}
+    entries = {f"{KEY}.classes": json.dumps(labels["labels"])}
+    if spec.output == "multiarray":
+        entries["com.apple.coreml.model.preview.type"] = "imageSegmenter"
+        entries["com.apple.coreml.model.preview.params"] = json.dumps(labels)
+    return entries
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what made a package, by name."""
+    from importlib.metadata import version
+
+    names = ("torch", "onnx", "onnxsim", "onnxruntime", "coremltools", "numpy")
+    return {"portrait-export": __version__, **{name: version(name) for name in names}}
+
+
+def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any]:
+    """The content of export.json."""
+    return {
+        "model": export.model.name,
+        "trained": export.model.trained,
+        "parameters": export.model.parameters,
+        "spec": asdict(export.model.spec),
+        "sizes": [list(size) for size in export.sizes],
+        "recipe": export.recipe.name,
+        "precision": request.precision,
+        "target": request.target,
+        "package": {
+            "file": export.package.path.name,
+            "sha256": export.package.sha256,
+            "size_bytes": export.package.size_bytes,
+        },
+        "audit": export.audit.to_json(),
+        "gates": [] if export.parity is None else [asdict(gate) for gate in export.parity.gates],
+        "parity": None if export.parity is None else "parity.json",
+        "passed": export.passed,
+        "warnings": [line for s in export.stages for line in s.warnings],
+        "stages": [
+            {"name": s.name, "seconds": round(s.seconds, 3), "summary": s.summary, **s.facts} for s in export.stages
+        ],
+        "provenance": dict(export.model.provenance),
+        "versions": tool_versions(),
+    }

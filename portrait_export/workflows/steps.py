@@ -1,0 +1,199 @@
+"""The stages between a model's source and its package, one function each: what the stage before gave in, its own out.
+
+Their order is `export.py`'s. Where a package takes several sizes, each stage up to `unify` is run for each of them,
+and `at` says in its line which one it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..inputs.sizes import label, labels, load_sizes, size_of
+from ..inputs.sources import LoadedModel, ModelSource
+from ..utils.stages import Stages
+from .records import package_metadata
+from .requests import OPSET, CoreMLRequest
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ..artifacts import Lowered
+    from ..capture.onnx.cost import Cost
+    from ..capture.simplify import SimplifyReport
+    from ..inputs.sizes import Size
+    from ..mil.audit import Audit
+    from ..mil.package import SavedPackage
+    from ..quantize.recipe import Recipe
+
+
+def load(
+    stages: Stages, source: ModelSource, sizes: Sequence[Size] = (), *, output: str = "mask", any_size: bool = False
+) -> tuple[LoadedModel, ...]:
+    """The network at each size, the default first.
+
+    Args:
+        sizes: empty takes the source's own.
+        output: what the package is to return, one of `preprocessing.OUTPUTS`.
+        any_size: as for `load_sizes`.
+    """
+    with stages.stage("load") as stage:
+        models = load_sizes(source, sizes, any_size=any_size)
+        model = models[0]
+        stage.summary = f"{model.name}, {model.parameters / 1e6:.2f} M parameters ({model.provenance['weights']})"
+        if len(models) > 1:
+            stage.summary += f"; {labels(sizes)}"
+        if model.foreign is not None:
+            stage.summary += f"; {model.foreign.head.notes[0]}"
+            stage.details += model.foreign.notes
+            found = [line for each in models if each.foreign is not None for line in each.foreign.warnings]
+            stage.warnings += dict.fromkeys(found)
+    return tuple(replace(model, spec=replace(model.spec, output=output)) for model in models)
+
+
+def size_words(models: Sequence[LoadedModel]) -> list[str]:
+    """What to put before each size's lines; nothing where there is one size."""
+    return [f"{label(size_of(model))}: " if len(models) > 1 else "" for model in models]
+
+
+def capture(stages: Stages, model: LoadedModel, *, opset: int = OPSET, at: str = "") -> onnx.ModelProto:
+    """Trace the network, or bring the user's own graph to our inputs and outputs."""
+    from ..capture.export import export_onnx
+
+    with stages.stage("capture") as stage:
+        if model.foreign is not None:
+            graph = model.foreign.to_onnx(model.spec)
+            stage.summary = f"{at}our inputs and outputs, {len(graph.graph.node)} nodes, same numbers as the original"
+        else:
+            graph = export_onnx(model.module, spec=model.spec, opset=opset, metadata=model.provenance)
+            stage.summary = f"{at}ONNX opset {opset}, {len(graph.graph.node)} nodes, same numbers as PyTorch"
+    return graph
+
+
+def simplify(
+    stages: Stages, graph: onnx.ModelProto, *, keep_opset: bool = False, at: str = "", without: Sequence[str] = ()
+) -> tuple[onnx.ModelProto, SimplifyReport]:
+    """Simplify, but for some rules; without `keep_opset` the opset may rise to 20, which has GELU as one operator."""
+    from ..capture import simplify as simplification
+
+    with stages.stage("simplify") as stage:
+        rules = tuple(rule for rule in simplification.RULES if rule.name not in without)
+        simplified, report = simplification.simplify(graph, rules=rules, keep_opset=keep_opset)
+        nodes = f"{len(graph.graph.node)} → {len(simplified.graph.node)} nodes"
+        macs = f"{report.before.weight_macs / 1e9:.3g} → {report.after.weight_macs / 1e9:.3g} GMACs"
+        stage.summary = f"{at}{nodes}, {macs}"
+        stage.facts = report.to_dict()
+        stage.details = [_cost_line("before", report.before), _cost_line("after", report.after)]
+        stage.details += [f"{rule} fired {count} times" for rule, count in report.counts().items()]
+        stage.details += [f"{rule} left out: it does not fit all sizes" for rule in without]
+        stage.details += [f"{entry.rule} left {entry.node} alone: {entry.reason}" for entry in report.refused]
+    return simplified, report
+
+
+def _cost_line(when: str, cost: Cost) -> str:
+    families = ", ".join(f"{family} {count / 1e9:.3g}" for family, count in cost.macs.items())
+    weights, peak = cost.weight_bytes / 1e6, cost.peak_activation_bytes / 1e6
+    moved = cost.layout_ops - cost.absorbed_layout_ops
+    return f"{when}: GMACs {families}; weights {weights:.1f} MB, activations at most {peak:.1f} MB; {moved} layout ops"
+
+
+def simplify_alike(stages: Stages, captured: Sequence[onnx.ModelProto], at: Sequence[str]) -> list[onnx.ModelProto]:
+    """Simplify one network at several sizes in the same way: a rule that fits only some of them is left out."""
+    from ..capture.simplify import RULES
+
+    if len(captured) == 1:
+        return [simplify(stages, captured[0])[0]]
+
+    def simplified(without: Sequence[str], words: str = "") -> list[tuple[onnx.ModelProto, SimplifyReport]]:
+        pairs = zip(captured, at, strict=True)
+        return [simplify(stages, graph, at=size + words, without=without) for graph, size in pairs]
+
+    without = [rule.name for rule in RULES if rule.one_size]
+    results = simplified(without)
+    fired = [report.counts() for _, report in results]
+    uneven = [rule for rule in dict.fromkeys(chain(*fired)) if len({counts.get(rule) for counts in fired}) > 1]
+    if uneven:
+        results = simplified([*without, *uneven], f"without {', '.join(uneven)}, which not all sizes allow: ")
+    return [graph for graph, _ in results]
+
+
+def lower(stages: Stages, graph: onnx.ModelProto, model: LoadedModel, target: str, *, at: str = "") -> Lowered:
+    """A simplified graph as a MIL program, its preprocessing and its output as the model's spec says."""
+    from ..frontend import convert
+
+    with stages.stage("lower") as stage:
+        extra = model.foreign.kept_names if model.foreign else ()
+        lowered = convert.lower(graph, spec=model.spec, target=target, extra=extra, source=model.name)
+        count = len(lowered.program.functions["main"].operations)
+        stage.summary = f"{at}MIL for {target}, {count} operations"
+    return lowered
+
+
+def unify(stages: Stages, programs: Sequence[Lowered], models: Sequence[LoadedModel]) -> Lowered:
+    """One program of those at each size; nothing to do where there is one size."""
+    if len(programs) == 1:
+        return programs[0]
+    from ..frontend import unify as unification
+    from ..mil.lint import LISTED_SHAPES
+
+    with stages.stage("unify") as stage:
+        sizes = [size_of(model) for model in models]
+        lowered = unification.unify(programs, sizes=sizes, source=models[0].name)
+        before, after = (
+            Counter(op.op_type for op in program.program.functions["main"].operations if op.op_type != "const")
+            for program in (programs[0], lowered)
+        )
+        stage.summary = f"one program for {labels(sizes, last=' and ')}, {after.total()} operations"
+        stage.details = [f"{count} {op}" for op, count in (after - before).items()]
+        stage.details += [f"{count} {op} less" for op, count in (before - after).items()]
+        stage.warnings.append(
+            f"Neural Engine: {LISTED_SHAPES.effect} ({LISTED_SHAPES.sources[0]}); where it matters,"
+            " export a package for each size with --size, which may take less arithmetic as well."
+        )
+    return lowered
+
+
+def save(
+    stages: Stages,
+    lowered: Lowered,
+    path: Path,
+    models: Sequence[LoadedModel],
+    recipe: Recipe,
+    request: CoreMLRequest,
+) -> tuple[SavedPackage, Audit]:
+    """Compile, write the package, and look at what it stores."""
+    from ..mil.audit import audit_program
+    from ..mil.compile import compile_program
+    from ..mil.package import save_package
+    from ..mil.program import read_program
+    from ..quantize.apply import compression_passes
+
+    with stages.stage("compile") as stage:
+        passes = compression_passes(recipe, target=request.target)
+        compiled = compile_program(lowered, precision=request.precision, compression=passes)
+        stage.summary = f"{request.precision} arithmetic, {recipe.dtype or request.precision} weights"
+    with stages.stage("save") as stage:
+        metadata = package_metadata(models[0], recipe, request, [size_of(model) for model in models])
+        package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
+        stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
+    with stages.stage("audit") as stage:
+        audit = audit_program(
+            read_program(path), requested=recipe.dtype, min_elements=recipe.min_elements, originals=compiled.originals
+        )
+        stage.summary = _audit_summary(audit)
+        stage.details = [f"{w.name} {w.shape} {w.dtype} {w.size_bytes:,} B {w.skipped}" for w in audit.weights]
+    return package, audit
+
+
+def _audit_summary(audit: Audit) -> str:
+    if audit.requested is None:
+        kinds = ", ".join(f"{row['weights']} {dtype}" for dtype, row in audit.by_dtype().items())
+        return f"{kinds} weights" if kinds else "no weights in its weight file"
+    applied = sum(w.size_bytes for w in audit.applied)
+    share = 100 * applied / max(audit.size_bytes, 1)
+    error = f", largest error {100 * audit.largest_error:.2f} %" if audit.largest_error is not None else ""
+    return f"{len(audit.applied)} weights {audit.requested} ({share:.0f} % of the bytes){error}"
