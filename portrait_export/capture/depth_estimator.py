@@ -31,7 +31,8 @@ def estimator_from_checkpoint(path: Path) -> DepthEstimator:
     from ..models.midas import MidasSmall
     from ..models.remap import unwrap
     from ..models.weights_io import load_into
-    from .checkpoint import locate, read_tensors
+    from .checkpoint.locate import locate
+    from .checkpoint.tensors import read_tensors
 
     (file, *others), _, label = locate(path)
     if others:

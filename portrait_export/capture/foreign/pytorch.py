@@ -139,7 +139,8 @@ def load_weights(net: torch.nn.Module, checkpoint: Path) -> None:
 
     Raises CheckpointError with every missing, unexpected or misshapen weight.
     """
-    from ..checkpoint import locate, read_tensors
+    from ..checkpoint.locate import locate
+    from ..checkpoint.tensors import read_tensors
 
     tensors: dict[str, Any] = {}
     for file in locate(checkpoint)[0]:

@@ -18,8 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from portrait_export.capture import checkpoint as module_under_test
-from portrait_export.capture.checkpoint import load_checkpoint
+from portrait_export.capture.checkpoint import load_checkpoint, locate, pickles
 from portrait_export.errors import CheckpointError, UsageError
 from portrait_export.models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from portrait_export.models.config_json import config_to_json
@@ -331,7 +330,7 @@ def test_hostile_pickle_is_refused_and_not_executed(build: Any, model: str | Non
 
 @pytest.mark.parametrize("build", [hostile_zip, hostile_plain_pickle, hostile_newer_pickle, hostile_legacy])
 def test_what_a_pickle_would_call_is_read_without_calling(build: Any, tmp_path: Path) -> None:
-    assert module_under_test._called(build(tmp_path)) == [f"{os.mkdir.__module__}.mkdir"]
+    assert pickles._called(build(tmp_path)) == [f"{os.mkdir.__module__}.mkdir"]
     assert not (tmp_path / "executed").exists()
 
 
@@ -459,7 +458,7 @@ def test_random_damage_never_ends_in_another_error(form: str, tmp_path: Path) ->
 
 
 def test_too_large_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module_under_test, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(locate, "MAX_BYTES", 10_000)
     with pytest.raises(CheckpointError, match="at most 0 GiB are read"):
         load_checkpoint(safetensors_folder(tmp_path))
 
@@ -467,7 +466,7 @@ def test_too_large_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest
 def test_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data.pkl", b"0" * 2_000_000)
-    monkeypatch.setattr(module_under_test, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(pickles, "MAX_BYTES", 1_000_000)
     with pytest.raises(CheckpointError, match=r"bomb\.pth unpacks to more than"):
         load_checkpoint(tmp_path / "bomb.pth")
 
@@ -509,10 +508,8 @@ def test_keys_in_two_shards_are_refused(tmp_path: Path) -> None:
     [("2.4.1", True), ("2.5.1+cpu", True), ("2.9.1", True), ("2.10.0", False), ("2.13.0+cpu", False)],
 )
 def test_pickles_are_refused_where_torch_reads_them_unsafely(version, refused):
-    from portrait_export.capture.checkpoint import _check_unpickler
-
     if refused:
         with pytest.raises(CheckpointError, match="CVE-2025-32434"):
-            _check_unpickler(Path("a.bin"), version)
+            pickles._check_unpickler(Path("a.bin"), version)
     else:
-        _check_unpickler(Path("a.bin"), version)
+        pickles._check_unpickler(Path("a.bin"), version)

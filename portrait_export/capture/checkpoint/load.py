@@ -1,0 +1,124 @@
+"""Load a checkpoint into the network it belongs to, and record where everything came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import CheckpointError
+from ...models.config import NetConfig
+from ...models.registry import ModelSpec, model_spec, net_class
+from .locate import locate, read_json
+from .metadata import labels_of, person_of, pixel_statistics, positive_of
+from .resolve import resolve
+from .tensors import is_safetensors, read_tensors
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ...models.remap import Canonical
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        module: the network in evaluation mode, float32, on the CPU; forward(image, depth=None) gives (N, K, h, w).
+        spec: the model it is, with the checkpoint's own config, positive class, mean and std.
+        provenance: plain data for reports and metadata: checkpoint, files, sha256, format, layout (whose names the
+            keys had), config_json (whether a config.json decided), positive (what the file says, or None), person (the
+            classes that are the person where there are several; empty: all but class 0), id2label, ignored (tensors
+            of a wrapper around the network).
+    """
+
+    module: nn.Module
+    spec: ModelSpec
+    provenance: dict[str, Any]
+
+    @property
+    def config(self) -> NetConfig:
+        """The switches and widths that the weights were made for."""
+        return self.spec.config
+
+    def person_module(self) -> nn.Module:
+        """The network with a single logit: itself if it has one, else with the person's logit computed behind it."""
+        from ...models.person import PersonLogit
+
+        labels = self.config.num_labels
+        if labels == 1:
+            return self.module
+        return PersonLogit(self.module, num_labels=labels, person=self.provenance["person"]).eval()
+
+
+def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None = None) -> LoadedCheckpoint:
+    """Load a published or trained checkpoint. Nothing in it is ever executed.
+
+    A config.json in the folder, or beside the file, decides the switches. Without one the model does; without a model,
+    the shapes of the weights do, as far as they can.
+
+    Args:
+        path: a folder as `save_pretrained` writes it, or a single file with one of SUFFIXES.
+        model: a registered model's name or a spec; must be of the checkpoint's architecture.
+    Raises:
+        CheckpointError: missing, damaged, unsafe, of another architecture, or not fitting; every cause at once.
+        UsageError: there is no such model.
+    """
+    asked = model_spec(model) if isinstance(model, str) else model
+    files, folder, label = locate(Path(path))
+    described = read_json(folder / "config.json")
+    found = _canonical(files, label)
+    spec = resolve(found, described, asked, label)
+    provenance = _provenance(files, label, found, described or {})
+    provenance["positive"] = positive_of(described or {}, folder)
+    from ...models.initialise import empty_net
+    from ...models.weights_io import load_into
+
+    net = load_into(empty_net(net_class(spec), spec.config), found.tensors, source=label).eval()
+    said = {"positive": provenance["positive"], **pixel_statistics(folder, found)}
+    if spec.config.num_labels > 1:
+        said["positive"] = "person"  # several classes are brought to the person's logit
+    spec = dataclasses.replace(spec, **{key: value for key, value in said.items() if value is not None})
+    return LoadedCheckpoint(net, spec, provenance)
+
+
+def _canonical(files: list[Path], label: str) -> Canonical:
+    from ...models.remap import canonical
+
+    merged: dict[str, Any] = {}
+    for file in files:
+        part = read_tensors(file)
+        twice = sorted(set(map(str, merged)) & set(map(str, part)))
+        if twice:
+            raise CheckpointError(f"{label}: {len(twice)} keys are in more than one shard.", context=twice[:12])
+        merged.update(part)
+    return canonical(merged, source=label)
+
+
+def _provenance(files: list[Path], label: str, found: Canonical, described: dict[str, Any]) -> dict[str, Any]:
+    labels = labels_of(described)
+    return {
+        "checkpoint": label,
+        "files": [file.name for file in files],
+        "sha256": _sha256(files),
+        "format": "safetensors" if is_safetensors(files[0]) else "pickle",
+        "layout": found.layout,
+        "config_json": bool(described),
+        "id2label": labels,
+        "person": person_of(described, labels),
+        "ignored": sorted(found.extras),
+    }
+
+
+def _sha256(files: list[Path]) -> str:
+    """Of the file; of a sharded checkpoint, of all its files in the order of their names."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
