@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..artifacts import Frame, LabelledFrame
 from ..errors import DataError, PhotoError, UsageError, nearest
 from ..imaging.photo import open_depth, open_mask, open_photo
+from ..imaging.resize import resize_bilinear
 
 if TYPE_CHECKING:
     import numpy as np
@@ -327,23 +328,16 @@ def _same_size(path: Path, found: tuple[int, ...], photo: Path, wanted: tuple[in
 
 def resize_photo(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) uint8 stretched to `size` = (H, W), bilinear and antialiased; unchanged at its own size."""
-    import numpy as np
-    from PIL import Image
-
-    if pixels.shape[:2] == tuple(size):
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    return resize_bilinear(pixels, size)
 
 
 def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) float32 in 0..1 stretched to `size` = (H, W) in the way of `resize_photo`."""
     import numpy as np
-    from PIL import Image
 
     if values.shape == tuple(size):
         return values
-    resized = Image.fromarray(values.astype(np.float32)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.clip(np.asarray(resized), 0, 1)
+    return np.clip(resize_bilinear(values.astype(np.float32), size), 0, 1)
 
 
 def _raise_if(faults: Sequence[str], message: str, hint: str) -> None:

@@ -85,14 +85,12 @@ def blame(
 
 
 def _write(blamed: Blamed, folder: Path) -> None:
-    import io
-
+    from ..imaging.encode import png_bytes
     from ..utils.files import write_bytes, write_json
     from ..verify.report.curve import curve
 
-    buffer = io.BytesIO()
-    curve(blamed.found, title=f"{blamed.package} against {blamed.reference}").save(buffer, "PNG")
-    write_bytes(folder / "blame.png", buffer.getvalue())
+    picture = curve(blamed.found, title=f"{blamed.package} against {blamed.reference}")
+    write_bytes(folder / "blame.png", png_bytes(picture))
     write_json(folder / "blame.json", blamed.to_json())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import PhotoError, UsageError, nearest
 from ..utils.files import write_bytes
+from .encode import image_bytes
 from .photo import Photo
 from .placement import place
 
@@ -157,15 +157,13 @@ def encode(picture: np.ndarray, suffix: str) -> bytes:
         )
     if format_ == "JPEG" and picture.ndim == 3 and picture.shape[2] == 4:
         raise UsageError("JPEG has no transparency, which a cut-out needs.", hint="write it as .png or .webp.")
-    buffer = io.BytesIO()
     try:
-        Image.fromarray(picture).save(buffer, format=format_, **SAVE_OPTIONS[format_])
+        return image_bytes(Image.fromarray(picture), format_, **SAVE_OPTIONS[format_])
     except (OSError, ValueError) as error:
         raise PhotoError(
             f"A picture of {picture.shape[1]}x{picture.shape[0]} pixels cannot be written as {format_}: {error}.",
             hint="write it as .png.",
         ) from error
-    return buffer.getvalue()
 
 
 def write_picture(path: Path, picture: np.ndarray, *, force: bool) -> None:

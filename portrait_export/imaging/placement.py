@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from ..artifacts import Frame
 from ..errors import PhotoError, UsageError
+from .resize import resize_bilinear
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
 
     from ..preprocessing import PortraitSpec
     from .photo import Photo
@@ -92,7 +92,6 @@ def to_frame(photo: Photo, spec: PortraitSpec, depth: np.ndarray | None = None) 
         size comes through unchanged.
     """
     import numpy as np
-    from PIL import Image
 
     if (depth is not None) != ("depth" in spec.inputs):
         wants = "takes" if "depth" in spec.inputs else "does not take"
@@ -100,9 +99,9 @@ def to_frame(photo: Photo, spec: PortraitSpec, depth: np.ndarray | None = None) 
         raise UsageError(f"The model {wants} a depth map; for {photo.name or 'the photo'} {found}.")
     placement = place(photo.size, (spec.height, spec.width), spec.resize)
     source, target = placement.source, placement.target
-    seen = Image.fromarray(photo.pixels[source.top : source.bottom, source.left : source.right])
+    seen = photo.pixels[source.top : source.bottom, source.left : source.right]
     image = np.full((spec.height, spec.width, 3), PADDING, np.uint8)
-    image[target.top : target.bottom, target.left : target.right] = _resized(seen, target.size)
+    image[target.top : target.bottom, target.left : target.right] = resize_bilinear(seen, target.size)
     placed = None if depth is None else place_map(depth, placement, photo.name)
     return Frame(image, placed, photo.name), placement
 
@@ -117,16 +116,15 @@ def place_map(values: np.ndarray, placement: Placement, name: str = "", *, what:
         (H, W) float32 at the frame's size, PADDING where the photo does not cover it.
     """
     import numpy as np
-    from PIL import Image
 
     if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
         raise PhotoError(f"The {what} of {name or 'the photo'} must be finite values (H, W); found {values.shape}.")
     per_row, per_column = values.shape[0] / placement.photo[0], values.shape[1] / placement.photo[1]
     source, target = placement.source, placement.target
     box = (source.left * per_column, source.top * per_row, source.right * per_column, source.bottom * per_row)
-    seen = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    seen = np.ascontiguousarray(values, np.float32)
     out = np.full(placement.frame, PADDING, np.float32)
-    out[target.top : target.bottom, target.left : target.right] = _resized(seen, target.size, box)
+    out[target.top : target.bottom, target.left : target.right] = resize_bilinear(seen, target.size, box)
     return out
 
 
@@ -141,24 +139,13 @@ def mask_back(mask: np.ndarray, placement: Placement) -> np.ndarray:
         (H, W) float32 in 0..1 at the photo's size.
     """
     import numpy as np
-    from PIL import Image
 
     if tuple(mask.shape) != placement.frame:
         raise PhotoError(f"The mask is {tuple(mask.shape)}, the photo was placed into a frame of {placement.frame}.")
     source, target = placement.source, placement.target
     seen = np.ascontiguousarray(mask[target.top : target.bottom, target.left : target.right], np.float32)
     out = np.zeros(placement.photo, np.float32)
-    back = _resized(Image.fromarray(seen), source.size)
+    back = resize_bilinear(seen, source.size)
     # Interpolation weights sum to 1 only up to rounding, so a mask of ones could come back as 1.0000001.
     out[source.top : source.bottom, source.left : source.right] = np.clip(back, 0, 1)
     return out
-
-
-def _resized(
-    image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
-) -> np.ndarray:
-    """`image` (or a box of it, in its pixels) at `size` = (H, W)."""
-    import numpy as np
-    from PIL import Image
-
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+
+from ..imaging.resize import resize_bilinear
 
 WORKING_SIDE = 1024  # pixels; coefficients are found at this size and applied at the full one
 RADIUS = 1.5  # in pixels of the mask: as far as its edge may be off
@@ -28,8 +29,8 @@ def refine(mask: np.ndarray, photo: np.ndarray) -> np.ndarray:
     scale = min(1.0, WORKING_SIDE / max(H, W))
     size = max(1, round(H * scale)), max(1, round(W * scale))
     radius = max(1, round(RADIUS * max(size) / max(mask.shape)))
-    a, b = _coefficients(_resized(guide, size), _resized(mask.astype(np.float32), size), radius)
-    refined: np.ndarray = _resized(a, (H, W)) * guide + _resized(b, (H, W))
+    a, b = _coefficients(resize_bilinear(guide, size), resize_bilinear(mask.astype(np.float32), size), radius)
+    refined: np.ndarray = resize_bilinear(a, (H, W)) * guide + resize_bilinear(b, (H, W))
     return np.clip(refined, 0, 1)
 
 
@@ -54,9 +55,3 @@ def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
         sums = running.take(ends, axis) - running.take(starts, axis)
         count = count * np.expand_dims((ends - starts).astype(np.float64), 1 - axis)
     return (sums / count).astype(np.float32)
-
-
-def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if values.shape == size:
-        return values
-    return np.asarray(Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.BILINEAR))

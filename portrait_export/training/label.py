@@ -19,11 +19,13 @@ from PIL import Image
 
 from ..calibration.dataset import Item, load_item, pictures_by_stem, resize_photo
 from ..errors import DataError, PhotoError, UsageError
+from ..imaging.encode import png_bytes
 from ..imaging.photo import open_photo
+from ..imaging.resize import resize_bilinear
 from ..utils.files import write_bytes
 from ..utils.quiet import quiet
 from .guided import refine
-from .pictures import CELL, captioned_sheet, cut_out, png
+from .pictures import CELL, captioned_sheet, cut_out
 
 # Segments one photograph: (H, W, 3) uint8 → (h, w) float32, P(person), of any size.
 Segmenter = Callable[[np.ndarray], np.ndarray]
@@ -128,7 +130,7 @@ def _label_one(item: Item, segment: Segmenter, target: Path, *, hard: bool) -> L
 def write_mask(path: Path, mask: np.ndarray, *, hard: bool = False) -> None:
     """Store P(person), (H, W) in 0..1, as gray with white for 1, or with `hard` as class ids 0 and 1."""
     stored = (mask >= 0.5).astype(np.uint8) if hard else (mask * 255 + 0.5).astype(np.uint8)
-    write_bytes(path, png(Image.fromarray(stored)), force=True)
+    write_bytes(path, png_bytes(Image.fromarray(stored)), force=True)
 
 
 def vote(photo: np.ndarray, segment: Segmenter) -> tuple[np.ndarray, float]:
@@ -146,8 +148,8 @@ def vote(photo: np.ndarray, segment: Segmenter) -> tuple[np.ndarray, float]:
             inside = _without_border(segment(np.ascontiguousarray(seen)), border)
             views.append(inside[:, ::-1] if mirrored else inside)
     size = views[0].shape
-    views = [view if view.shape == size else _resize_like(view, size) for view in views]
-    mean: np.ndarray = np.stack(views).astype(np.float32).mean(axis=0)
+    views = [resize_bilinear(np.ascontiguousarray(view, np.float32), size) for view in views]
+    mean: np.ndarray = np.stack(views).mean(axis=0)
     return mean, float(np.mean([iou(view >= 0.5, mean >= 0.5) for view in views]))
 
 
@@ -161,11 +163,6 @@ def _without_border(mask: np.ndarray, border: float) -> np.ndarray:
     top = round(mask.shape[0] * border / (1 + border))
     side = round(mask.shape[1] * border / (1 + 2 * border))
     return mask[top:, side : mask.shape[1] - side]
-
-
-def _resize_like(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    contiguous = Image.fromarray(np.ascontiguousarray(mask, np.float32))
-    return np.asarray(contiguous.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from ..imaging.encode import png_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ def prediction_sheet(shown: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[by
         The sheet as PNG, and as (h, w, 3) uint8.
     """
     sheet = np.concatenate([np.concatenate(_row(*one), 1) for one in shown], 0)
-    return png(Image.fromarray(sheet)), sheet
+    return png_bytes(Image.fromarray(sheet)), sheet
 
 
 def _row(image: Tensor, mask: Tensor, predicted: Tensor) -> list[np.ndarray]:
@@ -47,14 +48,7 @@ def captioned_sheet(shown: Sequence[tuple[str, Sequence[np.ndarray]]], *, across
         x, y = i % across * width, i // across * height
         sheet.paste(Image.fromarray(np.concatenate(cells, 1)), (x, y + CAPTION))
         draw.text((x + 2, y + 1), caption, "black")
-    return png(sheet)
-
-
-def png(image: Image.Image) -> bytes:
-    """A picture as the bytes of a PNG file."""
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+    return png_bytes(sheet)
 
 
 def cut_out(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:

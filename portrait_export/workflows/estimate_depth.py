@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,11 +90,14 @@ def open_estimator(request: DepthRequest) -> tuple[DepthEstimator, str]:
 
 def _estimate_one(path: Path, out: Path, estimate: DepthEstimator, request: DepthRequest) -> tuple[str, ...]:
     """Read, estimate and write one photograph; gives what is worth saying about it."""
+    from PIL import Image
+
+    from ..imaging.encode import png_bytes
     from ..imaging.photo import open_photo
 
     photo = open_photo(path)
     gray, notes = to_gray(estimate(photo.pixels), request.white, name=photo.name)
-    write_bytes(out, png_16_bit(gray), force=request.force)
+    write_bytes(out, png_bytes(Image.fromarray(gray)), force=request.force)
     return (*photo.notes, *notes)
 
 
@@ -129,15 +131,6 @@ def to_gray(depth: np.ndarray, white: float | None, *, name: str = "") -> tuple[
     if not scaled.any():
         notes.append("no part of it is nearer than another: the map is black.")
     return (scaled.clip(0, 1) * 65535 + 0.5).astype(np.uint16), tuple(notes)
-
-
-def png_16_bit(gray: np.ndarray) -> bytes:
-    """(H, W) uint16 as the bytes of a 16-bit gray PNG, which `photo.open_depth` reads back exactly."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(gray).save(file, "PNG")
-    return file.getvalue()
 
 
 # ---- places -----------------------------------------------------------------------------------------------------

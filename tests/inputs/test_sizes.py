@@ -230,7 +230,7 @@ def test_everything_written_says_the_sizes(exported, cli):
     (image,) = facts["inputs"]
     assert (image["shape"], image["enumerated"]) == (list(SIZES[0]), [list(size) for size in SIZES])
     assert image["description"] == "A photograph, 96×64 or 64×96 or 64×64 pixels."
-    assert facts["metadata"]["portrait_export.inputs.sizes"] == TEXT
+    assert facts["metadata"]["portrait_export.sizes"] == TEXT
     assert "64x96, 96x64 or 64x64" in facts["metadata"]["description"]
     assert "listed-shapes" in {advice["code"] for advice in facts["lint"]["advice"]}
 

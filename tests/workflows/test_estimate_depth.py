@@ -11,8 +11,9 @@ from PIL import Image
 
 from portrait_export.capture.depth_estimator import input_size, normalised, resized
 from portrait_export.errors import DataError, ExecutionError, UsageError
+from portrait_export.imaging.encode import png_bytes
 from portrait_export.imaging.photo import open_depth
-from portrait_export.workflows.estimate_depth import DepthRequest, depth_places, png_16_bit, to_gray
+from portrait_export.workflows.estimate_depth import DepthRequest, depth_places, to_gray
 
 # ---- gray -----------------------------------------------------------------------------------------------------------
 
@@ -22,7 +23,7 @@ def test_numbers_up_to_white_keep_16_bits(tmp_path: Path) -> None:
     gray, notes = to_gray(depth, 1000.0)
     assert gray.dtype == np.uint16
     assert notes == ()
-    (tmp_path / "d.png").write_bytes(png_16_bit(gray))
+    (tmp_path / "d.png").write_bytes(png_bytes(Image.fromarray(gray)))
     with Image.open(tmp_path / "d.png") as image:
         assert (image.mode, image.size) == ("I;16", (64, 64))
     read = open_depth(tmp_path / "d.png")

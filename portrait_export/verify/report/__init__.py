@@ -40,8 +40,9 @@ def write_report(
     Raises:
         OutputError: the folder cannot be written.
     """
+    from ...imaging.encode import png_bytes
     from .html import report_page
-    from .pictures import png_bytes, worst_sheet
+    from .pictures import worst_sheet
 
     pictures = {}
     if worst:

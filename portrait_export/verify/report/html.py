@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from ...imaging.encode import image_bytes, png_bytes
 from ..parity import SIGNS, Compared, ParityReport, measured, number, xml_safe
 from ..scores import ImageScore
-from .pictures import HEADINGS, HEAT_FULL, panels, png_bytes
+from .pictures import HEADINGS, HEAT_FULL, panels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -204,6 +204,4 @@ def _data_url(pixels: np.ndarray, *, photo: bool) -> str:
     image = Image.fromarray(pixels)
     if not photo:
         return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(image_bytes(image, "JPEG", quality=88)).decode()

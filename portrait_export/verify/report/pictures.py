@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...imaging.resize import resize_bilinear
 from ..metrics import binary, outline
 from ..parity import Compared, badness, number
 
@@ -31,13 +31,6 @@ HEAT_FULL = 0.25  # the |ΔP| at which the heat is brightest: one scale for all 
 HEAT_COLORS = ((0, 0, 0), (80, 10, 110), (205, 50, 60), (250, 150, 30), (255, 255, 190))  # 0 to HEAT_FULL, evenly
 
 HEADINGS = ("photo", "reference mask", "package mask", "difference")
-
-
-def png_bytes(image: Image.Image) -> bytes:
-    """The picture as PNG; the same pixels give the same bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 # ---- panels -----------------------------------------------------------------------------------------------------
@@ -82,8 +75,8 @@ def outlined(compared: Compared, side: int) -> Image.Image:
     sides = ((compared.reference.probability, REFERENCE_COLOR), (compared.candidate.probability, CANDIDATE_COLOR))
     for probability, color in sides:
         if np.isfinite(probability).all():
-            scaled = Image.fromarray(probability.astype(np.float32)).resize(small.size, Image.Resampling.BILINEAR)
-            picture[outline(binary(np.asarray(scaled), compared.threshold))] = color
+            scaled = resize_bilinear(probability.astype(np.float32), (small.height, small.width))
+            picture[outline(binary(scaled, compared.threshold))] = color
     return Image.fromarray(picture)
 
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from portrait_export.artifacts import Frame, LabelledFrame, Prediction
+from portrait_export.imaging.encode import png_bytes
 from portrait_export.utils.files import OutputError
 from portrait_export.verify.gates import thresholds_for
 from portrait_export.verify.parity import Compared, ParityReport, compare
@@ -31,7 +32,6 @@ from portrait_export.verify.report.pictures import (
     heat_picture,
     label_font,
     mask_picture,
-    png_bytes,
     side_by_side,
     worst_sheet,
 )
