@@ -12,7 +12,7 @@ from . import options
 
 if TYPE_CHECKING:
     from ..mil.lint import Advice
-    from ..mil.mac import Placement
+    from ..mil.mac import DevicePlacement
 
 
 @click.command()
@@ -50,7 +50,7 @@ def inspect(file: Path, lint: bool, compute_plan: bool, as_json: bool) -> None:
         render.result("\n" + render.table(["operation", "type", "runs on", "cost"], rows, right=(3,)))
 
 
-def _plan(file: Path) -> list[Placement]:
+def _plan(file: Path) -> list[DevicePlacement]:
     if file.suffix.lower() == ".onnx":
         raise UsageError("--compute-plan is Core ML's; it takes a package, not an ONNX file.")
     from ..mil.mac import compute_plan

@@ -76,7 +76,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Step:
+class OperatorMemory:
     """One operator for the count of what is alive: names of values read and made, and bytes needed inside it."""
 
     reads: Sequence[str]
@@ -84,7 +84,9 @@ class Step:
     inside: int = 0
 
 
-def peak_bytes(steps: Sequence[Step], sizes: Mapping[str, int], inputs: Iterable[str], outputs: Iterable[str]) -> int:
+def peak_bytes(
+    steps: Sequence[OperatorMemory], sizes: Mapping[str, int], inputs: Iterable[str], outputs: Iterable[str]
+) -> int:
     """Most bytes of values alive while any one step runs.
 
     Args:
@@ -250,7 +252,7 @@ class _View:
     def peak(self, block: Block, inputs: Sequence[str]) -> int:
         """Most bytes alive while a block runs, its inputs included, what it reads from around it not."""
         steps = [
-            Step(
+            OperatorMemory(
                 reads=[*op.references, *(name for inner in op.blocks for name in _read_inside(inner))],
                 makes=[name for name, _ in op.outputs],
                 inside=max((self.peak(inner, [n for n, _ in inner.inputs]) for inner in op.blocks), default=0),

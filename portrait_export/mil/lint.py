@@ -56,7 +56,7 @@ class LintOp:
 
 
 @dataclass(frozen=True)
-class Rule:
+class LintRule:
     """One pattern.
 
     Attributes:
@@ -131,7 +131,7 @@ RECURRENT = ("lstm", "gru", "rnn")
 WEIGHTED = ("conv", "conv_transpose", "linear", "matmul", "einsum")
 
 RULES = (
-    Rule(
+    LintRule(
         "rank-above-5",
         "tensors of more than five dimensions",
         lambda op: _rank(op) > MAX_RANK,
@@ -139,7 +139,7 @@ RULES = (
         "merge dimensions before the operation and separate them after it",
         (COREMLTOOLS + "2536", APPLE_VISION_TRANSFORMERS),
     ),
-    Rule(
+    LintRule(
         "rank-5",
         "tensors of five dimensions",
         lambda op: _rank(op) == MAX_RANK,
@@ -147,7 +147,7 @@ RULES = (
         "keep activations four-dimensional and channels-first",
         (APPLE_TRANSFORMERS,),
     ),
-    Rule(
+    LintRule(
         "side-above-16384",
         f"tensors with a side above {MAX_SIDE:,}",
         lambda op: _largest_side(op) > MAX_SIDE,
@@ -155,7 +155,7 @@ RULES = (
         "split the long side: tokens of a large picture as rows and columns instead of one axis",
         ("https://github.com/ncdrone/rustane/issues/13",),
     ),
-    Rule(
+    LintRule(
         "large-copy",
         "large reshapes and transposes",
         _copies,
@@ -163,7 +163,7 @@ RULES = (
         "keep one layout throughout; our channels-first rewrite removes those of registered transformers",
         (APPLE_TRANSFORMERS,),
     ),
-    Rule(
+    LintRule(
         "single-last-axis",
         "large tensors whose last axis is 1",
         _lonely_last_axis,
@@ -171,7 +171,7 @@ RULES = (
         "put a long axis last, such as (B, C, 1, S) instead of (B, S, C, 1)",
         (APPLE_TRANSFORMERS,),
     ),
-    Rule(
+    LintRule(
         "computed-weight",
         "convolutions with computed weights",
         lambda op: op.type.startswith("conv") and not op.constant_weight,
@@ -179,7 +179,7 @@ RULES = (
         "store the weights, or write the operation as products and sums of feature maps",
         (COREMLTOOLS + "2536",),
     ),
-    Rule(
+    LintRule(
         "dilation",
         "dilated convolutions",
         lambda op: op.type.startswith("conv") and any(rate > 1 for rate in op.dilations),
@@ -187,7 +187,7 @@ RULES = (
         "use larger or strided kernels, or measure: newer systems may run them",
         (HOLLANCE,),
     ),
-    Rule(
+    LintRule(
         "gather",
         "gathers",
         lambda op: op.type in GATHERS and not op.dtype.startswith("int"),  # numbers of shapes are no matter
@@ -195,7 +195,7 @@ RULES = (
         "slice with constant bounds, or fold constant indices away",
         (COREMLTOOLS + "1103", COREMLTOOLS + "1127", HOLLANCE),
     ),
-    Rule(
+    LintRule(
         "recurrent",
         "recurrent layers",
         lambda op: op.type in RECURRENT,
@@ -203,7 +203,7 @@ RULES = (
         "use convolutions over time, or run one step per frame",
         (COREMLTOOLS + "1780", HOLLANCE),
     ),
-    Rule(
+    LintRule(
         "custom",
         "custom operations",
         lambda op: op.type.startswith("custom"),
@@ -211,7 +211,7 @@ RULES = (
         "write them with built-in operations",
         (COREMLTOOLS + "1278", HOLLANCE),
     ),
-    Rule(
+    LintRule(
         "large-pool",
         f"pools with kernels above {MAX_POOL_KERNEL}",
         lambda op: op.type.endswith("_pool") and any(side > MAX_POOL_KERNEL for side in op.kernel),
@@ -219,7 +219,7 @@ RULES = (
         "pool in several steps, or take a mean over height and width",
         ("https://github.com/hollance/neural-engine/issues/1", "https://github.com/hollance/neural-engine/issues/2"),
     ),
-    Rule(
+    LintRule(
         "resize-factor",
         "resizes by another factor than 2",
         _scales_otherwise,
@@ -227,7 +227,7 @@ RULES = (
         "measure; where it matters, resize by 2 several times (other numbers, so the network must be trained with it)",
         ("https://github.com/hollance/neural-engine/issues/2",),
     ),
-    Rule(
+    LintRule(
         "float32",
         "convolutions and products in float32",
         lambda op: op.type in WEIGHTED and op.dtype == "fp32",
@@ -237,7 +237,7 @@ RULES = (
     ),
 )
 
-RANGE_SHAPES = Rule(
+RANGE_SHAPES = LintRule(
     "range-shapes",
     "inputs whose shape may vary over a range",
     lambda op: False,
@@ -248,7 +248,7 @@ RANGE_SHAPES = Rule(
         "https://apple.github.io/coremltools/docs-guides/source/flexible-inputs.html",
     ),
 )
-LISTED_SHAPES = Rule(
+LISTED_SHAPES = LintRule(
     "listed-shapes",
     "inputs with several listed shapes",
     lambda op: False,
@@ -259,7 +259,7 @@ LISTED_SHAPES = Rule(
 
 
 def advise(
-    ops: Iterable[LintOp], inputs: Sequence[tuple[str, str]] = (), rules: Sequence[Rule] = RULES
+    ops: Iterable[LintOp], inputs: Sequence[tuple[str, str]] = (), rules: Sequence[LintRule] = RULES
 ) -> list[Advice]:
     """Every rule that applies, in the table's order.
 

@@ -49,7 +49,7 @@ class CoreMLRunner:
 
 
 @dataclass(frozen=True)
-class Placement:
+class DevicePlacement:
     """Where Core ML would run one operation.
 
     Attributes:
@@ -64,7 +64,7 @@ class Placement:
     cost: float | None
 
 
-def compute_plan(package: Path, compute_units: str = "ALL") -> list[Placement]:
+def compute_plan(package: Path, compute_units: str = "ALL") -> list[DevicePlacement]:
     """Core ML's own plan for a package on this Mac: coremltools' MLComputePlan. Raises PackageError off a Mac."""
     if sys.platform != "darwin":
         raise PackageError(
@@ -76,10 +76,10 @@ def compute_plan(package: Path, compute_units: str = "ALL") -> list[Placement]:
     ct = coreml.coremltools()
     units = ct.ComputeUnit[compute_units]
     plan = ct.models.compute_plan.MLComputePlan.load_from_path(model.get_compiled_model_path(), units)
-    return placements(plan)
+    return device_placements(plan)
 
 
-def placements(plan: Any) -> list[Placement]:
+def device_placements(plan: Any) -> list[DevicePlacement]:
     """The rows of a plan, in the order of the program, constants left out."""
     rows = []
     for operation in plan.model_structure.program.functions["main"].block.operations:
@@ -89,7 +89,7 @@ def placements(plan: Any) -> list[Placement]:
         cost = plan.get_estimated_cost_for_mlprogram_operation(operation)
         device = "" if usage is None else type(usage.preferred_compute_device).__name__
         rows.append(
-            Placement(
+            DevicePlacement(
                 name=operation.outputs[0].name if operation.outputs else "",
                 type=operation.operator_name,
                 device=device.removeprefix("ML").removesuffix("ComputeDevice"),

@@ -57,7 +57,7 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
 
     stages = Stages(observer)
     with stages.stage("load") as stage:
-        runner, spec = open_runner(request, stage)
+        runner, spec = runner_of(request, stage)
         frames = load_frames(request.data, spec, split=request.split)
         require_depth(frames, name=runner.name)
         stage.summary = f"{runner.name}, {len(frames)} photographs at {spec.height}x{spec.width}"
@@ -76,7 +76,7 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
     return Evaluated(scores, tuple(worst.seen))
 
 
-def open_runner(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, PortraitSpec]:
+def runner_of(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, PortraitSpec]:
     """Exactly one thing that segments, and how photographs are prepared for it."""
     source = request.source
     named = {

@@ -13,7 +13,7 @@ import pytest
 
 from portrait_export.capture.onnx.cost import cost_of
 from portrait_export.mil import coreml
-from portrait_export.mil.cost import Cost, Step, cost_of_program, peak_bytes
+from portrait_export.mil.cost import Cost, OperatorMemory, cost_of_program, peak_bytes
 from portrait_export.mil.program import read_program
 from tests.runtime.packages import from_builder
 
@@ -156,11 +156,16 @@ def test_both_branches_of_a_condition_count_and_the_larger_one_needs_memory(tmp_
 
 
 PEAKS = {
-    "chain": ([Step("x", "a"), Step("a", "b")], "x", "b", 200),
-    "skip": ([Step("x", "a"), Step("a", "b"), Step("bx", "y")], "x", "y", 300),
-    "output_stays": ([Step("x", "a"), Step("a", "b"), Step("b", "c"), Step("c", "d")], "x", "ad", 300),
-    "unread_input_is_gone_after_the_first_step": ([Step("x", "a"), Step("a", "b")], "xu", "b", 300),
-    "inside": ([Step("x", "a", inside=50), Step("a", "b")], "x", "b", 250),
+    "chain": ([OperatorMemory("x", "a"), OperatorMemory("a", "b")], "x", "b", 200),
+    "skip": ([OperatorMemory("x", "a"), OperatorMemory("a", "b"), OperatorMemory("bx", "y")], "x", "y", 300),
+    "output_stays": (
+        [OperatorMemory("x", "a"), OperatorMemory("a", "b"), OperatorMemory("b", "c"), OperatorMemory("c", "d")],
+        "x",
+        "ad",
+        300,
+    ),
+    "unread_input_is_gone_after_the_first_step": ([OperatorMemory("x", "a"), OperatorMemory("a", "b")], "xu", "b", 300),
+    "inside": ([OperatorMemory("x", "a", inside=50), OperatorMemory("a", "b")], "x", "b", 250),
 }
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from portrait_export.errors import PackageError
-from portrait_export.mil.mac import Placement, compute_plan, placements
+from portrait_export.mil.mac import DevicePlacement, compute_plan, device_placements
 
 
 class MLNeuralEngineComputeDevice:
@@ -29,9 +29,9 @@ def test_a_plan_becomes_rows():
         get_compute_device_usage_for_mlprogram_operation=lambda op: usage if op is conv else None,
         get_estimated_cost_for_mlprogram_operation=lambda op: SimpleNamespace(weight=0.75) if op is conv else None,
     )
-    assert placements(plan) == [
-        Placement("c", "ios17.conv", "NeuralEngine", 0.75),
-        Placement("g", "ios17.gather", "", None),
+    assert device_placements(plan) == [
+        DevicePlacement("c", "ios17.conv", "NeuralEngine", 0.75),
+        DevicePlacement("g", "ios17.gather", "", None),
     ]
 
 

@@ -27,7 +27,7 @@ OLDEST_OPSET = 13
 _BYTES_MAY_PASS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Slice", "Concat", "Gather", "Split")
 
 
-def modern(model: onnx.ModelProto) -> onnx.ModelProto:
+def upgrade_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model at opset 13 or newer. Raises CaptureError where it cannot be brought there."""
     import onnx
 

@@ -13,7 +13,7 @@ from ...preprocessing import PortraitSpec
 from ..export import set_metadata
 from ..onnx.check import check_model, make_session, relative_error, run_once, run_session
 from ..onnx.load import load_onnx
-from .adapt import adapt, modern
+from .adapt import adapt, upgrade_opset
 from .head import Head, find_head
 from .interface import ImageInput, find_image_input, fixed_values, pin, resized
 from .normalisation import decide, leading_arithmetic, read_json
@@ -194,9 +194,9 @@ def _understood(
     origin: Mapping[str, str],
 ) -> ForeignNetwork:
     from ..onnx.graph import Graph
-    from ..simplify.folding import fold
+    from ..simplify.folding import fold_constants
 
-    pinned = pin(modern(original), image, fillings)
+    pinned = pin(upgrade_opset(original), image, fillings)
     rough = bool(other_precisions(pinned))
     pinned = in_float32(pinned)
     leading = leading_arithmetic(Graph(pinned), image.name)
@@ -207,7 +207,7 @@ def _understood(
     watched = [options.mask_output, *options.keep_outputs]
     outputs = _probe(original, image, fillings, spec, [name for name in watched if name])
     _require_outputs(options.keep_outputs, outputs)
-    folded, _ = fold(_with_outputs(pinned, outputs))
+    folded, _ = fold_constants(_with_outputs(pinned, outputs))
     labels = _labels(options)
     size = (image.height, image.width)
     candidates = {name: value for name, value in outputs.items() if name not in options.keep_outputs} or outputs

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...mil.cost import BICUBIC_TAPS, BILINEAR_TAPS, Cost, Step, einsum_macs, peak_bytes
+from ...mil.cost import BICUBIC_TAPS, BILINEAR_TAPS, Cost, OperatorMemory, einsum_macs, peak_bytes
 
 if TYPE_CHECKING:
     import onnx
@@ -204,7 +204,7 @@ _MACS: dict[str, tuple[str, Callable[[Graph, Node], int]]] = {
 
 
 def _peak_bytes(graph: Graph) -> int:
-    steps = [Step(node.inputs, [name for name in node.outputs if name]) for node in graph.nodes]
+    steps = [OperatorMemory(node.inputs, [name for name in node.outputs if name]) for node in graph.nodes]
     computed = {*graph.inputs, *(name for step in steps for name in step.makes)}
     return peak_bytes(steps, {name: _bytes(graph, name) for name in computed}, graph.inputs, graph.outputs)
 

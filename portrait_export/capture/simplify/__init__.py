@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import CaptureError
 from ..onnx.check import RELATIVE_TOLERANCE, check_model, random_feeds, relative_error, run_once
 from ..onnx.graph import Graph
-from .folding import fold
+from .folding import fold_constants
 from .naming import name_weights
 from .report import Fired, Refused, SimplifyReport
 from .rule import Match, Rule
@@ -44,7 +44,7 @@ def simplify(
     from ..onnx.cost import cost_before, cost_of
 
     expected = _Expected(model)  # first: nothing takes more memory, and nothing else is there yet
-    folded, note = fold(model)
+    folded, note = fold_constants(model)
     notes = [note] if note else []
     before = cost_before(cost_of(model), cost_of(folded))
     if not keep_opset:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from ..onnx.cost import layout_cost
 from ..onnx.graph import Graph, Node, Shape
 from .rule import Match, Rule
-from .view import View, identity, recipe, reshaped, transposed
+from .view import View, identity, layout_steps, reshaped, transposed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -285,7 +285,7 @@ class _Rewriter:
             return view.base
         if key in self.made and not output:
             return self.made[key]
-        steps = recipe(view)
+        steps = layout_steps(view)
         value, shape = view.base, view.base_shape
         chain: list[tuple[str, tuple[int, ...], dict, Shape]] = []
         for target in (steps.before, steps.perm, steps.after):

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from ..onnx.cost import cost_of_graph, macs_of
 from ..onnx.graph import Graph, Node
 from .linear import bias_of, group_of, is_pointwise, kernel_of, why_not_before
-from .resize_taps import Tile, Window, resize_matrix, resize_one_axis, tap_matrix, tiles, whole_tap, windows
+from .resize_taps import TapWindow, Tile, resize_matrix, resize_one_axis, tap_matrix, tiles, whole_tap, windows
 from .rule import Match, Rule, at_each
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class _Taps:
     rows: np.ndarray
     columns: np.ndarray
     at: tuple[int, int]
-    along_row: Window
+    along_row: TapWindow
 
 
 @dataclass(frozen=True)

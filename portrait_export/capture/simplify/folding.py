@@ -27,7 +27,7 @@ SKIPPED = (
 )
 
 
-def fold(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
+def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     """Run onnxsim; for models from elsewhere in a process of its own, as its C++ code crashes on some.
 
     Returns:

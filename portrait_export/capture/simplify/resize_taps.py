@@ -26,7 +26,7 @@ MAX_ELEMENTS = 2048
 
 
 @dataclass(frozen=True)
-class Window:
+class TapWindow:
     """The taps of a convolution along one axis of an image.
 
     Attributes:
@@ -56,7 +56,7 @@ class Tile:
     matrix: np.ndarray
 
 
-def windows(graph: Graph, conv: Node) -> tuple[Window, Window] | None:
+def windows(graph: Graph, conv: Node) -> tuple[TapWindow, TapWindow] | None:
     """A 2D convolution's taps along H and W; None for a convolution of something else than images."""
     kernel, image, out = graph.shape(conv.input(1)), graph.shape(conv.input(0)), graph.shape(conv.output)
     if kernel is None or image is None or out is None or len(kernel) != 4:
@@ -73,7 +73,7 @@ def windows(graph: Graph, conv: Node) -> tuple[Window, Window] | None:
             total = 0 if automatic == "VALID" else max(missing, 0)
             before = (total + (automatic == "SAME_LOWER")) // 2
             after = total - before
-        found.append(Window(taps, stride, dilation, before, after))
+        found.append(TapWindow(taps, stride, dilation, before, after))
     return found[0], found[1]
 
 
@@ -139,7 +139,7 @@ def resize_matrix(graph: Graph, resize: Node, axis: int) -> np.ndarray | None:
     return resized.reshape(size, large[axis]).T
 
 
-def tap_matrix(resized: np.ndarray, window: Window) -> np.ndarray:
+def tap_matrix(resized: np.ndarray, window: TapWindow) -> np.ndarray:
     """M (out, taps, size) of a resize's matrix and the taps that read it, see above."""
     import numpy as np
 

@@ -110,7 +110,7 @@ def _joined(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LayoutSteps:
     """How to make a view from its base. A step that is None is not needed.
 
     Attributes:
@@ -129,13 +129,13 @@ class Recipe:
         return sum(step is not None for step in (self.before, self.perm, self.after))
 
 
-def recipe(view: View) -> Recipe:
+def layout_steps(view: View) -> LayoutSteps:
     """The shortest reshape, transpose, reshape that makes a view."""
-    candidates = [_recipe(view, join=join) for join in ("anywhere", "within an axis", "nowhere")]
+    candidates = [_layout_steps(view, join=join) for join in ("anywhere", "within an axis", "nowhere")]
     return min(candidates, key=lambda found: found.steps)
 
 
-def _recipe(view: View, *, join: str) -> Recipe:
+def _layout_steps(view: View, *, join: str) -> LayoutSteps:
     """One way to make a view: cut the base into blocks, permute the blocks, join them.
 
     Args:
@@ -155,10 +155,12 @@ def _recipe(view: View, *, join: str) -> Recipe:
     sizes = [math.prod(size for _, size, _ in block) for block in blocks]
     if order == list(range(len(blocks))):
         same = view.shape == view.base_shape
-        return Recipe(None, None, None if same else view.shape)
+        return LayoutSteps(None, None, None if same else view.shape)
     cut, perm = _with_ones(view, [sizes[index] for index in order], order, owners)
     moved = tuple(cut[axis] for axis in perm)
-    return Recipe(None if cut == view.base_shape else cut, tuple(perm), None if moved == view.shape else view.shape)
+    return LayoutSteps(
+        None if cut == view.base_shape else cut, tuple(perm), None if moved == view.shape else view.shape
+    )
 
 
 def _follows(base_shape: tuple[int, ...], first: Piece, second: Piece) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from portrait_export.capture.onnx.check import make_session, random_feeds, relative_error, run_session
 from portrait_export.capture.simplify import Graph, conv_after_resize
-from portrait_export.capture.simplify.resize_taps import MAX_ELEMENTS, Window, tap_matrix, tiles, whole_tap
+from portrait_export.capture.simplify.resize_taps import MAX_ELEMENTS, TapWindow, tap_matrix, tiles, whole_tap
 from portrait_export.quantize.recipes import RECIPES
 
 from .build import TOLERANCE, ints, model, normal, outcome
@@ -67,7 +67,7 @@ def test_both_forms_keep_the_numbers(form, small, factor, coordinates, mode, win
 def test_zero_padding_stays_zero_at_the_border():
     # Two rows, each repeated twice; a window of three with one zero on either side.
     doubled = np.repeat(np.eye(2), 2, axis=0)
-    matrix = tap_matrix(doubled, Window(taps=3, stride=1, dilation=1, before=1, after=1))
+    matrix = tap_matrix(doubled, TapWindow(taps=3, stride=1, dilation=1, before=1, after=1))
     assert matrix.shape == (4, 3, 2)
     assert matrix[:, 0].tolist() == [[0, 0], [1, 0], [1, 0], [0, 1]]
     assert matrix[:, 1].tolist() == doubled.tolist()
@@ -77,7 +77,7 @@ def test_zero_padding_stays_zero_at_the_border():
 
 def test_tiles_are_small_cover_every_output_and_read_only_what_they_need():
     doubled = np.repeat(np.eye(128), 2, axis=0)
-    matrix = tap_matrix(doubled, Window(taps=3, stride=1, dilation=1, before=1, after=1))
+    matrix = tap_matrix(doubled, TapWindow(taps=3, stride=1, dilation=1, before=1, after=1))
     cut = tiles(matrix)
     assert sum(len(tile.matrix) for tile in cut) == 256
     assert max(tile.matrix.size for tile in cut) <= MAX_ELEMENTS

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portrait_export.capture.simplify.view import identity, recipe, reshaped, transposed
+from portrait_export.capture.simplify.view import identity, layout_steps, reshaped, transposed
 
 
 def made(view, base):
     """The array that a view's recipe makes of its base."""
-    steps = recipe(view)
+    steps = layout_steps(view)
     array = base if steps.before is None else base.reshape(steps.before)
     array = array if steps.perm is None else array.transpose(steps.perm)
     return array if steps.after is None else array.reshape(steps.after)
@@ -59,7 +59,7 @@ def test_a_view_is_what_numpy_makes_of_the_same_chain(chain):
             return  # an uneven cut: the chain is emitted as it is
         assert view.shape == array.shape
     np.testing.assert_array_equal(made(view, base), array)
-    assert recipe(view).steps <= max(len(steps), 3)
+    assert layout_steps(view).steps <= max(len(steps), 3)
 
 
 @settings(max_examples=100, deadline=None)
@@ -80,7 +80,7 @@ def test_a_chain_and_its_inverse_leave_nothing(chain):
     for kind, argument in reversed(undo):
         view = transposed(view, argument, origin="") if kind == "transpose" else reshaped(view, argument, origin="")
     assert view.is_base
-    assert recipe(view).steps == 0
+    assert layout_steps(view).steps == 0
 
 
 TOKENS = (("reshape", (1, 12, 35)), ("transpose", (0, 2, 1)))  # (N, C, H, W) to (N, L, C)
@@ -103,13 +103,13 @@ def test_the_shortest_recipe_is_found(case):
     view = identity("x", (1, 12, 5, 7))
     for kind, argument in steps:
         view = transposed(view, argument, origin="") if kind == "transpose" else reshaped(view, argument, origin="")
-    assert recipe(view).steps == expected
+    assert layout_steps(view).steps == expected
 
 
 def test_heads_put_together_again_need_one_transpose_and_one_reshape():
     heads = identity("o", (1, 3, 35, 4))  # attention's output (N, heads, L, d)
     view = reshaped(transposed(heads, (0, 1, 3, 2), origin=""), (1, 12, 5, 7), origin="")
-    steps = recipe(view)
+    steps = layout_steps(view)
     assert (steps.before, steps.perm, steps.after) == (None, (0, 1, 3, 2), (1, 12, 5, 7))
 
 
