@@ -1,1 +1,1 @@
-"""ONNX in, MIL program out: one lowering per operator, everything unsupported reported together."""
+"""Lower ONNX models to MIL programs."""

@@ -1,4 +1,4 @@
-"""Lower an ONNX model to a MIL program: static shapes in, every refusal in one error."""
+"""Lower an ONNX model with static shapes to a MIL program."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 from ..artifacts import Feature, Lowered
 from ..errors import LoweringError, UsageError, nearest
 from ..mil import coreml
-from .context import Emitter, identifier
+from .emitter import Emitter
 from .graph import Inferred, all_nodes, needed_nodes, opset_of, qualified
 from .inputs import fold_std, initial_values, input_features, placeholder
-from .nodes import NodeLowering
+from .names import identifier
+from .nodes import NodeLowering, Scope
 from .outputs import Outputs
 from .refusals import refusal
+from .support import OPSETS
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
     from ..preprocessing import PortraitSpec
-
-MAX_OPSET = 28  # newest operator set whose changes the lowerings know
 
 
 def lower(
@@ -35,15 +35,15 @@ def lower(
     """Lower a model for a deployment target.
 
     Args:
-        model: ONNX with static shapes, opset 28 or older.
-        spec: how pixels become the input `image` and what becomes of the output `mask`. None keeps every input and
+        model: ONNX with static shapes, of an operator set in OPSETS.
+        spec: how pixels become the input `image`, and what the output `mask` becomes. None keeps every input and
             output a plain tensor.
         target: iOS16, iOS17 or iOS18.
-        outputs: the ONNX outputs to keep, as they are. None keeps what the spec asks for, or without a spec all.
-        extra: further ONNX outputs to keep beside those, as they are.
+        outputs: the ONNX outputs to keep, unchanged. None keeps those that the spec asks for, or all without a spec.
+        extra: further ONNX outputs to keep, unchanged.
         source: what to call the model in messages.
     Returns:
-        The program. Each of its values has the name of the ONNX value that it is (as a MIL identifier).
+        The program. Each value that is an ONNX value has its name (as a MIL identifier).
     Raises:
         LoweringError: with every node, attribute and type that has no faithful MIL expression.
     """
@@ -52,11 +52,11 @@ def lower(
     model = _inlined(model)
     wanted = _wanted_outputs(model.graph, spec, outputs, extra)
     opset = opset_of(model)
-    if opset > MAX_OPSET:
+    if opset not in OPSETS:
         raise LoweringError(
-            f"{source} uses opset {opset}; the newest that is understood is {MAX_OPSET}.",
+            f"{source} uses opset {opset}; opsets {OPSETS[0]} to {OPSETS[-1]} are supported.",
             code="unsupported-opset",
-            hint="convert it with onnx.version_converter, or export it with an older opset.",
+            hint="convert it with onnx.version_converter, or export it with another opset.",
         )
     features = input_features(model.graph, spec, source=source)
     _require_own_names(model.graph, features, wanted, source=source)
@@ -67,10 +67,11 @@ def lower(
     program = mil.Program()
     placeholders = {feature.name: placeholder(feature, emitter) for feature in features}
     with mil.Function(placeholders, opset_version=coreml.target(target)) as function:
-        emitter.taken.update(identifier(name) for name in (*placeholders, *wanted))
-        scope = initial_values(model.graph, function.inputs, emitter, used=used)
+        emitter.names.taken.update(identifier(name) for name in (*placeholders, *wanted))
+        initial = initial_values(model.graph, function.inputs, emitter, used=used)
         if spec is not None:
-            nodes = fold_std(nodes, scope, spec, emitter, wanted=wanted)
+            nodes = fold_std(nodes, initial, spec, emitter, wanted=wanted)
+        scope: Scope = {**initial}
         named = {id(var) for var in function.inputs.values()}
         lowering = NodeLowering(emitter, Inferred(model), wanted=wanted, named=named)
         lowering.lower_nodes(nodes, scope, opset=opset, prefix="")
@@ -84,7 +85,7 @@ def lower(
 
 
 def _inlined(model: ModelProto) -> ModelProto:
-    """The model without functions of its own."""
+    """The model with its local functions inlined."""
     if not model.functions:
         return model
     from onnx import inliner
@@ -110,7 +111,7 @@ def _wanted_outputs(
 
 
 def _require_own_names(graph: GraphProto, inputs: Sequence[Feature], wanted: Sequence[str], *, source: str) -> None:
-    """Raise LoweringError if two inputs or outputs cannot be told apart in a package."""
+    """Raise LoweringError if two inputs or outputs would have the same name in a package."""
     owners: dict[str, list[str]] = {}
     for value in graph.input:
         if identifier(value.name) in {feature.name for feature in inputs}:
@@ -120,8 +121,8 @@ def _require_own_names(graph: GraphProto, inputs: Sequence[Feature], wanted: Seq
     clashes = [f"{' and '.join(group)} are both {name!r}" for name, group in owners.items() if len(group) > 1]
     if clashes:
         raise LoweringError(
-            f"Inputs and outputs of {source} need names of their own in Core ML.",
+            f"Some inputs or outputs of {source} would have the same name in Core ML.",
             code="clashing-names",
             context=clashes,
-            hint="rename them in the ONNX model; letters, digits and underscores are what Core ML tells apart.",
+            hint="rename them in the ONNX model; Core ML distinguishes only letters, digits and underscores.",
         )

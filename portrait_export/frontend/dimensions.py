@@ -1,23 +1,30 @@
-"""Sides of tensors that differ from one input size to the next in; the same numbers, computed by the program, out."""
+"""Compute, inside the program, the sides of tensors that vary with the input size."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations_with_replacement, pairwise
-from typing import Any
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from .context import INT32_MAX, Unsupported
+from .refusals import Unsupported
+from .values import INT32_MAX, Argument, Tensor, Var
 
-Side = tuple[int, ...]  # one dimension of one tensor: its length at each input size, in the order of the sizes
+Side: TypeAlias = tuple[int, ...]  # one dimension of one tensor: its length at each input size, in their order
+
+
+class Emit(Protocol):
+    """Writes one MIL operation under a name like `name` and returns its only output."""
+
+    def __call__(self, op: str, name: str, /, **inputs: Argument) -> Var: ...
 
 
 @dataclass(frozen=True)
 class Formula:
-    """How a side is computed: (Π factors · times + plus) / share, without remainder at every input size."""
+    """How to compute a side: (Π factors · times + plus) / share, without remainder at every input size."""
 
     factors: tuple[Side, ...]
     times: int = 1
@@ -26,39 +33,39 @@ class Formula:
 
 
 def varies(side: Side) -> bool:
-    """Whether a side has another length at another input size."""
+    """Whether a side has different lengths at different input sizes."""
     return len(set(side)) > 1
 
 
 class Dimensions:
-    """The sides that the values of a program have, and operations that compute from them.
+    """The sides of a program's values, and operations that compute further sides from them.
 
-    A formula need only hold at the listed input sizes: a program runs at no other.
+    A formula need only hold at the listed input sizes: the program accepts no others.
 
     Args:
-        emit: writes one MIL operation: its type, the name that is wanted for it, its inputs.
+        emit: writes the operations.
     """
 
-    def __init__(self, emit: Callable[..., Any]):
+    def __init__(self, emit: Emit):
         self._emit = emit
-        self._owners: dict[Side, tuple[Any, int]] = {}  # the first value that has a side, and on which axis
-        self._computed: dict[Side, Any] = {}  # int32 vectors of one element
-        self._vectors: dict[tuple[Side, ...], Any] = {}
+        self._owners: dict[Side, tuple[Var, int]] = {}  # the first value that has a side, and the axis
+        self._computed: dict[Side, Var] = {}  # int32 vectors of one element
+        self._vectors: dict[tuple[Side, ...], Tensor] = {}
 
-    def note(self, var: Any, sides: Sequence[Side]) -> None:
-        """Remember where sides can be read from."""
+    def note(self, var: Var, sides: Sequence[Side]) -> None:
+        """Record that `var` has these sides, so that they can be read from its shape."""
         for axis, side in enumerate(sides):
             if varies(side):
                 self._owners.setdefault(side, (var, axis))
 
     def find(self, side: Side) -> Formula | None:
-        """How a side that varies can be computed from known ones, None where no formula fits it."""
+        """A formula for a varying side in terms of known ones, None if no formula fits."""
         if side in self._owners:
             return Formula((side,))
         return next((formula for formula in self._formulas(side) if _fits(formula)), None)
 
     def _formulas(self, side: Side) -> Iterator[Formula]:
-        """A share or multiple of one known side, of two known sides' product, or of one with something added."""
+        """Candidates: a rational multiple of one known side or of a product of two, or a linear function of one."""
         for count in (1, 2):
             for factors in combinations_with_replacement(self._owners, count):
                 ratios = {Fraction(length, whole) for length, whole in zip(side, _products(factors), strict=True)}
@@ -71,14 +78,14 @@ class Dimensions:
                 plus = slope.denominator * side[0] - slope.numerator * known[0]
                 yield Formula((known,), times=slope.numerator, plus=plus, share=slope.denominator)
 
-    def vector(self, sides: Sequence[Side], name: str) -> Any:
-        """Sides as an int32 vector: a constant where none varies, else computed when the program runs.
+    def vector(self, sides: Sequence[Side], name: str) -> Tensor:
+        """Sides as an int32 vector: a constant if none varies, else computed when the program runs.
 
         Args:
-            sides: what the vector holds; -1 at every size is left as it is.
-            name: of the value, which computes something for the operation of this name.
+            sides: the elements of the vector; a side that is -1 at every size stays -1.
+            name: of the vector, and the prefix for the operations that compute it.
         Raises:
-            Unsupported: a side is no product of known ones.
+            Unsupported: a side cannot be computed from known ones.
         """
         if not any(map(varies, sides)):
             return np.asarray([side[0] for side in sides], np.int32)
@@ -88,9 +95,9 @@ class Dimensions:
             self._vectors[key] = parts[0] if len(parts) == 1 else self._emit("concat", name, values=parts, axis=0)
         return self._vectors[key]
 
-    def _parts(self, sides: Sequence[Side], name: str) -> list[Any]:
-        """What is joined to a vector: neighbouring constants as one, sides of one value as one slice of its shape."""
-        parts: list[Any] = []
+    def _parts(self, sides: Sequence[Side], name: str) -> list[Tensor]:
+        """The pieces of a vector: each varying side, and each run of constant ones."""
+        parts: list[Tensor] = []
         constants: list[int] = []
         for side in sides:
             if varies(side):
@@ -101,15 +108,15 @@ class Dimensions:
                 constants.append(side[0])
         return [*parts, np.asarray(constants, np.int32)] if constants else parts
 
-    def _side(self, side: Side, name: str) -> Any:
+    def _side(self, side: Side, name: str) -> Var:
         if side not in self._computed:
             formula = self.find(side)
             if formula is None:
-                raise Unsupported(f"a side of {' or '.join(map(str, side))}, which no other side determines")
+                raise Unsupported(f"a side of {' or '.join(map(str, side))} that cannot be computed from other sides")
             self._computed[side] = self._evaluated(formula, side, name)
         return self._computed[side]
 
-    def _evaluated(self, formula: Formula, side: Side, name: str) -> Any:
+    def _evaluated(self, formula: Formula, side: Side, name: str) -> Var:
         if formula.factors == (side,):
             var, axis = self._owners[side]
             shape = self._emit("shape", f"{var.name}_shape", x=var)
@@ -133,14 +140,14 @@ def _products(factors: Sequence[Side]) -> list[int]:
 
 
 def _fits(formula: Formula) -> bool:
-    """Whether nothing on the way to the result leaves the range of int32."""
+    """Whether no intermediate result leaves the range of int32."""
     products = _products(formula.factors)
     steps = (products, [value * formula.times for value in products])
     return all(abs(value) + abs(formula.plus) <= INT32_MAX for step in steps for value in step)
 
 
 def _slope(known: Side, side: Side) -> Fraction | None:
-    """a of side = a · known + b, None where no a is right at every size."""
+    """The a of side = a · known + b, None if no a fits at every size."""
     slopes = set()
     for (x0, y0), (x1, y1) in pairwise(zip(known, side, strict=True)):
         if x0 == x1 and y0 != y1:

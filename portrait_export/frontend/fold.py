@@ -1,50 +1,55 @@
-"""An ONNX node whose inputs are all known in, its outputs as numpy arrays out."""
+"""Evaluate ONNX nodes whose inputs are all constant."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
-from .context import Unsupported
+from .refusals import Unsupported
+from .values import MaybeValue
 
-# Not folded: what draws random numbers, control flow, whose bodies see the values around them, and sequences.
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+# Not folded: random numbers; control flow, whose bodies read values of the outer graph; and sequences.
 UNFOLDABLE = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
     | {"Dropout", "If", "Loop", "Scan", "SequenceMap"}
     | {"ConcatFromSequence", "SequenceConstruct", "SequenceEmpty", "SplitToSequence"}
 )
 
-# Folded by onnx's reference, which is at hand at once: they move elements, or are numpy's own arithmetic in every
-# operator set. For all others the reference knows today's definition only (a softmax before opset 13 is over several
-# dimensions), or has its own idea of it (batch norm before opset 14, LpNormalization): ONNX Runtime comes first.
+# Folded by onnx's reference, which needs no session: they move elements, or are numpy's own arithmetic in every
+# operator set. For all others ONNX Runtime comes first, because the reference implements only the newest definition (a
+# softmax before opset 13 is over several dimensions) or deviates from it (batch norm before opset 14, LpNormalization).
 PLAIN = frozenset(
     {"Add", "And", "Cast", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten"}
     | {"Floor", "Gather", "Greater", "Identity", "Less", "Mul", "Neg", "Not", "Or", "Range", "Reshape", "Shape"}
     | {"Size", "Slice", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Where"}
 )
-# Their definition changed, and onnx's reference follows the newest one: ONNX Runtime or nothing.
+# Operators whose definition changed at this opset. Before it only ONNX Runtime is used, as the reference is wrong.
 REDEFINED = {"Softmax": 13, "LogSoftmax": 13, "Hardmax": 13, "BatchNormalization": 14, "GroupNormalization": 21}
 
-IR_VERSION = 10  # what every supported ONNX Runtime reads
-FATAL = 4  # ONNX Runtime's log level; its failures are reported as ours
+IR_VERSION = 10  # the newest that every supported ONNX Runtime reads
+FATAL = 4  # ONNX Runtime's log level: its errors are raised as Unsupported instead
 
 
-def can_fold(op_type: str, inputs: Sequence[Any]) -> bool:
-    """Whether a node's value is known before the model runs."""
+def can_fold(inputs: Sequence[MaybeValue], op_type: str) -> TypeGuard[Sequence[np.ndarray | None]]:
+    """Whether a node's value is known before the model runs: all of its inputs are constant."""
     return op_type not in UNFOLDABLE and all(value is None or isinstance(value, np.ndarray) for value in inputs)
 
 
-def fold(node: Any, inputs: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
-    """Evaluate one node as ONNX Runtime or onnx's reference does.
+def fold_node(node: NodeProto, inputs: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
+    """Evaluate one node with ONNX Runtime or onnx's reference.
 
     Args:
-        node: NodeProto.
-        inputs: an array per input, None where it is left out.
+        inputs: one array per input, None for an omitted one.
         opset: version of the default operator set.
     Returns:
-        One array per output. Raises Unsupported where neither has an answer, or it is no tensor.
+        One array per output.
+    Raises:
+        Unsupported: neither of them can evaluate it, or an output is not a tensor.
     """
     import onnx
     from onnx import helper
@@ -64,8 +69,8 @@ def fold(node: Any, inputs: Sequence[np.ndarray | None], opset: int) -> list[np.
     return [np.asarray(value) for value in values]
 
 
-def _evaluated(node: Any, model: Any, given: dict[str, np.ndarray], opset: int) -> list[Any]:
-    """What ONNX Runtime or onnx's reference computes, whichever is to be asked first and has an answer."""
+def _evaluated(node: NodeProto, model: ModelProto, given: dict[str, np.ndarray], opset: int) -> list[object]:
+    """The outputs as the first evaluator that succeeds computes them."""
     ways = [_by_reference, _by_onnxruntime] if node.op_type in PLAIN else [_by_onnxruntime, _by_reference]
     if opset < REDEFINED.get(node.op_type, 0):
         ways = [_by_onnxruntime]
@@ -73,20 +78,20 @@ def _evaluated(node: Any, model: Any, given: dict[str, np.ndarray], opset: int) 
     for way in ways:
         try:
             return way(model, given)
-        except Exception as error:  # every kind of failure that numpy and ONNX Runtime have classes of their own for
+        except Exception as error:  # numpy and ONNX Runtime raise many kinds of their own
             errors.append(error)
     text = " ".join(str(errors[0]).split())[:160]
     raise Unsupported(f"its constant value cannot be computed: {text}") from errors[-1]
 
 
-def _by_reference(model: Any, given: dict[str, np.ndarray]) -> list[Any]:
+def _by_reference(model: ModelProto, given: dict[str, np.ndarray]) -> list[object]:
     from onnx.reference import ReferenceEvaluator
 
     with np.errstate(all="ignore"):
         return list(ReferenceEvaluator(model).run(None, given))
 
 
-def _by_onnxruntime(model: Any, given: dict[str, np.ndarray]) -> list[Any]:
+def _by_onnxruntime(model: ModelProto, given: dict[str, np.ndarray]) -> list[object]:
     import onnx
     import onnxruntime
 

@@ -1,24 +1,29 @@
-"""Operators that the ONNX standard defines by other operators: the body of one call."""
+"""Find the function body of operators that the ONNX standard defines by other operators."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..mil import coreml
-from .context import shape_of
 from .graph import DEFAULT_DOMAINS
+from .refusals import Unsupported
+from .values import OverRank, TensorSequence, Value, shape_of
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 
 
-def has_body(node: Any, opset: int) -> bool:
+def has_body(node: NodeProto, opset: int) -> bool:
+    """Whether the standard defines the node's operator by other operators."""
     schema = _schema(node, opset)
     return schema is not None and (schema.has_function or schema.has_context_dependent_function)
 
 
-def body_of(node: Any, inputs: Sequence[Any], opset: int) -> Any:
-    """The FunctionProto of an operator that the standard defines by others, None if it does not."""
+def body_of(node: NodeProto, inputs: Sequence[Value | None], opset: int) -> FunctionProto | None:
+    """The body of a node's operator, None if the standard does not define it by others."""
     import onnx
 
     schema = _schema(node, opset)
@@ -37,7 +42,8 @@ def body_of(node: Any, inputs: Sequence[Any], opset: int) -> Any:
     return onnx.FunctionProto.FromString(data) if data else None
 
 
-def _schema(node: Any, opset: int) -> Any:
+def _schema(node: NodeProto, opset: int) -> Any:
+    """onnx's OpSchema of the node's operator, whose stubs lack the function attributes; None if it has none."""
     import onnx
 
     if node.domain not in DEFAULT_DOMAINS:
@@ -48,22 +54,26 @@ def _schema(node: Any, opset: int) -> Any:
         return None
 
 
-def _type_proto(value: Any) -> Any:
+def _type_proto(value: Value | None) -> TypeProto:
+    """The ONNX type of a value; an empty one for an omitted input."""
     import onnx
     from onnx import helper
 
     if value is None:
         return onnx.TypeProto()
-    if isinstance(value, np.ndarray):
-        dtype = value.dtype
+    if isinstance(value, TensorSequence):
+        raise Unsupported("a sequence of tensors")
+    tensor = value.var if isinstance(value, OverRank) else value
+    if isinstance(tensor, np.ndarray | np.generic):
+        dtype = tensor.dtype
     else:
-        dtype = np.dtype(coreml.types().nptype_from_builtin(value.dtype))
+        dtype = np.dtype(coreml.types().nptype_from_builtin(tensor.dtype))
         dtype = np.dtype(np.int64) if dtype == np.int32 else dtype
     return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(dtype), shape_of(value))
 
 
-def bound_nodes(body: Any, node: Any) -> list[Any]:
-    """A function's nodes with the caller's attributes (or the function's defaults) in place of references."""
+def bound_nodes(body: FunctionProto, node: NodeProto) -> list[NodeProto]:
+    """The nodes of a body, with attribute references replaced by the caller's attributes or the defaults."""
     given = {a.name: a for a in body.attribute_proto} | {a.name: a for a in node.attribute}
     schema_defaults = _schema(node, _body_version(body))
     if schema_defaults is not None:
@@ -73,11 +83,11 @@ def bound_nodes(body: Any, node: Any) -> list[Any]:
     return [_bind(inner, given) for inner in body.node]
 
 
-def _body_version(body: Any) -> int:
+def _body_version(body: FunctionProto) -> int:
     return max((e.version for e in body.opset_import if e.domain in DEFAULT_DOMAINS), default=1)
 
 
-def _bind(inner: Any, given: Mapping[str, Any]) -> Any:
+def _bind(inner: NodeProto, given: Mapping[str, AttributeProto]) -> NodeProto:
     copy = type(inner)()
     copy.CopyFrom(inner)
     kept = []

@@ -1,27 +1,28 @@
-"""What the lowering asks of an ONNX graph: its needed nodes, its constants, the shapes and types of its values."""
+"""Read an ONNX graph: its needed nodes, constants, shapes and types."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .context import MAX_RANK, MIL_TYPES, Unsupported
+from .refusals import Unsupported
+from .values import MAX_RANK, MIL_TYPES
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
 def opset_of(model: ModelProto) -> int:
-    """Version of the default operator set that a model imports."""
+    """The version of the default operator set that a model imports."""
     return max((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), default=1)
 
 
-def tensor_type(value: Any) -> tuple[tuple[int, ...], str]:
-    """Shape and numpy type's name of a ValueInfoProto. Raises Unsupported if it is no static tensor MIL can hold."""
+def tensor_type(value: ValueInfoProto) -> tuple[tuple[int, ...], str]:
+    """Shape and numpy type name of a value. Raises Unsupported if it is not a static tensor that MIL supports."""
     from onnx import TensorProto, helper
 
     if not value.type.HasField("tensor_type"):
@@ -34,7 +35,7 @@ def tensor_type(value: Any) -> tuple[tuple[int, ...], str]:
     if 0 in dims:
         raise Unsupported(f"it is an empty tensor {dims}")
     if len(dims) > MAX_RANK:
-        raise Unsupported(f"it has rank {len(dims)}; Core ML stops at {MAX_RANK}")
+        raise Unsupported(f"it has rank {len(dims)}; Core ML supports at most {MAX_RANK}")
     try:
         name = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
     except (KeyError, TypeError):
@@ -44,7 +45,8 @@ def tensor_type(value: Any) -> tuple[tuple[int, ...], str]:
     return dims, name
 
 
-def plain_attribute(value: Any) -> Any:
+def plain_attribute(value: object) -> object:
+    """An attribute's value with bytes decoded to text."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, Sequence) and value and isinstance(value[0], bytes):
@@ -52,7 +54,7 @@ def plain_attribute(value: Any) -> Any:
     return value
 
 
-def needed_nodes(graph: GraphProto, wanted: Sequence[str]) -> list[Any]:
+def needed_nodes(graph: GraphProto, wanted: Sequence[str]) -> list[NodeProto]:
     """The nodes that the wanted outputs depend on, in the graph's order."""
     needed, kept = set(wanted), []
     for node in reversed(graph.node):
@@ -60,13 +62,13 @@ def needed_nodes(graph: GraphProto, wanted: Sequence[str]) -> list[Any]:
             kept.append(node)
             for inner in all_nodes([node]):
                 needed.update(inner.input)
-            for attribute in node.attribute:  # what a subgraph hands out may come straight from outside it
+            for attribute in node.attribute:  # a subgraph may return a value of the outer graph
                 needed.update(value.name for value in attribute.g.output)
     return kept[::-1]
 
 
-def all_nodes(nodes: Iterable[Any]) -> Iterable[Any]:
-    """Nodes and those in their subgraphs."""
+def all_nodes(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
+    """The nodes, each followed by those in its subgraphs."""
     for node in nodes:
         yield node
         for attribute in node.attribute:
@@ -75,7 +77,7 @@ def all_nodes(nodes: Iterable[Any]) -> Iterable[Any]:
 
 
 def dense_initializers(graph: GraphProto) -> dict[str, np.ndarray]:
-    """Sparse initializers as dense arrays."""
+    """The graph's sparse initializers as dense arrays, by name."""
     from onnx import numpy_helper
 
     dense = {}
@@ -90,23 +92,25 @@ def dense_initializers(graph: GraphProto) -> dict[str, np.ndarray]:
     return dense
 
 
-def qualified(node: Any) -> str:
+def qualified(node: NodeProto) -> str:
+    """The node's operator type, with its domain unless that is ONNX's own."""
     return node.op_type if node.domain in DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
 
 
-def label_of(node: Any, prefix: str) -> str:
+def label_of(node: NodeProto, prefix: str) -> str:
+    """A name for the node in messages: its own, or its first output's."""
     return f"{prefix}{node.name or next((name for name in node.output if name), node.op_type)}"
 
 
 class Inferred:
-    """Shapes and types that onnx infers, looked up only once something has been refused."""
+    """Shapes and types that onnx infers, computed when they are first needed: after a refusal."""
 
     def __init__(self, model: ModelProto):
         self._model = model
         self._known: dict[str, tuple[tuple[int, ...], str]] | None = None
 
     def get(self, name: str) -> tuple[tuple[int, ...], str] | None:
-        """Shape and numpy type of a value of the main graph, None where unknown."""
+        """Shape and numpy type of a value of the main graph, None if unknown."""
         if self._known is None:
             self._known = self._infer()
         return self._known.get(name)
@@ -117,7 +121,7 @@ class Inferred:
         known = {}
         try:
             graph = onnx.shape_inference.infer_shapes(self._model, data_prop=True).graph
-        except Exception:  # what cannot be inferred is not needed: it only helps to find further refusals
+        except Exception:  # not needed for lowering: shapes only help to find further refusals
             return {}
         for value in (*graph.value_info, *graph.output):
             try:

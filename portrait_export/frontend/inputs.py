@@ -1,19 +1,22 @@
-"""The inputs and initializers of an ONNX graph in; an app's features, placeholders and first values out."""
+"""Turn the inputs and initializers of an ONNX graph into features, placeholders and initial values."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..artifacts import ArrayFeature, Feature, ImageFeature
 from ..errors import LoweringError
-from .context import MIL_TYPES, Emitter, Unsupported, identifier
+from .emitter import Emitter
 from .graph import DEFAULT_DOMAINS, all_nodes, dense_initializers, tensor_type
+from .names import identifier
+from .refusals import Unsupported
+from .values import MIL_TYPES, Tensor, Var
 
 if TYPE_CHECKING:
-    from onnx import GraphProto
+    from onnx import GraphProto, NodeProto, ValueInfoProto
 
     from ..preprocessing import PortraitSpec
 
@@ -24,11 +27,13 @@ DEPTH_INPUT = (
 
 
 def input_features(graph: GraphProto, spec: PortraitSpec | None, *, source: str) -> tuple[Feature, ...]:
-    """What an app gives to a graph, initializers aside. Raises LoweringError with all that Core ML cannot take.
+    """The inputs that an app passes: all graph inputs that are not initializers.
 
     Args:
         spec: how pixels become the input `image`; None keeps every input a plain tensor.
         source: what to call the model in messages.
+    Raises:
+        LoweringError: with every input that Core ML does not support.
     """
     known = {tensor.name for tensor in graph.initializer}
     features, problems = [], []
@@ -41,19 +46,19 @@ def input_features(graph: GraphProto, spec: PortraitSpec | None, *, source: str)
             problems.append(f"{value.name}: {error}")
     if problems:
         raise LoweringError(
-            f"Core ML cannot take {len(problems)} of the inputs of {source}.",
+            f"Core ML does not support {len(problems)} of the inputs of {source}.",
             code="unsupported-onnx-input",
             context=problems,
-            hint="give a fixed size with --size HxW; inputs are float32, float16, int32, int64 or bool tensors.",
+            hint="give a fixed size with --size HxW; inputs must be float32, float16, int32, int64 or bool tensors.",
         )
     return tuple(features)
 
 
-def _input_feature(value: Any, spec: PortraitSpec | None) -> Feature:
+def _input_feature(value: ValueInfoProto, spec: PortraitSpec | None) -> Feature:
     shape, dtype = tensor_type(value)
     if spec is not None and value.name == "image":
         if shape != (1, 3, spec.height, spec.width):
-            raise Unsupported(f"shape {shape}; the spec says (1, 3, {spec.height}, {spec.width})")
+            raise Unsupported(f"its shape is {shape}; the spec requires (1, 3, {spec.height}, {spec.width})")
         return ImageFeature(
             name="image",
             height=spec.height,
@@ -73,25 +78,25 @@ def _input_feature(value: Any, spec: PortraitSpec | None) -> Feature:
     )
 
 
-def placeholder(feature: Feature, emitter: Emitter) -> Any:
-    """What stands for an input of a MIL function."""
+def placeholder(feature: Feature, emitter: Emitter) -> object:
+    """The placeholder that declares an input of a MIL function."""
     shape = (1, 3, feature.height, feature.width) if isinstance(feature, ImageFeature) else feature.shape
     mil_type = "fp32" if isinstance(feature, ImageFeature) else feature.dtype
     return emitter.builder.placeholder(shape=shape, dtype=getattr(emitter.types, mil_type))
 
 
 def initial_values(
-    graph: GraphProto, variables: Mapping[str, Any], emitter: Emitter, *, used: Collection[str]
-) -> dict[str, Any]:
-    """Initializers as arrays, inputs as Vars of the shape and type that the graph means.
+    graph: GraphProto, variables: Mapping[str, Var], emitter: Emitter, *, used: Collection[str]
+) -> dict[str, Tensor]:
+    """Initializers as arrays, inputs as Vars of the shape and type that the graph declares.
 
     Args:
         variables: the MIL function's inputs.
-        used: names that nodes or outputs read; other initializers are left out.
+        used: names that nodes or outputs read; other initializers are omitted.
     """
     from onnx import numpy_helper
 
-    scope: dict[str, Any] = {
+    scope: dict[str, Tensor] = {
         tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in used
     }
     scope.update(dense_initializers(graph))
@@ -109,17 +114,23 @@ def initial_values(
 
 
 def fold_std(
-    nodes: list[Any], scope: MutableMapping[str, Any], spec: PortraitSpec, emitter: Emitter, *, wanted: Collection[str]
-) -> list[Any]:
-    """Divide by the spec's std: in the first convolutions' weights, or as a multiplication of its own.
+    nodes: list[NodeProto],
+    scope: MutableMapping[str, Tensor],
+    spec: PortraitSpec,
+    emitter: Emitter,
+    *,
+    wanted: Collection[str],
+) -> list[NodeProto]:
+    """Divide by the spec's std: in the first convolutions' weights, or by a separate multiplication.
 
-    conv(x / s, W) = conv(x, W / s) with s per input channel, borders included because a padded 0 is 0 / s.
+    conv(x / s, W) = conv(x, W / s) with s per input channel. It holds at the borders too: a padded 0 equals 0 / s.
 
     Args:
-        nodes, scope: the graph's nodes and the values known so far; of the latter what is needed is replaced.
-        wanted: outputs, which are given as they are.
+        nodes: of the graph.
+        scope: the values known so far; divided weights are added to it, or the image is replaced.
+        wanted: the outputs; if the image is one of them, weights are not changed.
     Returns:
-        The nodes, of which some read other weights.
+        The nodes; the first convolutions may read other weights.
     """
     if "image" not in scope or spec.std == (1.0, 1.0, 1.0):
         return nodes
@@ -132,8 +143,8 @@ def fold_std(
     return nodes
 
 
-def _folds_std(node: Any, scope: Mapping[str, Any]) -> bool:
-    """Whether a node is a convolution of the image with a weight that is known."""
+def _folds_std(node: NodeProto, scope: Mapping[str, Tensor]) -> bool:
+    """Whether a node is a convolution of the image with a constant weight."""
     inputs = list(node.input)
     return (
         node.op_type == "Conv"
@@ -144,9 +155,10 @@ def _folds_std(node: Any, scope: Mapping[str, Any]) -> bool:
     )
 
 
-def _with_std_in_weight(node: Any, scope: MutableMapping[str, Any], std: np.ndarray) -> Any:
+def _with_std_in_weight(node: NodeProto, scope: MutableMapping[str, Tensor], std: np.ndarray) -> NodeProto:
     """A copy of the Conv whose weight (O, C/groups, kH, kW) is divided by its input channel's std."""
     weight = scope[node.input[1]]
+    assert isinstance(weight, np.ndarray)
     per_group, outputs = weight.shape[1], weight.shape[0]
     groups = 3 // per_group
     group_of = np.arange(outputs) * groups // outputs

@@ -1,36 +1,29 @@
-"""ONNX nodes and the values that they take in; MIL operations and the values that they give out, refusals noted."""
+"""Lower ONNX nodes to MIL operations one by one, collecting every refusal."""
 
 from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Collection, Iterable, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from . import registry
-from .context import (
-    MAX_RANK,
-    MIL_TYPES,
-    Emitter,
-    MissingOperator,
-    Node,
-    TensorSequence,
-    UnknownAttribute,
-    Unsupported,
-    View,
-    identifier,
-)
-from .fold import can_fold, fold
+from .context import NodeContext
+from .emitter import Emitter
+from .fold import can_fold, fold_node
 from .functions import body_of, bound_nodes, has_body
 from .graph import DEFAULT_DOMAINS, Inferred, label_of, plain_attribute, qualified
-from .legacy import modern
-from .refusals import Problem
+from .legacy import upgrade
+from .names import identifier
+from .refusals import MissingOperator, Problem, UnknownAttribute, Unsupported
+from .values import MAX_RANK, MIL_TYPES, UNKNOWN, MaybeValue, OverRank, TensorSequence, Unknown, Value
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
-_POISON = object()  # the value of a node that was refused, where not even its shape is known
+Scope: TypeAlias = MutableMapping[str, MaybeValue]
 
 
 class NodeLowering:
@@ -38,9 +31,9 @@ class NodeLowering:
 
     Args:
         emitter: of the program.
-        inferred: shapes and types of the main graph's values, to go on behind a refusal.
-        wanted: the program's outputs, whose names are theirs alone.
-        named: ids of the Vars that carry an ONNX name already; those that get one are added.
+        inferred: shapes and types of the main graph's values, to continue after a refusal.
+        wanted: the program's outputs, whose names are reserved for them.
+        named: ids of the Vars that already have an ONNX name; newly named ones are added.
     Attributes:
         problems: every refusal so far, in order.
     """
@@ -52,38 +45,49 @@ class NodeLowering:
         self.named = named
         self.problems: list[Problem] = []
 
-    def lower_nodes(
-        self, nodes: Iterable[NodeProto], scope: MutableMapping[str, Any], *, opset: int, prefix: str
-    ) -> None:
-        """Lower nodes in order, into and out of `scope` (name → value). Refusals are noted, not raised."""
+    def lower_nodes(self, nodes: Iterable[NodeProto], scope: Scope, *, opset: int, prefix: str) -> None:
+        """Lower nodes in order, reading and adding values in `scope`. Refusals are collected, not raised."""
         for node in nodes:
+            values: Sequence[MaybeValue]
             try:
                 values = self._lower_node(node, scope, opset=opset, prefix=prefix)
             except Unsupported as error:
                 reason = "" if isinstance(error, MissingOperator) else str(error)
                 self.problems.append(Problem(qualified(node), label_of(node, prefix), reason))
-                values = [self._stand_in(name) for name in node.output]
+                values = [self._placeholder(name) for name in node.output]
             scope.update({name: value for name, value in zip(node.output, values, strict=False) if name})
 
-    def _lower_node(
-        self, node: NodeProto, scope: MutableMapping[str, Any], *, opset: int, prefix: str
-    ) -> Sequence[Any]:
-        unmade = [name for name in node.input if name and name not in scope]
-        if unmade:
-            raise Unsupported(f"its input {', '.join(map(repr, unmade))} comes from no node before it")
-        inputs = [scope[name] if name else None for name in node.input]
+    def _lower_node(self, node: NodeProto, scope: Scope, *, opset: int, prefix: str) -> Sequence[MaybeValue]:
+        """The values of a node's outputs: folded, from its own lowering, or from its function body, in this order."""
         default = node.domain in DEFAULT_DOMAINS
         entry = registry.find(node.op_type, opset) if default else None
-        if any(value is _POISON for value in inputs):
+        inputs = _known(_inputs(node, scope))
+        if inputs is None:
             if entry is None and not has_body(node, opset):
                 raise MissingOperator
-            return [_POISON] * len(node.output)
+            return [UNKNOWN] * len(node.output)
         if default:
-            node, inputs = modern(node, inputs, opset, self.emitter)
-        if default and can_fold(node.op_type, inputs):
-            return fold(node, inputs, opset)
+            node, inputs = upgrade(node, inputs, opset, self.emitter)
+            if can_fold(inputs, node.op_type):
+                return fold_node(node, inputs, opset)
         if entry is None:
             return self._expand(node, inputs, opset=opset, prefix=prefix)
+        return self._apply_or_expand(entry, node, inputs, scope, opset=opset, prefix=prefix)
+
+    def _apply_or_expand(
+        self,
+        entry: registry.Entry,
+        node: NodeProto,
+        inputs: Sequence[Value | None],
+        scope: Scope,
+        *,
+        opset: int,
+        prefix: str,
+    ) -> Sequence[MaybeValue]:
+        """Lower a node by its own lowering or, if that refuses it, through the operator's function body.
+
+        The first refusal is the one reported: it names what the node itself asks for.
+        """
         mark = len(self.problems)
         try:
             return self._apply(entry, node, inputs, scope, opset=opset, prefix=prefix)
@@ -104,24 +108,24 @@ class NodeLowering:
         self,
         entry: registry.Entry,
         proto: NodeProto,
-        inputs: list[Any],
-        scope: MutableMapping[str, Any],
+        inputs: Sequence[Value | None],
+        scope: Scope,
         *,
         opset: int,
         prefix: str,
-    ) -> list[Any]:
+    ) -> Sequence[MaybeValue]:
+        """Lower a node by its own lowering."""
         from onnx import helper
 
-        node = Node(
+        node = NodeContext(
             op_type=proto.op_type,
             name=label_of(proto, prefix),
             opset=opset,
-            inputs=inputs,
-            outputs=[f"{prefix}{name}" if name else "" for name in proto.output],
+            inputs=tuple(inputs),
+            outputs=tuple(f"{prefix}{name}" if name else "" for name in proto.output),
             attributes={a.name: plain_attribute(helper.get_attribute_value(a)) for a in proto.attribute},
             emitter=self.emitter,
-            converter=_Inner(self, scope, opset, prefix),
-            input_names=list(proto.input),
+            lower_graph=partial(self._lower_graph, scope=scope, opset=opset, prefix=prefix),
         )
         try:
             result = entry.lower(node)
@@ -129,84 +133,91 @@ class NodeLowering:
             # inputs and attributes that do not fit together; the ONNX checker does not look at values
             raise Unsupported(f"{type(error).__name__}: {' '.join(str(error).split())[:160]}") from error
         if node.unread():
-            raise UnknownAttribute(f"attribute {', '.join(node.unread())} is not understood")
-        values = list(result) if isinstance(result, (tuple, list)) else [result]
+            raise UnknownAttribute(f"unknown attribute {', '.join(node.unread())}")
+        values: list[MaybeValue] = list(result) if isinstance(result, Sequence) else [result]
         if len(values) < sum(1 for name in proto.output if name):
             raise Unsupported(f"only its first {len(values)} outputs can be computed; {len(proto.output)} are used")
-        if any(value is _POISON for value in values):
+        if any(value is UNKNOWN for value in values):
             return values
         for name, value in zip(node.outputs, values, strict=False):
             self._name(value, name)
         return values
 
-    def _name(self, value: Any, name: str) -> None:
-        if (
-            name
-            and value is not None
-            and not isinstance(value, np.ndarray | np.generic | View | TensorSequence)
-            and id(value) not in self.named
-        ):
-            wanted = identifier(name)
-            if name in self.wanted:  # reserved for this very value; a finished output takes it over again
-                self.emitter.taken.discard(wanted)
-            self.emitter.rename(value, wanted)
-            self.named.add(id(value))
+    def _name(self, value: MaybeValue, name: str) -> None:
+        """Give a Var that has no ONNX name yet the name of the output that it is."""
+        unnamed = np.ndarray | np.generic | OverRank | TensorSequence | Unknown
+        if not name or value is None or isinstance(value, unnamed) or id(value) in self.named:
+            return
+        if name in self.wanted:  # reserved for this value; `Outputs` takes the name again if it wraps the value
+            self.emitter.names.taken.discard(identifier(name))
+        self.emitter.rename(value, identifier(name))
+        self.named.add(id(value))
 
-    def _expand(self, node: NodeProto, inputs: list[Any], *, opset: int, prefix: str) -> list[Any]:
+    def _expand(
+        self, node: NodeProto, inputs: Sequence[Value | None], *, opset: int, prefix: str
+    ) -> Sequence[MaybeValue]:
         """Lower an operator through the function body that the ONNX standard gives it."""
         body = body_of(node, inputs, opset)
         if body is None:
             raise MissingOperator
-        scope: dict[str, Any] = dict.fromkeys(body.input)
+        scope: Scope = dict.fromkeys(body.input)
         scope.update(zip(body.input, inputs, strict=False))
         scope.update({"": None})
         inner = f"{label_of(node, prefix)}_"
         version = max((e.version for e in body.opset_import if e.domain in DEFAULT_DOMAINS), default=opset)
+        self._lower_whole(bound_nodes(body, node), scope, "its function body needs", opset=version, prefix=inner)
+        # an output that the caller omits need not be computed in the body
+        return [scope[name] if wanted else None for name, wanted in zip(body.output, node.output, strict=False)]
+
+    def _lower_graph(self, graph: GraphProto, label: str, *, scope: Scope, opset: int, prefix: str) -> list[MaybeValue]:
+        """The values of a subgraph's outputs. Raises Unsupported with the causes if any of its nodes is refused."""
+        from onnx import numpy_helper
+
+        inner: ChainMap[str, MaybeValue] = ChainMap({}, scope)
+        for tensor in graph.initializer:
+            inner[tensor.name] = numpy_helper.to_array(tensor)
+        self._lower_whole(graph.node, inner, "its branch needs", opset=opset, prefix=f"{prefix}{label}_")
+        return [inner[value.name] for value in graph.output]
+
+    def _lower_whole(self, nodes: Iterable[NodeProto], scope: Scope, what: str, *, opset: int, prefix: str) -> None:
+        """Lower the nodes inside another node. Raises Unsupported with the causes if any of them is refused."""
         mark = len(self.problems)
-        self.lower_nodes(bound_nodes(body, node), scope, opset=version, prefix=inner)
+        self.lower_nodes(nodes, scope, opset=opset, prefix=prefix)
         found = self.problems[mark:]
         if found:
             del self.problems[mark:]
             causes = sorted({f"{p.op_type}{f' ({p.reason})' if p.reason else ''}" for p in found})
-            raise Unsupported(f"its function body needs {', '.join(causes)}")
-        # an output that the caller leaves out may have no node in the body
-        return [scope[name] if wanted else None for name, wanted in zip(body.output, node.output, strict=False)]
+            raise Unsupported(f"{what} {', '.join(causes)}")
 
-    def _stand_in(self, name: str) -> Any:
-        """A value of the right shape for what could not be lowered, so that the nodes after it are looked at, too."""
+    def _placeholder(self, name: str) -> MaybeValue:
+        """A value of the shape that a refused node's output has, so that the nodes after it are checked, too."""
         known = self.inferred.get(name)
         if known is None or 0 in known[0] or len(known[0]) > MAX_RANK or known[1] not in MIL_TYPES:
-            return _POISON
+            return UNKNOWN
         shape, dtype = known
         emit = self.emitter.emit
         try:
-            var = emit("random_uniform", "stand_in", shape=np.asarray(shape or (1,), np.int32))
+            var = emit("random_uniform", "placeholder", shape=np.asarray(shape or (1,), np.int32))
             if dtype != "float32":
-                var = emit("cast", "stand_in_cast", x=var, dtype=MIL_TYPES[dtype])
-            return var if shape else emit("squeeze", "stand_in_scalar", x=var, axes=[0])
+                var = emit("cast", "placeholder_cast", x=var, dtype=MIL_TYPES[dtype])
+            return var if shape else emit("squeeze", "placeholder_scalar", x=var, axes=[0])
         except Unsupported:
-            return _POISON
+            return UNKNOWN
 
 
-class _Inner:
-    """What the lowering of a control-flow node needs: to lower a graph of its own in the same program."""
+def _inputs(node: NodeProto, scope: Scope) -> list[MaybeValue]:
+    """The values of a node's inputs. Raises Unsupported if no earlier node computes one of them."""
+    missing = [name for name in node.input if name and name not in scope]
+    if missing:
+        raise Unsupported(f"no earlier node computes its input {', '.join(map(repr, missing))}")
+    return [scope[name] if name else None for name in node.input]
 
-    def __init__(self, lowering: NodeLowering, scope: MutableMapping[str, Any], opset: int, prefix: str):
-        self._lowering, self._scope, self._opset, self._prefix = lowering, scope, opset, prefix
 
-    def lower_graph(self, graph: GraphProto, label: str) -> list[Any]:
-        """The values of a subgraph's outputs. Raises Unsupported with the causes if something in it is refused."""
-        from onnx import numpy_helper
-
-        lowering = self._lowering
-        inner: ChainMap[str, Any] = ChainMap({}, self._scope)
-        for tensor in graph.initializer:
-            inner[tensor.name] = numpy_helper.to_array(tensor)
-        mark = len(lowering.problems)
-        lowering.lower_nodes(graph.node, inner, opset=self._opset, prefix=f"{self._prefix}{label}_")
-        found = lowering.problems[mark:]
-        if found:
-            del lowering.problems[mark:]
-            causes = sorted({f"{p.op_type}{f' ({p.reason})' if p.reason else ''}" for p in found})
-            raise Unsupported(f"its branch needs {', '.join(causes)}")
-        return [inner[value.name] for value in graph.output]
+def _known(inputs: Iterable[MaybeValue]) -> list[Value | None] | None:
+    """The inputs, None if one of them is unknown."""
+    known: list[Value | None] = []
+    for value in inputs:
+        if isinstance(value, Unknown):
+            return None
+        known.append(value)
+    return known

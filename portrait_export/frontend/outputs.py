@@ -1,40 +1,42 @@
-"""The values of ONNX outputs in; a program's outputs as an app gets them out: arrays, the mask picture, its classes."""
+"""Turn the values of ONNX outputs into the outputs of a program: arrays, the mask image, its class map."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..artifacts import ArrayFeature, Feature, ImageFeature
 from ..errors import LoweringError
-from .context import (
+from .emitter import Emitter
+from .names import identifier
+from .refusals import CODE, Unsupported
+from .values import (
     MAX_RANK,
     MIL_TYPES,
-    Emitter,
+    MaybeValue,
+    OverRank,
     TensorSequence,
-    Unsupported,
-    View,
+    Unknown,
+    Var,
     check_shape,
-    identifier,
     narrow,
     shape_of,
 )
-from .refusals import CODE
 
 if TYPE_CHECKING:
     from ..preprocessing import PortraitSpec
 
 
 class Outputs:
-    """Finishes one output after the other.
+    """Converts the ONNX outputs of one program.
 
     Args:
         emitter: of the program.
-        spec: what becomes of the output `mask`; None keeps every output a plain tensor.
-        finish: make the picture and the classes that the spec asks for; else outputs stay as they are.
-        named: ids of the Vars that carry an ONNX name already.
+        spec: how to convert the output `mask`; None keeps every output a plain tensor.
+        finish: whether to make the image and the classes that the spec asks for; else outputs stay as they are.
+        named: ids of the Vars that already have an ONNX name.
         source: what to call the model in messages.
     """
 
@@ -47,39 +49,22 @@ class Outputs:
         self.named = named
         self.source = source
 
-    def all(self, names: Sequence[str], scope: Mapping[str, Any]) -> list[tuple[Any, Feature]]:
-        """The Var and feature of each output, and of the classes where they are asked for."""
+    def all(self, names: Sequence[str], scope: Mapping[str, MaybeValue]) -> list[tuple[Var, Feature]]:
+        """The Var and feature of each output, and of the class map if the spec asks for it."""
         finished = [self._one(name, scope[name]) for name in names]
         if self.spec is not None and self.finish and self.spec.output == "multiarray":
             finished.append(self._class_map(finished[0][0], self.spec))
         return finished
 
-    def _one(self, name: str, value: Any) -> tuple[Any, Feature]:
-        """An ONNX output as the app gets it."""
+    def _one(self, name: str, value: MaybeValue) -> tuple[Var, Feature]:
+        """An ONNX output as the app reads it."""
         if self.spec is not None and self.finish and name == "mask" and self.spec.output == "mask":
-            return self._mask_image(value)
-        var, emit, clean = value, self.emitter.emit, identifier(name)
-        if isinstance(var, TensorSequence):
-            raise LoweringError(f"The output {name!r} of {self.source} is a sequence.", code=CODE)
-        if isinstance(var, View):
-            raise LoweringError(
-                f"The output {name!r} of {self.source} has rank {len(var.shape)}; Core ML stops at {MAX_RANK}.",
-                code=CODE,
-            )
-        if isinstance(var, np.ndarray | np.generic):
-            try:
-                constant = narrow(np.asarray(var))
-                check_shape(constant.shape)
-            except Unsupported as error:
-                raise LoweringError(f"The output {name!r} of {self.source} is {error}.", code=CODE) from error
-            var = emit("const", f"{clean}_const", val=constant.astype(np.int32) if constant.dtype == bool else constant)
-        if self.emitter.np_type(var) == np.bool_:
-            var = emit("cast", f"{clean}_int32", x=var, dtype="int32")
-        if len(var.shape) == 0:
-            var = emit("expand_dims", f"{clean}_vector", x=var, axes=[0])
+            return self._mask_image(self._tensor(name, value))
+        clean = identifier(name)
+        var = self._supported(self._tensor(name, value), clean)
         if var.name != clean:
             if id(var) in self.named or var.op is None or var.op.op_type == "const":
-                var = emit("identity", f"{clean}_identity", x=var)
+                var = self.emitter.emit("identity", f"{clean}_identity", x=var)
             self._take_output_name(var, clean)
         dtype = MIL_TYPES.get(self.emitter.np_type(var).name)
         if dtype is None:
@@ -89,13 +74,43 @@ class Outputs:
             text = "The person's logits at the network's own resolution."
         return var, ArrayFeature(name=clean, shape=shape_of(var), dtype=dtype, description=text)
 
-    def _take_output_name(self, var: Any, clean: str) -> None:
-        """Name an output as the app knows it, whoever carried that name before."""
-        self.emitter.taken.discard(clean)
+    def _tensor(self, name: str, value: MaybeValue) -> Var:
+        """An output's value as a Var. Raises LoweringError for a value that Core ML cannot return."""
+        assert value is not None
+        assert not isinstance(value, Unknown)
+        if isinstance(value, TensorSequence):
+            raise LoweringError(f"The output {name!r} of {self.source} is a sequence.", code=CODE)
+        if isinstance(value, OverRank):
+            raise LoweringError(
+                f"The output {name!r} of {self.source} has rank {len(value.shape)};"
+                f" Core ML supports at most {MAX_RANK}.",
+                code=CODE,
+            )
+        if not isinstance(value, np.ndarray | np.generic):
+            return value
+        try:
+            constant = narrow(np.asarray(value))
+            check_shape(constant.shape)
+        except Unsupported as error:
+            raise LoweringError(f"The output {name!r} of {self.source} is {error}.", code=CODE) from error
+        plain = constant.astype(np.int32) if constant.dtype == bool else constant
+        return self.emitter.emit("const", f"{identifier(name)}_const", val=plain)
+
+    def _supported(self, var: Var, clean: str) -> Var:
+        """Convert bool to int32 and a scalar to a vector of one element, as Core ML has neither as an output."""
+        if self.emitter.np_type(var) == np.bool_:
+            var = self.emitter.emit("cast", f"{clean}_int32", x=var, dtype="int32")
+        if len(var.shape) == 0:
+            var = self.emitter.emit("expand_dims", f"{clean}_vector", x=var, axes=[0])
+        return var
+
+    def _take_output_name(self, var: Var, clean: str) -> None:
+        """Give an output its name, even if another value has it."""
+        self.emitter.names.taken.discard(clean)
         self.emitter.rename(var, clean)
 
-    def _mask_image(self, probability: Any) -> tuple[Any, Feature]:
-        """P(person) as an 8-bit picture: round(255 · P)."""
+    def _mask_image(self, probability: Var) -> tuple[Var, Feature]:
+        """P(person) as an 8-bit image: round(255 · P)."""
         assert self.spec is not None
         shape = shape_of(probability)
         if shape != (1, 1, self.spec.height, self.spec.width):
@@ -114,8 +129,8 @@ class Outputs:
             description="The person: 255 where certain, 0 where there is none.",
         )
 
-    def _class_map(self, probability: Any, spec: PortraitSpec) -> tuple[Any, Feature]:
-        """The class of each pixel, (H, W), as Apple's DeepLabV3 gives it: what Xcode's segmentation preview draws."""
+    def _class_map(self, probability: Var, spec: PortraitSpec) -> tuple[Var, Feature]:
+        """The class of each pixel, (H, W), as in Apple's DeepLabV3, so that Xcode's segmentation preview shows it."""
         emit = self.emitter.emit
         person = emit("greater_equal", "classes_person", x=probability, y=np.float32(spec.threshold))
         numbers = emit("cast", "classes_int32", x=person, dtype="int32")

@@ -1,40 +1,51 @@
-"""Nodes that cannot be lowered in, one LoweringError with all of them out."""
+"""Why nodes cannot be lowered, and the one LoweringError that reports all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import LoweringError
 
 CODE = "unsupported-onnx-op"
 
-_COUNT = "the values say how many elements it finds; Core ML's shapes are fixed"
-_RANDOM = "it draws random numbers; a package gives the same for the same input, so make them an input"
-_BITS = "MIL has no arithmetic on bits"
-_LOOPS = "Core ML runs no part of a network again and again; write its steps out before exporting it"
-_TEXT = "Core ML has no tensors of text"
-WHY = {  # operators that have no lowering: why, and what to do where it is not in the hint
+_COUNT = "the number of elements in its result depends on the values; Core ML's shapes are fixed"
+_RANDOM = "it draws random numbers; a package is deterministic, so make them an input"
+_BITS = "MIL has no bitwise operations"
+_LOOPS = "loops are not supported; unroll it before exporting the network"
+_TEXT = "Core ML has no string tensors"
+WHY = {  # operators without a lowering: the reason, and what to do if the hint does not say it
     **dict.fromkeys(("NonMaxSuppression", "NonZero", "Unique"), _COUNT),
     **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _RANDOM),
     **dict.fromkeys(("Bernoulli", "Multinomial"), _RANDOM),
     **dict.fromkeys(("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitCast"), _BITS),
     **dict.fromkeys(("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"), _TEXT),
-    "CumProd": "MIL has no running product",
+    "CumProd": "MIL has no cumulative product",
     "Det": "MIL has no determinant",
-    "ImageDecoder": "an app decodes pictures before the network",
+    "ImageDecoder": "an app decodes images before it runs the network",
     "MelWeightMatrix": "its shape depends on values that the model computes",
     "Optional": "Core ML has no optional values",
     **dict.fromkeys(("Loop", "Scan", "SequenceMap"), _LOOPS),
-    "TensorScatter": "it writes into a cache that outlives the call; hand the cache in and out instead",
+    "TensorScatter": "it writes to a cache that outlives the call; make the cache an input and an output instead",
 }
 WHY_DOMAIN = {
-    "ai.onnx.ml": "classical machine learning, which Core ML does in models of other kinds",
-    "ai.onnx.preview": "a preview, which the standard may still change; export the network without it",
-    "ai.onnx.preview.training": "a step of training; export the network for inference, after model.eval()",
+    "ai.onnx.ml": "classical machine learning, which Core ML supports in other kinds of models only",
+    "ai.onnx.preview": "a preview operator that the standard may still change; export the network without it",
+    "ai.onnx.preview.training": "a training operator; export the network for inference, after model.eval()",
 }
-OTHER_DOMAIN = "an operator of its maker's own; add its body to the model as an ONNX function, or export without it"
+OTHER_DOMAIN = "a custom operator; add its body to the model as an ONNX function, or export without it"
+
+
+class Unsupported(Exception):
+    """The reason why a node has no faithful MIL expression. `convert` collects all of them into one LoweringError."""
+
+
+class MissingOperator(Unsupported):
+    """The operator has neither a lowering nor a function body."""
+
+
+class UnknownAttribute(Unsupported):
+    """The node has an attribute that the lowering does not know, so no function body can replace the lowering."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +53,8 @@ class Problem:
     """One node that cannot be lowered.
 
     Attributes:
-        op_type, node: the operator and the node's name.
-        reason: what about it has no MIL expression; empty where the operator has no lowering at all.
+        op_type, node: the operator, and the node's name.
+        reason: what about it has no MIL expression; empty if the operator has no lowering at all.
     """
 
     op_type: str
@@ -52,26 +63,26 @@ class Problem:
 
 
 def refusal(problems: Sequence[Problem], *, source: str, opset: int, op_types: int) -> LoweringError:
-    """The error for all nodes that were refused; `op_types` is how many types of operators the model has."""
+    """The error that reports all refused nodes; `op_types` is the number of operator types in the model."""
     missing = {p.op_type for p in problems if not p.reason}
     refused = [p for p in problems if p.reason]
     parts = []
     if missing:
         parts.append(f"{len(missing)} of {op_types} operator types {_plural(missing, 'has', 'have')} no lowering")
     if refused:
-        asks = _plural(refused, "node asks", "nodes ask")
-        parts.append(f"{len(refused)} {asks} for what MIL cannot express faithfully")
+        nodes = _plural(refused, "node has", "nodes have")
+        parts.append(f"{len(refused)} {nodes} no faithful MIL expression")
     return LoweringError(
         f"Cannot lower {source} (opset {opset}) to MIL: {' and '.join(parts)}.",
         code=CODE,
         context=problem_lines(problems),
-        hint=f"`portrait-export inspect {source}` lists every operator and its status; `--mask-output NAME` can end the"
-        " network at any value before them.",
+        hint=f"`portrait-export inspect {source}` lists every operator and its status; `--mask-output NAME` can cut the"
+        " network off at any value before them.",
     )
 
 
 def problem_lines(problems: Sequence[Problem]) -> list[str]:
-    """One aligned line per operator and reason: how many nodes, and the first of them."""
+    """One aligned line per operator and reason: the number of nodes, and the first of them."""
     groups: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
         groups.setdefault((problem.op_type, problem.reason), []).append(problem.node)
@@ -86,10 +97,15 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
 
 
 def why(op_type: str) -> str:
-    """Why an operator has no lowering, empty where it is only missing. Its domain stands before a dot."""
+    """Why an operator (with its domain before a dot) has no lowering; empty if no reason is known."""
     domain, _, _ = op_type.rpartition(".")
     return WHY_DOMAIN.get(domain, OTHER_DOMAIN) if domain else WHY.get(op_type, "")
 
 
-def _plural(items: Any, one: str, many: str) -> str:
+def one_line(error: BaseException) -> str:
+    """The message of a library's error on one line of at most 160 characters."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _plural(items: Sized, one: str, many: str) -> str:
     return one if len(items) == 1 else many

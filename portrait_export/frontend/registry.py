@@ -1,4 +1,4 @@
-"""Which function lowers which ONNX operator: `@lowers("HardSwish", since=14)` and the ONE_TO_ONE tables."""
+"""The table of lowerings by ONNX operator: `@lowers("HardSwish", since=14)` and ONE_TO_ONE tables add to it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from .context import Node
+    from .context import NodeContext
+    from .values import Result
 
-Lowering = Callable[["Node"], Any]
+Lowering: TypeAlias = "Callable[[NodeContext], Result]"
 
 FAMILIES = (  # modules of `lower/`, alphabetical; each registers its operators when imported
     "activation",
@@ -44,7 +45,7 @@ class Entry:
     Attributes:
         op_type: ONNX operator.
         since: first opset whose definition of the operator it implements.
-        lower: the function; takes a Node, returns the value of each output (one value, or a tuple).
+        lower: the function; takes a NodeContext, returns the value of each output (one value, or a tuple).
         owner: `module.function`, for messages.
     """
 
@@ -58,17 +59,15 @@ _ENTRIES: dict[tuple[str, int], Entry] = {}
 
 
 def register(op_type: str, since: int, lower: Lowering, owner: str) -> None:
-    """Add one lowering. Raises ValueError if the operator has one since the same opset."""
+    """Add one lowering. Raises ValueError if the operator already has one since the same opset."""
     key = (op_type, since)
     if key in _ENTRIES:
-        raise ValueError(
-            f"{op_type} since opset {since} is already lowered by {_ENTRIES[key].owner}, again by {owner}."
-        )
+        raise ValueError(f"{op_type} since opset {since} has two lowerings: {_ENTRIES[key].owner} and {owner}.")
     _ENTRIES[key] = Entry(op_type=op_type, since=since, lower=lower, owner=owner)
 
 
 def lowers(*op_types: str, since: int = 1) -> Callable[[Lowering], Lowering]:
-    """Decorate the lowering of an operator (or of several that differ by name only), from opset `since` on."""
+    """Register the decorated function as the lowering of one or more operators from opset `since` on."""
 
     def decorate(function: Lowering) -> Lowering:
         for op_type in op_types:
@@ -91,7 +90,7 @@ def _load() -> None:
 
 
 def find(op_type: str, opset: int) -> Entry | None:
-    """The lowering for an operator at an opset: the newest one that is not newer than the opset."""
+    """The lowering of an operator at an opset: the newest one that is not newer than the opset."""
     _load()
     versions = [entry for (name, since), entry in _ENTRIES.items() if name == op_type and since <= opset]
     return max(versions, key=lambda entry: entry.since, default=None)
@@ -104,7 +103,7 @@ def entries() -> tuple[Entry, ...]:
 
 
 def markdown() -> str:
-    """Every lowered operator with the opsets that its lowerings begin at and the family it stands in, as a table."""
+    """A table of every lowered operator: the first opset of each of its lowerings, and its family."""
     since: dict[str, list[str]] = {}
     family: dict[str, str] = {}
     for entry in entries():

@@ -1,13 +1,13 @@
-"""A MIL operation whose constants change with the input's size in; the same operation for every size out.
+"""Express MIL operations whose constants change with the input size so that they fit every listed size.
 
-    reshape           sides of the result → one -1, or a vector computed from shapes
-    resize_bilinear   size of the result → the factor, where it is the same at every size; else `resize` (iOS17)
-    upsample_nearest  factors → `resize` (iOS17), where each pixel is repeated equally often
-    slice_by_index    bounds → computed from shapes
-    tile, fill        repetitions, sides → computed from shapes
-    avg_pool, max_pool, where the windows cut the map into bins → the mean, the largest, of each bin
+    reshape             result shape → one -1, or a vector computed from shapes
+    resize_bilinear     result size → scale factors if they are the same at every size, else `resize` (iOS17)
+    upsample_nearest    factors → `resize` (iOS17), if each pixel is repeated equally often
+    slice_by_index      bounds → computed from shapes
+    tile, fill          repetitions, shape → computed from shapes
+    avg_pool, max_pool  if the windows divide the map into bins → reductions over each bin
 
-Every form gives exactly what the fixed operation gives at each of the listed sizes.
+At each listed size, every form gives exactly the result of the fixed operation.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
-from .context import Unsupported
-from .dimensions import Dimensions, Side, varies
+from .dimensions import Dimensions, Emit, Side, varies
+from .refusals import Unsupported
+from .values import Constant, Tensor, Var
 
-NEEDS_RESIZE = ("iOS17", "iOS18")  # targets with the operation that resizes to a computed size
-SAMPLING = {  # sampling_mode of resize_bilinear and resize → how upsample_bilinear says the same
+Input: TypeAlias = Var | Sequence[Var]  # of an operation; several for a variadic parameter
+TARGETS_WITH_RESIZE = ("iOS17", "iOS18")  # targets that have the operation to resize to a computed size
+UPSAMPLE_FLAGS = {  # sampling_mode of resize_bilinear and resize → the same as flags of upsample_bilinear
     "UNALIGN_CORNERS": {"align_corners": False, "half_pixel_centers": True},
     "STRICT_ALIGN_CORNERS": {"align_corners": True, "half_pixel_centers": False},
     "DEFAULT": {"align_corners": False, "half_pixel_centers": False},
@@ -36,76 +38,89 @@ class Resizable:
 
     Attributes:
         name: of the operation.
-        inputs: what it takes, without the constants that change.
+        inputs: its inputs, without the constants that change.
         changing: the constants that change: one value per input size, by the input's name.
-        x: sides of its input `x`.
-        out: sides of its first output.
+        x_sides: sides of its input `x`.
+        out_sides: sides of its first output.
         dimensions: computes sides.
-        emit: writes one MIL operation: its type, the name that is wanted for it, its inputs.
+        emit: writes one MIL operation; one named like this operation gets exactly its name.
         target: deployment target, such as `iOS17`.
     """
 
     name: str
-    inputs: Mapping[str, Any]
-    changing: Mapping[str, Sequence[Any]]
-    x: tuple[Side, ...]
-    out: tuple[Side, ...]
+    inputs: Mapping[str, Input]
+    changing: Mapping[str, Sequence[Constant]]
+    x_sides: tuple[Side, ...]
+    out_sides: tuple[Side, ...]
     dimensions: Dimensions
-    emit: Callable[..., Any]
+    emit: Emit
     target: str
 
-    def only(self, *names: str) -> None:
-        """Raise Unsupported if another constant than these changes."""
+    @property
+    def x(self) -> Var:
+        """The input `x`."""
+        return self.input("x")
+
+    def input(self, name: str) -> Var:
+        """An input that is one value."""
+        value = self.inputs[name]
+        assert not isinstance(value, Sequence)
+        return value
+
+    def require_only(self, *names: str) -> None:
+        """Raise Unsupported if a constant other than these changes."""
         others = sorted(set(self.changing) - set(names))
         if others:
-            raise Unsupported(f"its {', '.join(others)} changes")
+            raise Unsupported(f"its {', '.join(others)} {'changes' if len(others) == 1 else 'change'} with the size")
 
     def sides(self, name: str) -> tuple[Side, ...]:
-        """A changing vector of whole numbers as one Side per element."""
+        """A vector of whole numbers, changing or fixed, as one Side per element."""
+        if name not in self.changing:
+            sizes = len(self.x_sides[0])
+            return tuple((int(number),) * sizes for number in np.ravel(self.input(name).val))
         rows = [tuple(int(number) for number in np.ravel(value)) for value in self.changing[name]]
         if len({len(row) for row in rows}) > 1:
-            raise Unsupported(f"its {name} has {' or '.join(str(len(row)) for row in rows)} numbers")
+            raise Unsupported(f"its {name} has {' or '.join(str(len(row)) for row in rows)} elements")
         return tuple(zip(*rows, strict=True))
 
-    def vector(self, sides: Sequence[Side], what: str) -> Any:
-        """Sides as what the operation takes as its input `what`."""
-        return self.dimensions.vector(sides, f"{self.name}_{what}")
+    def vector(self, sides: Sequence[Side], parameter: str) -> Tensor:
+        """Sides as a vector for one of the operation's parameters."""
+        return self.dimensions.vector(sides, f"{self.name}_{parameter}")
 
 
-def reshape(op: Resizable) -> Any:
-    """The same elements in the shape that they have at each size."""
-    op.only("shape")
-    return _reshaped(op, op.inputs["x"], op.sides("shape"), op.name)
+def reshape(op: Resizable) -> Var:
+    """Reshape to the shape that the result has at each size."""
+    op.require_only("shape")
+    return _reshaped(op, op.x, op.sides("shape"), op.name)
 
 
-def _reshaped(op: Resizable, x: Any, sides: Sequence[Side], name: str) -> Any:
-    """Reshape; the one side that varies, or that cannot be computed, is left to follow from the others."""
+def _reshaped(op: Resizable, x: Var, sides: Sequence[Side], name: str) -> Var:
+    """Reshape; one side that varies, or that cannot be computed, is -1: it follows from the others."""
     changing = [axis for axis, side in enumerate(sides) if varies(side)]
     unknown = [axis for axis in changing if op.dimensions.find(sides[axis]) is None]
     if len(unknown) > 1:
         lengths = " and ".join("/".join(map(str, sides[axis])) for axis in unknown)
-        raise Unsupported(f"sides of {lengths}, which no other sides determine")
-    left = changing if len(changing) == 1 else unknown
+        raise Unsupported(f"sides of {lengths} that cannot be computed from other sides")
+    inferred = changing if len(changing) == 1 else unknown
     open_side = (-1,) * len(sides[0])
-    wanted = [open_side if axis in left else side for axis, side in enumerate(sides)]
+    wanted = [open_side if axis in inferred else side for axis, side in enumerate(sides)]
     return op.emit("reshape", name, x=x, shape=op.dimensions.vector(wanted, f"{name}_shape"))
 
 
-def resize_bilinear(op: Resizable) -> Any:
-    """Bilinear, by a factor that is the same at every size, or else to a computed size."""
-    op.only("target_size_height", "target_size_width")
-    mode = op.inputs["sampling_mode"].val
-    factors = [_factor(have, want) for have, want in zip(op.x[-2:], op.out[-2:], strict=True)]
-    height, width = factors
-    if height is not None and width is not None and mode in SAMPLING:
+def resize_bilinear(op: Resizable) -> Var:
+    """Resize by a factor if it is the same at every size, else to a computed size."""
+    op.require_only("target_size_height", "target_size_width")
+    mode = op.input("sampling_mode").val
+    height, width = (_factor(old, new) for old, new in zip(op.x_sides[-2:], op.out_sides[-2:], strict=True))
+    if height is not None and width is not None and mode in UPSAMPLE_FLAGS:
         scales = {"scale_factor_height": height, "scale_factor_width": width}
-        return op.emit("upsample_bilinear", op.name, x=op.inputs["x"], **scales, **SAMPLING[mode])
+        return op.emit("upsample_bilinear", op.name, x=op.x, **scales, **UPSAMPLE_FLAGS[mode])
     return _to_computed_size(op, "LINEAR", mode)
 
 
-def _factor(have: Side, want: Side) -> Any:
-    """want / have where that is one number at every size, exact in half precision; else None."""
-    ratios = {Fraction(after, before) for before, after in zip(have, want, strict=True)}
+def _factor(old: Side, new: Side) -> Constant | None:
+    """new / old if that is the same at every size and exact in half precision, else None."""
+    ratios = {Fraction(after, before) for before, after in zip(old, new, strict=True)}
     if len(ratios) > 1:
         return None
     ratio = ratios.pop()
@@ -115,38 +130,44 @@ def _factor(have: Side, want: Side) -> Any:
     return np.float32(float(ratio)) if exact else None
 
 
-def _to_computed_size(op: Resizable, interpolation: str, mode: str) -> Any:
-    if op.target not in NEEDS_RESIZE:
-        lengths = " or ".join(f"{h}x{w}" for h, w in zip(*op.out[-2:], strict=True))
-        raise Unsupported(f"a result of {lengths}, in no fixed proportion; {op.target} cannot resize to it, iOS17 can")
+def _to_computed_size(op: Resizable, interpolation: str, mode: str) -> Var:
+    if op.target not in TARGETS_WITH_RESIZE:
+        lengths = " or ".join(f"{h}x{w}" for h, w in zip(*op.out_sides[-2:], strict=True))
+        raise Unsupported(
+            f"a result of {lengths}, which is not a fixed multiple of the input; {op.target} cannot resize to a"
+            " computed size, iOS17 can"
+        )
     return op.emit(
         "resize",
         op.name,
-        x=op.inputs["x"],
-        shape=op.vector(op.out[-2:], "size"),
+        x=op.x,
+        shape=op.vector(op.out_sides[-2:], "size"),
         resized_dims=np.uint32(2),
         interpolation_mode=interpolation,
         sampling_mode=mode,
     )
 
 
-def upsample_nearest_neighbor(op: Resizable) -> Any:
-    """Each pixel repeated f times: floor(i / f) is the pixel nearest to (i + ½) / f − ½."""
-    op.only("scale_factor_height", "scale_factor_width")
-    for have, want in zip(op.x[-2:], op.out[-2:], strict=True):
-        if any(after % before for before, after in zip(have, want, strict=True)):
-            raise Unsupported("its factors change, and are no whole numbers")
+def upsample_nearest_neighbor(op: Resizable) -> Var:
+    """Repeat each pixel f times: floor(i / f) is the pixel nearest to (i + ½) / f − ½."""
+    op.require_only("scale_factor_height", "scale_factor_width")
+    for old, new in zip(op.x_sides[-2:], op.out_sides[-2:], strict=True):
+        if any(after % before for before, after in zip(old, new, strict=True)):
+            raise Unsupported("its factors change with the size and are not whole numbers")
     return _to_computed_size(op, "NEAREST_NEIGHBOR", "UNALIGN_CORNERS")
 
 
-def slice_by_index(op: Resizable) -> Any:
-    """From a computed place to a computed place; a bound at the tensor's own end is masked and needs no number."""
-    op.only("begin", "end")
-    sizes, rank = len(op.x[0]), len(op.x)
-    begin, end = (op.sides(name) if name in op.changing else _fixed(op, name, sizes) for name in ("begin", "end"))
+def slice_by_index(op: Resizable) -> Var:
+    """Slice between computed bounds; a bound at the tensor's own end is masked, so it needs no number."""
+    op.require_only("begin", "end")
+    rank = len(op.x_sides)
+    begin, end = op.sides("begin"), op.sides("end")
     starts = [not any(side) or masked for side, masked in zip(begin, _mask(op, "begin_mask", rank), strict=True)]
-    ends = [side == whole or masked for side, whole, masked in zip(end, op.x, _mask(op, "end_mask", rank), strict=True)]
-    open_side = (0,) * sizes
+    ends = [
+        side == whole or masked
+        for side, whole, masked in zip(end, op.x_sides, _mask(op, "end_mask", rank), strict=True)
+    ]
+    open_side = (0,) * len(op.x_sides[0])
     begin = tuple(open_side if masked else side for side, masked in zip(begin, starts, strict=True))
     end = tuple(open_side if masked else side for side, masked in zip(end, ends, strict=True))
     bounds = {"begin": op.vector(begin, "begin"), "end": op.vector(end, "end")}
@@ -154,67 +175,61 @@ def slice_by_index(op: Resizable) -> Any:
 
 
 def _mask(op: Resizable, name: str, rank: int) -> list[bool]:
-    given = op.inputs.get(name)
-    return [False] * rank if given is None else [bool(masked) for masked in np.ravel(given.val)]
+    if name not in op.inputs:
+        return [False] * rank
+    return [bool(masked) for masked in np.ravel(op.input(name).val)]
 
 
-def tile(op: Resizable) -> Any:
-    """Repeated as often as at each size."""
-    op.only("reps")
-    return op.emit("tile", op.name, x=op.inputs["x"], reps=op.vector(op.sides("reps"), "reps"))
+def tile(op: Resizable) -> Var:
+    """Repeat as often as at each size."""
+    op.require_only("reps")
+    return op.emit("tile", op.name, x=op.x, reps=op.vector(op.sides("reps"), "reps"))
 
 
-def fill(op: Resizable) -> Any:
-    """One value in the shape that it has at each size."""
-    op.only("shape")
-    return op.emit("fill", op.name, shape=op.vector(op.sides("shape"), "shape"), value=op.inputs["value"])
+def fill(op: Resizable) -> Var:
+    """Fill the shape that the result has at each size with one value."""
+    op.require_only("shape")
+    return op.emit("fill", op.name, shape=op.vector(op.sides("shape"), "shape"), value=op.input("value"))
 
 
-def avg_pool(op: Resizable) -> Any:
-    """The mean of each bin of a map that the windows cut evenly."""
+def avg_pool(op: Resizable) -> Var:
+    """The mean of each bin, if the windows divide the map into equal bins."""
     return _binned(op, "reduce_mean")
 
 
-def max_pool(op: Resizable) -> Any:
-    """The largest element of each bin of a map that the windows cut evenly."""
+def max_pool(op: Resizable) -> Var:
+    """The maximum of each bin, if the windows divide the map into equal bins."""
     return _binned(op, "reduce_max")
 
 
-def _binned(op: Resizable, reduce: str) -> Any:
+def _binned(op: Resizable, reduce: str) -> Var:
     """(N, C, H, W) → (N·C, h, H/h, W) → (N·C, h, W) → (N·C, h, w, W/w) → (N, C, h, w), reduced once per side.
 
-    Windows as wide as their steps, without padding, and as many as fill the side: each element is in one of them.
+    The windows must be as wide as their strides, unpadded, and fill the side, so that each element is in exactly one.
     """
-    op.only("kernel_sizes", "strides")
-    sizes = len(op.x[0])
-    kernels = op.sides("kernel_sizes") if "kernel_sizes" in op.changing else _fixed(op, "kernel_sizes", sizes)
-    strides = op.sides("strides") if "strides" in op.changing else _fixed(op, "strides", sizes)
-    bins, maps = op.out[2:], op.x[2:]
-    cut = all(
+    op.require_only("kernel_sizes", "strides")
+    kernels, strides = op.sides("kernel_sizes"), op.sides("strides")
+    bins, maps = op.out_sides[2:], op.x_sides[2:]
+    divided = all(
         length == kernel * count
         for side, kernel_side, count_side in zip(maps, kernels, bins, strict=True)
         for length, kernel, count in zip(side, kernel_side, count_side, strict=True)
     )
     one_window = all(count == 1 for side in bins for count in side)
-    padded = op.inputs["pad_type"].val not in ("valid", "custom") or np.any(op.inputs["pad"].val)
-    if len(maps) != 2 or any(map(varies, bins)) or padded or not cut or not (one_window or kernels == strides):
-        raise Unsupported("its windows change, and do not cut the map into as many equal bins at every size")
+    padded = op.input("pad_type").val not in ("valid", "custom") or np.any(op.input("pad").val)
+    if len(maps) != 2 or any(map(varies, bins)) or padded or not divided or not (one_window or kernels == strides):
+        raise Unsupported("its windows change, and do not divide the map into the same number of bins at every size")
     if one_window:
-        return op.emit(reduce, op.name, x=op.inputs["x"], axes=np.asarray([2, 3], np.int32), keep_dims=True)
-    channels = tuple(batch * count for batch, count in zip(op.x[0], op.x[1], strict=True))
-    along = {"axes": np.asarray([2], np.int32), "keep_dims": False}
-    rows = _reshaped(op, op.inputs["x"], (channels, bins[0], kernels[0], maps[1]), f"{op.name}_rows")
-    rows = op.emit(reduce, f"{op.name}_of_rows", x=rows, **along)
+        return op.emit(reduce, op.name, x=op.x, axes=np.asarray([2, 3], np.int32), keep_dims=True)
+    channels = tuple(batch * count for batch, count in zip(op.x_sides[0], op.x_sides[1], strict=True))
+    rows = _reshaped(op, op.x, (channels, bins[0], kernels[0], maps[1]), f"{op.name}_rows")
+    rows = op.emit(reduce, f"{op.name}_of_rows", x=rows, axes=np.asarray([2], np.int32), keep_dims=False)
     columns = _reshaped(op, rows, (channels, bins[0], bins[1], kernels[1]), f"{op.name}_columns")
-    columns = op.emit(reduce, f"{op.name}_of_columns", x=columns, **{**along, "axes": np.asarray([3], np.int32)})
-    return _reshaped(op, columns, op.out, op.name)
+    columns = op.emit(reduce, f"{op.name}_of_columns", x=columns, axes=np.asarray([3], np.int32), keep_dims=False)
+    return _reshaped(op, columns, op.out_sides, op.name)
 
 
-def _fixed(op: Resizable, name: str, sizes: int) -> tuple[Side, ...]:
-    return tuple((int(number),) * sizes for number in np.ravel(op.inputs[name].val))
-
-
-FORMS: Mapping[str, Callable[[Resizable], Any]] = {
+FORMS: Mapping[str, Callable[[Resizable], Var]] = {
     form.__name__: form
     for form in (
         reshape,

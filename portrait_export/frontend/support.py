@@ -1,4 +1,4 @@
-"""An ONNX model in, how each type of operator in it fares out: the table behind `inspect`."""
+"""List which operators of an ONNX model the frontend supports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from .graph import DEFAULT_DOMAINS, all_nodes, label_of, opset_of, qualified
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-LOWERED = "lowered"  # has a lowering of its own; attributes and types may still be refused
+OPSETS = range(1, 29)  # supported versions of the default operator set
+LOWERED = "lowered"  # has its own lowering, which may still refuse attributes and types
 EXPANDED = "function"  # lowered through the function body that the ONNX standard gives it
 MISSING = "missing"
 
@@ -22,10 +23,10 @@ class OperatorSupport:
     """One type of operator in a model.
 
     Attributes:
-        op_type: with its domain where that is not ONNX's own.
-        count: nodes of this type, subgraphs included.
+        op_type: with its domain unless that is ONNX's own.
+        count: number of nodes of this type, including those in subgraphs.
         first: name of the first of them.
-        status: `lowered`, `function` or `missing`. A node whose inputs are all constant is folded whatever its type.
+        status: `lowered`, `function` or `missing`. A node whose inputs are all constant is folded, whatever its type.
     """
 
     op_type: str
@@ -35,7 +36,7 @@ class OperatorSupport:
 
 
 def operators(model: ModelProto) -> tuple[OperatorSupport, ...]:
-    """Every type of operator in a model, by name."""
+    """Every type of operator in a model, sorted by name."""
     opset = opset_of(model)
     found: dict[str, list[str]] = {}
     status: dict[str, str] = {}

@@ -1,1 +1,1 @@
-"""Lowerings of ONNX operators to MIL, one family per file."""
+"""Lower ONNX operators to MIL, one family of operators per file."""

@@ -1,31 +1,31 @@
-"""Steps that several families share: broadcasting of ranks, arithmetic in a type MIL lacks, axes from inputs."""
+"""Helpers that several families of lowerings share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..context import Node, Unsupported, axis_of
-from ..registry import Lowering
+from ..context import NodeContext
+from ..refusals import Unsupported
+from ..values import Tensor, Var, axis_of
 
 
-def unary(mil_op: str) -> Lowering:
+def unary(mil_op: str) -> Callable[[NodeContext], Var]:
     """A lowering for `y = op(x)` on floats."""
 
-    def lower(node: Node) -> Any:
-        need_float(node)
+    def lower(node: NodeContext) -> Var:
+        require_float(node)
         return node.emit(mil_op, x=node.var())
 
     lower.__qualname__ = f"unary({mil_op})"
     return lower
 
 
-def binary(mil_op: str, *, types: str = "fi") -> Lowering:
-    """A lowering for a broadcasting `z = op(x, y)`; `types` are the numpy kinds that MIL's op takes."""
+def binary(mil_op: str, *, types: str = "fi") -> Callable[[NodeContext], Var]:
+    """A lowering for `z = op(x, y)` with broadcasting; `types` are the numpy kinds that MIL's operation takes."""
 
-    def lower(node: Node) -> Any:
+    def lower(node: NodeContext) -> Var:
         if node.dtype().kind not in types:
             raise Unsupported(f"on {node.dtype().name} tensors")
         return node.emit(mil_op, **xy(node, node.x(0), node.x(1)))
@@ -34,21 +34,21 @@ def binary(mil_op: str, *, types: str = "fi") -> Lowering:
     return lower
 
 
-def xy(node: Node, x: Any, y: Any) -> dict[str, Any]:
-    """The two operands of a MIL op, the first one a Var where neither is."""
+def xy(node: NodeContext, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """The operands of a binary MIL operation; the first becomes a Var if both are constant."""
     if isinstance(x, np.ndarray | np.generic) and isinstance(y, np.ndarray | np.generic):
         x = node.as_var(x)
     return {"x": x, "y": y}
 
 
-def need_float(node: Node, index: int = 0) -> None:
+def require_float(node: NodeContext, index: int = 0) -> None:
     """Raise Unsupported unless the input is float32 or float16."""
     if node.dtype(index).kind != "f":
         raise Unsupported(f"on {node.dtype(index).name} tensors")
 
 
-def axes_of(node: Node, *, rank: int, index: int, default: list[int] | None = None) -> list[int] | None:
-    """Axes from the attribute (older opsets) or the constant input `index` (newer), as 0..rank-1."""
+def axes_of(node: NodeContext, *, rank: int, index: int, default: list[int] | None = None) -> list[int] | None:
+    """Axes in 0..rank-1, from the attribute (older opsets) or the constant input `index` (newer ones)."""
     axes = node.attr("axes")
     if node.has(index):
         axes = node.ints(index, "axes")
@@ -57,15 +57,17 @@ def axes_of(node: Node, *, rank: int, index: int, default: list[int] | None = No
     return [axis_of(int(axis), rank) for axis in axes]
 
 
-def reduce_tree(node: Node, values: list[Any], step: Callable[[Any, Any], Any]) -> Any:
-    """Combine values pairwise from the left."""
-    result = values[0]
-    for value in values[1:]:
+def combine(node: NodeContext, values: Sequence[Tensor], step: Callable[[Tensor, Tensor], Var]) -> Var:
+    """Combine values from left to right."""
+    if len(values) == 1:
+        return node.emit("identity", x=node.as_var(values[0]))
+    result = step(values[0], values[1])
+    for value in values[2:]:
         result = step(result, value)
-    return result if len(values) > 1 else node.emit("identity", x=node.as_var(values[0]))
+    return result
 
 
-def as_bool(node: Node, value: Any) -> Any:
+def as_bool(node: NodeContext, value: Tensor) -> Tensor:
     """Whether each element is not zero."""
     if node.dtype_of(value) == np.bool_:
         return value
@@ -74,10 +76,10 @@ def as_bool(node: Node, value: Any) -> Any:
     return node.emit("not_equal", x=value, y=node.dtype_of(value).type(0))
 
 
-def select(node: Node, cond: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, b elsewhere, all three broadcast.
+def select(node: NodeContext, cond: Tensor, a: Tensor, b: Tensor) -> Var:
+    """`a` where the condition holds, else `b`; all three are broadcast.
 
-    MIL infers the result's shape from a and b alone, so one of them has to have it.
+    MIL infers the result's shape from `a` and `b` only, so one of them is expanded to it.
     """
     shape = np.broadcast_shapes(*(tuple(np.shape(value)) for value in (cond, a, b)))
     cond, a, b = (_full_rank(node, value, len(shape)) for value in (cond, a, b))
@@ -93,7 +95,7 @@ def select(node: Node, cond: Any, a: Any, b: Any) -> Any:
     return node.emit("select", cond=cond, a=a, b=b)
 
 
-def _full_rank(node: Node, value: Any, rank: int) -> Any:
-    """The value with as many dimensions as the result; scalars stay."""
-    have = len(np.shape(value))
-    return value if have in (0, rank) else node.reshape(value, (1,) * (rank - have) + tuple(value.shape))
+def _full_rank(node: NodeContext, value: Tensor, rank: int) -> Tensor:
+    """The value with as many dimensions as the result; scalars stay scalars."""
+    own = len(np.shape(value))
+    return value if own in (0, rank) else node.reshape(value, (1,) * (rank - own) + tuple(value.shape))

@@ -1,19 +1,20 @@
-"""Lower ONNX control flow: an If whose condition is known becomes its branch."""
+"""Lower ONNX control flow to MIL: an If with a constant condition becomes one of its branches."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from ..context import Node, Unsupported
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
+from ..values import MaybeValue
 
 
 @lowers("If")
-def constant_if(node: Node) -> Any:
-    """The branch that the constant condition takes, in place of the If."""
-    condition = node.value(0)
+def constant_if(node: NodeContext) -> Sequence[MaybeValue]:
+    """The branch that the constant condition selects, inlined."""
     branches = node.attr("then_branch"), node.attr("else_branch")
     if not node.is_const(0):
-        raise Unsupported("its condition is computed by the model; both branches would have to have one static shape")
-    taken = bool(condition.reshape(-1)[0])
-    return node.converter.lower_graph(branches[0 if taken else 1], node.name)
+        raise Unsupported("its condition is computed by the model; both branches would need the same static shape")
+    condition = bool(node.const(0, "condition").reshape(-1)[0])
+    return node.lower_graph(branches[0 if condition else 1], node.name)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ..context import Node, Unsupported, shape_of
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
-from ._common import need_float
+from ..values import Tensor, Var, shape_of
+from ._common import require_float
 
 
 def window_pads(
-    node: Node, sizes: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]
+    node: NodeContext, sizes: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]
 ) -> list[int]:
-    """Padding of a sliding window as (before, after) per spatial dimension, one after the other.
+    """The padding of a sliding window: before and after each spatial dimension, in MIL's order.
 
     SAME makes the output ceil(size / stride): total = (out − 1)·stride + (k − 1)·dilation + 1 − size.
     """
@@ -35,9 +35,9 @@ def window_pads(
 
 
 @lowers("Conv")
-def conv(node: Node) -> Any:
-    """A convolution in 1 to 3 dimensions; the padding is always spelled out."""
-    need_float(node)
+def conv(node: NodeContext) -> Var:
+    """A convolution in 1 to 3 dimensions, with explicit padding."""
+    require_float(node)
     x, weight = node.var(0), node.x(1)
     spatial = len(shape_of(x)) - 2
     kernel = list(shape_of(weight)[2:])
@@ -47,12 +47,12 @@ def conv(node: Node) -> Any:
     pads = window_pads(node, shape_of(x)[2:], kernel, strides, dilations)
     if not isinstance(weight, np.ndarray) and any(d > 1 for d in dilations):
         raise Unsupported("dilations with a weight that the model computes")
-    x, pads = _non_negative(node, x, pads)
+    padded_x, pads = _without_negative_pads(node, x, pads)
     bias = node.x(2) if node.has(2) else None
     constant_bias = bias if isinstance(bias, np.ndarray) else None
     result = node.emit(
         "conv",
-        x=x,
+        x=padded_x,
         weight=weight,
         bias=constant_bias,
         strides=np.asarray(strides, np.int32),
@@ -64,41 +64,34 @@ def conv(node: Node) -> Any:
     return result if bias is None or constant_bias is not None else add_bias(node, result, bias)
 
 
-def add_bias(node: Node, x: Any, bias: Any) -> Any:
+def add_bias(node: NodeContext, x: Tensor, bias: Tensor) -> Var:
     """Add one value per channel to (N, C, …)."""
-    return node.emit(
-        "add",
-        x=x,
-        y=node.reshape(
-            bias,
-            (1, -1, *[1] * (len(shape_of(x)) - 2))
-            if isinstance(bias, np.ndarray)
-            else (1, shape_of(x)[1], *[1] * (len(shape_of(x)) - 2)),
-        ),
-    )
+    channels = -1 if isinstance(bias, np.ndarray) else shape_of(x)[1]
+    spatial = len(shape_of(x)) - 2
+    return node.emit("add", x=x, y=node.reshape(bias, (1, channels, *[1] * spatial)))
 
 
-def _per_dimension(node: Node, name: str, spatial: int) -> list[int]:
+def _per_dimension(node: NodeContext, name: str, spatial: int) -> list[int]:
     return [int(v) for v in node.attr(name, [1] * spatial)]
 
 
-def _non_negative(node: Node, x: Any, pads: list[int]) -> tuple[Any, list[int]]:
-    """Cut the input where a padding is negative."""
+def _without_negative_pads(node: NodeContext, x: Tensor, pads: list[int]) -> tuple[Tensor, list[int]]:
+    """Crop the input where the padding is negative, and return it with the remaining padding."""
     if min(pads) >= 0:
         return x, pads
     from .tensor import padded
 
-    cut = [(0, 0), (0, 0)] + [(min(b, 0), min(a, 0)) for b, a in zip(pads[::2], pads[1::2], strict=True)]
-    return padded(node, x, cut, "constant", 0), [max(p, 0) for p in pads]
+    crop = [(0, 0), (0, 0)] + [(min(b, 0), min(a, 0)) for b, a in zip(pads[::2], pads[1::2], strict=True)]
+    return padded(node, x, crop, "constant", 0), [max(p, 0) for p in pads]
 
 
 @lowers("ConvTranspose")
-def conv_transpose(node: Node) -> Any:
-    """A transposed convolution: the full one, cut by the pads, grown by the output padding.
+def conv_transpose(node: NodeContext) -> Var:
+    """A transposed convolution: the full result, cropped by the pads and extended by the output padding.
 
     out = (in − 1)·stride + (k − 1)·dilation + 1 − before − after + output_padding.
     """
-    need_float(node)
+    require_float(node)
     x, weight = node.var(0), node.x(1)
     spatial = len(shape_of(x)) - 2
     kernel = list(shape_of(weight)[2:])
@@ -111,23 +104,23 @@ def conv_transpose(node: Node) -> Any:
     begins, outs = _transposed_window(node, shape_of(x)[2:], full, strides)
     ends = [f - b - o for f, b, o in zip(full, begins, outs, strict=True)]
     if not isinstance(weight, np.ndarray) and node.target == "iOS16":
-        raise Unsupported("a weight that the model computes, which iOS16 cannot have")
+        raise Unsupported("a weight that the model computes, which iOS16 does not support")
     bias = node.x(2) if node.has(2) else None
-    grown = any(e < 0 for e in ends)
-    fused = isinstance(bias, np.ndarray) and not grown
-    cut = [max(v, 0) for pair in zip(begins, ends, strict=True) for v in pair]
+    extended = any(e < 0 for e in ends)
+    fused = isinstance(bias, np.ndarray) and not extended
+    crop = [max(v, 0) for pair in zip(begins, ends, strict=True) for v in pair]
     result = node.emit(
         "conv_transpose",
         x=x,
         weight=weight,
         bias=bias if fused else None,
-        pad=np.asarray(cut, np.int32),
+        pad=np.asarray(crop, np.int32),
         pad_type="custom",
         strides=np.asarray(strides, np.int32),
         dilations=np.asarray(dilations, np.int32),
         groups=np.int32(node.attr("group", 1)),
     )
-    if grown:
+    if extended:
         amounts = [v for e in ends for v in (0, max(-e, 0))]
         result = node.emit(
             "pad", x=result, pad=np.asarray(amounts, np.int32), mode="constant", constant_val=node.float_scalar(0, x)
@@ -136,9 +129,9 @@ def conv_transpose(node: Node) -> Any:
 
 
 def _transposed_window(
-    node: Node, sizes: tuple[int, ...], full: list[int], strides: list[int]
+    node: NodeContext, sizes: tuple[int, ...], full: list[int], strides: list[int]
 ) -> tuple[list[int], list[int]]:
-    """How much to cut before each dimension, and the output's sizes."""
+    """How much to crop at the start of each dimension, and the output's sizes."""
     spatial = len(sizes)
     extra = [int(v) for v in node.attr("output_padding", [0] * spatial)]
     auto, pads, wanted = node.attr("auto_pad", "NOTSET"), node.attr("pads"), node.attr("output_shape")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
-from ..context import Node, Unsupported, shape_of
+from .. import over_rank
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
+from ..values import AnyRank, OverRank, Tensor, Var, shape_of
 
 LINEAR_MAX_RANK = 3  # of the input of MIL's `linear`
+Term: TypeAlias = tuple[str, AnyRank]  # an operand of Einsum: its subscripts and value
 
 
 @lowers("MatMul")
-def matmul(node: Node) -> Any:
-    """x @ y as numpy has it; with a constant matrix on the right it is MIL's `linear`, whose weight compresses."""
+def matmul(node: NodeContext) -> Var:
+    """x @ y as in numpy; a constant matrix on the right makes it MIL's `linear`, whose weight can be compressed."""
     return product(node, node.x(0), node.x(1))
 
 
-def product(node: Node, x: Any, y: Any) -> Any:
+def product(node: NodeContext, x: Tensor, y: Tensor) -> Var:
     """x @ y for any ranks, one of them possibly constant."""
     rank = len(shape_of(x))
     if isinstance(y, np.ndarray) and y.ndim == 2 and y.dtype.kind == "f" and 2 <= rank <= LINEAR_MAX_RANK:
@@ -29,15 +33,15 @@ def product(node: Node, x: Any, y: Any) -> Any:
     return node.emit("matmul", x=node.as_var(x), y=y)
 
 
-def _same_rank(node: Node, x: Any, y: Any) -> tuple[Any, Any]:
-    """Both operands with as many dimensions as the larger one has."""
+def _same_rank(node: NodeContext, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both operands with the rank of the one that has more dimensions."""
     rank = max(len(shape_of(x)), len(shape_of(y)))
     x, y = (node.reshape(v, (1,) * (rank - len(shape_of(v))) + shape_of(v)) for v in (x, y))
     return x, y
 
 
-def _vector_product(node: Node, x: Any, y: Any) -> Any:
-    """A vector is a row on the left, a column on the right, and leaves no dimension behind."""
+def _vector_product(node: NodeContext, x: Tensor, y: Tensor) -> Var:
+    """A product with a vector: a row on the left or a column on the right, whose dimension is then dropped."""
     x_shape, y_shape = shape_of(x), shape_of(y)
     left = node.reshape(x, (1, *x_shape)) if len(x_shape) == 1 else x
     right = node.reshape(y, (*y_shape, 1)) if len(y_shape) == 1 else y
@@ -49,7 +53,7 @@ def _vector_product(node: Node, x: Any, y: Any) -> Any:
 
 
 @lowers("Gemm")
-def gemm(node: Node) -> Any:
+def gemm(node: NodeContext) -> Var:
     """alpha · A′B′ + beta · C; constant B and C become the weight and bias of one `linear`."""
     if node.dtype().kind != "f":
         raise Unsupported(f"on {node.dtype().name} tensors")
@@ -70,14 +74,14 @@ def gemm(node: Node) -> Any:
     return result if c is None else _plus(node, result, c, beta)
 
 
-def _row_bias(c: Any, width: int, beta: float) -> np.ndarray | None:
-    """beta · C as one value per column, if it is constant and the same for every row."""
+def _row_bias(c: Tensor | None, width: int, beta: float) -> np.ndarray | None:
+    """beta · C as one value per column if it is constant and the same for every row, else None."""
     if not isinstance(c, np.ndarray) or (c.ndim == 2 and c.shape[0] != 1):
         return None
     return np.ascontiguousarray(np.broadcast_to(c.reshape(-1) * c.dtype.type(beta), (width,)))
 
 
-def _plus(node: Node, x: Any, c: Any, beta: float) -> Any:
+def _plus(node: NodeContext, x: Tensor, c: Tensor, beta: float) -> Var:
     if isinstance(c, np.ndarray):
         return node.emit("add", x=x, y=c * c.dtype.type(beta))
     scaled = c if beta == 1 else node.emit("mul", x=c, y=node.float_scalar(beta, c))
@@ -85,20 +89,20 @@ def _plus(node: Node, x: Any, c: Any, beta: float) -> Any:
 
 
 @lowers("Einsum", since=12)
-def einsum(node: Node) -> Any:
-    """Σ over the letters that the result lacks: sums within each operand, then one matrix product per further one."""
+def einsum(node: NodeContext) -> AnyRank:
+    """Σ over the letters that the result lacks: sums within operands, then one matrix product per further operand."""
     inputs, output = _letters(node.attr("equation"), [node.shape(i) for i in range(len(node.inputs))])
-    terms = [_diagonal(node, letters, node.x(i)) for i, letters in enumerate(inputs)]
+    terms: list[Term] = [_diagonal(node, letters, node.x(i)) for i, letters in enumerate(inputs)]
     result = terms[0]
     for index, term in enumerate(terms[1:], start=1):
         later = set(output).union(*(letters for letters, _ in terms[index + 1 :]))
         result = _contract(node, result, term, later)
     letters, value = _sum_out(node, *result, keep=set(output))
-    return node.transpose(node.as_var(value), [letters.index(letter) for letter in output])
+    return node.transpose(node.computed(value), [letters.index(letter) for letter in output])
 
 
 def _letters(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str]:
-    """The subscripts of operands and result, an ellipsis spelled out by letters of its own."""
+    """The subscripts of the operands and of the result, with unused letters in place of each ellipsis."""
     equation = equation.replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
@@ -117,8 +121,8 @@ def _letters(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], s
     return terms, right.replace("...", spelled)
 
 
-def _diagonal(node: Node, letters: str, value: Any) -> tuple[str, Any]:
-    """The elements whose coordinates agree wherever a letter stands twice: every (n + 1)th of n · n."""
+def _diagonal(node: NodeContext, letters: str, value: Tensor) -> tuple[str, Tensor]:
+    """The elements whose coordinates are equal for each repeated letter: every (n + 1)th of n · n."""
     twice = next((letter for letter in letters if letters.count(letter) > 1), "")
     if not twice:
         return letters, value
@@ -126,23 +130,25 @@ def _diagonal(node: Node, letters: str, value: Any) -> tuple[str, Any]:
     order = [first, second, *(i for i in range(len(letters)) if i not in (first, second))]
     size, rest = shape_of(value)[first], [shape_of(value)[i] for i in order[2:]]
     if shape_of(value)[second] != size:
-        raise Unsupported(f"a diagonal of {size} and {shape_of(value)[second]} elements ({letters})")
+        raise Unsupported(f"a diagonal of a {size}×{shape_of(value)[second]} matrix ({letters})")
     flat = node.reshape(node.transpose(value, order), (size * size, int(np.prod(rest, dtype=np.int64))))
     taken = node.reshape(node.take(flat, np.arange(size) * (size + 1), 0), (size, *rest))
     return _diagonal(node, "".join(letters[i] for i in order if i != second), taken)
 
 
-def _sum_out(node: Node, letters: str, value: Any, keep: set[str]) -> tuple[str, Any]:
-    """Sum over the letters that nothing needs any more."""
+def _sum_out(node: NodeContext, letters: str, value: AnyRank, keep: set[str]) -> Term:
+    """Sum over the letters that are not needed later."""
     axes = [i for i, letter in enumerate(letters) if letter not in keep]
     if not axes:
         return letters, value
+    if isinstance(value, OverRank):
+        raise over_rank.refusal(value)
     total = node.emit("reduce_sum", x=node.as_var(value), axes=np.asarray(axes, np.int32), keep_dims=False)
     return "".join(c for c in letters if c in keep), total
 
 
-def _contract(node: Node, a: tuple[str, Any], b: tuple[str, Any], later: set[str]) -> tuple[str, Any]:
-    """One matrix product: letters of both are batches if needed later, else summed; the others are rows and columns."""
+def _contract(node: NodeContext, a: Term, b: Term, later: set[str]) -> Term:
+    """One matrix product: shared letters are batch dimensions if needed later, else summed; the rest rows, columns."""
     a = _sum_out(node, *a, keep=later | set(b[0]))
     b = _sum_out(node, *b, keep=later | set(a[0]))
     sizes = dict(zip(a[0] + b[0], shape_of(a[1]) + shape_of(b[1]), strict=True))
@@ -156,12 +162,13 @@ def _contract(node: Node, a: tuple[str, Any], b: tuple[str, Any], later: set[str
     right = _as_matrices(node, b, batch, inner, columns, sizes)
     result = node.emit("matmul", x=node.as_var(left), y=right)
     order = batch + rows + columns
-    return "".join(order), node.reshape(result, [sizes[c] for c in order])
+    return "".join(order), node.reshape_any_rank(result, [sizes[c] for c in order])
 
 
 def _as_matrices(
-    node: Node, term: tuple[str, Any], batch: list[str], rows: list[str], columns: list[str], sizes: dict[str, int]
-) -> Any:
+    node: NodeContext, term: Term, batch: list[str], rows: list[str], columns: list[str], sizes: dict[str, int]
+) -> Tensor:
+    """A term as a batch of matrices, (batch, rows, columns)."""
     letters, value = term
     moved = node.transpose(value, [letters.index(c) for c in (*batch, *rows, *columns)])
     count = lambda group: int(np.prod([sizes[c] for c in group], dtype=np.int64))  # noqa: E731  used three times below

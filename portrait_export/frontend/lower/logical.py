@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ..context import Node
+from ..context import NodeContext
 from ..registry import lowers, register_table
+from ..values import Var
 from ._common import binary, select, xy
 
 COMPARISONS = {"Greater": "greater", "GreaterOrEqual": "greater_equal", "Less": "less", "LessOrEqual": "less_equal"}
@@ -18,8 +17,8 @@ register_table(LOGIC, lambda op: binary(op, types="b"), __name__)
 
 
 @lowers("Equal")
-def equal(node: Node) -> Any:
-    """x = y; truth values are compared as numbers."""
+def equal(node: NodeContext) -> Var:
+    """x = y; booleans are compared as integers."""
     x, y = node.x(0), node.x(1)
     if node.dtype() == np.bool_:
         x, y = node.cast(x, np.int32), node.cast(y, np.int32)
@@ -27,13 +26,12 @@ def equal(node: Node) -> Any:
 
 
 @lowers("Not")
-def logical_not(node: Node) -> Any:
+def logical_not(node: NodeContext) -> Var:
     """¬x."""
     return node.emit("logical_not", x=node.var())
 
 
 @lowers("Where")
-def where(node: Node) -> Any:
-    """a where the condition holds, b elsewhere, all three broadcast."""
-    cond, a, b = node.value(0), node.x(1), node.x(2)
-    return select(node, cond, a, b)
+def where(node: NodeContext) -> Var:
+    """`a` where the condition holds, else `b`; all three are broadcast."""
+    return select(node, node.x(0), node.x(1), node.x(2))

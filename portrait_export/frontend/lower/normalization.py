@@ -2,60 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from ..context import Node, Unsupported, axis_of, shape_of
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
-from ._common import need_float, select
+from ..values import Tensor, Var, axis_of, shape_of
+from ._common import require_float, select
 
 BATCH_NORM_RANKS = (3, 4, 5)  # of MIL's batch_norm
 
 
 @lowers("BatchNormalization")
-def batch_normalization(node: Node) -> Any:
+def batch_normalization(node: NodeContext) -> Var:
     """(x − mean) / √(var + ε) · scale + B per channel, with stored statistics."""
-    need_float(node)
+    require_float(node)
     node.ignore("momentum", "spatial", "consumed_inputs")
     if node.attr("training_mode", 0) or (node.opset < 7 and not node.attr("is_test", 0)):
         raise Unsupported("training_mode, which updates its statistics; export the network after model.eval()")
     if node.attr("spatial", 1) != 1:
         raise Unsupported("spatial=0")
     x, epsilon = node.var(0), node.attr("epsilon", 1e-5)
-    scale, bias, mean, variance = (node.x(index) for index in range(1, 5))
-    stats = (scale, bias, mean, variance)
+    stats = [node.x(index) for index in range(1, 5)]
+    scale, bias, mean, variance = stats
     if all(isinstance(v, np.ndarray) for v in stats) and len(shape_of(x)) in BATCH_NORM_RANKS:
-        return node.emit(
-            "batch_norm", x=x, gamma=scale, beta=bias, mean=mean, variance=variance, epsilon=mean.dtype.type(epsilon)
-        )
+        small = node.float_scalar(epsilon, mean)
+        return node.emit("batch_norm", x=x, gamma=scale, beta=bias, mean=mean, variance=variance, epsilon=small)
     per_channel = (1, -1, *[1] * (len(shape_of(x)) - 2)) if len(shape_of(x)) > 1 else (-1,)
     scale, bias, mean, variance = (_channels(node, v, per_channel) for v in stats)
-    return _standardised(node, x, mean, variance, epsilon, scale, bias)
+    return _standardise(node, x, mean, variance, epsilon, scale, bias)
 
 
-def _channels(node: Node, value: Any, shape: tuple[int, ...]) -> Any:
+def _channels(node: NodeContext, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """One value per channel, reshaped to broadcast along the channels."""
     sizes = [shape_of(value)[0] if size == -1 else size for size in shape]
     return node.reshape(value, sizes)
 
 
-def _standardised(node: Node, x: Any, mean: Any, variance: Any, epsilon: float, scale: Any, bias: Any) -> Any:
+def _standardise(
+    node: NodeContext, x: Tensor, mean: Tensor, variance: Tensor, epsilon: float, scale: Tensor, bias: Tensor
+) -> Var:
     """(x − mean) / √(variance + ε) · scale + bias."""
     centred = node.emit("sub", x=x, y=mean)
+    deviation: Tensor
     if isinstance(variance, np.ndarray):
         deviation = np.sqrt(variance + variance.dtype.type(epsilon))
     else:
         deviation = node.emit("sqrt", x=node.emit("add", x=variance, y=node.float_scalar(epsilon, x)))
     result = node.emit("real_div", x=centred, y=deviation)
-    if scale is not None:
-        result = node.emit("mul", x=result, y=scale)
-    return result if bias is None else node.emit("add", x=result, y=bias)
+    return node.emit("add", x=node.emit("mul", x=result, y=scale), y=bias)
 
 
 @lowers("LayerNormalization", since=17)
-def layer_normalization(node: Node) -> Any:
+def layer_normalization(node: NodeContext) -> Var | tuple[Var, ...]:
     """Zero mean and unit variance over the dimensions from `axis` on, times scale, plus bias."""
-    need_float(node)
+    require_float(node)
     if node.attr("stash_type", 1) != 1:
         raise Unsupported("a stash_type other than float32")
     x, epsilon = node.var(0), node.attr("epsilon", 1e-5)
@@ -65,22 +68,29 @@ def layer_normalization(node: Node) -> Any:
     if node.wants(1) or node.wants(2):
         return _with_statistics(node, x, axes, epsilon, scale, bias)
     tail = tuple(shape[axis] for axis in axes)
-    affine = all(v is None or isinstance(v, np.ndarray) for v in (scale, bias))
-    gamma = np.ascontiguousarray(np.broadcast_to(scale, tail)) if affine else None
-    beta = np.ascontiguousarray(np.broadcast_to(bias, tail)) if affine and bias is not None else None
-    y = _layer_norm(node, x, axes, epsilon, gamma, beta)
-    if affine:
-        return y
-    y = node.emit("mul", x=y, y=scale)
+    if isinstance(scale, np.ndarray) and (bias is None or isinstance(bias, np.ndarray)):
+        gamma = np.ascontiguousarray(np.broadcast_to(scale, tail))
+        beta = None if bias is None else np.ascontiguousarray(np.broadcast_to(bias, tail))
+        return _layer_norm(node, x, axes, epsilon, gamma, beta)
+    y = node.emit("mul", x=_layer_norm(node, x, axes, epsilon), y=scale)
     return y if bias is None else node.emit("add", x=y, y=bias)
 
 
-def _layer_norm(node: Node, x: Any, axes: list[int], epsilon: float, gamma: Any = None, beta: Any = None) -> Any:
-    before = getattr(x, "op", None)
-    if axes == [3] and before is not None and before.op_type == "transpose" and list(before.perm.val) == [0, 2, 3, 1]:
-        # Channels moved last only to be normalised: normalise where they were, and move the result. The transpose
-        # before it is then read by nobody, and the one that moves the channels back cancels against this one.
-        return node.transpose(_layer_norm(node, before.x, [1], epsilon, gamma, beta), [0, 2, 3, 1])
+def _layer_norm(
+    node: NodeContext,
+    x: Var,
+    axes: list[int],
+    epsilon: float,
+    gamma: np.ndarray | None = None,
+    beta: np.ndarray | None = None,
+) -> Var:
+    before = x.op
+    if axes == [3] and before is not None and before.op_type == "transpose":
+        perm: list[int] = before.inputs["perm"].val.tolist()
+        if perm == [0, 2, 3, 1]:
+            # Channels were moved last only to be normalised: normalise them at axis 1 and move the result. The
+            # transpose before is then unused, and the one that moves the channels back cancels against this one.
+            return node.transpose(_layer_norm(node, before.inputs["x"], [1], epsilon, gamma, beta), perm)
     return node.emit(
         "layer_norm",
         x=x,
@@ -91,8 +101,10 @@ def _layer_norm(node: Node, x: Any, axes: list[int], epsilon: float, gamma: Any 
     )
 
 
-def _with_statistics(node: Node, x: Any, axes: list[int], epsilon: float, scale: Any, bias: Any) -> tuple[Any, ...]:
-    """The result, the mean and 1 / standard deviation, all three written out."""
+def _with_statistics(
+    node: NodeContext, x: Var, axes: list[int], epsilon: float, scale: Tensor, bias: Tensor | None
+) -> tuple[Var, ...]:
+    """The result, the mean and 1 / standard deviation."""
     over = np.asarray(axes, np.int32)
     mean = node.emit("reduce_mean", x=x, axes=over, keep_dims=True)
     centred = node.emit("sub", x=x, y=mean)
@@ -104,9 +116,9 @@ def _with_statistics(node: Node, x: Any, axes: list[int], epsilon: float, scale:
 
 
 @lowers("RMSNormalization", since=23)
-def rms_normalization(node: Node) -> Any:
+def rms_normalization(node: NodeContext) -> Var:
     """x / √(mean(x²) + ε) · scale over the dimensions from `axis` on."""
-    need_float(node)
+    require_float(node)
     if node.attr("stash_type", 1) != 1:
         raise Unsupported("a stash_type other than float32")
     x, rank = node.var(0), len(node.shape())
@@ -117,9 +129,9 @@ def rms_normalization(node: Node) -> Any:
 
 
 @lowers("InstanceNormalization")
-def instance_normalization(node: Node) -> Any:
-    """Zero mean and unit variance of each channel of each image, times scale, plus bias."""
-    need_float(node)
+def instance_normalization(node: NodeContext) -> Var:
+    """Zero mean and unit variance in each channel of each image, times scale, plus bias."""
+    require_float(node)
     node.ignore("consumed_inputs")
     x, scale, bias, epsilon = node.var(0), node.x(1), node.x(2), node.attr("epsilon", 1e-5)
     shape = shape_of(x)
@@ -133,8 +145,8 @@ def instance_normalization(node: Node) -> Any:
 
 
 @lowers("GroupNormalization", since=21)
-def group_normalization(node: Node) -> Any:
-    """Zero mean and unit variance of each group of channels, times scale and plus bias per channel."""
+def group_normalization(node: NodeContext) -> Var:
+    """Zero mean and unit variance in each group of channels, times scale and plus bias per channel."""
     if node.attr("stash_type", 1) != 1:
         raise Unsupported("a stash_type other than float32")
     channels = node.shape()[1]
@@ -143,37 +155,38 @@ def group_normalization(node: Node) -> Any:
 
 
 @lowers("GroupNormalization", since=18)
-def group_normalization_by_group(node: Node) -> Any:
-    """Opsets 18 to 20: scale and bias per group."""
+def group_normalization_by_group(node: NodeContext) -> Var:
+    """Opsets 18 to 20: scale and bias are per group."""
     shape, groups = node.shape(), node.attr("num_groups")
-    each = shape[1] // groups
+    group_size = shape[1] // groups
 
-    def spread(value: Any) -> Any:
+    def per_channel(value: Tensor) -> np.ndarray:
         if not isinstance(value, np.ndarray):
             raise Unsupported("a scale or bias that the model computes")
-        return np.repeat(value, each).reshape(1, shape[1], *[1] * (len(shape) - 2))
+        return np.repeat(value, group_size).reshape(1, shape[1], *[1] * (len(shape) - 2))
 
-    return _group_norm(node, spread)
+    return _group_norm(node, per_channel)
 
 
-def _group_norm(node: Node, spread: Any) -> Any:
-    need_float(node)
+def _group_norm(node: NodeContext, per_channel: Callable[[Tensor], Tensor]) -> Var:
+    """Group normalization; `per_channel` reshapes scale and bias to broadcast along the channels."""
+    require_float(node)
     x, groups, shape = node.var(0), node.attr("num_groups"), node.shape()
     if shape[1] % groups:
         raise Unsupported(f"{shape[1]} channels in {groups} groups")
     grouped = node.reshape(x, (shape[0], groups, int(np.prod(shape[1:], dtype=np.int64)) // groups))
     y = node.reshape(_layer_norm(node, grouped, [2], node.attr("epsilon", 1e-5)), shape)
-    y = node.emit("mul", x=y, y=spread(node.x(1)))
-    return node.emit("add", x=y, y=spread(node.x(2)))
+    y = node.emit("mul", x=y, y=per_channel(node.x(1)))
+    return node.emit("add", x=y, y=per_channel(node.x(2)))
 
 
 @lowers("LRN")
-def local_response_normalization(node: Node) -> Any:
+def local_response_normalization(node: NodeContext) -> Var:
     """x / (bias + alpha/size · Σ x² of neighbouring channels)^beta.
 
-    For an even size ONNX looks at ⌊(size−1)/2⌋ channels before and ⌈(size−1)/2⌉ after.
+    For an even size ONNX sums ⌊(size−1)/2⌋ channels before and ⌈(size−1)/2⌉ after.
     """
-    need_float(node)
+    require_float(node)
     x, size = node.var(), int(node.attr("size"))
     alpha, beta, k = node.attr("alpha", 1e-4), node.attr("beta", 0.75), node.attr("bias", 1.0)
     scalar = {name: node.float_scalar(value, x) for name, value in (("alpha", alpha), ("beta", beta), ("k", k))}
@@ -185,8 +198,8 @@ def local_response_normalization(node: Node) -> Any:
     return node.emit("real_div", x=x, y=node.emit("pow", x=base, y=scalar["beta"]))
 
 
-def _window_sum(node: Node, x: Any, size: int) -> Any:
-    """Sum over a window of channels, by a constant band matrix."""
+def _window_sum(node: NodeContext, x: Tensor, size: int) -> Var:
+    """Sum over a window of channels, as a product with a constant band matrix."""
     shape = shape_of(x)
     channels = np.arange(shape[1])
     distance = channels[None, :] - channels[:, None]
@@ -196,9 +209,9 @@ def _window_sum(node: Node, x: Any, size: int) -> Any:
 
 
 @lowers("LpNormalization")
-def lp_normalization(node: Node) -> Any:
-    """x over its p-norm along an axis; 0 where the norm is 0."""
-    need_float(node)
+def lp_normalization(node: NodeContext) -> Var:
+    """x divided by its p-norm along an axis; 0 where the norm is 0."""
+    require_float(node)
     x, p = node.var(), node.attr("p", 2)
     if p not in (1, 2):
         raise Unsupported(f"p={p}")
@@ -211,9 +224,9 @@ def lp_normalization(node: Node) -> Any:
 
 
 @lowers("MeanVarianceNormalization", since=9)
-def mean_variance_normalization(node: Node) -> Any:
+def mean_variance_normalization(node: NodeContext) -> Var:
     """(x − mean) / (standard deviation + 1e-9) over some axes."""
-    need_float(node)
+    require_float(node)
     x = node.var()
     axes = np.asarray([axis_of(a, len(node.shape())) for a in node.attr("axes", [0, 2, 3])], np.int32)
     mean = node.emit("reduce_mean", x=x, axes=axes, keep_dims=True)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ..context import Node, Unsupported, shape_of
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
-from ._common import need_float, select
+from ..values import Tensor, Var, shape_of
+from ._common import require_float, select
 from .conv import window_pads
 
 
 @dataclass(frozen=True)
-class Window:
+class PoolWindow:
     """A sliding window, one number per spatial dimension.
 
     Attributes:
         kernel, strides, dilations: as in ONNX.
-        before, after: padding that ONNX asks for.
-        extra: further padding at the end, so that ceil_mode's last window fits. Never counted in an average.
+        before, after: the padding that the node specifies.
+        extra: additional padding at the end, for the last window in ceil_mode. Never counted in an average.
         outs: output sizes.
     """
 
@@ -34,15 +35,15 @@ class Window:
 
     @property
     def pads(self) -> np.ndarray:
-        """MIL's order, extra padding included."""
+        """The padding in MIL's order, including the extra padding."""
         rows = [(b, a + e) for b, a, e in zip(self.before, self.after, self.extra, strict=True)]
         return np.asarray(rows, np.int32).reshape(-1)
 
 
-def window_of(node: Node) -> Window:
+def window_of(node: NodeContext) -> PoolWindow:
     """The window of a pooling node over (N, C, …).
 
-    With ceil_mode the output has ⌈·⌉ instead of ⌊·⌋ windows, without any that starts in the end padding.
+    With ceil_mode the number of windows is rounded up instead of down, but none starts in the padding at the end.
     """
     sizes = node.shape()[2:]
     kernel = [int(k) for k in node.attr("kernel_shape")]
@@ -67,13 +68,13 @@ def window_of(node: Node) -> Window:
             out -= 1
         outs.append(out)
         extra.append(max((out - 1) * s - room, 0))
-    return Window(*(tuple(v) for v in (kernel, strides, dilations, before, after, extra, outs)))
+    return PoolWindow(*(tuple(v) for v in (kernel, strides, dilations, before, after, extra, outs)))
 
 
 @lowers("MaxPool")
-def max_pool(node: Node) -> Any:
-    """The largest element of each window; what lies outside never wins."""
-    need_float(node)
+def max_pool(node: NodeContext) -> Tensor | tuple[Tensor, Tensor]:
+    """The maximum of each window; padding is never the maximum."""
+    require_float(node)
     window, x = window_of(node), node.var()
     column_major = bool(node.attr("storage_order", 0))
     if node.wants(1):
@@ -83,18 +84,19 @@ def max_pool(node: Node) -> Any:
     return _max_by_slices(node, x, window, None)[0]
 
 
-def _max_with_indices(node: Node, x: Any, window: Window, column_major: bool) -> tuple[Any, Any]:
-    """The maxima and where the first of each was, counted through the whole tensor (N, C, …)."""
+def _max_with_indices(node: NodeContext, x: Var, window: PoolWindow, column_major: bool) -> tuple[Tensor, Var]:
+    """The maxima, and the flat index of the first of each in the whole tensor (N, C, …)."""
     shape = shape_of(x)
-    places = _flat_places(shape[2:], window, column_major)
-    best, where = _max_by_slices(node, x, window, np.broadcast_to(places, (*shape[:2], *places.shape[2:])).copy())
+    indices = _flat_indices(shape[2:], window, column_major)
+    best, where = _max_by_slices(node, x, window, np.broadcast_to(indices, (*shape[:2], *indices.shape[2:])).copy())
+    assert where is not None
     planes = np.arange(shape[0] * shape[1], dtype=np.int32) * int(np.prod(shape[2:]))
     first = planes.reshape(*shape[:2], *[1] * len(window.outs))
     return best, node.emit("add", x=node.as_var(where), y=first)
 
 
-def _flat_places(sizes: tuple[int, ...], window: Window, column_major: bool) -> np.ndarray:
-    """Index within a plane of each element of the padded input, (1, 1, …); nobody reads those of the padding."""
+def _flat_indices(sizes: tuple[int, ...], window: PoolWindow, column_major: bool) -> np.ndarray:
+    """The index within a plane of each element of the padded input, (1, 1, …); those of the padding are unused."""
     weights = np.cumprod([1, *sizes[:-1]]) if column_major else np.cumprod([1, *sizes[:0:-1]])[::-1]
     flat = np.zeros((1, 1), np.int64)
     for size, weight, (before, after) in zip(sizes, weights, window.pads.reshape(-1, 2), strict=True):
@@ -102,44 +104,46 @@ def _flat_places(sizes: tuple[int, ...], window: Window, column_major: bool) -> 
     return flat.astype(np.int32)
 
 
-def _max_by_slices(node: Node, x: Any, window: Window, where: Any) -> tuple[Any, Any]:
-    """The largest element of each window, and of `where` the element at the same place (the first of several).
+def _max_by_slices(
+    node: NodeContext, x: Tensor, window: PoolWindow, where: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The maximum of each window, and the element of `where` at its position (at the first of several maxima).
 
-    MIL's pooling has no dilation and tells no places, but a maximum of slices does. A maximum over a box is one along
-    each dimension in turn; beginning with the last one, the first of equals stays first.
+    MIL's pooling has no dilation and returns no indices, but a maximum of slices can do both. The maximum over a box is
+    taken along one dimension at a time; starting with the last one, the first of equal maxima stays the first.
     """
     dtype = node.dtype_of(x)
     if window.pads.any():
         x = node.emit("pad", x=x, pad=window.pads, mode="constant", constant_val=dtype.type(np.finfo(dtype).min))
     for dimension in range(len(window.outs))[::-1]:
-        best, *others = _parts(node, x, window, dimension)
-        place, *places = [None] * (len(others) + 1) if where is None else _parts(node, where, window, dimension)
-        for value, its_place in zip(others, places, strict=True):
-            if where is not None:
-                place = select(node, node.emit("greater", x=value, y=best), its_place, place)
-            best = node.emit("maximum", x=best, y=value)
-        x, where = best, place
+        values = _slices(node, x, window, dimension)
+        indices = None if where is None else _slices(node, where, window, dimension)
+        x, where = values[0], None if indices is None else indices[0]
+        for position, value in enumerate(values[1:], start=1):
+            if indices is not None and where is not None:
+                where = select(node, node.emit("greater", x=value, y=x), indices[position], where)
+            x = node.emit("maximum", x=x, y=value)
     return x, where
 
 
-def _parts(node: Node, value: Any, window: Window, dimension: int) -> list[Any]:
-    """What each element of the kernel meets along one spatial dimension, for every position of the window."""
+def _slices(node: NodeContext, value: Tensor, window: PoolWindow, dimension: int) -> list[Tensor]:
+    """For each kernel element along one spatial dimension, the values under it at every position of the window."""
     axis, step, shape = dimension + 2, window.strides[dimension], list(shape_of(value))
     span = (window.outs[dimension] - 1) * step + 1
-    parts = []
+    slices: list[Tensor] = []
     for element in range(window.kernel[dimension]):
         start = element * window.dilations[dimension]
         if isinstance(value, np.ndarray):
-            parts.append(np.ascontiguousarray(np.take(value, np.arange(start, start + span, step), axis)))
+            slices.append(np.ascontiguousarray(np.take(value, np.arange(start, start + span, step), axis)))
             continue
         begin, end, stride = [0] * len(shape), list(shape), [1] * len(shape)
         begin[axis], end[axis], stride[axis] = start, start + span, step
         bounds = {"begin": begin, "end": end, "stride": stride}
-        parts.append(node.emit("slice_by_index", x=value, **{k: np.asarray(v, np.int32) for k, v in bounds.items()}))
-    return parts
+        slices.append(node.emit("slice_by_index", x=value, **{k: np.asarray(v, np.int32) for k, v in bounds.items()}))
+    return slices
 
 
-def _pool(node: Node, op: str, x: Any, window: Window, **more: Any) -> Any:
+def _pool(node: NodeContext, op: str, x: Tensor, window: PoolWindow, **more: bool) -> Var:
     return node.emit(
         op,
         x=x,
@@ -152,9 +156,9 @@ def _pool(node: Node, op: str, x: Any, window: Window, **more: Any) -> Any:
 
 
 @lowers("AveragePool")
-def average_pool(node: Node) -> Any:
-    """The mean of each window: over all of it, or (by default) over what is not padding."""
-    need_float(node)
+def average_pool(node: NodeContext) -> Var:
+    """The mean of each window: with its padding, or (by default) without."""
+    require_float(node)
     window, include = window_of(node), bool(node.attr("count_include_pad", 0))
     x, plain = node.var(), not any(window.extra) and all(d == 1 for d in window.dilations)
     padded = any(window.before) or any(window.after)
@@ -164,14 +168,14 @@ def average_pool(node: Node) -> Any:
         return _pool(node, "avg_pool", x, window, exclude_padding_from_average=True)
     if include and any(window.extra):
         raise Unsupported(
-            "count_include_pad with ceil_mode and a window beyond the padding; ONNX's versions disagree on it"
+            "count_include_pad with ceil_mode and a window beyond the padding; ONNX's implementations disagree on it"
         )
     total = _window_sum(node, x, window)
     return node.emit("mul", x=total, y=_inverse_counts(node, window, include).astype(node.dtype()))
 
 
-def _window_sum(node: Node, x: Any, window: Window) -> Any:
-    """Σ of each window: a convolution of every channel with ones."""
+def _window_sum(node: NodeContext, x: Tensor, window: PoolWindow) -> Var:
+    """The sum of each window: a convolution of each channel with ones."""
     channels = shape_of(x)[1]
     return node.emit(
         "conv",
@@ -185,8 +189,8 @@ def _window_sum(node: Node, x: Any, window: Window) -> Any:
     )
 
 
-def _inverse_counts(node: Node, window: Window, include: bool) -> np.ndarray:
-    """1 / how many elements each window counts, (1, 1, …outs)."""
+def _inverse_counts(node: NodeContext, window: PoolWindow, include: bool) -> np.ndarray:
+    """1 / the number of elements that each window counts, (1, 1, …outs)."""
     counts = np.ones((1, 1))
     rows = zip(
         node.shape()[2:],
@@ -207,23 +211,23 @@ def _inverse_counts(node: Node, window: Window, include: bool) -> np.ndarray:
 
 
 @lowers("LpPool")
-def lp_pool(node: Node) -> Any:
+def lp_pool(node: NodeContext) -> Var:
     """(Σ |x|ᵖ)^(1/p) of each window."""
-    need_float(node)
+    require_float(node)
     window, x, p = window_of(node), node.var(), float(node.attr("p", 2))
     powered = _power(node, x, p)
     total = _window_sum(node, powered, window)
     return _root(node, total, p)
 
 
-def _power(node: Node, x: Any, p: float) -> Any:
+def _power(node: NodeContext, x: Tensor, p: float) -> Var:
     if p == 2:
         return node.emit("square", x=x)
     size = node.emit("abs", x=x)
     return size if p == 1 else node.emit("pow", x=size, y=node.float_scalar(p, x))
 
 
-def _root(node: Node, x: Any, p: float) -> Any:
+def _root(node: NodeContext, x: Var, p: float) -> Var:
     if p == 1:
         return x
     if p == 2:
@@ -232,30 +236,30 @@ def _root(node: Node, x: Any, p: float) -> Any:
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool")
-def global_pool(node: Node) -> Any:
+def global_pool(node: NodeContext) -> Var:
     """The mean or maximum of each channel."""
-    need_float(node)
+    require_float(node)
     op = "reduce_mean" if node.op_type == "GlobalAveragePool" else "reduce_max"
     return node.emit(op, x=node.var(), axes=_spatial_axes(node), keep_dims=True)
 
 
 @lowers("GlobalLpPool")
-def global_lp_pool(node: Node) -> Any:
+def global_lp_pool(node: NodeContext) -> Var:
     """(Σ |x|ᵖ)^(1/p) of each channel."""
-    need_float(node)
+    require_float(node)
     p = float(node.attr("p", 2))
     total = node.emit("reduce_sum", x=_power(node, node.var(), p), axes=_spatial_axes(node), keep_dims=True)
     return _root(node, total, p)
 
 
-def _spatial_axes(node: Node) -> np.ndarray:
+def _spatial_axes(node: NodeContext) -> np.ndarray:
     return np.arange(2, len(node.shape()), dtype=np.int32)
 
 
 @lowers("MaxUnpool", since=9)
-def max_unpool(node: Node) -> Any:
-    """Each value back to where MaxPool found it (flat indices), zeros elsewhere."""
-    need_float(node)
+def max_unpool(node: NodeContext) -> Var:
+    """Each value at the flat index where MaxPool found it, zeros elsewhere."""
+    require_float(node)
     shape = node.shape()
     spatial = len(shape) - 2
     kernel = node.attr("kernel_shape")
@@ -266,7 +270,7 @@ def max_unpool(node: Node) -> Any:
     ]
     wanted = node.ints(2, "output_shape") if node.has(2) else [*shape[:2], *inferred]
     if wanted != [*shape[:2], *inferred]:
-        raise Unsupported(f"output_shape {wanted} where the indices count in {inferred}")
+        raise Unsupported(f"output_shape {wanted}, while the indices are for {inferred}")
     flat = int(np.prod(wanted))
     data = node.as_var(np.zeros(flat, node.dtype()))
     indices = node.reshape(node.x(1), (int(np.prod(shape)),))

@@ -1,20 +1,20 @@
-"""Lower quantized ONNX to MIL: QuantizeLinear, DequantizeLinear. Of constants both are folded before."""
+"""Lower ONNX quantization to MIL: QuantizeLinear, DequantizeLinear. Both are folded earlier if constant."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ..context import QUANTIZED_TYPES, Node, Unsupported, axis_of, shape_of
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
+from ..values import QUANTIZED_TYPES, Var, axis_of, shape_of
 
 LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
 @lowers("QuantizeLinear", since=10)
-def quantize_linear(node: Node) -> Any:
-    """saturate(round(x / scale) + zero_point), halves to even."""
+def quantize_linear(node: NodeContext) -> Var:
+    """saturate(round(x / scale) + zero_point); halves are rounded to even."""
     node.ignore("saturate", "precision")
     scale, zero_point, axis = _parameters(node, _output_type(node))
     x = node.var(0)
@@ -22,23 +22,23 @@ def quantize_linear(node: Node) -> Any:
         raise Unsupported(f"on {node.dtype_of(x).name} tensors")
     kind = zero_point.dtype.name
     if node.target == "iOS16":
-        raise Unsupported("8-bit tensors, which Core ML has from iOS17 on")
+        raise Unsupported("8-bit tensors, which Core ML supports from iOS17 on")
     scale = scale.astype(node.dtype_of(x))
     return node.emit("quantize", input=x, scale=scale, zero_point=zero_point, axis=axis, output_dtype=kind)
 
 
-def _output_type(node: Node) -> str:
+def _output_type(node: NodeContext) -> str:
     """The type of the result: that of the zero point, else `output_dtype`, else uint8."""
     from onnx import helper
 
     code = node.attr("output_dtype", 0)
     if node.has(2):
-        return node.value(2).dtype.name if node.is_const(2) else "a computed type"
+        return node.const(2, "zero point").dtype.name if node.is_const(2) else "a computed type"
     return np.dtype(helper.tensor_dtype_to_np_dtype(code)).name if code else "uint8"
 
 
 @lowers("DequantizeLinear", since=10)
-def dequantize_linear(node: Node) -> Any:
+def dequantize_linear(node: NodeContext) -> Var:
     """(x − zero_point) · scale."""
     node.ignore("output_dtype")
     x = node.var(0)
@@ -53,18 +53,17 @@ def dequantize_linear(node: Node) -> Any:
     return node.emit("mul", x=node.cast(centred, scale.dtype), y=scale.reshape(along))
 
 
-def _parameters(node: Node, kind: str) -> tuple[np.ndarray, np.ndarray, int | None]:
-    """Scale and zero point as constants, scalar or along one axis; the axis is None for scalars."""
+def _parameters(node: NodeContext, kind: str) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """Scale and zero point as constants, and their axis; None for scalars."""
     if kind not in (*LIMITS, "int32"):
         raise Unsupported(f"of {kind}; MIL quantizes to int8 and uint8")
     if node.attr("block_size", 0):
-        raise Unsupported("blocks of values that the model computes")
+        raise Unsupported("blockwise quantization of values that the model computes")
     scale = node.const(1, "scale")
-    axis = node.attr("axis", 1)
+    given = node.attr("axis", 1)
+    axis = None if scale.size == 1 else axis_of(given, len(node.shape()))
     if scale.size == 1:
-        scale, axis = scale.reshape(()), None
-    else:
-        axis = axis_of(axis, len(node.shape()))
+        scale = scale.reshape(())
     if scale.dtype.name not in ("float32", "float16"):
         raise Unsupported(f"a scale of type {scale.dtype.name}")
     zero_point = node.optional_const(2, "zero point")

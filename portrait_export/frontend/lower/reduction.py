@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from ..context import Node, Unsupported, axis_of
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers, register_table
+from ..values import Tensor, Var, axis_of
 from ._common import axes_of
 
 ONE_TO_ONE = {
@@ -22,16 +24,16 @@ ONE_TO_ONE = {
 FLOAT_ONLY = {"ReduceMean": "reduce_mean", "ReduceLogSumExp": "reduce_log_sum_exp", "ReduceLogSum": "reduce_log_sum"}
 
 
-def _reduction(mil_op: str) -> Any:
-    """A lowering for a reduction over `axes` (all by default; none if noop_with_empty_axes)."""
+def _reduction(mil_op: str) -> Callable[[NodeContext], Var]:
+    """A lowering for a reduction over `axes` (all by default; none with noop_with_empty_axes)."""
 
-    def lower(node: Node) -> Any:
+    def lower(node: NodeContext) -> Var:
         x, dtype = node.var(), node.dtype()
         axes = _axes(node)
         keep = bool(node.attr("keepdims", 1))
         if dtype.kind == "b":
             if mil_op not in ("reduce_max", "reduce_min"):
-                raise Unsupported("on truth values")
+                raise Unsupported("on bool tensors")
             numbers = node.emit(mil_op, x=node.cast(x, np.int32), axes=axes, keep_dims=keep)
             return node.cast(numbers, np.bool_)
         if mil_op in FLOAT_ONLY.values() and dtype.kind != "f":
@@ -47,8 +49,8 @@ def _reduction(mil_op: str) -> Any:
     return lower
 
 
-def _axes(node: Node) -> np.ndarray | None:
-    """The axes to reduce, None where nothing is reduced."""
+def _axes(node: NodeContext) -> np.ndarray | None:
+    """The axes to reduce, None if nothing is reduced."""
     rank = len(node.shape())
     axes = axes_of(node, rank=rank, index=1)
     if not axes:
@@ -61,8 +63,8 @@ def _axes(node: Node) -> np.ndarray | None:
     return np.asarray(sorted(axes), np.int32)
 
 
-def _elementwise(node: Node, mil_op: str, x: Any) -> Any:
-    """What a reduction over no axis is: each element on its own."""
+def _elementwise(node: NodeContext, mil_op: str, x: Tensor) -> Var:
+    """A reduction over no axis, which is elementwise."""
     if mil_op in ("reduce_l1_norm", "reduce_l2_norm"):
         return node.emit("abs", x=x)
     if mil_op == "reduce_sum_square":
@@ -76,8 +78,8 @@ register_table(ONE_TO_ONE | FLOAT_ONLY, _reduction, __name__)
 
 
 @lowers("ArgMax", "ArgMin")
-def arg_reduce(node: Node) -> Any:
-    """Where the largest (smallest) element of an axis is: the first, or with select_last_index the last of several."""
+def arg_reduce(node: NodeContext) -> Var:
+    """The index of the maximum (minimum) along an axis: of the first or, with select_last_index, of the last one."""
     axis, keep = axis_of(node.attr("axis", 0), len(node.shape())), bool(node.attr("keepdims", 1))
     op = "argmax" if node.op_type == "ArgMax" else "argmin"
     x = node.var()

@@ -1,33 +1,34 @@
 """Lower ONNX resizing to MIL: Resize, Upsample.
 
-Every Resize is linear in its input and separable: out = W_h · x · W_wᵀ with constant W. Where one of MIL's own
-resizing ops has exactly these weights it is used, otherwise the weights themselves: as a gather where each row picks
-one element, else as a matrix product.
+Every Resize is linear in its input and separable: out = W_h · x · W_wᵀ with constant W. One of MIL's own resizing
+operations is used if it has exactly these weights; else the weights themselves: as a gather if each row selects one
+element, otherwise as a matrix product.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ..context import Node, Unsupported, axis_of, shape_of
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
+from ..values import Tensor, Var, axis_of, shape_of
 from ._common import select
 from .linear import product
 
-SAMPLING = {  # coordinate transformation → MIL's name for it in resize_bilinear
+SAMPLING_MODES = {  # coordinate transformation → sampling_mode of MIL's resize_bilinear
     "half_pixel": "UNALIGN_CORNERS",
     "pytorch_half_pixel": "UNALIGN_CORNERS",
     "half_pixel_symmetric": "UNALIGN_CORNERS",
     "align_corners": "STRICT_ALIGN_CORNERS",
     "asymmetric": "DEFAULT",
 }
-INTEGRAL = 1e-4  # elements; a float32 scale times a size is this close to the whole number that was meant
-ROUNDING = 1e-5  # elements; what a few roundings in float32 come to
-TRANSFORMATIONS = (*SAMPLING, "tf_crop_and_resize", "tf_half_pixel_for_nn")
+INTEGRAL = 1e-4  # elements; a float32 scale times a size is this close to the intended whole number
+ROUNDING = 1e-5  # elements; the error of a few roundings in float32
+TRANSFORMATIONS = (*SAMPLING_MODES, "tf_crop_and_resize", "tf_half_pixel_for_nn")
 NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
@@ -38,11 +39,11 @@ NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class AxisResize:
-    """What happens to one dimension.
+    """The resizing of one dimension.
 
     Attributes:
         size, out: elements before and after.
-        scale: as ONNX uses it in coordinates; out / size, unless scales were given that do not divide.
+        scale: as ONNX uses it in coordinates: out / size, or the given scale, which may differ after rounding.
         roi: start and end as fractions, for tf_crop_and_resize.
     """
 
@@ -54,15 +55,15 @@ class AxisResize:
 
 @dataclass(frozen=True)
 class Method:
-    """How elements between elements are made.
+    """How to interpolate.
 
     Attributes:
         mode: nearest, linear or cubic.
         transformation: from output index to input coordinate.
         nearest: rounding, for mode nearest.
         cubic: coefficient a of the cubic kernel.
-        exclude_outside: whether elements beyond the border weigh nothing, instead of repeating it.
-        antialias: whether the kernel widens when shrinking.
+        exclude_outside: whether elements beyond the border have weight 0; otherwise the border is repeated.
+        antialias: whether the kernel is widened when downsampling.
     """
 
     mode: str
@@ -74,7 +75,7 @@ class Method:
 
 
 def coordinates(axis: AxisResize, transformation: str, dtype: type = np.float64) -> np.ndarray:
-    """Where in the input each output element lies, (out,). ONNX operator specification, Resize."""
+    """The input coordinate of each output element, (out,). ONNX operator specification, Resize."""
     i: np.ndarray = np.arange(axis.out, dtype=dtype)
     size, out, scale = axis.size, axis.out, dtype(axis.scale)
     if transformation == "pytorch_half_pixel":
@@ -107,11 +108,8 @@ def weights(axis: AxisResize, method: Method) -> np.ndarray:
     shrink = min(axis.scale, 1.0) if method.antialias else 1.0
     reach = int(np.ceil((1 if method.mode == "linear" else 2) / shrink))
     taps = np.floor(x)[:, None] + np.arange(-reach, reach + 2)[None]  # (out, taps)
-    kernel = (
-        _linear(shrink * (taps - x[:, None]))
-        if method.mode == "linear"
-        else _cubic(shrink * (taps - x[:, None]), method.cubic)
-    )
+    distance = shrink * (taps - x[:, None])
+    kernel = _linear(distance) if method.mode == "linear" else _cubic(distance, method.cubic)
     if method.exclude_outside:
         kernel = np.where((taps < 0) | (taps >= axis.size), 0.0, kernel)
     if method.exclude_outside or method.antialias:
@@ -122,16 +120,19 @@ def weights(axis: AxisResize, method: Method) -> np.ndarray:
 
 
 def _nearest(axis: AxisResize, method: Method) -> np.ndarray:
-    """The element that each output repeats, if float32 and float64 (which implementations differ in) agree on it."""
+    """The index of the element that each output copies.
+
+    Implementations compute in float32 or float64. Raises Unsupported if the results would differ.
+    """
 
     def rounded(dtype: type, shift: float = 0.0) -> np.ndarray:
-        place = coordinates(axis, method.transformation, dtype) + shift
-        return np.clip(NEAREST[method.nearest](place), 0, axis.size - 1).astype(int)
+        position = coordinates(axis, method.transformation, dtype) + shift
+        return np.clip(NEAREST[method.nearest](position), 0, axis.size - 1).astype(int)
 
     picked = rounded(np.float64)
     others = [rounded(np.float32)]
     if method.transformation == "half_pixel_symmetric" and axis.scale * axis.size != axis.out:
-        # its offset is a difference of rounded numbers, which every implementation takes in an order of its own
+        # the offset is a difference of rounded numbers, and implementations compute it in different orders
         others += [rounded(np.float64, -ROUNDING), rounded(np.float64, ROUNDING)]
     if not all(np.array_equal(picked, other) for other in others):
         raise Unsupported(f"nearest elements of {axis.size} → {axis.out} that depend on rounding errors")
@@ -151,7 +152,7 @@ def _cubic(t: np.ndarray, a: float) -> np.ndarray:
 
 
 @lowers("Resize", since=11)
-def resize(node: Node) -> Any:
+def resize(node: NodeContext) -> Tensor:
     """Resize any dimensions by scales or to sizes."""
     method = Method(
         mode=node.attr("mode", "nearest"),
@@ -165,22 +166,22 @@ def resize(node: Node) -> Any:
         raise Unsupported(f"mode={method.mode!r} nearest_mode={method.nearest!r}")
     if method.transformation not in TRANSFORMATIONS:
         raise Unsupported(f"coordinate_transformation_mode={method.transformation!r}")
-    return apply(node, _axes(node, method), method, node.attr("extrapolation_value", 0.0))
+    return _resized(node, _axes(node, method), method, node.attr("extrapolation_value", 0.0))
 
 
 @lowers("Resize", since=10)
-def resize_10(node: Node) -> Any:
-    """Opset 10: scales only, from the first corner."""
+def resize_10(node: NodeContext) -> Tensor:
+    """Opset 10: scales only, with asymmetric coordinates."""
     return _upsample(node, node.const(1, "scales"))
 
 
 @lowers("Upsample")
-def upsample(node: Node) -> Any:
-    """Scales (an input since opset 9, an attribute before), from the first corner."""
+def upsample(node: NodeContext) -> Tensor:
+    """Scales (an input since opset 9, an attribute before), with asymmetric coordinates."""
     return _upsample(node, node.const(1, "scales") if node.has(1) else np.asarray(node.attr("scales")))
 
 
-def _upsample(node: Node, scales: np.ndarray) -> Any:
+def _upsample(node: NodeContext, scales: np.ndarray) -> Tensor:
     mode = {"bilinear": "linear"}.get(node.attr("mode", "nearest"), node.attr("mode", "nearest"))
     if mode not in ("nearest", "linear"):
         raise Unsupported(f"mode={mode!r}")
@@ -188,11 +189,11 @@ def _upsample(node: Node, scales: np.ndarray) -> Any:
         axis: AxisResize(size=size, out=int(np.floor(np.float32(size) * np.float32(scale))), scale=float(scale))
         for axis, (size, scale) in enumerate(zip(node.shape(), scales.reshape(-1), strict=True))
     }
-    return apply(node, axes, Method(mode=mode, transformation="asymmetric", nearest="floor"), 0.0)
+    return _resized(node, axes, Method(mode=mode, transformation="asymmetric", nearest="floor"), 0.0)
 
 
-def _axes(node: Node, method: Method) -> dict[int, AxisResize]:
-    """What happens to each dimension, by axis."""
+def _axes(node: NodeContext, method: Method) -> dict[int, AxisResize]:
+    """The resizing of each dimension, by axis."""
     shape = node.shape()
     axes = [axis_of(a, len(shape)) for a in node.attr("axes", list(range(len(shape))))]
     given = [node.optional_const(index, name) for index, name in ((1, "roi"), (2, "scales"), (3, "sizes"))]
@@ -216,46 +217,59 @@ def _axes(node: Node, method: Method) -> dict[int, AxisResize]:
     }
 
 
-def _by_sizes(have: list[int], sizes: list[int], policy: str) -> tuple[list[int], list[float]]:
-    """Output sizes and scales for wanted sizes; with a policy, one scale for all dimensions."""
+def _by_sizes(old: list[int], sizes: list[int], policy: str) -> tuple[list[int], list[float]]:
+    """Output sizes and scales for requested sizes; a policy other than stretch uses one scale for all dimensions."""
     if policy == "stretch":
-        return sizes, [want / size for want, size in zip(sizes, have, strict=True)]
+        return sizes, [new / size for new, size in zip(sizes, old, strict=True)]
     choose = {"not_larger": min, "not_smaller": max}.get(policy)
     if choose is None:
         raise Unsupported(f"keep_aspect_ratio_policy={policy!r}")
-    scale = choose(want / size for want, size in zip(sizes, have, strict=True))
-    return [int(np.floor(scale * size + 0.5)) for size in have], [scale] * len(have)
+    scale = choose(new / size for new, size in zip(sizes, old, strict=True))
+    return [int(np.floor(scale * size + 0.5)) for size in old], [scale] * len(old)
 
 
-def apply(node: Node, axes: dict[int, AxisResize], method: Method, extrapolation: float) -> Any:
-    """Resize each dimension that changes; outside a crop region stands the extrapolation value."""
+def _resized(node: NodeContext, axes: dict[int, AxisResize], method: Method, extrapolation: float) -> Tensor:
+    """Resize each dimension that changes; outside a crop region is the extrapolation value."""
     x = node.x()
     if any(axis.out < 1 for axis in axes.values()):
         raise Unsupported(f"an empty result, {[axis.out for axis in axes.values()]}")
-    matrices = {axis: weights(resize, method) for axis, resize in axes.items()}
-    changing = {a: m for a, m in matrices.items() if m.shape[0] != m.shape[1] or not np.array_equal(m, np.eye(len(m)))}
-    for axis in changing:
-        if axes[axis].out == axes[axis].size and method.transformation != "tf_crop_and_resize":
+    matrices = {index: weights(axis, method) for index, axis in axes.items()}
+    changing = {index: matrix for index, matrix in matrices.items() if not _is_identity(matrix)}
+    _require_defined(axes, changing, method)
+    result: Tensor | None = _native(node, x, {index: axes[index] for index in changing}, changing, method)
+    if result is None:
+        result = x
+        for index, matrix in changing.items():
+            result = _by_matrix(node, result, matrix, index)
+    if method.transformation != "tf_crop_and_resize":
+        return result
+    return _with_extrapolation(node, result, axes, extrapolation)
+
+
+def _is_identity(matrix: np.ndarray) -> bool:
+    return matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix)))
+
+
+def _require_defined(axes: dict[int, AxisResize], changing: dict[int, np.ndarray], method: Method) -> None:
+    """Raise Unsupported for a resize that ONNX's implementations compute differently."""
+    crop = method.transformation == "tf_crop_and_resize"
+    for index in changing:
+        if axes[index].out == axes[index].size and not crop:
             raise Unsupported(
-                f"a scale of {axes[axis].scale:g} that leaves the size; ONNX's implementations disagree on it"
+                f"a scale of {axes[index].scale:g} that does not change the size; ONNX's implementations disagree on it"
             )
-    same = any(axis.out == axis.size and axis.roi != (0.0, 1.0) for axis in axes.values())
-    if same or (method.antialias and changing and method.transformation == "tf_crop_and_resize"):
+    crops_to_same_size = any(axis.out == axis.size and axis.roi != (0.0, 1.0) for axis in axes.values())
+    crops_with_antialias = crop and method.antialias and bool(changing)
+    if crops_to_same_size or crops_with_antialias:
         raise Unsupported(
             "tf_crop_and_resize with antialias, or to the same size; ONNX's implementations disagree on it"
         )
-    result = _native(node, x, {a: axes[a] for a in changing}, changing, method)
-    if result is None:
-        result = x
-        for axis, matrix in changing.items():
-            result = _by_matrix(node, result, matrix, axis)
-    if method.transformation != "tf_crop_and_resize":
-        return result
-    return _outside(node, result, axes, extrapolation)
 
 
-def _native(node: Node, x: Any, axes: dict[int, AxisResize], matrices: dict[int, np.ndarray], method: Method) -> Any:
-    """MIL's own op where its weights are the same, else None."""
+def _native(
+    node: NodeContext, x: Tensor, axes: dict[int, AxisResize], matrices: dict[int, np.ndarray], method: Method
+) -> Var | None:
+    """MIL's own operation if its weights are the same, else None."""
     rank = len(shape_of(x))
     if not axes or rank not in (3, 4) or min(axes) < rank - 2 or node.dtype_of(x).kind != "f":
         return None
@@ -267,7 +281,7 @@ def _native(node: Node, x: Any, axes: dict[int, AxisResize], matrices: dict[int,
         return node.emit(
             "upsample_nearest_neighbor", x=node.as_var(x), scale_factor_height=height, scale_factor_width=width
         )
-    sampling = SAMPLING.get(method.transformation)
+    sampling = SAMPLING_MODES.get(method.transformation)
     if method.mode != "linear" or sampling is None:
         return None
     same = Method(
@@ -291,15 +305,15 @@ def _native(node: Node, x: Any, axes: dict[int, AxisResize], matrices: dict[int,
 
 
 def _repeats(matrix: np.ndarray) -> bool:
-    """Whether each element is repeated equally often, in order."""
+    """Whether the matrix repeats each element equally often, in order."""
     out, size = matrix.shape
     return out % size == 0 and np.array_equal(matrix.argmax(1), np.arange(out) // (out // size))
 
 
-def _by_matrix(node: Node, x: Any, matrix: np.ndarray, axis: int) -> Any:
+def _by_matrix(node: NodeContext, x: Tensor, matrix: np.ndarray, axis: int) -> Var:
     """Multiply one dimension by a constant matrix."""
-    if _picks(matrix):
-        return _pick(node, node.as_var(x), matrix.argmax(1), axis)
+    if _selects(matrix):
+        return _select_indices(node, node.as_var(x), matrix.argmax(1), axis)
     shape = shape_of(x)
     if node.dtype_of(x).kind != "f":
         raise Unsupported(f"interpolation of {node.dtype_of(x).name} tensors")
@@ -313,12 +327,13 @@ def _by_matrix(node: Node, x: Any, matrix: np.ndarray, axis: int) -> Any:
     return node.reshape(moved, (*shape[:axis], matrix.shape[0], *shape[axis + 1 :]))
 
 
-def _picks(matrix: np.ndarray) -> bool:
+def _selects(matrix: np.ndarray) -> bool:
+    """Whether each row of the matrix selects one element."""
     return bool(np.all((matrix == 0) | (matrix == 1)) and np.all(matrix.sum(1) == 1))
 
 
-def _pick(node: Node, x: Any, indices: np.ndarray, axis: int) -> Any:
-    """Elements at constant positions; evenly spaced ones are a strided slice."""
+def _select_indices(node: NodeContext, x: Var, indices: np.ndarray, axis: int) -> Var:
+    """Elements at constant indices; evenly spaced ones are a strided slice."""
     steps = np.diff(indices)
     if len(indices) > 1 and steps[0] > 1 and np.all(steps == steps[0]):
         shape = shape_of(x)
@@ -329,8 +344,8 @@ def _pick(node: Node, x: Any, indices: np.ndarray, axis: int) -> Any:
     return node.take(x, indices, axis)
 
 
-def _outside(node: Node, x: Any, axes: dict[int, AxisResize], value: float) -> Any:
-    """The extrapolation value wherever the crop region leaves the input."""
+def _with_extrapolation(node: NodeContext, x: Tensor, axes: dict[int, AxisResize], value: float) -> Tensor:
+    """Replace elements by the extrapolation value where the crop region leaves the input."""
     shape = shape_of(x)
     outside = np.zeros((1,) * len(shape), bool)
     for axis, resize in axes.items():
@@ -342,7 +357,7 @@ def _outside(node: Node, x: Any, axes: dict[int, AxisResize], value: float) -> A
 
 
 def _beyond(axis: AxisResize) -> np.ndarray:
-    """Which elements of a crop lie outside of the input, (out,), if float32 and float64 agree on it."""
+    """Which elements of a crop are outside the input, (out,). Raises Unsupported if float32 and float64 disagree."""
     masks = []
     for dtype in (np.float32, np.float64):
         position = coordinates(axis, "tf_crop_and_resize", dtype)

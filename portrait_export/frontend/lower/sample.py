@@ -1,27 +1,29 @@
-"""Lower ONNX sampling at computed places to MIL: GridSample, RoiAlign."""
+"""Lower ONNX sampling at computed positions to MIL: GridSample, RoiAlign."""
 
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
-from ..context import Node, Unsupported, shape_of
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
-from ._common import need_float, reduce_tree, select
+from ..values import Tensor, Var, shape_of
+from ._common import combine, require_float, select
 
 MODES = {"bilinear": "linear", "linear": "linear", "nearest": "nearest", "bicubic": "cubic", "cubic": "cubic"}
 PADDINGS = ("zeros", "border", "reflection")
 CUBIC = -0.75  # ONNX's coefficient of the cubic kernel; R. Keys, 1981
-MARGIN = 3  # elements beyond the border from which on no kernel reaches back
-Taps = list[tuple[Any, Any]]  # (index, weight) of each element that a sample is made of; a weight of None is 1
+MARGIN = 3  # elements beyond the border; from here on no kernel reaches the input
+Tap: TypeAlias = tuple[Tensor, Tensor | None]  # index and weight of an element that a sample reads; None means 1
 
 
 @lowers("GridSample", since=16)
-def grid_sample(node: Node) -> Any:
-    """Sample an image or a volume at given places, in −1..1 of its sides."""
-    need_float(node)
+def grid_sample(node: NodeContext) -> Var:
+    """Sample an image or a volume at given positions, where its sides span −1..1."""
+    require_float(node)
     mode, padding = node.attr("mode", "bilinear"), node.attr("padding_mode", "zeros")
     align, spatial = bool(node.attr("align_corners", 0)), len(node.shape()) - 2
     if mode not in MODES or padding not in PADDINGS or (MODES[mode] == "cubic" and spatial != 2):
@@ -31,8 +33,8 @@ def grid_sample(node: Node) -> Any:
     return _gathered(node, MODES[mode], padding, align)
 
 
-def _resampled(node: Node, mode: str, padding: str, align: bool) -> Any:
-    """MIL's own op, which knows images and no cubic kernel."""
+def _resampled(node: NodeContext, mode: str, padding: str, align: bool) -> Var:
+    """By MIL's own operation, which supports images but no cubic kernel."""
     reflection = "reflection" if align else "symmetric"
     return node.emit(
         "resample",
@@ -46,65 +48,65 @@ def _resampled(node: Node, mode: str, padding: str, align: bool) -> Any:
     )
 
 
-def _gathered(node: Node, mode: str, padding: str, align: bool) -> Any:
-    """Σ over the kernel's elements of weight · x[index]; the grid's last number is the last dimension's coordinate."""
+def _gathered(node: NodeContext, mode: str, padding: str, align: bool) -> Var:
+    """Σ weight · x[index] over the kernel's elements. The grid holds the last dimension's coordinate first."""
     batch, channels, *sizes = node.shape()
     grid, outs = node.var(1), node.shape(1)[1:-1]
     points = node.reshape(grid, (batch, int(np.prod(outs)), len(sizes)))
     taps = []
     for dimension, size in enumerate(sizes):
         column = node.take(points, np.asarray([len(sizes) - 1 - dimension]), 2)
-        place = _in_elements(node, node.reshape(column, shape_of(points)[:2]), size, align)
-        taps.append(_taps(node, place, size, mode, padding, align))
+        position = _in_elements(node, node.reshape(column, shape_of(points)[:2]), size, align)
+        taps.append(_taps(node, position, size, mode, padding, align))
     flat = node.reshape(node.var(0), (batch, channels, int(np.prod(sizes))))
     terms = [_term(node, flat, sizes, combination) for combination in product(*taps)]
-    total = reduce_tree(node, terms, lambda a, b: node.emit("add", x=a, y=b))
+    total = combine(node, terms, lambda a, b: node.emit("add", x=a, y=b))
     return node.reshape(total, (batch, channels, *outs))
 
 
-def _in_elements(node: Node, place: Any, size: int, align: bool) -> Any:
-    """−1..1 as an index: from the first centre to the last one if corners are aligned, else from edge to edge."""
+def _in_elements(node: NodeContext, position: Tensor, size: int, align: bool) -> Var:
+    """Convert −1..1 to an index: between the outer centres if corners are aligned, else between the edges."""
     half = (size - 1) / 2 if align else size / 2
-    scaled = node.emit("mul", x=place, y=node.float_scalar(half, place))
-    return node.emit("add", x=scaled, y=node.float_scalar((size - 1) / 2, place))
+    scaled = node.emit("mul", x=position, y=node.float_scalar(half, position))
+    return node.emit("add", x=scaled, y=node.float_scalar((size - 1) / 2, position))
 
 
-def _taps(node: Node, place: Any, size: int, mode: str, padding: str, align: bool) -> Taps:
+def _taps(node: NodeContext, position: Tensor, size: int, mode: str, padding: str, align: bool) -> list[Tap]:
     """Indices (N, P) int32 and weights (N, P) along one dimension."""
-    if padding != "reflection":  # further out nothing changes any more, and the index fits its type
-        low, high = (node.float_scalar(v, place) for v in (-MARGIN, size - 1 + MARGIN))
-        place = node.emit("minimum", x=node.emit("maximum", x=place, y=low), y=high)
+    if padding != "reflection":  # farther out the result does not change, and the index must fit its type
+        low, high = (node.float_scalar(v, position) for v in (-MARGIN, size - 1 + MARGIN))
+        position = node.emit("minimum", x=node.emit("maximum", x=position, y=low), y=high)
     if mode == "nearest":
-        return [_padded(node, node.emit("round", x=place), None, size, padding, align)]
-    floor = node.emit("floor", x=place)
-    after = node.emit("sub", x=place, y=floor)
-    before = node.emit("sub", x=node.float_scalar(1, place), y=after)
+        return [_padded(node, node.emit("round", x=position), None, size, padding, align)]
+    floor = node.emit("floor", x=position)
+    after = node.emit("sub", x=position, y=floor)
+    before = node.emit("sub", x=node.float_scalar(1, position), y=after)
     if mode == "linear":
         weights = {0: before, 1: after}
     else:
         near, far = (lambda t: _cubic_near(node, t)), (lambda t: _cubic_far(node, t))
         weights = {-1: far(after), 0: near(after), 1: near(before), 2: far(before)}
     return [
-        _padded(node, node.emit("add", x=floor, y=node.float_scalar(step, place)), weight, size, padding, align)
+        _padded(node, node.emit("add", x=floor, y=node.float_scalar(step, position)), weight, size, padding, align)
         for step, weight in weights.items()
     ]
 
 
-def _cubic_near(node: Node, t: Any) -> Any:
-    """Keys' kernel at a distance of t ≤ 1: ((a + 2)·t − (a + 3))·t² + 1."""
+def _cubic_near(node: NodeContext, t: Tensor) -> Var:
+    """Keys' kernel at distance t ≤ 1: ((a + 2)·t − (a + 3))·t² + 1."""
     scalar = lambda value: node.float_scalar(value, t)  # noqa: E731  three short uses in one formula
     line = node.emit("add", x=node.emit("mul", x=t, y=scalar(CUBIC + 2)), y=scalar(-CUBIC - 3))
     return node.emit("add", x=node.emit("mul", x=line, y=node.emit("square", x=t)), y=scalar(1))
 
 
-def _cubic_far(node: Node, t: Any) -> Any:
-    """The kernel at a distance of 1 + t: a·t·(t − 1)², which is ((a·d − 5a)·d + 8a)·d − 4a at d = 1 + t."""
+def _cubic_far(node: NodeContext, t: Tensor) -> Var:
+    """Keys' kernel at distance d = 1 + t: a·t·(t − 1)² = ((a·d − 5a)·d + 8a)·d − 4a."""
     less = node.emit("square", x=node.emit("sub", x=t, y=node.float_scalar(1, t)))
     return node.emit("mul", x=node.emit("mul", x=t, y=node.float_scalar(CUBIC, t)), y=less)
 
 
-def _padded(node: Node, index: Any, weight: Any, size: int, padding: str, align: bool) -> tuple[Any, Any]:
-    """A whole number as an index that exists, and the weight, 0 where the padding is zeros."""
+def _padded(node: NodeContext, index: Var, weight: Var | None, size: int, padding: str, align: bool) -> Tap:
+    """A valid index for a whole number, and its weight: 0 outside if the padding is zeros."""
     where = node.cast(index, np.int32)
     if padding == "reflection":
         return _reflected(node, where, size, align), weight
@@ -115,8 +117,8 @@ def _padded(node: Node, index: Any, weight: Any, size: int, padding: str, align:
     return inside, kept if weight is None else node.emit("mul", x=weight, y=kept)
 
 
-def _reflected(node: Node, where: Any, size: int, align: bool) -> Any:
-    """Mirrored at the centres of the outer elements if corners are aligned, else at their edges."""
+def _reflected(node: NodeContext, where: Tensor, size: int, align: bool) -> Var:
+    """Reflect at the centres of the outer elements if corners are aligned, else at their edges."""
     period = 2 * (size - 1) if align else 2 * size
     if size == 1:
         return node.emit("mul", x=where, y=np.int32(0))
@@ -125,7 +127,7 @@ def _reflected(node: Node, where: Any, size: int, align: bool) -> Any:
     return node.emit("minimum", x=wrapped, y=mirrored)
 
 
-def _term(node: Node, flat: Any, sizes: list[int], combination: tuple[tuple[Any, Any], ...]) -> Any:
+def _term(node: NodeContext, flat: Tensor, sizes: list[int], combination: tuple[Tap, ...]) -> Var:
     """weight · x[index] for one element per dimension, (N, C, P)."""
     index, weight = combination[0]
     for size, (more, factor) in zip(sizes[1:], combination[1:], strict=True):
@@ -140,24 +142,24 @@ def _term(node: Node, flat: Any, sizes: list[int], combination: tuple[tuple[Any,
 
 
 @lowers("RoiAlign", since=16)
-def roi_align(node: Node) -> Any:
-    """The mean of bilinear samples in each bin of each region; separable, so two matrices of weights per region."""
+def roi_align(node: NodeContext) -> Var:
+    """The mean of bilinear samples in each bin of each region, as two matrices of weights per region."""
     return _roi_align(node, half_pixel=node.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel")
 
 
 @lowers("RoiAlign", since=10)
-def roi_align_10(node: Node) -> Any:
-    """Before opset 16 the regions are not shifted by half an element."""
+def roi_align_10(node: NodeContext) -> Var:
+    """Before opset 16: regions are not shifted by half an element."""
     return _roi_align(node, half_pixel=False)
 
 
-def _roi_align(node: Node, *, half_pixel: bool) -> Any:
-    need_float(node)
+def _roi_align(node: NodeContext, *, half_pixel: bool) -> Var:
+    require_float(node)
     if node.attr("mode", "avg") != "avg":
         raise Unsupported("mode='max'; ONNX's implementations disagree on it")
     ratio, scale = node.attr("sampling_ratio", 0), node.attr("spatial_scale", 1.0)
     if ratio < 1:
-        raise Unsupported("sampling_ratio=0, where each region's size says how many samples it has; set it to 2")
+        raise Unsupported("sampling_ratio=0, where the number of samples depends on each region's size; set it to 2")
     outs = node.attr("output_height", 1), node.attr("output_width", 1)
     x, rois, shape = node.var(0), node.var(1), node.shape()
     count = node.shape(1)[0]
@@ -170,11 +172,11 @@ def _roi_align(node: Node, *, half_pixel: bool) -> Any:
 
 
 def _bin_weights(
-    node: Node, rois: Any, ratio: int, scale: float, half_pixel: bool, first: int, size: int, out: int
-) -> Any:
-    """How much each element of a dimension counts in each bin, (regions, out, size).
+    node: NodeContext, rois: Tensor, ratio: int, scale: float, half_pixel: bool, first: int, size: int, out: int
+) -> Var:
+    """The weight of each element of a dimension in each bin, (regions, out, size).
 
-    A sample at p weighs max(0, 1 − |clip(p, 0, size − 1) − i|) at i, and nothing where p < −1 or p > size.
+    A sample at p has the weight max(0, 1 − |clip(p, 0, size − 1) − i|) at i, and 0 if p < −1 or p > size.
     """
     scalar = lambda value: node.float_scalar(value, rois)  # noqa: E731  many short uses
     start, end = (
@@ -186,13 +188,13 @@ def _bin_weights(
     else:
         extent = node.emit("maximum", x=extent, y=scalar(1))
     steps = ((np.arange(out * ratio) + 0.5) / (out * ratio)).astype(node.dtype_of(rois))[None]
-    place = node.emit("add", x=node.emit("mul", x=extent, y=steps), y=start)
+    position = node.emit("add", x=node.emit("mul", x=extent, y=steps), y=start)
     inside = node.emit(
         "logical_and",
-        x=node.emit("greater_equal", x=place, y=scalar(-1)),
-        y=node.emit("less_equal", x=place, y=scalar(size)),
+        x=node.emit("greater_equal", x=position, y=scalar(-1)),
+        y=node.emit("less_equal", x=position, y=scalar(size)),
     )
-    clipped = node.emit("minimum", x=node.emit("maximum", x=place, y=scalar(0)), y=scalar(size - 1))
+    clipped = node.emit("minimum", x=node.emit("maximum", x=position, y=scalar(0)), y=scalar(size - 1))
     wide = node.reshape(clipped, (*shape_of(clipped), 1))
     ramp = np.arange(size, dtype=node.dtype_of(rois)).reshape(1, 1, size)
     distance = node.emit("abs", x=node.emit("sub", x=wide, y=ramp))

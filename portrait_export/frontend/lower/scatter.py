@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ..context import Node, Unsupported, axis_of, shape_of
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
-from .gather import from_the_front, numbers
+from ..values import Tensor, Var, axis_of, shape_of
+from .gather import bools_as_ints, non_negative_indices
 
 MODES = {"none": "update", "add": "add", "mul": "mul", "min": "min", "max": "max"}
 
 
-def _mode(node: Node) -> str:
+def _mode(node: NodeContext) -> str:
     reduction = node.attr("reduction", "none")
     if reduction not in MODES:
         raise Unsupported(f"reduction={reduction!r}")
@@ -21,42 +21,42 @@ def _mode(node: Node) -> str:
 
 
 @lowers("ScatterElements", "Scatter")
-def scatter_elements(node: Node) -> Any:
-    """A copy of the data in which updates[i, j, …] stand at (or are combined with) [index[i, j, …], j, …]."""
+def scatter_elements(node: NodeContext) -> Var:
+    """A copy of the data with updates[i, j, …] written to (or combined with) [index[i, j, …], j, …]."""
     data, shape = node.var(0), node.shape(0)
     axis = axis_of(node.attr("axis", 0), len(shape))
-    indices, updates = from_the_front(node, node.x(1), shape[axis]), node.x(2)
-    data, was_bool = numbers(node, data)
-    updates = numbers(node, updates)[0]
+    indices = non_negative_indices(node, node.x(1), shape[axis])
+    numbers, updates = bools_as_ints(node, data), bools_as_ints(node, node.x(2))
     smaller = [i for i, (a, b) in enumerate(zip(shape, shape_of(indices), strict=True)) if i != axis and a != b]
     if smaller:
-        return _scatter_by_coordinates(node, data, indices, updates, axis, was_bool)
-    result = node.emit("scatter_along_axis", data=data, indices=indices, updates=updates, axis=axis, mode=_mode(node))
-    return node.cast(result, np.bool_) if was_bool else result
+        result = _scatter_by_coordinates(node, numbers, indices, updates, axis)
+    else:
+        inputs = {"data": numbers, "indices": indices, "updates": updates}
+        result = node.emit("scatter_along_axis", **inputs, axis=axis, mode=_mode(node))
+    return node.cast(result, node.dtype_of(data))
 
 
-def _scatter_by_coordinates(node: Node, data: Any, indices: Any, updates: Any, axis: int, was_bool: bool) -> Any:
-    """MIL's scatter_along_axis wants indices as large as the data in other axes; scatter_nd takes any."""
+def _scatter_by_coordinates(node: NodeContext, data: Tensor, indices: Tensor, updates: Tensor, axis: int) -> Var:
+    """Scatter with indices smaller than the data in other axes, which MIL's scatter_along_axis does not accept."""
     shape = shape_of(indices)
     grids = np.meshgrid(*(np.arange(size, dtype=np.int32) for size in shape), indexing="ij")
-    columns = [node.reshape(indices if i == axis else grid, (grid.size, 1)) for i, grid in enumerate(grids)]
-    where = np.concatenate(columns, 1) if isinstance(indices, np.ndarray) else _columns(node, columns)
+    where: Tensor
+    if isinstance(indices, np.ndarray):
+        where = np.stack([indices if i == axis else grid for i, grid in enumerate(grids)], -1).reshape(-1, len(shape))
+    else:
+        columns = [node.reshape(indices if i == axis else grid, (grid.size, 1)) for i, grid in enumerate(grids)]
+        where = node.emit("concat", values=[node.as_var(column) for column in columns], axis=1)
     flat = node.reshape(updates, (grids[0].size,))
-    result = node.emit("scatter_nd", data=data, indices=where, updates=flat, mode=_mode(node))
-    return node.cast(result, np.bool_) if was_bool else result
-
-
-def _columns(node: Node, columns: list[Any]) -> Any:
-    return node.emit("concat", values=[node.as_var(column) for column in columns], axis=1)
+    return node.emit("scatter_nd", data=data, indices=where, updates=flat, mode=_mode(node))
 
 
 @lowers("ScatterND", since=11)
-def scatter_nd(node: Node) -> Any:
-    """A copy of the data in which each update stands at (or is combined with) its index tuple."""
+def scatter_nd(node: NodeContext) -> Var:
+    """A copy of the data with each update written to (or combined with) the element at its index tuple."""
     depth = node.shape(1)[-1]
     sizes = np.asarray(node.shape(0)[:depth], np.int32)
-    data, was_bool = numbers(node, node.var(0))
-    updates = numbers(node, node.x(2))[0]
-    indices = from_the_front(node, node.x(1), sizes)
-    result = node.emit("scatter_nd", data=data, indices=indices, updates=updates, mode=_mode(node))
-    return node.cast(result, np.bool_) if was_bool else result
+    data = node.var(0)
+    numbers, updates = bools_as_ints(node, data), bools_as_ints(node, node.x(2))
+    indices = non_negative_indices(node, node.x(1), sizes)
+    result = node.emit("scatter_nd", data=numbers, indices=indices, updates=updates, mode=_mode(node))
+    return node.cast(result, node.dtype_of(data))

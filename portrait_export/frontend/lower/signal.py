@@ -1,30 +1,30 @@
 """Lower ONNX Fourier transforms to MIL: DFT, STFT, as products with constant matrices of cosines and sines.
 
-MIL has no complex numbers. Where ONNX has a last dimension of 1 (real) or 2 (real and imaginary part), a transform is
-one matrix over samples and parts together.
+MIL has no complex numbers. ONNX has a last dimension of 1 (real) or 2 (real and imaginary part), so a transform is one
+matrix over samples and parts together.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ..context import Node, Unsupported, axis_of, shape_of
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
-from ._common import need_float
+from ..values import Var, axis_of, shape_of
+from ._common import require_float
 from .linear import product
 
 MAX_ELEMENTS = 2**24  # of a transform's matrix: 2048 complex samples; in float16 it is 32 MB of the package
 
 
 def matrix(samples: int, length: int, parts: int, *, inverse: bool, bins: int) -> np.ndarray:
-    """The (samples, parts, bins, 2) float64 matrix of a transform over `length`, cut or filled up with zeros to it.
+    """The (samples, parts, bins, 2) float64 matrix of a transform over `length` samples, truncated or zero-padded.
 
     X_k = Σ_n x_n · e^(∓2πi·kn/length), the inverse over length.
     """
     if samples * parts * bins * 2 > MAX_ELEMENTS:
-        raise Unsupported(f"a transform of {samples} samples to {bins}; as a matrix it has too many elements")
+        raise Unsupported(f"a transform of {samples} samples to {bins} bins, whose matrix has too many elements")
     n, k = np.arange(samples)[:, None], np.arange(bins)[None]
     angle = 2 * np.pi * ((n * k) % length) / length
     cosine, sine = np.cos(angle), np.sin(angle) * (1 if inverse else -1)
@@ -34,26 +34,26 @@ def matrix(samples: int, length: int, parts: int, *, inverse: bool, bins: int) -
 
 
 @lowers("DFT", since=20)
-def dft(node: Node) -> Any:
-    """The transform along one dimension; the axis is an input, by default the last before the parts."""
+def dft(node: NodeContext) -> Var:
+    """The transform along one dimension; the axis is an input, by default the last one before the parts."""
     return _dft(node, int(node.const(2, "axis").reshape(-1)[0]) if node.has(2) else -2)
 
 
 @lowers("DFT", since=17)
-def dft_by_attribute(node: Node) -> Any:
+def dft_by_attribute(node: NodeContext) -> Var:
     """Opsets 17 to 19: the axis is an attribute."""
     return _dft(node, node.attr("axis", 1))
 
 
-def _dft(node: Node, axis: int) -> Any:
-    need_float(node)
+def _dft(node: NodeContext, axis: int) -> Var:
+    require_float(node)
     x, shape = node.var(0), node.shape()
     axis, parts = axis_of(axis, len(shape)), shape[-1]
     inverse, onesided = bool(node.attr("inverse", 0)), bool(node.attr("onesided", 0))
     if axis == len(shape) - 1 or parts not in (1, 2):
-        raise Unsupported(f"axis {axis} of shape {shape}, whose last dimension is 1 (real) or 2 (complex)")
+        raise Unsupported(f"axis {axis} of shape {shape}; the last dimension must be 1 (real) or 2 (complex)")
     if onesided and inverse != (parts == 2):
-        raise Unsupported(f"onesided with inverse={int(inverse)} and a last dimension of {parts}; one side is complex")
+        raise Unsupported(f"onesided with inverse={int(inverse)} and a last dimension of {parts}")
     whole = 2 * (shape[axis] - 1) if onesided and inverse else shape[axis]
     length = int(node.const(1, "dft_length").reshape(-1)[0]) if node.has(1) else whole
     if onesided and inverse:
@@ -70,9 +70,9 @@ def _dft(node: Node, axis: int) -> Any:
 
 
 def _real_inverse(bins: int, length: int) -> np.ndarray:
-    """The (bins, 2, length, 1) matrix from one side of a spectrum to real samples.
+    """The (bins, 2, length, 1) matrix from a one-sided spectrum to real samples.
 
-    The other side is the conjugate: each bin counts twice but for the first and, of an even length, the middle one.
+    The other side is the conjugate: each bin counts twice, except the first and, for an even length, the middle one.
     """
     table = matrix(bins, length, 2, inverse=True, bins=length)[..., :1]
     k = np.arange(bins)
@@ -81,14 +81,17 @@ def _real_inverse(bins: int, length: int) -> np.ndarray:
 
 
 @lowers("STFT", since=17)
-def stft(node: Node) -> Any:
-    """Transforms of windows of a signal, (N, L, 1 or 2) to (N, frames, bins, 2): a strided convolution."""
-    need_float(node)
+def stft(node: NodeContext) -> Var:
+    """Transforms of windows of a signal, (N, L, 1 or 2) to (N, frames, bins, 2), as a strided convolution."""
+    require_float(node)
     batch, samples, parts = node.shape() if len(node.shape()) == 3 else (*node.shape(), 1)
     step, window = node.ints(1, "frame_step")[0], node.optional_const(2, "window")
-    if window is None and not node.has(3):
+    if node.has(3):
+        length = node.ints(3, "frame_length")[0]
+    elif window is not None:
+        length = len(window)
+    else:
         raise Unsupported("neither a window nor a frame_length")
-    length = node.ints(3, "frame_length")[0] if node.has(3) else len(window)  # type: ignore[arg-type]
     if window is not None and len(window) != length:
         raise Unsupported(f"a window of {len(window)} for frames of {length}")
     onesided = bool(node.attr("onesided", 1))

@@ -1,22 +1,23 @@
-"""Lower ONNX ops on patches of images to MIL: Col2Im, DeformConv."""
+"""Lower ONNX operators on image patches to MIL: Col2Im, DeformConv."""
 
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 import numpy as np
 
-from ..context import Node, Unsupported, shape_of
+from ..context import NodeContext
+from ..refusals import Unsupported
 from ..registry import lowers
-from ._common import need_float
+from ..values import Tensor, Var, shape_of
+from ._common import require_float
 from .conv import add_bias
 
 
 @lowers("Col2Im", since=18)
-def col2im(node: Node) -> Any:
-    """Add overlapping patches up into an image: a transposed convolution that puts each element in its place."""
-    need_float(node)
+def col2im(node: NodeContext) -> Var:
+    """Sum overlapping patches into an image, by a transposed convolution that moves each element to its position."""
+    require_float(node)
     image, block = node.ints(1, "image_shape"), node.ints(2, "block_shape")
     spatial, area = len(image), int(np.prod(block))
     dilations, strides = node.attr("dilations", [1] * spatial), node.attr("strides", [1] * spatial)
@@ -26,7 +27,7 @@ def col2im(node: Node) -> Any:
     reach = [(k - 1) * d + 1 for k, d in zip(block, dilations, strict=True)]
     counts = [(size - r) // s + 1 for size, r, s in zip(padded, reach, strides, strict=True)]
     if int(np.prod(counts)) != node.shape()[2] or spatial > 3:
-        raise Unsupported(f"{node.shape()[2]} patches where {counts} fit")
+        raise Unsupported(f"{node.shape()[2]} patches; {counts} fit into the image")
     x = node.reshape(node.var(0), (node.shape()[0], channels * area, *counts))
     place = np.tile(np.eye(area).reshape(area, 1, *block), (channels, *[1] * (spatial + 1)))
     full = [(n - 1) * s + r for n, s, r in zip(counts, strides, reach, strict=True)]
@@ -49,12 +50,12 @@ def col2im(node: Node) -> Any:
 
 
 @lowers("DeformConv", since=19)
-def deform_conv(node: Node) -> Any:
-    """A convolution whose samples are moved by offsets (and weighed by a mask), bilinear, zeros outside.
+def deform_conv(node: NodeContext) -> Var:
+    """A convolution of bilinear samples at positions shifted by offsets (and weighted by a mask), zeros outside.
 
-    One resampling per kernel element, stacked along the channels, then one 1×1 convolution.
+    One resampling per kernel element, concatenated along the channels, then one 1×1 convolution.
     """
-    need_float(node)
+    require_float(node)
     x, weight, offset = node.var(0), node.const(1, "weight"), node.var(2)
     if len(node.shape()) != 4:
         raise Unsupported(f"on tensors of rank {len(node.shape())}")
@@ -81,8 +82,8 @@ def deform_conv(node: Node) -> Any:
     return add_bias(node, result, node.x(3)) if node.has(3) else result
 
 
-def _grid(node: Node, point: tuple[int, int], rows: int, columns: int) -> np.ndarray:
-    """Where a kernel element looks without offsets: (1, 2, rows, columns) of y and x, in pixels."""
+def _grid(node: NodeContext, point: tuple[int, int], rows: int, columns: int) -> np.ndarray:
+    """The positions that a kernel element reads without offsets: (1, 2, rows, columns) of y and x, in pixels."""
     strides, dilations = node.attr("strides", [1, 1]), node.attr("dilations", [1, 1])
     pads = node.attr("pads", [0, 0, 0, 0])
     y = np.arange(rows) * strides[0] - pads[0] + point[0] * dilations[0]
@@ -90,10 +91,10 @@ def _grid(node: Node, point: tuple[int, int], rows: int, columns: int) -> np.nda
     return np.stack(np.meshgrid(y, x, indexing="ij"))[None].astype(np.float32)
 
 
-def _sampled(node: Node, image: Any, moved: Any, grid: np.ndarray) -> Any:
+def _sampled(node: NodeContext, image: Tensor, moved: Tensor, grid: np.ndarray) -> Var:
     """The image at grid + offsets, (N, C, rows, columns)."""
-    places = node.emit("add", x=moved, y=grid.astype(node.dtype_of(moved)))
-    flipped = node.take(places, np.asarray([1, 0]), 1)  # ONNX has y first, MIL x
+    positions = node.emit("add", x=moved, y=grid.astype(node.dtype_of(moved)))
+    flipped = node.take(positions, np.asarray([1, 0]), 1)  # ONNX has y first, MIL x
     return node.emit(
         "resample",
         x=image,
@@ -107,6 +108,6 @@ def _sampled(node: Node, image: Any, moved: Any, grid: np.ndarray) -> Any:
 
 
 def _channel_major(channels: int, parts: int, points: int) -> np.ndarray:
-    """The stack's order (part, kernel element, channel) as the weight's (part, channel, kernel element)."""
+    """Indices that reorder (part, kernel element, channel) to the weight's (part, channel, kernel element)."""
     each = channels // parts
     return np.arange(channels * points).reshape(parts, points, each).transpose(0, 2, 1).reshape(-1)
