@@ -1,1 +1,1 @@
-"""MIL programs in memory and .mlpackage folders on disk. The one place that knows coremltools and its file formats."""
+"""Compile, write, read and inspect .mlpackage folders. The only code that knows coremltools and its file formats."""

@@ -1,4 +1,4 @@
-"""Audit what a saved package really stores: every weight, its type, its bytes, and its error against the original."""
+"""Audit the weights that a saved package stores: type, bytes, and error against the original."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from .constants import Constant
 from .program import Operation, Program, Reference
 from .types import TensorType
+from .values import is_decoder
 
 WEIGHT_ELEMENTS = 256  # constants of up to this many elements are parameters, not weights
 
-_COMPRESSED = "constexpr_"  # the prefix of every operator that decodes a compressed weight
-# The part of a compressed weight that holds the elements themselves, by operator; the rest are scales and tables.
+# The parameter of each decoding operator that holds the elements of the weight; the others are scales and tables.
 _PAYLOAD = {
     "constexpr_affine_dequantize": "quantized_data",
     "constexpr_blockwise_shift_scale": "data",
@@ -23,7 +23,9 @@ _PAYLOAD = {
     "constexpr_sparse_to_dense": "nonzero_data",
     "constexpr_cast": "source_val",
 }
-_SUFFIXES = ("_quantized", "_palettized", "_sparsified")  # what coremltools appends to a compressed weight's name
+_SUFFIXES = ("_quantized", "_palettized", "_sparsified")  # that coremltools appends to a compressed weight's name
+_AFFINE = ("quantized_data", "scale", "zero_point")  # parameters of constexpr_affine_dequantize
+_CORRUPT_ERROR = 0.5  # rounding to 4 bits or more keeps the relative error far below; NaN and wrong scales do not
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class StoredWeight:
         dtype: of the stored elements: `int8`, `fp16` …
         compressed: whether an operator decodes it at load.
         size_bytes: stored elements, scales and tables together.
-        error: root mean square of (decoded - original) over that of the original; None where no original is known.
-        skipped: why a requested compression did not touch it; empty if it did or none was asked for.
+        error: root mean square of (decoded - original) over that of the original; None if no original is known.
+        skipped: why the requested compression left it alone; empty if it did not, or none was requested.
     """
 
     name: str
@@ -53,12 +55,12 @@ class StoredWeight:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was asked of the weights, and what the package holds.
+    """The requested compression, and the weights that the package stores.
 
     Attributes:
-        requested: the stored type that was asked for, such as `int8`; None if no compression was.
+        requested: the requested stored type, such as `int8`; None for no compression.
         weights: every stored weight, largest first.
-        problems: what makes the request unfulfilled; empty when all is well.
+        problems: every deviation from the request; empty if there is none.
     """
 
     requested: str | None
@@ -67,7 +69,7 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        """Whether every weight that should be compressed is."""
+        """Whether every weight is stored as requested."""
         return not self.problems
 
     @property
@@ -82,7 +84,7 @@ class Audit:
 
     @property
     def skipped(self) -> tuple[StoredWeight, ...]:
-        """The weights that stayed as they were although a compression was requested."""
+        """The weights that the requested compression left alone."""
         return tuple(weight for weight in self.weights if weight.skipped)
 
     @property
@@ -120,22 +122,22 @@ def audit_program(
     min_elements: int = 2048,
     originals: Mapping[str, np.ndarray] | None = None,
 ) -> Audit:
-    """Look at every weight of a saved program.
+    """Audit every weight of a saved program.
 
     Args:
         program: read from disk.
-        requested: the stored type that a recipe asked for, or None.
+        requested: the stored type that the recipe requests, or None.
         min_elements: weights of up to this many elements need not be compressed.
-        originals: the constants before compression, by name, for the errors.
+        originals: the constants before compression, by name, to compute errors.
     """
     users = _users(program)
     constants = _constants(program)
-    consumed = {name for op in _operations(program) if _is_decoder(op) for name in op.references}
+    consumed = {name for op in _operations(program) if is_decoder(op) for name in op.references}
     weights = []
     for op in _operations(program):
         if not op.outputs or op.outputs[0][0] in consumed:
             continue
-        if _is_decoder(op):
+        if is_decoder(op):
             weights.append(_compressed_weight(op, constants, users, originals or {}))
         elif op.type == "const" and _elements(op) > WEIGHT_ELEMENTS:
             weights.append(_plain_weight(op, users, requested, min_elements))
@@ -145,10 +147,6 @@ def audit_program(
 
 def _operations(program: Program) -> list[Operation]:
     return [op for function in program.functions.values() for op in function.block.walk()]
-
-
-def _is_decoder(op: Operation) -> bool:
-    return op.type.startswith(_COMPRESSED)
 
 
 def _users(program: Program) -> dict[str, tuple[str, ...]]:
@@ -191,7 +189,7 @@ def _reason_to_skip(op: Operation, min_elements: int) -> str:
     if kind.dtype not in ("fp16", "fp32"):
         return f"{kind.dtype}, not a float"
     if _elements(op) <= min_elements:
-        return f"{_elements(op)} elements, too small to gain from scales"
+        return f"{_elements(op)} elements, too small: scales would cost more than they save"
     if len(kind.shape) <= 1:
         return "one-dimensional"
     return "unexplained"
@@ -224,7 +222,7 @@ def _constants(program: Program) -> dict[str, Constant]:
 
 
 def _parts(op: Operation, constants: Mapping[str, Constant]) -> dict[str, Constant]:
-    """The constants that a decoder reads, by parameter: literal, or by reference to a const operation."""
+    """The constants that a decoder reads, by parameter: literals, and references to const operations."""
     parts: dict[str, Constant] = {name: value for name, value in op.attributes.items() if name != "name"}
     for name, values in op.inputs.items():
         for value in values:
@@ -250,9 +248,9 @@ def _base_names(name: str) -> list[str]:
 
 
 def _decode(kind: str, parts: Mapping[str, Constant]) -> np.ndarray | None:
-    """The weight in float64, for the linear schemes; None for the others.
+    """The decoded weight in float64 for the linear schemes, None for others.
 
-    W = scale · (data - zero_point), scale and zero point per channel along `axis` or per block.
+    W = scale · (data - zero_point), with scale and zero point per channel along `axis` or per block.
     """
     if kind == "constexpr_affine_dequantize":
         data, scale, zero = (parts[name].numpy().astype(np.float64) for name in _AFFINE)
@@ -268,9 +266,6 @@ def _decode(kind: str, parts: Mapping[str, Constant]) -> np.ndarray | None:
     return None
 
 
-_AFFINE = ("quantized_data", "scale", "zero_point")
-
-
 def _problems(weights: list[StoredWeight], requested: str | None) -> tuple[str, ...]:
     if requested is None:
         return ()
@@ -279,11 +274,7 @@ def _problems(weights: list[StoredWeight], requested: str | None) -> tuple[str, 
     damaged = [w for w in weights if w.error is not None and not w.error < _CORRUPT_ERROR]
     problems = [f"{w.name} {w.shape} stayed {w.dtype} ({', '.join(w.used_by)})" for w in unexplained]
     problems += [f"{w.name} is stored as {w.dtype}, not {requested}" for w in other_type]
-    problems += [f"{w.name} decodes to something else than the original: relative error {w.error}" for w in damaged]
+    problems += [f"{w.name} does not decode to the original: relative error {w.error}" for w in damaged]
     if not any(w.compressed for w in weights):
         problems.append(f"no weight is stored as {requested}")
     return tuple(problems)
-
-
-# Rounding to 4 bits or more keeps the error far below this share of the weight; NaN and wrong scales do not.
-_CORRUPT_ERROR = 0.5

@@ -1,4 +1,4 @@
-"""Compile a lowered program with coremltools: a MIL program and how to compress it in, the bytes of a package out."""
+"""Compile and compress a lowered program with coremltools."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 PRECISIONS = ("fp16", "fp32")
-_ROOM = "this is the temporary folder: make room in it, or name another one in the environment variable TMPDIR."
+_ROOM = "this is the temporary folder: free some space in it, or set the environment variable TMPDIR to another one."
 
 
 @dataclass(frozen=True)
 class CompiledProgram:
-    """What a package holds, before it is a folder.
+    """The content of a package, in memory.
 
     Attributes:
         spec: the Core ML `Model` protobuf.
-        weights: the content of `weight.bin`; empty where every constant stands in the spec itself.
-        originals: the large constants by name as they were before compression, for the audit.
+        weights: the content of `weight.bin`; empty if every constant is in the spec itself.
+        originals: the large constants before compression, by name, for the audit.
     """
 
     spec: Any
@@ -42,10 +42,10 @@ def compile_program(
 ) -> CompiledProgram:
     """Run coremltools' passes over a program, then the compression passes, and serialize it.
 
-    Compression comes after the cast to half precision, so scales are stored in the type that they are used in.
+    Compression runs after the cast to half precision, so that scales are stored in the type that they are used in.
 
     Args:
-        lowered: the program; it is changed by the passes and must not be compiled twice.
+        lowered: the program; the passes change it, so it must not be compiled twice.
         precision: `fp16` (activations and weights in half) or `fp32`.
         compression: coremltools compression passes with their configuration, in order.
     """
@@ -61,7 +61,7 @@ def compile_program(
         pipeline.append_pass(step.name)
         pipeline.set_options(step.name, dict(step.options))
     lowered.program.functions["main"].set_output_types([_output_type(ct, feature) for feature in lowered.outputs])
-    with quiet(), _full_disk_said_clearly(), coreml.validated_at_the_end(lowered.program):
+    with quiet(), _full_disk_reported(), coreml.validated_at_the_end(lowered.program):
         model = ct.convert(
             lowered.program,
             source="milinternal",
@@ -80,8 +80,11 @@ def compile_program(
 
 
 @contextmanager
-def _full_disk_said_clearly() -> Iterator[None]:
-    """coremltools writes into the temporary folder; its weight writer calls every failure there a RuntimeError."""
+def _full_disk_reported() -> Iterator[None]:
+    """Raise OutputError if coremltools cannot write to the temporary folder.
+
+    coremltools' weight writer raises a RuntimeError for every failure there.
+    """
     folder = Path(tempfile.gettempdir())
     try:
         yield
@@ -110,7 +113,7 @@ def _input_type(ct: Any, feature: Feature) -> Any:
 
 
 def _shape(ct: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
-    """One shape, or a list of them with the default first."""
+    """One shape, or several with the first as default."""
     return shapes[0] if len(shapes) == 1 else ct.EnumeratedShapes(shapes=list(shapes), default=shapes[0])
 
 
@@ -131,9 +134,9 @@ def _numpy_type(feature: ArrayFeature) -> Any:
 
 
 def _check_features(spec: Any, lowered: Lowered) -> None:
-    """Core ML must show exactly the inputs and outputs that were asked for, in kind and name."""
+    """Raise PackageError unless the compiled inputs and outputs are those of the lowered program, in kind and name."""
     for side, features in (("input", lowered.inputs), ("output", lowered.outputs)):
         asked = [(feature.name, isinstance(feature, ImageFeature)) for feature in features]
         found = [(f.name, f.type.WhichOneof("Type") == "imageType") for f in getattr(spec.description, side)]
         if asked != found:
-            raise PackageError(f"The compiled program's {side}s are {found}; asked for {asked} (name, is an image).")
+            raise PackageError(f"The compiled program's {side}s are {found}, not {asked} (name, is an image).")

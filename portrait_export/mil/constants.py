@@ -1,4 +1,4 @@
-"""Literal values of a saved program: where they stand in, arrays and Python values out, when they are asked for."""
+"""Decode literal values of a saved program on demand, from its specification or its weight file."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Constant:
     """A literal value of the program: in the specification itself, or in the weight file.
 
     Attributes:
-        type: what the program says it is.
-        owner: where it stands, for errors: `weight_3 (val)`.
+        type: the declared type.
+        owner: its location, for errors, such as `weight_3 (val)`.
     """
 
     type: ValueType
@@ -40,7 +40,7 @@ class Constant:
 
     @property
     def stored(self) -> Blob | None:
-        """Where the weight file holds it, or None if it stands in the specification. Raises PackageError if damaged."""
+        """Its blob in the weight file, None if it is in the specification. Raises PackageError if damaged."""
         if self._message.WhichOneof("value") != "blobFileValue":
             return None
         blob = self._message.blobFileValue
@@ -48,13 +48,13 @@ class Constant:
 
     @property
     def offset(self) -> int | None:
-        """Offset of its metadata in the weight file, unchecked; None if it stands in the specification."""
+        """Offset of its metadata in the weight file, unchecked; None if it is in the specification."""
         in_file = self._message.WhichOneof("value") == "blobFileValue"
         return int(self._message.blobFileValue.offset) if in_file else None
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that its elements take as stored. Strings count 0."""
+        """Bytes of its stored elements. Strings count 0."""
         if not isinstance(self.type, TensorType) or self.type.dtype not in BITS:
             return 0
         return size_in_bytes(self.type.dtype, self.type.count or 0)
@@ -66,10 +66,10 @@ class Constant:
             An array of the declared shape (rank 0 for scalars): NUMPY_DTYPES of the declared type, or object for
             strings. A read-only view of the mapped file where no decoding is needed.
         Raises:
-            PackageError: if it is damaged, or holds another number or type of elements than declared.
+            PackageError: it is damaged, or does not hold the declared number or type of elements.
         """
         if not isinstance(self.type, TensorType) or not self.type.static:
-            raise PackageError(f"{self.owner} is a {self.type}; it has no value as an array.")
+            raise PackageError(f"{self.owner} is a {self.type}, which cannot be read as an array.")
         shape = tuple(d for d in self.type.shape if d is not None)
         count = math.prod(shape)
         if self._message.WhichOneof("value") == "blobFileValue":
@@ -81,7 +81,7 @@ class Constant:
         return _immediate(self._message.immediateValue, self.type.dtype, count, self.owner).reshape(shape)
 
     def python(self) -> Any:
-        """The value as Python's own: int, float, bool, str, nested lists of them, or a dict."""
+        """The value as int, float, bool, str, a nested list of them, or a dict."""
         if isinstance(self.type, (ListType, TupleType)):
             values = self._message.immediateValue
             items = values.list.values if isinstance(self.type, ListType) else values.tuple.values
@@ -94,12 +94,12 @@ class Constant:
 
 
 def read_constant(message: Any, owner: str, weights: WeightFiles) -> Constant:
-    """A value message as a constant; `owner` says in errors where it stands."""
+    """Wrap a value message; `owner` is its location in errors."""
     return Constant(value_type(message.type), owner, message, weights)
 
 
 def _immediate(message: Any, dtype: str, count: int, owner: str) -> np.ndarray:
-    """A literal tensor of the specification as a flat array."""
+    """A literal tensor of the specification, as a flat array."""
     if message.WhichOneof("value") != "tensor":
         raise PackageError(f"{owner} has no literal tensor where a {dtype} is declared.")
     form = message.tensor.WhichOneof("value")

@@ -1,7 +1,7 @@
-"""The one door to coremltools: nothing else imports it, and it comes in quietly.
+"""Import coremltools, silently; no other module imports it.
 
-coremltools announces untested torch versions, the native libraries that only a Mac has, and a progress bar for every
-pass. None of that is news to the person who waits for a mask, so it is silenced here, once.
+coremltools prints warnings about untested torch versions and native libraries that exist on macOS only, and a progress
+bar for every pass. None of that concerns a user of this package, so it is silenced here.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from typing import Any
 
 from ..errors import PackageError
 from ..utils.quiet import mute, quiet
-from .lean_import import deferred, left_out
+from .lean_import import deferred, hidden
 
 REQUIRED_VERSION = "9.0"  # private parts are used (pass names, MIL internals), so the version is exact
 
-TARGETS = ("iOS16", "iOS17", "iOS18")  # deployment targets that we write; packages are read from iOS15 on
+TARGETS = ("iOS16", "iOS17", "iOS18")  # deployment targets that can be written; packages are read from iOS15 on
 
-_RECORDED_ELEMENTS = 256  # smaller constants are never compressed by any recipe, and there are thousands of them
+_RECORDED_ELEMENTS = 256  # no recipe compresses smaller constants, and there are thousands of them
 
-_CHATTY_MODULES = (  # where a `tqdm` bar is drawn for each pass
+_CHATTY_MODULES = (  # those that draw a `tqdm` bar for each pass
     "coremltools.converters.mil.mil.passes.pass_pipeline",
     "coremltools.optimize.coreml._quantization_passes",
     "coremltools.optimize.coreml._post_training_quantization",
     "coremltools.optimize.coreml.experimental._post_training_quantization",
 )
 
-# Not needed to lower or to compress: half of the import's time, as it brings in torch.distributed.
+# Not needed to lower or compress, and half of the import time, because it imports torch.distributed.
 _TRAINING = "coremltools.optimize.torch"
-_ONLY_LOOKED_FOR = ("torchaudio", "transformers")  # imported to learn whether they are there, which its tests ask
+_OPTIONAL = ("torchaudio", "transformers")  # coremltools imports them only to tell its tests whether they are installed
 
 
 @cache
 def coremltools() -> Any:
     """Import coremltools without its warnings and progress bars (0.6 s once torch is there, once per process)."""
     mute("coremltools")
-    with quiet(), left_out(*_ONLY_LOOKED_FOR), deferred(_TRAINING):
+    with quiet(), hidden(*_OPTIONAL), deferred(_TRAINING):
         module = importlib.import_module("coremltools")
     if module.__version__ != REQUIRED_VERSION:
         raise PackageError(
-            f"coremltools {module.__version__} is installed; this version works with {REQUIRED_VERSION} only.",
+            f"coremltools {module.__version__} is installed, but {REQUIRED_VERSION} is required.",
             code="coremltools-version",
             hint=f"pip install coremltools=={REQUIRED_VERSION}",
         )
@@ -86,9 +86,9 @@ def optimize() -> Any:
 
 @cache
 def recording_pass() -> str:
-    """The name of a pass that changes nothing and keeps every large constant, by name, in its option `into`.
+    """The name of a pass that changes nothing and stores every large constant, by name, in its option `into`.
 
-    Run between coremltools' own passes and the compression passes, it keeps what the weights were, for the audit.
+    It runs between coremltools' own passes and the compression passes, to keep the original weights for the audit.
     """
     mil()
     passes = importlib.import_module("coremltools.converters.mil.mil.passes.pass_registry")
@@ -110,12 +110,12 @@ def recording_pass() -> str:
 
 @contextmanager
 def validated_at_the_end(program: Any) -> Iterator[None]:
-    """Run passes over a program, and validate it once after them.
+    """Validate a program once after all passes, instead of after each.
 
-    coremltools does so after each of its hundred passes, to say which of them left the program inconsistent: a third
-    of the time that compiling takes. What is inconsistent at the end is refused all the same, with the same words.
+    coremltools validates after each of its hundred passes, to name the one that made the program inconsistent. That is
+    a third of the compile time. An inconsistent program is still rejected at the end, with the same error.
     """
-    program.validate = _not_yet  # on this program alone: its class is everybody's
+    program.validate = _skip_validation  # on this program only, not on its class
     try:
         yield
     finally:
@@ -123,8 +123,8 @@ def validated_at_the_end(program: Any) -> Iterator[None]:
     program.validate(check_essential_scope=True)
 
 
-def _not_yet(check_essential_scope: bool = False) -> None:
-    """Stands in for a program's own validation."""
+def _skip_validation(check_essential_scope: bool = False) -> None:
+    """Replace a program's own validation."""
 
 
 def target(name: str) -> Any:
@@ -134,19 +134,19 @@ def target(name: str) -> Any:
 
 @cache
 def _schemas() -> Any:
-    """coremltools' protobuf schemas alone, without the seconds of importing coremltools and torch.
+    """coremltools' protobuf schemas, without importing all of coremltools and torch, which takes seconds.
 
-    The generated modules need nothing of their parent package, so an empty stand-in for the parent is put in place
-    while they load. A later full import of coremltools finds the very same modules.
+    The generated modules need nothing from their parent package, so an empty module replaces it while they are
+    imported. A later full import of coremltools finds the same modules.
     """
     if "coremltools" in sys.modules:
         return importlib.import_module("coremltools.proto.Model_pb2")
     spec = importlib.util.find_spec("coremltools")
     if spec is None or spec.submodule_search_locations is None:
         raise PackageError("coremltools is not installed.", hint=f"pip install coremltools=={REQUIRED_VERSION}")
-    stand_in = python_types.ModuleType("coremltools")
-    stand_in.__path__ = list(spec.submodule_search_locations)
-    sys.modules["coremltools"] = stand_in
+    empty = python_types.ModuleType("coremltools")
+    empty.__path__ = list(spec.submodule_search_locations)
+    sys.modules["coremltools"] = empty
     try:
         return importlib.import_module("coremltools.proto.Model_pb2")
     finally:
@@ -154,7 +154,7 @@ def _schemas() -> Any:
 
 
 def spec_message(data: bytes) -> Any:
-    """Parse the bytes of a `.mlmodel` specification into its protobuf message. Raises PackageError if they are none."""
+    """Parse the bytes of a `.mlmodel` specification. Raises PackageError if they are not a Core ML protobuf."""
     from google.protobuf.message import DecodeError
 
     message = _schemas().Model()
@@ -166,7 +166,7 @@ def spec_message(data: bytes) -> Any:
 
 
 def load_on_mac(package: Path, compute_units: str = "ALL") -> Any:
-    """Open a package with Core ML itself. Not run on this platform by our tests: it needs macOS.
+    """Open a package with Core ML itself. It needs macOS, so tests on Linux do not cover it.
 
     Args:
         package: path of the .mlpackage.
@@ -178,7 +178,7 @@ def load_on_mac(package: Path, compute_units: str = "ALL") -> Any:
         raise PackageError(
             f"Core ML itself runs on macOS only; this is {sys.platform}.",
             code="needs-macos",
-            hint="leave out `--runtime coreml`: our own runtime executes the same saved package here.",
+            hint="omit `--runtime coreml`: the built-in runtime executes the same saved package on any platform.",
         )
     ct = coremltools()
     return ct.models.MLModel(os.fspath(package), compute_units=ct.ComputeUnit[compute_units])

@@ -1,4 +1,4 @@
-"""A saved package in; plain facts out: what it takes and gives, its operations, its weights, what it needs."""
+"""Describe a saved package: inputs and outputs, operations, weights, cost, deployment target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .program import Program
 
 
 def describe_program(program: Program, path: Path) -> dict[str, Any]:
-    """Say what is in a program that was read from `path`. Raises PackageError if its weights are damaged."""
+    """Plain values about a program that was read from `path`. Raises PackageError if its weights are damaged."""
     saved = saved_package(path) if path.is_dir() else None
     audit = audit_program(program)
     metadata = program.metadata
@@ -42,13 +42,13 @@ def describe_program(program: Program, path: Path) -> dict[str, Any]:
 
 
 def operation_histogram(program: Program) -> dict[str, int]:
-    """Operator type → how often it stands in the default function, constants left out, most frequent first."""
+    """Number of operations by type in the default function, without constants, most frequent first."""
     counts = Counter(op.type for op in program.main.block.walk() if op.type != "const")
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def describe_feature(feature: Feature) -> dict[str, Any]:
-    """One input or output as plain values: name, kind, shape (images: height, width), type or colour, description."""
+    """One input or output as plain values: name, kind, shape (images: height, width), type or color, description."""
     facts: dict[str, Any] = {"name": feature.name, "kind": feature.kind, "shape": list(feature.shape)}
     if feature.kind == "image":
         facts["color"] = feature.color

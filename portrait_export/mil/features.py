@@ -1,4 +1,4 @@
-"""Inputs and outputs of a saved program as an app sees them: the protobuf's feature messages in, `Feature`s out."""
+"""Read the inputs and outputs of a saved program, as an app sees them, from protobuf."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Feature:
         shape: of an array; (height, width) of an image. The default one if it is flexible.
         dtype: of an array or state: fp16, fp32, fp64, int8 or int32. Empty for other kinds.
         color: of an image: `rgb`, `bgr`, `grayscale` or `grayscale_fp16`. Empty for other kinds.
-        enumerated: the shapes allowed, where they are listed.
-        ranges: (smallest, largest or None) per dimension, where the shape may vary.
-        optional: whether it may be left out.
-        default: the value that every element takes if it is left out.
+        enumerated: the allowed shapes, if they are listed.
+        ranges: (smallest, largest or None) per dimension, if the shape may vary.
+        optional: whether it may be omitted.
+        default: the value of every element if it is omitted.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Feature:
     description: str = ""
 
     def allows(self, shape: tuple[int, ...]) -> bool:
-        """Whether a value of this shape may be given."""
+        """Whether a value of this shape is allowed."""
         if self.enumerated:
             return shape in self.enumerated
         if self.ranges:
@@ -47,7 +47,7 @@ class Feature:
 
     @property
     def allowed(self) -> str:
-        """The shapes allowed, in words."""
+        """The allowed shapes, as text."""
         if self.enumerated:
             return " or ".join("×".join(map(str, shape)) for shape in self.enumerated)
         if self.ranges:
@@ -56,7 +56,7 @@ class Feature:
 
 
 def read_feature(message: Any) -> Feature:
-    """One input, output or state of a description. Raises ValueError for what is not known of."""
+    """Read one input, output or state. Raises ValueError for an unknown color space or data type."""
     kind = message.type.WhichOneof("Type")
     reader = {"imageType": _image, "multiArrayType": _array, "stateType": _state}.get(kind)
     values = reader(getattr(message.type, kind)) if reader else {"kind": (kind or "unknown").removesuffix("Type")}
@@ -66,7 +66,7 @@ def read_feature(message: Any) -> Feature:
 
 def _image(message: Any) -> dict[str, Any]:
     if message.colorSpace not in COLOR_SPACES:
-        raise ValueError(f"an image has the unknown colour space {message.colorSpace}")
+        raise ValueError(f"an image has the unknown color space {message.colorSpace}")
     flexible: dict[str, Any] = {}
     if message.WhichOneof("SizeFlexibility") == "enumeratedSizes":
         flexible["enumerated"] = tuple((int(s.height), int(s.width)) for s in message.enumeratedSizes.sizes)

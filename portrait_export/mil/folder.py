@@ -1,4 +1,4 @@
-"""A .mlpackage folder in; the files that belong to it out, none outside it: the specification and the weight files."""
+"""Locate the specification and the weight files of a .mlpackage folder, and nothing outside it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ MODEL_PATH = "@model_path/"  # how a program writes "next to the specification f
 
 
 def files_of(package: Path) -> list[Path]:
-    """Every file of a package, in the order of their names."""
+    """Every file of a package, sorted by path."""
     return sorted(file for file in package.rglob("*") if file.is_file())
 
 
 def package_size_bytes(package: Path) -> int:
-    """Bytes of all files of a package together."""
+    """The total size of all files of a package."""
     return sum(file.stat().st_size for file in files_of(package))
 
 
 def specification_bytes(file: Path) -> bytes:
-    """The content of a specification file. Raises PackageError if it cannot be read, or is too large to be one."""
+    """The content of a specification file. Raises PackageError if it cannot be read or is too large."""
     return _read_bytes(file, MAX_SPECIFICATION_BYTES)
 
 
@@ -37,25 +37,27 @@ def locate_specification(path: Path) -> Path:
         raise PackageError(f"There is no package at {path}.")
     if path.suffix == ".mlmodelc" or (path / "coremldata.bin").exists():
         raise PackageError(
-            f"{path.name} is a compiled model.", code="not-an-ml-program", hint="open the .mlpackage it was made from."
+            f"{path.name} is a compiled model.",
+            code="not-an-ml-program",
+            hint="open the .mlpackage that it was compiled from.",
         )
     manifest = path / "Manifest.json"
     if not manifest.is_file():
-        raise PackageError(f"{path.name} has no Manifest.json, so it is not a .mlpackage (or only part of one).")
+        raise PackageError(f"{path.name} has no Manifest.json, so it is not a complete .mlpackage.")
     try:
         data = json.loads(_read_bytes(manifest, MAX_MANIFEST_BYTES))
         item = data["itemInfoEntries"][data["rootModelIdentifier"]]["path"]
         if not isinstance(item, str):
-            raise TypeError("the model's path is not a text")
+            raise TypeError("the model's path is not a string")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PackageError(
-            f"Manifest.json of {path.name} does not say where the model is ({type(error).__name__}: {error})."
+            f"Manifest.json of {path.name} does not name the model file ({type(error).__name__}: {error})."
         ) from error
     return _inside(path, path / "Data", item, "the model that Manifest.json names")
 
 
 def _inside(root: Path, folder: Path, relative: str, what: str) -> Path:
-    """A path below `folder`, refused unless it is a file inside `root` even after following links."""
+    """The path of a file below `folder`. Raises PackageError unless it is inside `root` after following links."""
     parts = PurePosixPath(relative)
     if not relative or "\x00" in relative or parts.is_absolute() or ".." in parts.parts:
         raise PackageError(f"The path of {what}, {relative!r}, is not inside the package.", code="unsafe-path")
@@ -66,9 +68,9 @@ def _inside(root: Path, folder: Path, relative: str, what: str) -> Path:
     except OSError as error:
         raise PackageError(f"The path of {what}, {relative!r}, cannot be read: {error.strerror or error}.") from error
     if not inside:
-        raise PackageError(f"The path of {what}, {relative!r}, leaves the package.", code="unsafe-path")
+        raise PackageError(f"The path of {what}, {relative!r}, is outside the package.", code="unsafe-path")
     if not exists:
-        raise PackageError(f"{root.name} lacks {what}: {relative}.")
+        raise PackageError(f"{root.name} does not contain {what}: {relative}.")
     return path
 
 
@@ -76,14 +78,14 @@ def _read_bytes(path: Path, limit: int) -> bytes:
     try:
         size = path.stat().st_size
         if size > limit:
-            raise PackageError(f"{path.name} has {size:,} bytes; at most {limit:,} are read.")
+            raise PackageError(f"{path.name} has {size:,} bytes; the limit is {limit:,}.")
         return path.read_bytes()
     except OSError as error:
         raise PackageError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 class WeightFiles:
-    """The weight files of one package, each opened once, none outside the package."""
+    """The weight files of one package, each opened once."""
 
     def __init__(self, root: Path, model_folder: Path):
         self.root = root
@@ -91,7 +93,7 @@ class WeightFiles:
         self._opened: dict[str, WeightFile] = {}
 
     def open(self, name: str, owner: str) -> WeightFile:
-        """The file that a program calls `@model_path/weights/weight.bin`."""
+        """Open the file that a program names, such as `@model_path/weights/weight.bin`."""
         if name not in self._opened:
             relative = name.removeprefix(MODEL_PATH)
             path = _inside(self.root, self.model_folder, relative, f"the weight file of {owner}")

@@ -1,4 +1,4 @@
-"""A package that imports more than it is used for in; the time of that saved, by leaving it for later or out."""
+"""Speed up the import of a heavy package by deferring or hiding modules that it does not need."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 
 @contextmanager
 def deferred(name: str) -> Iterator[None]:
-    """Let what is imported meanwhile go without one submodule; it is imported when it is first asked for afterwards.
+    """Import without one submodule while the block runs; it is imported when it is first used afterwards.
 
-    Until then it is nowhere in `sys.modules`: those who look at every module there, as `inspect` and `pickle` do,
-    would have it run in the midst of somebody else's import.
+    Until then it is not in `sys.modules`: code that looks at every module there, as `inspect` and `pickle` do, would
+    otherwise trigger its import in the middle of another one.
 
     Args:
-        name: such as `package.part`; what is imported meanwhile may import it, but not use it.
+        name: such as `package.part`; modules imported in the block may import it, but not use it.
     """
     if name in sys.modules:
         yield
@@ -32,10 +32,10 @@ def deferred(name: str) -> Iterator[None]:
     finally:
         sys.meta_path.remove(finder)
         if sys.modules.pop(name, None) is not None:
-            _import_when_asked_for(*name.rpartition(".")[::2])
+            _import_on_first_use(*name.rpartition(".")[::2])
 
 
-def _import_when_asked_for(package: str, part: str) -> None:
+def _import_on_first_use(package: str, part: str) -> None:
     """Make `package.part` import itself at its first use (PEP 562)."""
     if package not in sys.modules:
         return
@@ -54,11 +54,11 @@ def _import_when_asked_for(package: str, part: str) -> None:
 
 
 @contextmanager
-def left_out(*names: str) -> Iterator[None]:
-    """Let packages seem not installed to what is imported meanwhile. Those that are imported already are left alone."""
+def hidden(*names: str) -> Iterator[None]:
+    """Make packages appear not installed while the block runs, except those that are already imported."""
     absent = [name for name in names if name not in sys.modules]
     for name in absent:
-        sys.modules[name] = None  # type: ignore[assignment]  # what `import` takes for "there is none"
+        sys.modules[name] = None  # type: ignore[assignment]  # makes `import` fail
     try:
         yield
     finally:
@@ -67,7 +67,7 @@ def left_out(*names: str) -> Iterator[None]:
 
 
 class _Deferring(MetaPathFinder, Loader):
-    """Finds an empty module in one module's place."""
+    """Provides an empty module in place of one module."""
 
     def __init__(self, name: str):
         self._name = name
@@ -78,4 +78,4 @@ class _Deferring(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self) if fullname == self._name else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is in it."""
+        """Leave the module empty."""

@@ -1,28 +1,27 @@
-"""Operations with shapes in; advice out: which are publicly documented as slow on, or kept off, the Neural Engine.
+"""Find operations that are publicly documented as slow on, or unsupported by, the Neural Engine.
 
-Advice, not measurement: Apple documents no list of what the Neural Engine runs ("it changes based on device
-generation, operating system version, tensor sizes", https://github.com/apple/coremltools/issues/1780). Every row says
-who reported it; where a device is at hand, Xcode's performance report is the judge.
+This is advice, not a measurement: Apple publishes no list of what the Neural Engine runs ("it changes based on device
+generation, operating system version, tensor sizes", https://github.com/apple/coremltools/issues/1780). Every rule names
+its sources; Xcode's performance report on a device is authoritative.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from .constants import Constant
 from .features import Feature
-from .program import Operation, Program, Reference
-from .types import TensorType
+from .program import Operation, Program
+from .types import TensorType, ValueType
+from .values import Values, is_stored
 
-NOTE = "advice from public documents, not a measurement; Xcode's performance report on a device is the judge"
+NOTE = "advice from public documents, not a measurement; Xcode's performance report on a device is authoritative"
 SHOWN = 5  # operations named per piece of advice
 MAX_RANK = 5
 MAX_SIDE = 16_384
 MAX_POOL_KERNEL = 13
-LARGE_COPY = 1 << 16  # elements from which a reshape or transpose is worth a word: 256x256 of one channel
+LARGE_COPY = 1 << 16  # elements from which a reshape or transpose is reported: 256x256 of one channel
 
 APPLE_TRANSFORMERS = "https://machinelearning.apple.com/research/neural-engine-transformers"
 APPLE_VISION_TRANSFORMERS = "https://machinelearning.apple.com/research/vision-transformers"
@@ -34,15 +33,15 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class LintOp:
-    """One operation as the rules see it, whatever format it came from.
+    """One operation as the rules see it, from a package or from ONNX.
 
     Attributes:
         type: the MIL operator that it is, or becomes.
-        name: for people.
-        inputs, outputs: shapes; None for a dimension that is open.
-        dtype: of the first output, such as `fp16`; empty where it is a float of undecided precision.
+        name: to show.
+        inputs, outputs: shapes; None for a dimension that varies.
+        dtype: of the first output, such as `fp16`; empty for a float whose precision is not decided yet.
         dilations, kernel: of convolutions and pools; empty otherwise.
-        constant_weight: whether a convolution's weight is stored. True where there is none.
+        constant_weight: whether a convolution's weight is stored; True for other operations.
     """
 
     type: str
@@ -57,15 +56,15 @@ class LintOp:
 
 @dataclass(frozen=True)
 class LintRule:
-    """One pattern.
+    """One pattern of operations.
 
     Attributes:
         code: stable, for scripts.
         title: what was found.
-        applies: whether an operation is of this kind.
-        effect: what is said to happen.
+        applies: whether an operation matches.
+        effect: what is reported to happen.
         do: what to do about it.
-        sources: who says so.
+        sources: who reported it.
     """
 
     code: str
@@ -77,12 +76,23 @@ class LintRule:
 
 
 @dataclass(frozen=True)
+class InputAdvice:
+    """What is reported about inputs without one fixed shape. The attributes are those of LintRule."""
+
+    code: str
+    title: str
+    effect: str
+    do: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Advice:
-    """A rule that applied.
+    """A rule that matched.
 
     Attributes:
-        count: of operations (or inputs) it applies to.
-        where: the names of the first few.
+        count: number of operations (or inputs) that match.
+        where: names of the first few.
     """
 
     code: str
@@ -93,7 +103,7 @@ class Advice:
     do: str
     sources: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
 
@@ -110,16 +120,16 @@ def _elements(shape: Shape) -> int:
     return math.prod(side or 1 for side in shape)
 
 
-def _copies(op: LintOp) -> bool:
+def _is_large_copy(op: LintOp) -> bool:
     return op.type in ("reshape", "transpose") and any(_elements(shape) >= LARGE_COPY for shape in op.outputs)
 
 
-def _lonely_last_axis(op: LintOp) -> bool:
+def _has_single_last_axis(op: LintOp) -> bool:
     return any(len(s) > 2 and s[-1] == 1 and _elements(s) >= LARGE_COPY // 16 for s in op.outputs)
 
 
-def _scales_otherwise(op: LintOp) -> bool:
-    """A resize by another factor than 2."""
+def _resizes_by_other_factor(op: LintOp) -> bool:
+    """A resize by a factor other than 2."""
     if not op.type.startswith(("resize", "upsample")) or not op.inputs or not op.outputs:
         return False
     pairs = list(zip(op.inputs[0][-2:], op.outputs[0][-2:], strict=False))
@@ -132,140 +142,141 @@ WEIGHTED = ("conv", "conv_transpose", "linear", "matmul", "einsum")
 
 RULES = (
     LintRule(
-        "rank-above-5",
-        "tensors of more than five dimensions",
-        lambda op: _rank(op) > MAX_RANK,
-        "Core ML does not take them; Apple splits a window partition of six dimensions into steps of five",
-        "merge dimensions before the operation and separate them after it",
-        (COREMLTOOLS + "2536", APPLE_VISION_TRANSFORMERS),
+        code="rank-above-5",
+        title="tensors of more than five dimensions",
+        applies=lambda op: _rank(op) > MAX_RANK,
+        effect="Core ML does not support them; Apple splits a six-dimensional window partition into steps of five",
+        do="merge dimensions before the operation and split them after it",
+        sources=(COREMLTOOLS + "2536", APPLE_VISION_TRANSFORMERS),
     ),
     LintRule(
-        "rank-5",
-        "tensors of five dimensions",
-        lambda op: _rank(op) == MAX_RANK,
-        "the Neural Engine's own format has four: (batch, channels, height, width)",
-        "keep activations four-dimensional and channels-first",
-        (APPLE_TRANSFORMERS,),
+        code="rank-5",
+        title="tensors of five dimensions",
+        applies=lambda op: _rank(op) == MAX_RANK,
+        effect="the Neural Engine's native format has four: (batch, channels, height, width)",
+        do="keep activations four-dimensional and channels-first",
+        sources=(APPLE_TRANSFORMERS,),
     ),
     LintRule(
-        "side-above-16384",
-        f"tensors with a side above {MAX_SIDE:,}",
-        lambda op: _largest_side(op) > MAX_SIDE,
-        "compiling for the Neural Engine failed from 16,385 on in a published sweep (M3 Ultra)",
-        "split the long side: tokens of a large picture as rows and columns instead of one axis",
-        ("https://github.com/ncdrone/rustane/issues/13",),
+        code="side-above-16384",
+        title=f"tensors with a side above {MAX_SIDE:,}",
+        applies=lambda op: _largest_side(op) > MAX_SIDE,
+        effect="compiling for the Neural Engine failed for sides of 16,385 and more in a published sweep (M3 Ultra)",
+        do="split the long side: keep the tokens of a large image as rows and columns instead of one axis",
+        sources=("https://github.com/ncdrone/rustane/issues/13",),
     ),
     LintRule(
-        "large-copy",
-        "large reshapes and transposes",
-        _copies,
-        "each may copy its tensor through memory, which attention pays for most",
-        "keep one layout throughout; our channels-first rewrite removes those of registered transformers",
-        (APPLE_TRANSFORMERS,),
+        code="large-copy",
+        title="large reshapes and transposes",
+        applies=_is_large_copy,
+        effect="each may copy its tensor in memory, which is most expensive in attention",
+        do="keep one layout throughout; the channels-first rewrite removes those of registered transformers",
+        sources=(APPLE_TRANSFORMERS,),
     ),
     LintRule(
-        "single-last-axis",
-        "large tensors whose last axis is 1",
-        _lonely_last_axis,
-        "the last axis is padded to 64 bytes: 32 times the memory in fp16",
-        "put a long axis last, such as (B, C, 1, S) instead of (B, S, C, 1)",
-        (APPLE_TRANSFORMERS,),
+        code="single-last-axis",
+        title="large tensors whose last axis is 1",
+        applies=_has_single_last_axis,
+        effect="the last axis is padded to 64 bytes: 32 times the memory in fp16",
+        do="put a long axis last, such as (B, C, 1, S) instead of (B, S, C, 1)",
+        sources=(APPLE_TRANSFORMERS,),
     ),
     LintRule(
-        "computed-weight",
-        "convolutions with computed weights",
-        lambda op: op.type.startswith("conv") and not op.constant_weight,
-        "a network with position-dependent kernels was reported to run on the CPU alone",
-        "store the weights, or write the operation as products and sums of feature maps",
-        (COREMLTOOLS + "2536",),
+        code="computed-weight",
+        title="convolutions with computed weights",
+        applies=lambda op: op.type.startswith("conv") and not op.constant_weight,
+        effect="a network with position-dependent kernels was reported to run on the CPU only",
+        do="store the weights, or express the operation as products and sums of feature maps",
+        sources=(COREMLTOOLS + "2536",),
     ),
     LintRule(
-        "dilation",
-        "dilated convolutions",
-        lambda op: op.type.startswith("conv") and any(rate > 1 for rate in op.dilations),
-        "reported not to run on the Neural Engine",
-        "use larger or strided kernels, or measure: newer systems may run them",
-        (HOLLANCE,),
+        code="dilation",
+        title="dilated convolutions",
+        applies=lambda op: op.type.startswith("conv") and any(rate > 1 for rate in op.dilations),
+        effect="reported not to run on the Neural Engine",
+        do="use larger or strided kernels, or measure: newer systems may run them",
+        sources=(HOLLANCE,),
     ),
     LintRule(
-        "gather",
-        "gathers",
-        lambda op: op.type in GATHERS and not op.dtype.startswith("int"),  # numbers of shapes are no matter
-        "reported to run on the CPU, slowly",
-        "slice with constant bounds, or fold constant indices away",
-        (COREMLTOOLS + "1103", COREMLTOOLS + "1127", HOLLANCE),
+        code="gather",
+        title="gathers",
+        applies=lambda op: op.type in GATHERS and not op.dtype.startswith("int"),  # those of shapes are cheap
+        effect="reported to run on the CPU, slowly",
+        do="slice with constant bounds, or fold constant indices away",
+        sources=(COREMLTOOLS + "1103", COREMLTOOLS + "1127", HOLLANCE),
     ),
     LintRule(
-        "recurrent",
-        "recurrent layers",
-        lambda op: op.type in RECURRENT,
-        "not supported on the Neural Engine, by an engineer of Core ML",
-        "use convolutions over time, or run one step per frame",
-        (COREMLTOOLS + "1780", HOLLANCE),
+        code="recurrent",
+        title="recurrent layers",
+        applies=lambda op: op.type in RECURRENT,
+        effect="not supported on the Neural Engine, according to a Core ML engineer",
+        do="use convolutions over time, or run one step per frame",
+        sources=(COREMLTOOLS + "1780", HOLLANCE),
     ),
     LintRule(
-        "custom",
-        "custom operations",
-        lambda op: op.type.startswith("custom"),
-        "they have CPU and GPU implementations only, by an engineer of Core ML",
-        "write them with built-in operations",
-        (COREMLTOOLS + "1278", HOLLANCE),
+        code="custom",
+        title="custom operations",
+        applies=lambda op: op.type.startswith("custom"),
+        effect="they have CPU and GPU implementations only, according to a Core ML engineer",
+        do="express them with built-in operations",
+        sources=(COREMLTOOLS + "1278", HOLLANCE),
     ),
     LintRule(
-        "large-pool",
-        f"pools with kernels above {MAX_POOL_KERNEL}",
-        lambda op: op.type.endswith("_pool") and any(side > MAX_POOL_KERNEL for side in op.kernel),
-        "Core ML's own log was seen to refuse them for the Neural Engine",
-        "pool in several steps, or take a mean over height and width",
-        ("https://github.com/hollance/neural-engine/issues/1", "https://github.com/hollance/neural-engine/issues/2"),
+        code="large-pool",
+        title=f"pools with kernels above {MAX_POOL_KERNEL}",
+        applies=lambda op: op.type.endswith("_pool") and any(side > MAX_POOL_KERNEL for side in op.kernel),
+        effect="Core ML's own log was seen to reject them for the Neural Engine",
+        do="pool in several steps, or use a mean over height and width",
+        sources=(
+            "https://github.com/hollance/neural-engine/issues/1",
+            "https://github.com/hollance/neural-engine/issues/2",
+        ),
     ),
     LintRule(
-        "resize-factor",
-        "resizes by another factor than 2",
-        _scales_otherwise,
-        "Core ML's own log was seen to refuse them for the Neural Engine (in 2020)",
-        "measure; where it matters, resize by 2 several times (other numbers, so the network must be trained with it)",
-        ("https://github.com/hollance/neural-engine/issues/2",),
+        code="resize-factor",
+        title="resizes by a factor other than 2",
+        applies=_resizes_by_other_factor,
+        effect="Core ML's own log was seen to reject them for the Neural Engine (in 2020)",
+        do="measure; if it matters, resize by 2 several times (and train with that: the numbers differ)",
+        sources=("https://github.com/hollance/neural-engine/issues/2",),
     ),
     LintRule(
-        "float32",
-        "convolutions and products in float32",
-        lambda op: op.type in WEIGHTED and op.dtype == "fp32",
-        "float32 programs run on the CPU and GPU only",
-        "export with --precision fp16; parity names what it costs",
-        ("https://apple.github.io/coremltools/docs-guides/source/typed-execution-example.html",),
+        code="float32",
+        title="convolutions and products in float32",
+        applies=lambda op: op.type in WEIGHTED and op.dtype == "fp32",
+        effect="float32 programs run on the CPU and GPU only",
+        do="export with --precision fp16; the parity check shows the loss",
+        sources=("https://apple.github.io/coremltools/docs-guides/source/typed-execution-example.html",),
     ),
 )
 
-RANGE_SHAPES = LintRule(
-    "range-shapes",
-    "inputs whose shape may vary over a range",
-    lambda op: False,
-    "only the default shape runs on the Neural Engine, by an engineer of Core ML",
-    "fix the shape, or list the few that are needed",
-    (
+RANGE_SHAPES = InputAdvice(
+    code="range-shapes",
+    title="inputs whose shape may vary over a range",
+    effect="only the default shape runs on the Neural Engine, according to a Core ML engineer",
+    do="fix the shape, or list the few that are needed",
+    sources=(
         "https://developer.apple.com/forums/thread/724930",
         "https://apple.github.io/coremltools/docs-guides/source/flexible-inputs.html",
     ),
 )
-LISTED_SHAPES = LintRule(
-    "listed-shapes",
-    "inputs with several listed shapes",
-    lambda op: False,
-    "shapes other than the default were seen to leave the Neural Engine, as with a layer norm in the model",
-    "export one package per shape where it matters",
-    (COREMLTOOLS + "2370", COREMLTOOLS + "1909"),
+LISTED_SHAPES = InputAdvice(
+    code="listed-shapes",
+    title="inputs with several listed shapes",
+    effect="shapes other than the default were seen not to run on the Neural Engine, e.g. with a layer norm",
+    do="export one package per shape if it matters",
+    sources=(COREMLTOOLS + "2370", COREMLTOOLS + "1909"),
 )
 
 
 def advise(
     ops: Iterable[LintOp], inputs: Sequence[tuple[str, str]] = (), rules: Sequence[LintRule] = RULES
 ) -> list[Advice]:
-    """Every rule that applies, in the table's order.
+    """Every rule that matches, in the order of the table.
 
     Args:
-        ops: what the model does.
-        inputs: name and `range` or `listed` of inputs without one fixed shape.
+        ops: the operations of the model.
+        inputs: name and kind (`range` or `listed`) of each input without one fixed shape.
     """
     found: dict[str, list[str]] = {}
     for op in ops:
@@ -274,21 +285,20 @@ def advise(
                 found.setdefault(rule.code, []).append(op.name)
     for name, kind in inputs:
         found.setdefault(f"{kind}-shapes", []).append(name)
+    table: tuple[LintRule | InputAdvice, ...] = (*rules, RANGE_SHAPES, LISTED_SHAPES)
     return [
-        Advice(rule.code, rule.title, len(names), tuple(names[:SHOWN]), rule.effect, rule.do, rule.sources)
-        for rule in (*rules, RANGE_SHAPES, LISTED_SHAPES)
-        if (names := found.get(rule.code))
+        Advice(row.code, row.title, len(names), tuple(names[:SHOWN]), row.effect, row.do, row.sources)
+        for row in table
+        if (names := found.get(row.code))
     ]
-
-
-# A package as operations
 
 
 def lint_program(program: Program) -> list[Advice]:
     """Advice on a saved package."""
     function = program.main
-    view = _View(types=dict(function.inputs))
-    return advise(view.ops(function.block.walk()), [pair for f in program.inputs if (pair := _flexible(f))])
+    values = Values.of(function.inputs, function.block)
+    ops = [_lint_op(values, op) for op in function.block.walk() if not is_stored(op)]
+    return advise(ops, [pair for feature in program.inputs if (pair := _flexible(feature))])
 
 
 def _flexible(feature: Feature) -> tuple[str, str] | None:
@@ -297,46 +307,19 @@ def _flexible(feature: Feature) -> tuple[str, str] | None:
     return (feature.name, "listed") if len(feature.enumerated) > 1 else None
 
 
-@dataclass
-class _View:
-    """Follows what each value is while operations pass."""
+def _lint_op(values: Values, op: Operation) -> LintOp:
+    """An operation as the rules see it."""
+    return LintOp(
+        type=op.type,
+        name=op.name,
+        inputs=tuple(_shape(values.types.get(name)) for name in op.references if name not in values.stored),
+        outputs=tuple(_shape(kind) for _, kind in op.outputs),
+        dtype=getattr(op.outputs[0][1], "dtype", "") if op.outputs else "",
+        dilations=values.numbers(op, "dilations"),
+        kernel=values.numbers(op, "kernel_sizes"),
+        constant_weight=all(values.stored_inputs(op, "weight")),
+    )
 
-    types: dict[str, Any]
-    constants: dict[str, Constant] = field(default_factory=dict)
-    stored: set[str] = field(default_factory=set)  # constants, and what is decoded from them at load
 
-    def ops(self, operations: Iterable[Operation]) -> Iterable[LintOp]:
-        """All but constants, as the rules see them."""
-        for op in operations:
-            self.types.update(op.outputs)
-            names = [name for name, _ in op.outputs]
-            if op.type == "const" or op.type.startswith("constexpr_"):
-                self.stored.update(names)
-                if op.type == "const" and "val" in op.attributes:
-                    self.constants[names[0]] = op.attributes["val"]
-                continue
-            yield LintOp(
-                type=op.type,
-                name=op.name,
-                inputs=tuple(self._shape(self.types.get(name)) for name in op.references if name not in self.stored),
-                outputs=tuple(self._shape(kind) for _, kind in op.outputs),
-                dtype=getattr(op.outputs[0][1], "dtype", "") if op.outputs else "",
-                dilations=self._numbers(op, "dilations"),
-                kernel=self._numbers(op, "kernel_sizes"),
-                constant_weight=self._is_stored(op, "weight"),
-            )
-
-    @staticmethod
-    def _shape(kind: Any) -> Shape:
-        return kind.shape if isinstance(kind, TensorType) else ()
-
-    def _numbers(self, op: Operation, name: str) -> tuple[int, ...]:
-        for argument in op.inputs.get(name, ()):
-            constant = self.constants.get(argument.name) if isinstance(argument, Reference) else argument
-            if constant is not None:
-                return tuple(int(value) for value in constant.numpy().ravel())
-        return ()
-
-    def _is_stored(self, op: Operation, name: str) -> bool:
-        arguments = op.inputs.get(name, ())
-        return all(not isinstance(argument, Reference) or argument.name in self.stored for argument in arguments)
+def _shape(kind: ValueType | None) -> Shape:
+    return kind.shape if isinstance(kind, TensorType) else ()

@@ -1,6 +1,6 @@
-"""Core ML itself: as a Runner, and where it would run each operation.
+"""Run packages with Core ML itself, and show where it would run each operation.
 
-Needs macOS: not run on this platform, and never counted as verified by our tests.
+This needs macOS, so tests on Linux do not cover it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class CoreMLRunner:
             inputs["depth"] = frame.depth[None, None]
         outputs = self._model.predict(inputs)
         if "mask" not in outputs:
-            raise PackageError(f"This package gives {sorted(outputs)}; comparing under Core ML needs an output `mask`.")
+            raise PackageError(
+                f"This package returns {sorted(outputs)}; Core ML can only be compared on an output `mask`."
+            )
         mask = outputs["mask"]
         if isinstance(mask, Image.Image):
             return Prediction(probability=np.asarray(mask, np.float32) / 255)
@@ -54,8 +56,8 @@ class DevicePlacement:
 
     Attributes:
         name, type: of the operation; its first output's name, and an operator such as `ios17.conv`.
-        device: `CPU`, `GPU`, `NeuralEngine`, or empty where Core ML says nothing.
-        cost: Core ML's estimate, as a share of the whole program; None where it gives none.
+        device: `CPU`, `GPU`, `NeuralEngine`, or empty if Core ML reports none.
+        cost: Core ML's estimate, as a share of the whole program; None if it gives none.
     """
 
     name: str
@@ -70,7 +72,7 @@ def compute_plan(package: Path, compute_units: str = "ALL") -> list[DevicePlacem
         raise PackageError(
             f"Core ML plans on macOS only; this is {sys.platform}.",
             code="needs-macos",
-            hint="`portrait-export inspect FILE --lint` gives documented advice anywhere.",
+            hint="`portrait-export inspect FILE --lint` gives documented advice on any platform.",
         )
     model = coreml.load_on_mac(package, compute_units)
     ct = coreml.coremltools()
@@ -80,7 +82,7 @@ def compute_plan(package: Path, compute_units: str = "ALL") -> list[DevicePlacem
 
 
 def device_placements(plan: Any) -> list[DevicePlacement]:
-    """The rows of a plan, in the order of the program, constants left out."""
+    """The rows of a plan in the order of the program, without constants."""
     rows = []
     for operation in plan.model_structure.program.functions["main"].block.operations:
         if operation.operator_name.rpartition(".")[2] == "const":

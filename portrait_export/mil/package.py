@@ -1,4 +1,4 @@
-"""Write a compiled program as a .mlpackage: whole or not at all, the same bytes for the same input."""
+"""Write a compiled program as a .mlpackage, atomically and reproducibly."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .program import Metadata
 
 _MODEL_FOLDER = "com.apple.CoreML"
 _DATE_KEY = "com.github.apple.coremltools.conversion_date"
-_DATE_BUILD_INFO = "date"  # coremltools writes the day into the program's buildInfo, too
-_ID_NAMESPACE = uuid.UUID("6f2a3d0e-3c0b-5d1c-9a53-0a6c2f6f7c11")  # of the ids derived from a package's content
+_DATE_BUILD_INFO = "date"  # coremltools writes the date into the program's buildInfo too
+_ID_NAMESPACE = uuid.UUID("6f2a3d0e-3c0b-5d1c-9a53-0a6c2f6f7c11")  # for the ids derived from a package's content
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ def save_package(
     """Write the package folder. Raises UsageError if it exists and `force` is off, OutputError if it cannot be written.
 
     Args:
-        compiled: what `compile_program` made of `lowered`.
-        lowered: gives each feature its description.
+        compiled: the result of `compile_program(lowered)`.
+        lowered: has the description of each feature.
         path: must end in `.mlpackage`.
     """
     if path.suffix != ".mlpackage":
         raise UsageError(f"A Core ML package's name must end in .mlpackage; found {path.name!r}.")
     spec = compiled.spec
     _describe(spec, lowered, metadata)
-    _forget_the_date(spec)
+    _remove_date(spec)
     model = spec.SerializeToString(deterministic=True)
     with written_whole(path, force=force, folder=True) as partial:
         _write_files(partial, model, compiled.weights)
@@ -82,8 +82,8 @@ def _describe(spec: Any, lowered: Lowered, metadata: Metadata) -> None:
             entry.shortDescription = texts.get(entry.name, "")
 
 
-def _forget_the_date(spec: Any) -> None:
-    """Take out the only thing that differs between two conversions of the same input: the day."""
+def _remove_date(spec: Any) -> None:
+    """Remove the date, the only difference between two conversions of the same input."""
     spec.description.metadata.userDefined.pop(_DATE_KEY, None)
     if "buildInfo" in spec.mlProgram.attributes:
         entries = spec.mlProgram.attributes["buildInfo"].immediateValue.dictionary.values
@@ -111,10 +111,10 @@ def _write_files(folder: Path, model: bytes, weights: bytes) -> None:
 
 
 def _manifest(items: list[tuple[str, str, str]]) -> str:
-    """The package's table of contents. Its ids, random in coremltools, come from what they stand for.
+    """The package's table of contents. Its ids, random in coremltools, are derived from the content of the files.
 
-    The layout is that of Core ML's own writer, which rewrites this file whenever coremltools opens a package:
-    so opening one does not change its hash.
+    The layout is that of Core ML's own writer, which rewrites this file whenever coremltools opens a package, so
+    opening a package does not change its hash.
     """
     ids = {name: str(uuid.uuid5(_ID_NAMESPACE, f"{name}:{sha256}")) for name, _, sha256 in items}
     entries = {

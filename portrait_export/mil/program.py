@@ -1,8 +1,8 @@
-"""A saved .mlpackage in; a neutral, read-only view of its ML Program out. Knows nothing of torch or of execution.
+"""Read a saved .mlpackage into a neutral, read-only view of its ML Program.
 
-`read_program(path)` opens what is on disk: the manifest and the weight file (`mil/folder.py`), the specification (its
-protobuf comes through the one door, `mil/coreml.py`). Inspection, audits, the text dump and the runtime all stand on
-this view. Constants are decoded when they are asked for, and not before.
+`read_program(path)` reads the manifest and the weight file (`mil/folder.py`) and the specification (with the protobuf
+classes of `mil/coreml.py`). Inspection, audits and the runtime use this view, which depends neither on torch nor on
+execution. Constants are decoded on demand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .types import TensorType, ValueType, value_type
 
 @dataclass(frozen=True)
 class Reference:
-    """The use of a value by its name."""
+    """A value used by its name."""
 
     name: str
 
@@ -35,9 +35,9 @@ class Operation:
 
     Attributes:
         type: the operator, such as `conv`.
-        name: its name; the first output's name where it has none of its own.
-        inputs: parameter → its values: one, or several for variadic parameters such as `values` of concat.
-        attributes: further literals, such as `val` of a const.
+        name: its name, or the first output's name if it has none.
+        inputs: values by parameter: one, or several for variadic parameters such as `values` of concat.
+        attributes: other literals, such as `val` of a const.
         outputs: (name, type) of each result.
         blocks: nested blocks of control flow.
     """
@@ -51,7 +51,7 @@ class Operation:
 
     @property
     def references(self) -> Iterator[str]:
-        """Names of the values that it takes, not counting what its nested blocks take."""
+        """Names of the values that it reads, not counting those that its nested blocks read."""
         for values in self.inputs.values():
             for value in values:
                 if isinstance(value, Reference):
@@ -60,14 +60,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Block:
-    """Operations in order, the values they start from, and the names of those they end with."""
+    """Operations in order, with input values and the names of output values."""
 
     inputs: tuple[tuple[str, ValueType], ...]
     operations: tuple[Operation, ...]
     outputs: tuple[str, ...]
 
     def walk(self) -> Iterator[Operation]:
-        """All operations, those of nested blocks after the one that holds them."""
+        """All operations, each followed by those of its nested blocks."""
         for operation in self.operations:
             yield operation
             for block in operation.blocks:
@@ -79,9 +79,9 @@ class Function:
     """One entry point of a program.
 
     Attributes:
-        inputs: (name, type) of what the block takes, states included.
+        inputs: (name, type) of the block's inputs, states included.
         opset: the operator set, such as `CoreML7` (iOS17).
-        block: what it does.
+        block: its operations.
         features_in, features_out, states: the same values as an app sees them.
     """
 
@@ -96,7 +96,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the exporter wrote about the model."""
+    """The exporter's description of the model."""
 
     author: str = ""
     license: str = ""
@@ -110,8 +110,8 @@ class Program:
     """A saved ML Program.
 
     Attributes:
-        path: what was opened.
-        specification: path of the specification file inside.
+        path: of the package.
+        specification: path of the specification file in it.
         spec_version: 6 is iOS15, 7 iOS16, 8 iOS17, 9 iOS18.
         functions: by name.
         default_function: the one that runs if none is named.
@@ -145,11 +145,11 @@ class Program:
 
     @property
     def deployment_target(self) -> str:
-        """The oldest system that this specification version runs on."""
+        """The oldest iOS that runs this specification version."""
         return {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18", 10: "iOS26"}.get(self.spec_version, "unknown")
 
     def constants(self) -> Iterator[tuple[Operation, str, Constant]]:
-        """Every literal tensor: the operation it belongs to, the parameter, and the value. Names are left out."""
+        """Every literal tensor: its operation, its parameter, and the value. Names are skipped."""
         for function in self.functions.values():
             for operation in function.block.walk():
                 for name, value in operation.attributes.items():
@@ -161,17 +161,13 @@ class Program:
                             yield operation, name, argument
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Reading
-
-
 def read_program(path: Path | str) -> Program:
     """Open a saved ML Program.
 
     Args:
         path: a .mlpackage folder, or a bare .mlmodel file that holds an ML Program.
     Raises:
-        PackageError: if it is missing, damaged, reaches outside itself, or holds no ML Program.
+        PackageError: it is missing or damaged, refers to files outside itself, or contains no ML Program.
     """
     from .coreml import spec_message
 
@@ -182,9 +178,9 @@ def read_program(path: Path | str) -> Program:
     kind = message.WhichOneof("Type")
     if kind != "mlProgram":
         raise PackageError(
-            f"{path.name} holds a Core ML {kind or 'model of unknown kind'}, which is not an ML Program.",
+            f"{path.name} contains a Core ML {kind or 'model of unknown kind'}, which is not an ML Program.",
             code="not-an-ml-program",
-            hint="convert it for iOS15 or later (coremltools: `convert_to='mlprogram'`); this reads ML Programs only.",
+            hint="convert it for iOS15 or later (coremltools: `convert_to='mlprogram'`); only ML Programs can be read.",
         )
     weights = WeightFiles(root, specification.parent)
     try:
@@ -202,7 +198,7 @@ def _program(path: Path, specification: Path, message: Any, weights: WeightFiles
         source = described.get(name, description)
         functions[name] = _function(name, program.functions[name], source, weights)
     if not functions:
-        raise PackageError(f"{path.name} holds a program without functions.")
+        raise PackageError(f"{path.name} contains a program without functions.")
     if default not in functions:
         if len(functions) > 1:
             raise PackageError(f"{path.name} has no function {default!r}; it has {', '.join(functions)}.")
@@ -227,7 +223,7 @@ def _program(path: Path, specification: Path, message: Any, weights: WeightFiles
 def _function(name: str, message: Any, description: Any, weights: WeightFiles) -> Function:
     if message.opset not in message.block_specializations:
         found = ", ".join(sorted(message.block_specializations)) or "none"
-        raise PackageError(f"Function {name!r} asks for opset {message.opset!r}; the program holds blocks for {found}.")
+        raise PackageError(f"Function {name!r} needs opset {message.opset!r}; the program has blocks for {found}.")
     return Function(
         name=name,
         inputs=tuple((value.name, value_type(value.type)) for value in message.inputs),

@@ -1,4 +1,4 @@
-"""Types of a saved program's values: the protobuf's type messages in, frozen types of ours out."""
+"""Types of a saved program's values, read from protobuf."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ DTYPE_CODES = {
 
 @dataclass(frozen=True)
 class TensorType:
-    """A tensor's element type and shape; None is a dimension known only when it runs. Rank 0 is a scalar.
+    """A tensor's element type and shape; None is a dimension known only at run time. Rank 0 is a scalar.
 
-    `ranked` is False where even the number of dimensions is unknown.
+    `ranked` is False if the number of dimensions is unknown too.
     """
 
     dtype: str
@@ -62,7 +62,7 @@ class TensorType:
 
 @dataclass(frozen=True)
 class ListType:
-    """A list of values of one type; `length` is None where it is not fixed."""
+    """A list of values of one type; `length` is None if it is not fixed."""
 
     element: ValueType
     length: int | None = None
@@ -73,7 +73,7 @@ class ListType:
 
 @dataclass(frozen=True)
 class StateType:
-    """A value that lives between calls (iOS18)."""
+    """A value that persists between calls (iOS18)."""
 
     wrapped: ValueType
 
@@ -106,7 +106,7 @@ ValueType: TypeAlias = TensorType | ListType | StateType | DictionaryType | Tupl
 
 
 def value_type(message: Any) -> ValueType:
-    """A type message as a type of ours. Raises ValueError for one that names no known type."""
+    """Convert a type message. Raises ValueError for an unknown type."""
     kind = message.WhichOneof("type")
     if kind == "tensorType":
         return _tensor_type(message.tensorType)
@@ -137,5 +137,5 @@ def _dimension(message: Any) -> int | None:
         return None
     size = message.constant.size
     if size > MAX_DIMENSION:
-        raise ValueError(f"a dimension of {size} is beyond {MAX_DIMENSION}")
+        raise ValueError(f"a dimension of {size} is larger than {MAX_DIMENSION}")
     return int(size)

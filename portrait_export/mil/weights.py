@@ -1,4 +1,4 @@
-"""A weight file (`weights/weight.bin`) in; its blobs, bounds-checked and not copied, out.
+"""Read the blobs of a weight file (`weights/weight.bin`), bounds-checked and without copying.
 
 The layout is MIL's blob storage, version 2 (coremltools, mlmodel/src/MILBlob/Blob/StorageFormat.hpp), little-endian:
 
@@ -7,7 +7,7 @@ The layout is MIL's blob storage, version 2 (coremltools, mlmodel/src/MILBlob/Bl
                      uint64 padding_bits (sub-byte types only), 32 reserved bytes
     …    data        at `offset`; the next metadata follows on the next 64-byte boundary
 
-A constant of a program names the offset of its *metadata*. Every read is checked against the file's real length.
+A constant of a program refers to the offset of its *metadata*. Every read is checked against the file's length.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ METADATA_BYTES = 64
 SENTINEL = 0xDEADBEEF
 VERSION = 2
 
-# Code in the file → the type's name in MIL.
+# Code in the file → MIL type.
 BLOB_DTYPES = {
     1: "fp16",
     2: "fp32",
@@ -74,7 +74,7 @@ BITS = {
     "uint64": 64,
 }
 
-# MIL type → the numpy type that its decoded values have. Types that numpy does not know go to the next that holds them.
+# MIL type → numpy type of the decoded values; the next larger one if numpy does not have the type.
 NUMPY_DTYPES = {
     "bool": np.dtype(np.bool_),
     "fp8e4m3fn": np.dtype(np.float32),
@@ -101,7 +101,7 @@ NUMPY_DTYPES = {
 
 
 def size_in_bytes(dtype: str, count: int) -> int:
-    """Bytes that `count` elements of a MIL type take, sub-byte types packed."""
+    """The bytes of `count` elements of a MIL type; sub-byte types are packed."""
     return (count * BITS[dtype] + 7) // 8
 
 
@@ -110,9 +110,9 @@ class Blob:
     """One entry of a weight file, as its metadata describes it.
 
     Attributes:
-        metadata_offset: where the metadata stands; what a program's constant names.
+        metadata_offset: of the metadata, which a program's constant refers to.
         dtype: MIL type of the elements.
-        offset, size_bytes: where the data stands, and how long it is.
+        offset, size_bytes: of the data.
         padding_bits: unused bits at the end of packed data (0 for types of whole bytes).
     """
 
@@ -129,30 +129,30 @@ class Blob:
 
 
 class WeightFile:
-    """A weight file, opened for reading. Nothing is copied; the bytes stay mapped as long as an array uses them."""
+    """A weight file, memory-mapped for reading as long as an array uses it."""
 
     def __init__(self, path: Path):
         self.path = path
 
     @cached_property
     def data(self) -> np.ndarray:
-        """The whole file as uint8, mapped. Raises PackageError if it is missing or has no valid header."""
+        """The whole file as mapped uint8. Raises PackageError if it is missing or has no valid header."""
         try:
             size = self.path.stat().st_size
             if size < HEADER_BYTES:
-                raise PackageError(f"{self._name} has {size} bytes; its header alone takes {HEADER_BYTES}.")
+                raise PackageError(f"{self._name} has {size} bytes; its header needs {HEADER_BYTES}.")
             data: np.ndarray = np.memmap(self.path, dtype=np.uint8, mode="r")
         except OSError as error:
             reason = error.strerror or error
             raise PackageError(f"The program's weights cannot be read from {self.path}: {reason}.") from error
         version = struct.unpack_from("<II", data[:HEADER_BYTES].tobytes())[1]
         if version != VERSION:
-            raise PackageError(f"{self._name} has storage version {version}; version {VERSION} is read.")
+            raise PackageError(f"{self._name} has storage version {version}; only version {VERSION} is supported.")
         return data
 
     @property
     def count(self) -> int:
-        """Number of blobs that the header announces."""
+        """The number of blobs, from the header."""
         return int(struct.unpack_from("<I", self.data[:HEADER_BYTES].tobytes())[0])
 
     @property
@@ -164,22 +164,22 @@ class WeightFile:
 
         Args:
             offset: of the metadata, in bytes.
-            owner: what asks, for the error.
+            owner: the constant's name, for the error.
         Raises:
-            PackageError: if it does not lie in the file, is no metadata, or describes data outside the file.
+            PackageError: it is outside the file, not metadata, or describes data outside the file.
         """
         size = len(self.data)
 
         def bad(reason: str) -> PackageError:
             return PackageError(
-                f"{self._name} is damaged where {owner} points to (offset {offset}): {reason}.",
+                f"{self._name} is damaged at offset {offset}, which {owner} refers to: {reason}.",
                 hint="the file was truncated or changed after the export: export the package again.",
             )
 
         if offset < HEADER_BYTES or offset + METADATA_BYTES > size:
-            raise bad(f"metadata of {METADATA_BYTES} bytes does not lie between {HEADER_BYTES} and the end at {size}")
+            raise bad(f"{METADATA_BYTES} bytes of metadata do not fit between {HEADER_BYTES} and the end at {size}")
         if offset % ALIGNMENT:
-            raise bad(f"it is not a multiple of {ALIGNMENT}")
+            raise bad(f"the offset is not a multiple of {ALIGNMENT}")
         sentinel, code, length, start, padding = struct.unpack_from(
             "<IIQQQ", self.data[offset : offset + METADATA_BYTES].tobytes()
         )
@@ -188,16 +188,16 @@ class WeightFile:
         if code not in BLOB_DTYPES:
             raise bad(f"data type {code} is not one of 1..{max(BLOB_DTYPES)}")
         if start < HEADER_BYTES or start + length > size:
-            raise bad(f"its {length} bytes from {start} on do not lie in the file of {size} bytes")
+            raise bad(f"its {length} bytes at {start} are outside the file of {size} bytes")
         dtype = BLOB_DTYPES[code]
         if BITS[dtype] >= 8:
             padding = 0  # before iOS18 the field was left uninitialised for these types
         elif padding > length * 8:
-            raise bad(f"{padding} padding bits are more than its {length} bytes hold")
+            raise bad(f"{padding} padding bits do not fit into its {length} bytes")
         return Blob(offset, dtype, start, length, padding)
 
     def raw(self, offset: int, dtype: str, count: int, owner: str = "a constant") -> np.ndarray:
-        """The stored bytes of a blob, checked against what the program says about it.
+        """The stored bytes of a blob, checked against the program's declaration.
 
         Args:
             offset: of the blob's metadata.
@@ -220,7 +220,7 @@ class WeightFile:
         return self.data[blob.offset : blob.offset + blob.size_bytes]
 
     def blobs(self) -> Iterator[Blob]:
-        """All blobs in the order of the file, whether a program uses them or not."""
+        """All blobs in the order of the file, including unused ones."""
         offset = HEADER_BYTES
         for index in range(self.count):
             blob = self.blob(offset, f"blob {index} of {self.count}")
@@ -230,14 +230,14 @@ class WeightFile:
 
 
 def decode(raw: np.ndarray, dtype: str, count: int) -> np.ndarray:
-    """Stored bytes as values.
+    """Decode stored bytes.
 
     Args:
         raw: (bytes,) uint8.
         dtype: MIL type; sub-byte types are packed, least significant bits first.
         count: number of elements.
     Returns:
-        (count,) of NUMPY_DTYPES[dtype]; a view where the stored type is a numpy type.
+        (count,) of NUMPY_DTYPES[dtype]; a view if the stored type is a numpy type.
     """
     bits = BITS[dtype]
     if bits < 8:
@@ -252,7 +252,7 @@ def decode(raw: np.ndarray, dtype: str, count: int) -> np.ndarray:
 
 
 def unpack_bits(raw: np.ndarray, bits: int, count: int, *, signed: bool) -> np.ndarray:
-    """Unpack integers of 1..7 bits, least significant bits first; a value may straddle two bytes.
+    """Unpack integers of 1..7 bits, least significant bits first; a value may span two bytes.
 
     >>> unpack_bits(np.array([0x21, 0x43], np.uint8), 4, 4, signed=False).tolist()
     [1, 2, 3, 4]

@@ -1,1 +1,1 @@
-"""Quantization: a recipe's name in, coremltools' compression passes out."""
+"""Turn quantization recipes into coremltools' compression passes."""

@@ -1,8 +1,6 @@
-"""Turn a recipe into the passes that compress a program's weights, for a deployment target."""
+"""Apply a recipe for a deployment target."""
 
 from __future__ import annotations
-
-import importlib
 
 from ..artifacts import CompressionPass
 from ..errors import QuantizeError
@@ -10,20 +8,17 @@ from .recipe import Recipe
 
 
 def compression_passes(recipe: Recipe, *, target: str) -> tuple[CompressionPass, ...]:
-    """The passes that `mil.compile` runs after its own. Empty for a recipe that leaves the weights alone.
+    """The passes that `mil.compile` runs after its own; empty for a recipe that leaves the weights as they are.
 
     Raises:
-        QuantizeError: the target is older than the recipe's operators.
+        QuantizeError: the target does not support the recipe's operators.
     """
     check_target(recipe, target=target)
-    if recipe.scheme is None:
-        return ()
-    scheme = importlib.import_module(f".{recipe.scheme}", __package__)
-    return tuple(scheme.passes(recipe))
+    return recipe.passes(recipe) if recipe.passes else ()
 
 
 def check_target(recipe: Recipe, *, target: str) -> None:
-    """Raise QuantizeError if a deployment target is older than the recipe's operators."""
+    """Raise QuantizeError if a deployment target does not support the recipe's operators."""
     if _ios(target) < _ios(recipe.minimum_target):
         raise QuantizeError(
             f"Recipe {recipe.name} needs {recipe.minimum_target}; the deployment target is {target}.",

@@ -1,4 +1,4 @@
-"""Linear symmetric weights: a recipe in, coremltools' `linear_quantize_weights` pass out.
+"""Quantize weights linearly and symmetrically, with coremltools' `linear_quantize_weights` pass.
 
 For each output channel c of a weight W:  s_c = max|W_c| / 127;  Q_c = round(W_c / s_c);  W'_c = s_c · Q_c
 """
@@ -11,7 +11,7 @@ from .recipe import Recipe
 
 
 def passes(recipe: Recipe) -> tuple[CompressionPass, ...]:
-    """The one pass that quantizes every constant weight of at least `recipe.min_elements` elements."""
+    """The pass that quantizes every constant weight of at least `recipe.min_elements` elements."""
     optimize = coreml.optimize()
     config = optimize.OptimizationConfig(
         global_config=optimize.OpLinearQuantizerConfig(

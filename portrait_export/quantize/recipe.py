@@ -1,8 +1,11 @@
-"""Recipe: what a quantization does to the weights, as data."""
+"""Describe how a quantization stores weights."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from ..artifacts import CompressionPass
 
 
 @dataclass(frozen=True)
@@ -10,18 +13,18 @@ class Recipe:
     """How weights are stored.
 
     Attributes:
-        name: what `--quantize` takes.
+        name: the value of `--quantize`.
         summary: one line for `--help` and the report.
-        scheme: the file of this folder that turns the recipe into passes; None keeps the weights as they are.
+        passes: makes the recipe's compression passes; None leaves the weights as they are.
         dtype: the stored integer type of a compressed weight.
         granularity: `per_channel` (one scale for each output channel) or `per_tensor`.
-        min_elements: smaller weights stay as they are: their scales would cost more than they save.
-        minimum_target: the first deployment target whose operators can hold it.
+        min_elements: smaller weights are not compressed: their scales would cost more than they save.
+        minimum_target: the first deployment target that supports the recipe's operators.
     """
 
     name: str
     summary: str
-    scheme: str | None = None
+    passes: Callable[[Recipe], tuple[CompressionPass, ...]] | None = None
     dtype: str | None = None
     granularity: str = "per_channel"
     min_elements: int = 2048

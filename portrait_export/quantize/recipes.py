@@ -1,8 +1,9 @@
-"""The table of quantization recipes: a name in, its Recipe out. A new recipe is a row here."""
+"""The table of quantization recipes. A new recipe is a row here."""
 
 from __future__ import annotations
 
 from ..errors import QuantizeError, nearest
+from . import linear
 from .recipe import Recipe
 
 RECIPES = {
@@ -12,7 +13,7 @@ RECIPES = {
         Recipe(
             "int8",
             "weights as 8-bit integers, symmetric, one scale per output channel: half the size of fp16",
-            scheme="linear",
+            passes=linear.passes,
             dtype="int8",
         ),
     )
@@ -20,7 +21,7 @@ RECIPES = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of a name. Raises QuantizeError with the nearest name."""
+    """Look up a recipe. Raises QuantizeError with the nearest name if there is none."""
     if name not in RECIPES:
         raise QuantizeError(
             f"There is no quantization recipe {name!r}.",

@@ -1,1 +1,1 @@
-"""Small ONNX models with inputs, by family of operators: rows that the frontend's and the runtime's tests share."""
+"""Small ONNX models with inputs, by family of operators, shared by the tests of the frontend and the runtime."""

@@ -1,4 +1,4 @@
-"""Operators whose result is known before the model runs."""
+"""Operators whose result is known at conversion."""
 
 from __future__ import annotations
 

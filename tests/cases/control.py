@@ -1,4 +1,4 @@
-"""Control flow that is decided before the model runs."""
+"""Control flow with constant conditions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ X = {"x": values(2, 3)}
 
 
 def _branch(op_type: str) -> object:
-    """A branch that reads `x` from around it."""
+    """A branch that reads `x` from the outer graph."""
     output = helper.make_tensor_value_info("out", 1, [2, 3])
     return helper.make_graph([helper.make_node(op_type, ["x"], ["out"])], op_type, [], [output])
 

@@ -1,4 +1,4 @@
-"""A named ONNX model with inputs: how a row of these tables is written down."""
+"""A test case: one ONNX operator with its inputs and attributes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Case:
         op_type: operator under test.
         feeds: computed inputs by name, in order.
         params: constant inputs by name.
-        inputs: the node's input names in order; feeds then params by default. Empty names are left out.
+        inputs: the node's input names in order; feeds then params by default. An empty name is an omitted input.
         outputs: how many outputs the node has.
         opset: version of the operator set.
         attrs: the node's attributes.
-        then: operator applied to the first output, where that output is no type that leaves a package.
-        then_params, then_attrs: its constant inputs and attributes; QuantizeLinear hands on its own.
+        then: operator applied to the first output, if a package cannot return that output's type.
+        then_params, then_attrs: its constant inputs and attributes; QuantizeLinear passes on its own.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Case:
     then_attrs: Mapping[str, Any] | None = None
 
     def model(self) -> onnx.ModelProto:
-        """The node as a model of its own; outputs are called y0, y1 …"""
+        """The node as a model; its outputs are called y0, y1 …"""
         names = list(self.inputs if self.inputs is not None else [*self.feeds, *self.params])
         outputs = [f"y{index}" for index in range(self.outputs)]
         node = helper.make_node(self.op_type, names, outputs, name=f"the_{self.op_type}", **self.attrs)

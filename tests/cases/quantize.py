@@ -1,4 +1,4 @@
-"""Quantization and its undoing."""
+"""Quantization and dequantization."""
 
 from __future__ import annotations
 

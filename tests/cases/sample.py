@@ -1,4 +1,4 @@
-"""Sampling at computed places."""
+"""Sampling at computed positions."""
 
 from __future__ import annotations
 

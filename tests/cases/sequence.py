@@ -1,4 +1,4 @@
-"""Sequences of tensors, all of known length: one operator makes them, the next (`then`) takes them apart."""
+"""Sequences of tensors of known length: one operator makes a sequence, the next (`then`) reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patches of images."""
+"""Image patches."""
 
 from __future__ import annotations
 

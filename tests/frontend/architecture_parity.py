@@ -1,4 +1,4 @@
-"""An architecture in; how near its saved package, run by our runtime, comes to ONNX Runtime on the untouched file, out.
+"""Compare an architecture's saved package, run by our runtime, with ONNX Runtime on the original file.
 
 The way is a user's: torch writes an ONNX file, the pipeline makes an fp32 package of it, the package is read from disk.
 """

@@ -1,4 +1,4 @@
-"""Public mobile architectures by name in, seeded nets of them out, full-sized or shrunk: for a test and a benchmark.
+"""Build public mobile architectures with seeded weights, full-sized or shrunk, for a test and a benchmark.
 
 Four sources: `transformers` and the papers of `portrait_nets` are always there; `timm` and `torchvision` are run where
 they can be imported. A backbone without a mask of its own gets the smallest head that looks at all of its maps.
@@ -604,7 +604,7 @@ TRANSFORMERS = (
         {**FOUR, "depths": [1, 2, 7, 2]},
         {**FOUR, "depths": [1, 1, 1, 1], "embed_dim": 8, "num_heads": [1, 1, 2, 2], "image_size": [64, 64]},
         size=224,
-        refused="Core ML stops at 5",
+        refused="Core ML supports at most 5",
     ),
 )  # fmt: skip
 

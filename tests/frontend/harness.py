@@ -1,4 +1,4 @@
-"""Many small ONNX models in, what our runtime computes from one saved package of them out."""
+"""Run many small ONNX models through one saved package and our runtime."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from onnx import compose
 
 from portrait_export import runtime
 from portrait_export.artifacts import ArrayFeature, Lowered
-from portrait_export.frontend.context import identifier
 from portrait_export.frontend.convert import lower
+from portrait_export.frontend.names import identifier
 from portrait_export.mil.compile import compile_program
 from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata
@@ -70,7 +70,7 @@ def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray], *, precision:
 
 
 def _fitting(value: np.ndarray, feature: object) -> object:
-    """An ONNX input as the package takes it: int64 saturated, scalars as vectors; pictures as they are."""
+    """An ONNX input as the package takes it: int64 saturated, scalars as vectors, images unchanged."""
     if not isinstance(feature, ArrayFeature):
         return value
     if value.dtype == np.int64:
@@ -79,7 +79,7 @@ def _fitting(value: np.ndarray, feature: object) -> object:
 
 
 def _merged(models: Sequence[onnx.ModelProto], prefixes: Sequence[str]) -> onnx.ModelProto:
-    """All models side by side as one, every name with a prefix of its own. They must share their opsets."""
+    """All models merged into one, each with its own prefix for names. They must have the same opsets."""
     parts = [compose.add_prefix(model, prefix) for model, prefix in zip(models, prefixes, strict=True)]
     merged = onnx.ModelProto()
     merged.CopyFrom(parts[0])
@@ -90,7 +90,7 @@ def _merged(models: Sequence[onnx.ModelProto], prefixes: Sequence[str]) -> onnx.
 
 
 def mismatch(expected: np.ndarray, actual: np.ndarray, *, rtol: float = 1e-3, atol: float = 1e-5) -> str:
-    """How a result differs from what ONNX expects, empty if it does not. Tolerances are those of onnx's own tests."""
+    """How a result differs from the expected one, empty if it does not. Tolerances are those of onnx's own tests."""
     expected = np.asarray(expected)
     if actual.size != expected.size or (expected.ndim and actual.shape != expected.shape):
         return f"shape {actual.shape} instead of {expected.shape}"

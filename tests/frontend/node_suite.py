@@ -1,4 +1,4 @@
-"""The onnx project's own tests in, a verdict for each out: passed, wrong, refused or crashed.
+"""Run the onnx project's own tests, with a verdict for each: passed, wrong, refused or crashed.
 
 `python -m tests.frontend.node_suite [FOLDER …]` prints the table per operator, for the node tests of the installed onnx
 or for folders of tests: `node`, `simple`, `pytorch-operator`, `pytorch-converted` and `light` in the

@@ -1,4 +1,4 @@
-"""Portrait and mobile segmentation nets in their papers' words, small or full-sized, built of plain torch modules.
+"""Portrait and mobile segmentation nets as their papers describe them, small or full-sized, in plain torch modules.
 
 What makes each of them hard to convert is kept: pooling that rounds up, instance norms beside batch norms, gates from
 pooled features, dilated branches, recurrent states and a resize by a factor that is an input. Widths shrink with

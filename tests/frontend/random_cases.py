@@ -1,4 +1,4 @@
-"""A seed in; random cases of operators whose attributes combine in many ways out, and how each compares.
+"""Generate random cases of operators with many attribute combinations, and compare each with ONNX Runtime.
 
 `python -m tests.frontend.random_cases [SEED [COUNT]]` prints per kind how many equal ONNX Runtime, are refused, differ.
 """

@@ -1,4 +1,4 @@
-"""Public mobile architectures, shrunk and with random weights, go from their ONNX files to packages with their numbers.
+"""Public mobile architectures, shrunk and with random weights, keep their numbers from ONNX file to package.
 
 The whole table at full size, timm and torchvision included, is benchmarks/architectures.py.
 """
@@ -55,7 +55,7 @@ def test_a_public_architecture_keeps_its_numbers(name, tmp_path):
     assert outcome.psnr_db >= PSNR_DB
 
 
-def test_what_core_ml_cannot_hold_is_refused_in_words(tmp_path):
+def test_what_core_ml_does_not_support_is_refused_with_its_reason(tmp_path):
     """Hiera attends inside windows of windows: six dimensions."""
     architecture = BY_NAME["Hiera-Tiny"]
     outcome = measure(architecture, tmp_path, small=True)

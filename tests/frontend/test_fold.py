@@ -1,4 +1,4 @@
-"""Nodes of constants: computed once, before the model runs, as their operator set defines them."""
+"""Nodes with constant inputs are computed at conversion, as their operator set defines them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ X = values(2, 3, 3)
 
 @pytest.mark.parametrize("op_type", ["Softmax", "LogSoftmax", "Hardmax"])
 def test_constants_are_folded_as_their_operator_set_says(op_type: str) -> None:
-    """Before opset 13 a softmax is over all dimensions from its axis on, of a constant as of a computed tensor."""
+    """Before opset 13 a softmax is over all dimensions from its axis on, for constant and computed tensors."""
     case = Case("x", op_type, {"x": X}, opset=11, attrs={"axis": 1})
     make = helper.make_node
     nodes = [make(op_type, ["c"], ["s"], axis=1), make("Add", ["s", "z"], ["y"])]
@@ -26,7 +26,7 @@ def test_constants_are_folded_as_their_operator_set_says(op_type: str) -> None:
 
 
 def _dequantized(weight: onnx.TensorProto, scale: np.ndarray, **attrs: int) -> np.ndarray:
-    """What 1 × DequantizeLinear(weight) is in the package."""
+    """1 × DequantizeLinear(weight), as the package computes it."""
     make = helper.make_node
     nodes = [make("DequantizeLinear", ["w", "s"], ["d"], **attrs), make("Mul", ["x", "d"], ["y"])]
     ones = np.ones(list(weight.dims), np.float32)

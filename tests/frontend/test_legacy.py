@@ -24,14 +24,14 @@ def _computed(op_type: str, feeds: dict[str, np.ndarray], params: dict[str, np.n
 
 @pytest.mark.parametrize("constant", [True, False])
 def test_an_operand_is_broadcast_at_its_axis(constant: bool) -> None:
-    """Numpy would lay these three numbers along the last dimension, which has three elements, too."""
+    """numpy would broadcast these three numbers along the last dimension, which has three elements too."""
     feeds, small = {"x": X}, {"c": PER_CHANNEL}
     params = small if constant else {}
     found = _computed("Mul", feeds if constant else feeds | small, params, broadcast=1, axis=1)
     assert mismatch(X * COLUMN, found) == ""
 
 
-def test_without_an_axis_an_operand_lies_at_the_end() -> None:
+def test_without_an_axis_an_operand_is_aligned_with_the_end() -> None:
     assert mismatch(X + PER_CHANNEL, _computed("Add", {"x": X}, {"c": PER_CHANNEL}, broadcast=1)) == ""
 
 

@@ -1,4 +1,4 @@
-"""Whole small models: quantized, with functions of their own, in every opset, and exported by PyTorch."""
+"""Small models are lowered whole: quantized, with local functions, in every opset, exported by PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The onnx project's own node tests: none wrong, none crashed, most of them passed."""
+"""Of the onnx project's own node tests none is wrong, none crashes, and most pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PortraitSpec in, image features and exact normalisation out."""
+"""A PortraitSpec becomes image features and exact normalisation."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_array_outputs(output: str, name: str) -> None:
     np.testing.assert_allclose(result, expected if name == "logits" else 1 / (1 + np.exp(-expected)), atol=2e-4)
 
 
-def test_multiarray_comes_with_the_class_of_each_pixel() -> None:
+def test_multiarray_has_a_class_map_too() -> None:
     model, weight = network()
     lowered = lower(model, spec=SPEC)
     assert [(f.name, f.shape, f.dtype) for f in lowered.outputs[1:]] == [("classes", (SIZE, SIZE), "int32")]
@@ -128,7 +128,7 @@ def test_wrong_size_is_refused() -> None:
     model, _ = network()
     with pytest.raises(LoweringError) as caught:
         lower(model, spec=PortraitSpec(height=16, width=8))
-    assert caught.value.context == ("image: shape (1, 3, 8, 8); the spec says (1, 3, 16, 8)",)
+    assert caught.value.context == ("image: its shape is (1, 3, 8, 8); the spec requires (1, 3, 16, 8)",)
 
 
 def test_values_carry_the_names_of_the_onnx_values() -> None:
@@ -142,7 +142,7 @@ def test_values_carry_the_names_of_the_onnx_values() -> None:
     ]
 
 
-def test_names_that_are_no_identifiers_stay_apart() -> None:
+def test_names_that_are_not_identifiers_stay_distinct() -> None:
     make = helper.make_node
     nodes = [make("Relu", ["x"], ["/a.b"]), make("Neg", ["/a.b"], ["/a/b"]), make("Abs", ["/a/b"], ["1y"])]
     lowered = lower(model_of(nodes, {"x": values(2)}, {}, ["1y"]))

@@ -1,4 +1,4 @@
-"""Which lowering is chosen, and that a second owner of an operator is an error that names the first."""
+"""The registry chooses the lowering for an opset, and refuses a second one with the name of the first."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from portrait_export.frontend import registry
 
 
 def test_second_owner_names_the_first() -> None:
-    registry.entries()  # the operators register when they are first asked for
-    with pytest.raises(ValueError, match=r"HardSwish since opset 14 is already lowered by .*activation\.hard_swish"):
+    registry.entries()  # loads the families, which register their operators
+    with pytest.raises(ValueError, match=r"HardSwish since opset 14 has two lowerings: .*activation\.hard_swish"):
         registry.lowers("HardSwish", since=14)(lambda node: None)
 
 

@@ -1,4 +1,4 @@
-"""Which operators of a model have a lowering, a function body, or neither."""
+"""Each operator of a model is listed with its status: lowering, function body, or neither."""
 
 from __future__ import annotations
 

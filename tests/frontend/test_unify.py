@@ -1,4 +1,4 @@
-"""Networks lowered at several sizes become one program that gives, at each of them, what torch gives; or a refusal."""
+"""Networks lowered at several sizes become one program that equals torch at each size, or are refused."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def rows_and_package(request, tmp_path_factory):
     return rows, saved(unified(rows, request.param), path)
 
 
-def test_every_form_gives_what_torch_gives_at_every_size(rows_and_package):
+def test_every_form_equals_torch_at_every_size(rows_and_package):
     rows, path = rows_and_package
     program = runtime.load(path)
     for size in SIZES:
@@ -121,7 +121,7 @@ def test_every_form_gives_what_torch_gives_at_every_size(rows_and_package):
             assert error <= TOLERANCE * max(1.0, np.abs(expected).max()), (name, size, error)
 
 
-def test_the_package_lists_its_sizes_and_no_other_is_run(rows_and_package):
+def test_the_package_lists_its_sizes_and_refuses_others(rows_and_package):
     _, path = rows_and_package
     (feature,) = read_program(path).inputs
     assert feature.enumerated == tuple((1, 4, *size) for size in SIZES)
@@ -130,14 +130,14 @@ def test_the_package_lists_its_sizes_and_no_other_is_run(rows_and_package):
         runtime.load(path).predict({"x": picture((16, 16)).numpy()})
 
 
-def test_weights_stand_in_the_program_once():
+def test_the_program_holds_each_weight_once():
     rows = {"conv": lambda x: F.conv2d(x, WEIGHT, padding=1)}
     one, all_sizes = lowered(rows, SIZES[0]), unified(rows)
     counts = [Counter(op.op_type for op in p.program.functions["main"].operations) for p in (one, all_sizes)]
     assert counts[0] == counts[1]
 
 
-def test_what_one_size_fixes_needs_no_computed_shape():
+def test_a_shape_that_can_be_inferred_is_not_computed():
     rows = {"tokens": ROWS["tokens"], "doubled": ROWS["bilinear_doubled"]}
     ops = Counter(op.op_type for op in unified(rows).program.functions["main"].operations)
     assert ops["shape"] == 0
@@ -156,51 +156,51 @@ def test_a_side_that_stays_is_fixed_in_the_program():
 REFUSED: dict[str, tuple[Function, str]] = {
     "position_table": (
         lambda x: x + torch.arange(x.shape[2] * x.shape[3]).reshape(x.shape[2:]).float(),
-        "add        1 node, first position_table: its y changes",
+        "add        1 node, first position_table: its y changes with the size",
     ),
     "cubic": (lambda x: F.interpolate(x, scale_factor=2.0, mode="bicubic"), "matmul"),
     "count": (lambda x: x / (x.shape[2] * x.shape[3]), "its y changes"),
     "pool_of_uneven_windows": (
         lambda x: F.avg_pool2d(x, x.shape[2] // 8, stride=2),
-        "its windows change, and do not cut the map into as many equal bins at every size",
+        "its windows change, and do not divide the map into the same number of bins at every size",
     ),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_fixes_the_size_is_named(name):
+def test_an_operation_that_depends_on_the_size_is_named(name):
     function, words = REFUSED[name]
-    with pytest.raises(LoweringError, match="has operations that fix the input's size") as caught:
+    with pytest.raises(LoweringError, match="has operations that depend on the input size") as caught:
         unified({name: function})
     assert words in "\n".join(caught.value.context)
-    assert caught.value.message.startswith("One package cannot take 16x24, 32x16, 24x32: the model")
+    assert caught.value.message.startswith("One package cannot accept 16x24, 32x16, 24x32: the model")
     assert caught.value.hint == "export a package for each size with --size."
 
 
-def test_everything_that_fixes_the_size_is_named_at_once():
+def test_all_operations_that_depend_on_the_size_are_named_at_once():
     rows = {name: REFUSED[name][0] for name in ("position_table", "count")}
     with pytest.raises(LoweringError) as caught:
         unified(rows)
     assert [line.split()[0] for line in caught.value.context] == ["add", "real_div"]
 
 
-def test_a_size_in_no_fixed_proportion_needs_ios17():
+def test_a_size_that_is_not_a_fixed_multiple_needs_ios17():
     rows = {"bilinear_from_bins": WITH_RESIZE["bilinear_from_bins"]}
     with pytest.raises(LoweringError) as caught:
         unified(rows, "iOS16")
-    assert "iOS16 cannot resize to it, iOS17 can" in caught.value.context[0]
+    assert "iOS16 cannot resize to a computed size, iOS17 can" in caught.value.context[0]
 
 
 def test_other_operations_at_another_size_are_refused():
     rows = {"branch": lambda x: F.relu(x) if x.shape[2] > 20 else torch.sigmoid(x)}
-    with pytest.raises(LoweringError, match="does other operations at other sizes") as caught:
+    with pytest.raises(LoweringError, match="has different operations at different sizes") as caught:
         unified(rows)
     assert caught.value.context == ("16x24: sigmoid branch", "32x16: relu branch")
 
 
 def test_more_operations_at_another_size_are_refused():
     rows = {"more": lambda x: F.relu(x) if x.shape[2] > 20 else F.relu(torch.sigmoid(F.relu(x)))}
-    with pytest.raises(LoweringError, match="does other operations at other sizes"):
+    with pytest.raises(LoweringError, match="has different operations at different sizes"):
         unified(rows)
 
 
@@ -212,14 +212,14 @@ def test_other_wiring_at_another_size_is_refused():
 
     with pytest.raises(LoweringError) as caught:
         unified({"crossed": crossed})
-    assert "it takes another value at another size" in caught.value.context[0]
+    assert "it reads different values at different sizes" in caught.value.context[0]
 
 
 def test_other_weights_at_another_size_are_refused():
     rows = {"conv": lambda x: F.conv2d(x, WEIGHT * x.shape[2])}
     with pytest.raises(LoweringError) as caught:
         unified(rows)
-    assert "its weight changes" in caught.value.context[0]
+    assert "its weight changes with the size" in caught.value.context[0]
 
 
 class TwoInputs(nn.Module):

@@ -335,7 +335,7 @@ def test_what_fixes_the_size_is_named_and_nothing_is_left(cli, tmp_path):
     )
     assert ran.code == 2
     assert "error: size-dependent" in ran.err
-    assert "One package cannot take 64x64, 64x96: own has operations that fix the input's size." in ran.err
+    assert "One package cannot accept 64x64, 64x96: own has operations that depend on the input size." in ran.err
     assert "its y changes" in ran.err
     assert list(tmp_path.glob("o/*.mlpackage")) == []
 

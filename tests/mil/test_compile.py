@@ -1,4 +1,4 @@
-"""Lowered programs become Core ML specifications with the features and types that were asked for."""
+"""Lowered programs become Core ML specifications with the requested features and types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cost of a saved package against numbers worked out by hand, and against that of the ONNX it came from."""
+"""The cost of a saved package equals numbers computed by hand, and that of its ONNX model."""
 
 from __future__ import annotations
 

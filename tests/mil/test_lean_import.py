@@ -1,4 +1,4 @@
-"""Modules are put off and packages left out while a block runs, and only then."""
+"""Modules are deferred and packages hidden while a block runs, and only then."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from portrait_export.mil.lean_import import deferred, left_out
+from portrait_export.mil.lean_import import deferred, hidden
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package that imports its own `slow`, which leaves a mark in `sys` when it runs."""
+    """A package that imports its module `slow`, which sets a mark in `sys` when it runs."""
     name = f"lean_import_{tmp_path.name}"
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").write_text("from . import slow\n")
@@ -28,7 +28,7 @@ def has_run(package: str) -> bool:
     return hasattr(sys, package)
 
 
-def test_a_deferred_module_runs_when_something_of_it_is_used(package):
+def test_a_deferred_module_runs_at_its_first_use(package):
     with deferred(f"{package}.slow"):
         module = importlib.import_module(package)
     assert not has_run(package)
@@ -36,13 +36,13 @@ def test_a_deferred_module_runs_when_something_of_it_is_used(package):
     assert has_run(package)
 
 
-def test_a_deferred_module_can_be_imported_from_as_ever(package):
+def test_a_deferred_module_can_be_imported_from_as_usual(package):
     with deferred(f"{package}.slow"):
         importlib.import_module(package)
     assert importlib.import_module(f"{package}.slow").value == 7
 
 
-def test_who_looks_through_all_modules_does_not_make_a_deferred_one_run(package):
+def test_looking_through_all_modules_does_not_run_a_deferred_one(package):
     with deferred(f"{package}.slow"):
         module = importlib.import_module(package)
     for each in list(sys.modules.values()):
@@ -60,20 +60,20 @@ def test_nothing_is_deferred_after_the_block(package):
     assert has_run(package)
 
 
-def test_a_package_left_out_is_there_again_after_the_block(package):
-    with left_out(package), pytest.raises(ModuleNotFoundError):
+def test_a_hidden_package_is_there_again_after_the_block(package):
+    with hidden(package), pytest.raises(ModuleNotFoundError):
         importlib.import_module(package)
     assert importlib.import_module(package).slow.value == 7
 
 
-def test_a_package_imported_before_is_not_left_out(package):
+def test_a_package_imported_before_is_not_hidden(package):
     module = importlib.import_module(package)
-    with left_out(package):
+    with hidden(package):
         assert importlib.import_module(package) is module
     assert sys.modules[package] is module
 
 
-def test_what_coremltools_puts_off_is_whole_when_asked_for():
+def test_the_module_that_coremltools_defers_is_complete_when_used():
     from portrait_export.mil import coreml
 
     quantization = coreml.coremltools().optimize.torch.quantization

@@ -1,4 +1,4 @@
-"""Each pattern is found in a package and in ONNX, with its source; what is fine is left alone."""
+"""Each pattern is found in packages and in ONNX, with its source; other operations are not reported."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_it_is_fine(name):
 
 
 @pytest.mark.parametrize("rule", [*RULES, RANGE_SHAPES, LISTED_SHAPES], ids=lambda rule: rule.code)
-def test_every_rule_says_what_to_do_and_who_says_so(rule):
+def test_every_rule_has_a_remedy_and_sources(rule):
     assert rule.sources
     assert rule.do
     assert all(re.fullmatch(r"https://[\w.-]+/\S+", source) for source in rule.sources)

@@ -1,4 +1,4 @@
-"""What is read out of Core ML's compute plan, from a stand-in: the plan itself exists on a Mac only."""
+"""Rows of Core ML's compute plan, read from a fake plan: a real one exists on macOS only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from portrait_export.mil.mac import DevicePlacement, compute_plan, device_placem
 
 
 class MLNeuralEngineComputeDevice:
-    """Named as coremltools names it: the device is told by its class."""
+    """Named as in coremltools: the class name is the device."""
 
 
 def operation(kind: str, name: str) -> SimpleNamespace:
@@ -35,7 +35,7 @@ def test_a_plan_becomes_rows():
     ]
 
 
-def test_off_a_mac_it_says_so(small_export, monkeypatch):
+def test_it_is_refused_off_macos(small_export, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(PackageError, match="Core ML plans on macOS only; this is linux"):
         compute_plan(small_export / "segformer_b0.mlpackage")

@@ -1,4 +1,4 @@
-"""Packages are written whole, byte for byte reproducibly, with everything that Xcode shows."""
+"""Packages are written atomically and reproducibly, with everything that Xcode shows."""
 
 from __future__ import annotations
 

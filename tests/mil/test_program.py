@@ -1,4 +1,4 @@
-"""The view of saved packages: what coremltools wrote is what we read; what is damaged or hostile is refused."""
+"""Saved packages are read as coremltools wrote them; damaged or hostile ones are refused."""
 
 from __future__ import annotations
 
@@ -194,17 +194,17 @@ def _cut(path: Path, share: float) -> Callable[[Path], None]:
 
 BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "no_manifest": (lambda p: (p / "Manifest.json").unlink(), "has no Manifest.json"),
-    "manifest_is_no_json": (lambda p: (p / "Manifest.json").write_text("{"), "does not say where the model is"),
-    "manifest_is_a_list": (lambda p: (p / "Manifest.json").write_text("[]"), "does not say where the model is"),
-    "manifest_names_no_root": (_manifest(lambda d: d.pop("rootModelIdentifier")), "does not say where the model is"),
-    "manifest_path_is_a_number": (_manifest(lambda d: _root(d).update(path=3)), "does not say where the model is"),
+    "manifest_is_not_json": (lambda p: (p / "Manifest.json").write_text("{"), "does not name the model file"),
+    "manifest_is_a_list": (lambda p: (p / "Manifest.json").write_text("[]"), "does not name the model file"),
+    "manifest_names_no_root": (_manifest(lambda d: d.pop("rootModelIdentifier")), "does not name the model file"),
+    "manifest_path_is_a_number": (_manifest(lambda d: _root(d).update(path=3)), "does not name the model file"),
     "manifest_climbs_out": (_manifest(lambda d: _root(d).update(path="../../x")), "is not inside the package"),
     "manifest_is_absolute": (_manifest(lambda d: _root(d).update(path="/etc/passwd")), "is not inside the package"),
-    "manifest_names_nothing": (_manifest(lambda d: _root(d).update(path="gone")), "lacks the model that Manifest.json"),
-    "model_links_outside": (_link_outside, "leaves the package"),
-    "model_missing": (lambda p: (p / SPECIFICATION).unlink(), "lacks the model"),
+    "manifest_names_nothing": (_manifest(lambda d: _root(d).update(path="gone")), "does not contain the model that"),
+    "model_links_outside": (_link_outside, "is outside the package"),
+    "model_missing": (lambda p: (p / SPECIFICATION).unlink(), "does not contain the model"),
     "model_truncated": (_cut(SPECIFICATION, 0.6), "is not a Core ML protobuf"),
-    "model_empty": (_cut(SPECIFICATION, 0), "holds a Core ML model of unknown kind"),
+    "model_empty": (_cut(SPECIFICATION, 0), "contains a Core ML model of unknown kind"),
     "model_is_text": (lambda p: (p / SPECIFICATION).write_text("hello"), "is not a Core ML protobuf"),
 }
 
@@ -231,8 +231,8 @@ def _weight_constant(package: Path) -> Constant:
 
 
 BAD_CONSTANTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "weights_missing": (lambda p: (p / WEIGHTS).unlink(), "lacks the weight file of first_weight_0 (val)"),
-    "weights_truncated": (_cut(WEIGHTS, 0.5), "is damaged where first_weight_0 (val) points to (offset 64)"),
+    "weights_missing": (lambda p: (p / WEIGHTS).unlink(), "does not contain the weight file of first_weight_0 (val)"),
+    "weights_truncated": (_cut(WEIGHTS, 0.5), "is damaged at offset 64, which first_weight_0 (val) refers to"),
 }
 
 
@@ -278,7 +278,7 @@ def _rank(message: Any) -> None:
 
 SPEC_DAMAGE: dict[str, tuple[Callable[[Any], None], str]] = {
     "type_missing": (_drop_type, "a value has no type"),
-    "opset_without_block": (_other_opset, "asks for opset 'CoreML99'; the program holds blocks for CoreML7"),
+    "opset_without_block": (_other_opset, "needs opset 'CoreML99'; the program has blocks for CoreML7"),
     "rank_contradicts_dimensions": (_rank, "a tensor of rank 7 has 0 dimensions"),
     "no_functions": (lambda m: m.mlProgram.ClearField("functions"), "a program without functions"),
 }
@@ -296,14 +296,14 @@ OTHER_MODELS = ("neuralNetwork", "pipeline", "treeEnsembleRegressor")
 
 
 @pytest.mark.parametrize("kind", OTHER_MODELS)
-def test_other_kinds_of_models_are_no_ml_program(tmp_path: Path, kind: str) -> None:
+def test_other_kinds_of_models_are_not_ml_programs(tmp_path: Path, kind: str) -> None:
     from coremltools.proto import Model_pb2
 
     message = Model_pb2.Model(specificationVersion=4)
     getattr(message, kind).SetInParent()
     path = tmp_path / "old.mlmodel"
     path.write_bytes(message.SerializeToString())
-    with pytest.raises(PackageError, match=f"holds a Core ML {kind}, which is not an ML Program") as caught:
+    with pytest.raises(PackageError, match=f"contains a Core ML {kind}, which is not an ML Program") as caught:
         read_program(path)
     assert caught.value.code == "not-an-ml-program"
 

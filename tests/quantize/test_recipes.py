@@ -1,4 +1,4 @@
-"""The table of recipes, and the passes that they become."""
+"""Every recipe has a summary, passes and gates."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from portrait_export.quantize.recipes import RECIPES, get_recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_has_a_summary_and_gives_passes(name):
+def test_every_recipe_has_a_summary_and_passes(name):
     recipe = get_recipe(name)
     assert recipe.name == name
     assert len(recipe.summary) > 20
     passes = compression_passes(recipe, target="iOS18")
-    assert bool(passes) == (recipe.scheme is not None)
+    assert bool(passes) == (recipe.dtype is not None)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -1,4 +1,4 @@
-"""Sequences that are built step by step."""
+"""Sequences that are built by several nodes."""
 
 from __future__ import annotations
 
