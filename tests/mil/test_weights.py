@@ -126,7 +126,7 @@ def test_the_file_of_the_damage_rows_is_sound_without_damage(tmp_path: Path) -> 
 
 
 DAMAGE = {
-    "truncated_data": ({"cut": 4}, "its 32 bytes from 128 on are outside the file of 156 bytes"),
+    "truncated_data": ({"cut": 4}, "its 32 bytes at 128 are outside the file of 156 bytes"),
     "truncated_metadata": ({"cut": 40}, "64 bytes of metadata do not fit between 64 and the end at 120"),
     "truncated_header": ({"header": b"\0" * 10, "cut": 96}, "has 10 bytes; its header needs 64"),
     "other_version": ({"header": struct.pack("<II", 1, 1).ljust(64, b"\0")}, "version 1; only version 2 is supported"),
@@ -134,7 +134,7 @@ DAMAGE = {
     "unknown_dtype": ({"blob": {"dtype": 99}}, "data type 99 is not one of 1..17"),
     "other_dtype": ({"blob": {"dtype": 1}}, "declared as 8 × fp32, but weight.bin holds fp16 at offset 64"),
     "data_beyond_the_end": ({"blob": {"offset": 2**60}}, "are outside the file of 160 bytes"),
-    "data_in_the_header": ({"blob": {"offset": 0}}, "its 32 bytes from 0 on do not lie in the file"),
+    "data_in_the_header": ({"blob": {"offset": 0}}, "its 32 bytes at 0 are outside the file"),
     "length_beyond_the_end": ({"blob": {"size": 2**63}}, "are outside the file of 160 bytes"),
     "length_too_short": ({"blob": {"size": 28}}, "8 × fp32 = 32 bytes, but weight.bin holds 28 bytes at offset 64"),
     "padding_beyond_the_data": ({"blob": {"dtype": 8, "padding": 999}}, "999 padding bits do not fit into its 32"),
