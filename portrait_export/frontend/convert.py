@@ -51,13 +51,7 @@ def lower(
         raise UsageError(f"There is no target {target!r}.", hint=nearest(target, coreml.TARGETS, what="target"))
     model = _inlined(model)
     wanted = _wanted_outputs(model.graph, spec, outputs, extra)
-    opset = opset_of(model)
-    if opset not in OPSETS:
-        raise LoweringError(
-            f"{source} uses opset {opset}; opsets {OPSETS[0]} to {OPSETS[-1]} are supported.",
-            code="unsupported-opset",
-            hint="convert it with onnx.version_converter, or export it with another opset.",
-        )
+    opset = _supported_opset(model, source=source)
     features = input_features(model.graph, spec, source=source)
     _require_own_names(model.graph, features, wanted, source=source)
     nodes = needed_nodes(model.graph, wanted)
@@ -91,6 +85,18 @@ def _inlined(model: ModelProto) -> ModelProto:
     from onnx import inliner
 
     return inliner.inline_local_functions(model)
+
+
+def _supported_opset(model: ModelProto, *, source: str) -> int:
+    """The version of the model's operator set. Raises LoweringError if it is not supported."""
+    opset = opset_of(model)
+    if opset not in OPSETS:
+        raise LoweringError(
+            f"{source} uses opset {opset}; opsets {OPSETS[0]} to {OPSETS[-1]} are supported.",
+            code="unsupported-opset",
+            hint="convert it with onnx.version_converter, or export it with another opset.",
+        )
+    return opset
 
 
 def _wanted_outputs(

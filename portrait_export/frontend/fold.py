@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
-from .refusals import Unsupported
+from .refusals import Unsupported, one_line
 from .values import MaybeValue
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def _evaluated(node: NodeProto, model: ModelProto, given: dict[str, np.ndarray],
             return way(model, given)
         except Exception as error:  # numpy and ONNX Runtime raise many kinds of their own
             errors.append(error)
-    text = " ".join(str(errors[0]).split())[:160]
-    raise Unsupported(f"its constant value cannot be computed: {text}") from errors[-1]
+    raise Unsupported(f"its constant value cannot be computed: {one_line(errors[0])}") from errors[-1]
 
 
 def _by_reference(model: ModelProto, given: dict[str, np.ndarray]) -> list[object]:

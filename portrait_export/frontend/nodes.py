@@ -17,7 +17,7 @@ from .functions import body_of, bound_nodes, has_body
 from .graph import DEFAULT_DOMAINS, Inferred, label_of, plain_attribute, qualified
 from .legacy import upgrade
 from .names import identifier
-from .refusals import MissingOperator, Problem, UnknownAttribute, Unsupported
+from .refusals import MissingOperator, Problem, UnknownAttribute, Unsupported, one_line
 from .values import MAX_RANK, MIL_TYPES, UNKNOWN, MaybeValue, OverRank, TensorSequence, Unknown, Value
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class NodeLowering:
             result = entry.lower(node)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # inputs and attributes that do not fit together; the ONNX checker does not look at values
-            raise Unsupported(f"{type(error).__name__}: {' '.join(str(error).split())[:160]}") from error
+            raise Unsupported(f"{type(error).__name__}: {one_line(error)}") from error
         if node.unread():
             raise UnknownAttribute(f"unknown attribute {', '.join(node.unread())}")
         values: list[MaybeValue] = list(result) if isinstance(result, Sequence) else [result]
