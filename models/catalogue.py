@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from .config import SegformerConfig, SernetConfig, SersegConfig
+from .config import EfficientNetFPNConfig, SegformerConfig, SernetConfig, SersegConfig
 from .registry import ModelSpec, register_model
 
+# TensorFlow's Lite models were trained on (x − 127) / 128.
+EFFICIENTNET_LITE_MEAN = (127 / 255,) * 3
+EFFICIENTNET_LITE_STD = (128 / 255,) * 3
 SEGFORMER_PAPER = "SegFormer, https://arxiv.org/abs/2105.15203"
 SERNET_PAPER = "SERNet-Former, https://arxiv.org/abs/2401.15741"
+EFFICIENTNET_PAPER = "EfficientNet-Lite, https://arxiv.org/abs/1905.11946; FPN, https://arxiv.org/abs/1612.03144"
 DAM_PAPER = "Dual attention, https://arxiv.org/abs/1809.02983"
+
+
+@register_model
+def lite0_fpn() -> ModelSpec:
+    return ModelSpec(
+        name="lite0_fpn",
+        config=EfficientNetFPNConfig(),
+        entry=".efficientnet_fpn:EfficientNetFPN",
+        description="mobile CNN: EfficientNet-Lite0 under a small feature pyramid; logits at 1/2",
+        mean=EFFICIENTNET_LITE_MEAN,
+        std=EFFICIENTNET_LITE_STD,
+        paper=EFFICIENTNET_PAPER,
+        licence="MIT; the encoder started from ImageNet weights under Apache-2.0",
+        weights="lite0_fpn.safetensors",
+        params=0,
+        gmacs=0,
+    )
 
 
 @register_model

@@ -140,3 +140,30 @@ class SernetConfig(NetConfig):
     @property
     def size_multiple(self) -> int:
         return 16
+
+
+@dataclass(frozen=True)
+class EfficientNetFPNConfig(NetConfig):
+    """EfficientNet-Lite0 under a small feature pyramid. Tuples go from the shallowest level to the deepest.
+
+    Attributes:
+        widths: channels of the pyramid at 1/2, 1/4, 1/8, 1/16 and 1/32.
+        blocks, kernels: separable convolutions and the side of their kernels, at 1/2 to 1/16.
+        head_dropout: before the classifier.
+    """
+
+    widths: tuple[int, ...] = (24, 48, 64, 96, 128)
+    blocks: tuple[int, ...] = (1, 2, 2, 2)
+    kernels: tuple[int, ...] = (3, 3, 5, 5)
+    head_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lengths = {"widths": 5, "blocks": 4, "kernels": 4}
+        wrong = [
+            f"{name} = {getattr(self, name)}: {length} values are needed"
+            for name, length in lengths.items()
+            if len(getattr(self, name)) != length
+        ]
+        if wrong:
+            raise UsageError("The pyramid has five levels; some fields hold another number of values.", context=wrong)

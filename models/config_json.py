@@ -8,13 +8,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import CheckpointError
-from .config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
+from .config import EfficientNetFPNConfig, NetConfig, SegformerConfig, SernetConfig, SersegConfig
 
 FORMAT = "portrait-export"  # in our own files every field is named as in config.py, and means what it says there
 FAMILIES: dict[str, type[NetConfig]] = {
     "segformer": SegformerConfig,
     "sersegformer": SersegConfig,
     "sernet_former": SernetConfig,
+    "efficientnet_fpn": EfficientNetFPNConfig,
+}
+# How an architecture's name begins, in letters alone → its family.
+STEMS = {
+    "serseg": "sersegformer",
+    "sernet": "sernet_former",
+    "segformer": "segformer",
+    "efficientnetfpn": "efficientnet_fpn",
 }
 # transformers' and the research system's names → ours. Their `layer_norm_eps` is left out: nothing reads it there.
 FIELDS = {
@@ -57,7 +65,7 @@ def config_from_json(data: Mapping[str, Any], *, source: str = "config.json") ->
     problems = [
         f"{key} = {data[key]!r}; only {value!r} is supported"
         for key, value in REQUIRED.items()
-        if kind is not SernetConfig and data.get(key, value) != value
+        if issubclass(kind, SegformerConfig) and data.get(key, value) != value
     ]
     # A switch that the research system's file does not mention is off there.
     values: dict[str, Any] = {"upsample": False} if kind is SersegConfig and names is FIELDS else {}
@@ -90,11 +98,9 @@ def family(data: Mapping[str, Any], *, source: str = "config.json") -> type[NetC
     said = [data.get("model_type"), *(data.get("architectures") or [])]
     for name in said:
         plain = re.sub(r"[^a-z]", "", str(name).lower())
-        for stem, known in (("sersegformer", "sersegformer"), ("serseg", "sersegformer"), ("sernet", "sernet_former")):
+        for stem, known in STEMS.items():
             if plain.startswith(stem):
                 return FAMILIES[known]
-        if plain.startswith("segformer"):
-            return FAMILIES["segformer"]
     raise CheckpointError(
         f"{source} is about `{said[0] or 'no named architecture'}`, which is none of ours.",
         code="unknown-architecture",

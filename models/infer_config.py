@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
+from .config import EfficientNetFPNConfig, NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from .weights_io import CLASSIFIERS
 
 
@@ -25,6 +25,8 @@ def infer_config(state: Mapping[str, Tensor], *, source: str) -> NetConfig:
     labels = num_labels(state)
     if any(key.startswith("encoder.initial_conv.") for key in state):
         return SernetConfig(num_labels=labels or 1)
+    if any(key.startswith("decode_head.levels.") for key in state):
+        return EfficientNetFPNConfig(num_labels=labels or 1)
     name = next((key.partition(".")[0] for key in state if re.match(r"(ser)?segformer\.encoder\.", key)), None)
     if name is None:
         keys = ", ".join(sorted(state)[:4])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from .blocks.efficientnet_lite import CHANNELS, EfficientNetLite3
+from .blocks.efficientnet_lite import LITE3, EfficientNetLite
 from .blocks.refinement import FeatureFusion
 
 WIDTHS = (64, 128, 256, 512)  # of the four maps in the decoder
@@ -25,7 +25,7 @@ class MidasDecoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for i, (channels, width) in enumerate(zip(CHANNELS, WIDTHS, strict=True), start=1):
+        for i, (channels, width) in enumerate(zip(LITE3.channels[1:], WIDTHS, strict=True), start=1):
             self.add_module(f"layer{i}_rn", nn.Conv2d(channels, width, 3, padding=1, bias=False))
             out_channels = WIDTHS[max(i - 2, 0)]  # the width of the next shallower map
             self.add_module(f"refinenet{i}", FeatureFusion(channels=width, out_channels=out_channels))
@@ -54,11 +54,11 @@ class MidasSmall(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pretrained = EfficientNetLite3()
+        self.pretrained = EfficientNetLite(variant=LITE3)
         self.scratch = MidasDecoder()
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[2:]
         if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
             raise UsageError(f"MiDaS takes sides that are multiples of {SIZE_MULTIPLE}; found {height}x{width}.")
-        return self.scratch(self.pretrained(image)).squeeze(1)
+        return self.scratch(self.pretrained(image)[1:]).squeeze(1)

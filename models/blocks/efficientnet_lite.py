@@ -1,8 +1,8 @@
-"""Image (N, 3, H, W) → four maps at 1/4, 1/8, 1/16 and 1/32 of its size: EfficientNet-Lite3 without its classifier.
+"""EfficientNet-Lite encoders without their classifiers.
 
 https://arxiv.org/abs/1905.11946 without squeeze-and-excitation and with ReLU6 (Lite, TensorFlow's tpu repository,
 Apache-2.0). The keys and the TensorFlow conventions (SAME padding, BatchNorm's eps 1e-3) are those of timm's
-`tf_efficientnet_lite3`, in the grouping of MiDaS, whose checkpoints hold it.
+`tf_efficientnet_lite*`, in the grouping of MiDaS, whose checkpoints hold Lite3.
 """
 
 from __future__ import annotations
@@ -34,19 +34,50 @@ class Stage:
     channels: int
 
 
-# B0's stages with widths times 1.2, rounded to multiples of 8 but by no more than a tenth down, and block counts times
-# 1.4, rounded up; Lite leaves the stem's width and the first and last stage's block counts as they are.
-FIRST = Stage(1, 3, 1, 24)
-STAGES = (
-    Stage(3, 3, 2, 32),
-    Stage(3, 5, 2, 48),
-    Stage(5, 3, 2, 96),
-    Stage(5, 5, 1, 136),
-    Stage(6, 5, 2, 232),
-    Stage(1, 3, 1, 384),
+@dataclass(frozen=True)
+class Variant:
+    """One member of the family.
+
+    Attributes:
+        first: the stage at 1/2, which has no expansion.
+        stages: the inverted residuals: at 1/4, 1/8, 1/16 (two), 1/32 (two).
+    """
+
+    first: Stage
+    stages: tuple[Stage, Stage, Stage, Stage, Stage, Stage]
+
+    @property
+    def channels(self) -> tuple[int, int, int, int, int]:
+        """Widths of the maps at 1/2, 1/4, 1/8, 1/16 and 1/32."""
+        quarter, eighth, _, sixteenth, _, last = (stage.channels for stage in self.stages)
+        return self.first.channels, quarter, eighth, sixteenth, last
+
+
+LITE0 = Variant(
+    Stage(1, 3, 1, 16),
+    (
+        Stage(2, 3, 2, 24),
+        Stage(2, 5, 2, 40),
+        Stage(3, 3, 2, 80),
+        Stage(3, 5, 1, 112),
+        Stage(4, 5, 2, 192),
+        Stage(1, 3, 1, 320),
+    ),
+)
+# Lite0's stages with widths times 1.2, rounded to multiples of 8 but by no more than a tenth down, and block counts
+# times 1.4, rounded up; Lite keeps the stem's width and the first and last stage's block counts.
+LITE3 = Variant(
+    Stage(1, 3, 1, 24),
+    (
+        Stage(3, 3, 2, 32),
+        Stage(3, 5, 2, 48),
+        Stage(5, 3, 2, 96),
+        Stage(5, 5, 1, 136),
+        Stage(6, 5, 2, 232),
+        Stage(1, 3, 1, 384),
+    ),
 )
 EXPANSION = 6
-CHANNELS = (32, 48, 136, 384)  # of the four maps
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -116,13 +147,13 @@ class InvertedResidual(nn.Module):
         return x + y if self.adds_input else y
 
 
-class EfficientNetLite3(nn.Module):
-    """Image (N, 3, H, W) → four maps, CHANNELS wide, at 1/4, 1/8, 1/16 and 1/32; sides rounded up."""
+class EfficientNetLite(nn.Module):
+    """Image (N, 3, H, W) → five maps, `variant.channels` wide, at 1/2, 1/4, 1/8, 1/16 and 1/32; sides rounded up."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, variant: Variant):
         super().__init__()
-        first = nn.Sequential(SeparableConv(in_channels=STEM_CHANNELS, stage=FIRST))
-        quarter, eighth, *sixteenth, half_of_it, last = _stages(FIRST.channels)
+        first = nn.Sequential(SeparableConv(in_channels=STEM_CHANNELS, stage=variant.first))
+        quarter, eighth, *sixteenth, half_of_it, last = _stages(variant)
         stem = SameConv(3, STEM_CHANNELS, 3, stride=2)
         self.layer1 = nn.Sequential(stem, batch_norm(STEM_CHANNELS), nn.ReLU6(), first, quarter)
         self.layer2 = nn.Sequential(eighth)
@@ -130,14 +161,16 @@ class EfficientNetLite3(nn.Module):
         self.layer4 = nn.Sequential(half_of_it, last)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        maps = [self.layer1(image)]
-        for layer in (self.layer2, self.layer3, self.layer4):
+        stem, norm, relu, first, quarter = self.layer1
+        maps = [first(relu(norm(stem(image))))]
+        for layer in (quarter, self.layer2, self.layer3, self.layer4):
             maps.append(layer(maps[-1]))
         return maps
 
 
-def _stages(in_channels: int) -> Iterator[nn.Sequential]:
-    for stage in STAGES:
+def _stages(variant: Variant) -> Iterator[nn.Sequential]:
+    in_channels = variant.first.channels
+    for stage in variant.stages:
         blocks = []
         for index in range(stage.blocks):
             stride = stage.stride if index == 0 else 1

