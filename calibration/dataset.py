@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..artifacts import Frame, LabelledFrame
 from ..errors import DataError, PhotoError, UsageError, nearest
@@ -17,6 +17,7 @@ from ..imaging.resize import resize_bilinear
 if TYPE_CHECKING:
     import numpy as np
 
+T = TypeVar("T")
 ROOT = Path(__file__).parent
 SPLITS = ("calibrate", "evaluate")  # of the bundled set
 TREE_SPLITS = ("train", "val", "test")  # of a folder laid out as EasyPortrait
@@ -224,7 +225,7 @@ def load_items(
     items: Sequence[Item], *, size: tuple[int, int] | None, where: str, faults: Iterable[str] = ()
 ) -> list[LabelledFrame]:
     """Open all items. Raises one DataError with the given faults and every one met while opening."""
-    frames, wrong = map_items(items, lambda item: load_item(item, size=size))
+    frames, wrong = map_each(items, lambda item: load_item(item, size=size))
     _raise_if([*faults, *wrong], f"{where} cannot be used as it is", REPAIR)
     return frames
 
@@ -242,14 +243,14 @@ def check_items(items: Sequence[Item]) -> list[str]:
     def check(item: Item) -> None:
         load_item(item, size=None)
 
-    return map_items(items, check)[1]
+    return map_each(items, check)[1]
 
 
-def map_items(items: Sequence[Item], function: Callable[[Item], Any]) -> tuple[list[Any], list[str]]:
+def map_each(items: Sequence[T], function: Callable[[T], Any]) -> tuple[list[Any], list[str]]:
     """`function` of each item on a few threads (decoders release the lock): its results, and what it found wrong."""
     from concurrent.futures import ThreadPoolExecutor
 
-    def attempt(item: Item) -> tuple[Any, list[str]]:
+    def attempt(item: T) -> tuple[Any, list[str]]:
         try:
             return function(item), []
         except PhotoError as error:

@@ -157,6 +157,10 @@ class EfficientNetFPNConfig(NetConfig):
     kernels: tuple[int, ...] = (3, 3, 5, 5)
     head_dropout: float = 0.1
 
+    @property
+    def size_multiple(self) -> int:
+        return 32  # the encoder's padding is that of sides which every stride divides
+
     def __post_init__(self) -> None:
         super().__post_init__()
         lengths = {"widths": 5, "blocks": 4, "kernels": 4}

@@ -35,7 +35,9 @@ def load_published_lite(net: nn.Module, state: Mapping[str, Tensor], *, source: 
     """
     own = net.state_dict()
     found = {ours: state[theirs] for theirs, ours in _pairs() if theirs in state}
-    wrong = [key for key in own if key.startswith("encoder.") and (key not in found or found[key].shape != own[key].shape)]
+    wrong = [
+        key for key in own if key.startswith("encoder.") and (key not in found or found[key].shape != own[key].shape)
+    ]
     if wrong:
         raise CheckpointError(
             f"{source} is not EfficientNet-Lite0: {len(wrong)} of the encoder's tensors do not fit.", context=wrong[:12]

@@ -80,28 +80,31 @@ LITE3 = Variant(
 EXPANSION = 6
 
 
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after a side in TensorFlow's SAME padding: ⌈size/stride⌉ outputs, the odd zero behind.
+def same_padding(kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after a side in TensorFlow's SAME padding, for sides that the stride divides.
 
-    >>> same_padding(256, 3, 2), same_padding(255, 3, 2), same_padding(7, 5, 1)
-    ((0, 1), (1, 1), (2, 2))
+    The result has size/stride places; the odd zero comes last.
+
+    >>> same_padding(3, 1), same_padding(3, 2), same_padding(5, 2), same_padding(1, 1)
+    ((1, 1), (0, 1), (1, 2), (0, 0))
     """
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    total = kernel - stride
     return total // 2, total - total // 2
 
 
 class SameConv(nn.Conv2d):
-    """A convolution without bias, padded as TensorFlow does: (N, C, h, w) → (N, D, ⌈h/stride⌉, ⌈w/stride⌉)."""
+    """A convolution without bias, padded as TensorFlow does: (N, C, h, w) → (N, D, h/stride, w/stride)."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, *, stride: int = 1, groups: int = 1):
-        super().__init__(in_channels, out_channels, kernel, stride, groups=groups, bias=False)
+        before, after = same_padding(kernel, stride)
+        padding = before if before == after else 0
+        super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
+        self.uneven = (before, after) if before != after else None
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, columns = (
-            same_padding(size, kernel, stride)
-            for size, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
-        )
-        return super().forward(F.pad(x, (*columns, *rows)))
+        if self.uneven is not None:
+            x = F.pad(x, (*self.uneven, *self.uneven))
+        return super().forward(x)
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -126,7 +129,7 @@ class SeparableConv(nn.Module):
 class InvertedResidual(nn.Module):
     """1×1 to EXPANSION·C, depthwise, 1×1 to D, each with BatchNorm, the first two with ReLU6; x is added if it fits.
 
-    (N, C, h, w) → (N, D, ⌈h/stride⌉, ⌈w/stride⌉).
+    (N, C, h, w) → (N, D, h/stride, w/stride).
     """
 
     def __init__(self, *, in_channels: int, out_channels: int, kernel: int, stride: int):
@@ -148,7 +151,10 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Image (N, 3, H, W) → five maps, `variant.channels` wide, at 1/2, 1/4, 1/8, 1/16 and 1/32; sides rounded up."""
+    """Image (N, 3, H, W) → five maps, `variant.channels` wide, at 1/2, 1/4, 1/8, 1/16 and 1/32.
+
+    H and W are multiples of 32.
+    """
 
     def __init__(self, *, variant: Variant):
         super().__init__()

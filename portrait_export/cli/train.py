@@ -93,8 +93,8 @@ def _start(settings: TrainConfig) -> Any:
     if not settings.init:
         return None
     from ..capture.checkpoint.tensors import read_tensors
-    from ..models.efficientnet_weights import is_published_lite, packaged_lite
     from ..inputs.sources import ModelSource, load_model
+    from ..models.efficientnet_weights import is_published_lite, packaged_lite
 
     file = packaged_lite() if settings.init == IMAGENET else Path(settings.init)
     if file.is_file():

@@ -71,8 +71,8 @@ class Augment(nn.Module):
     def _darken(self, image: Tensor) -> Tensor:
         """Take light from some photographs, and add the noise that comes with it."""
         chosen = (torch.rand(len(image), 1, 1, 1, device=image.device) < self.config.dark).to(image.dtype)
-        exponent = torch.empty_like(chosen).uniform_(1.3, 3.0)
-        dark = image.clamp(min=1e-4) ** exponent * torch.empty_like(chosen).uniform_(0.4, 0.9)
+        exponent = torch.empty_like(chosen).uniform_(1.2, 2.2)
+        dark = image.clamp(min=1e-4) ** exponent * torch.empty_like(chosen).uniform_(0.5, 1.0)
         dark = (dark + 0.04 * torch.randn_like(image) * torch.rand_like(chosen)).clamp(0, 1)
         return image + chosen * (dark - image)
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from .config import CompositeConfig
-from .cutouts import CutOut
+from .cutouts import Borders, CutOut
 
 Generator = np.random.Generator
 BILINEAR = Image.Resampling.BILINEAR
@@ -77,7 +77,7 @@ class Composer:
         alpha, colours = _onto(alpha, left, top, size), _onto(colours, left, top, size)
         if alpha.sum() < 4:
             return image, mask
-        box = _box(left, top, size, alpha)
+        box = _box(alpha)
         if generator.random() < self.config.match_light:
             colours = _match(colours, alpha, image[box], generator)
         if generator.random() < self.config.shadow:
@@ -101,7 +101,7 @@ def _count(expected: float, generator: Generator) -> int:
 
 def _transformed(
     person: CutOut, size: int, config: CompositeConfig, generator: Generator
-) -> tuple[np.ndarray, np.ndarray, tuple[bool, bool, bool, bool]]:
+) -> tuple[np.ndarray, np.ndarray, Borders]:
     """The cut-out mirrored, tilted and scaled: colours and alpha as float32 (0..255 and 0..1), and its cut sides."""
     colours, alpha, cut = person.colours, person.alpha, person.cut
     if generator.random() < 0.5:
@@ -125,7 +125,7 @@ def _transformed(
     return np.asarray(picture, np.float32), np.asarray(cover, np.float32) / 255, cut
 
 
-def _place(shape: Sequence[int], cut: tuple[bool, bool, bool, bool], size: int, generator: Generator) -> tuple[int, int]:
+def _place(shape: Sequence[int], cut: Borders, size: int, generator: Generator) -> tuple[int, int]:
     """Left and top of a cut-out. Its cut sides lie at the scene's border or beyond; others may."""
     h, w = shape[:2]
     left = round(generator.uniform(-0.25 * w, size - 0.75 * w))
@@ -152,7 +152,7 @@ def _onto(layer: np.ndarray, left: int, top: int, size: int) -> np.ndarray:
     return canvas
 
 
-def _box(left: int, top: int, size: int, alpha: np.ndarray) -> tuple[slice, slice]:
+def _box(alpha: np.ndarray) -> tuple[slice, slice]:
     """The part of the scene around the pasted person."""
     rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
@@ -175,7 +175,7 @@ def _match(colours: np.ndarray, alpha: np.ndarray, around: np.ndarray, generator
     return np.clip(lit, 0, 255).astype(np.float32)
 
 
-def _shadow(alpha: np.ndarray, cut: tuple[bool, bool, bool, bool], generator: Generator) -> np.ndarray:
+def _shadow(alpha: np.ndarray, cut: Borders, generator: Generator) -> np.ndarray:
     """How much darker the scene gets, (S, S) in 0..1: where feet touch the ground, and behind the person."""
     size = alpha.shape[0]
     rows, columns = np.flatnonzero((alpha > 0.3).any(1)), np.flatnonzero((alpha > 0.3).any(0))
@@ -215,7 +215,9 @@ def _blob(size: int, generator: Generator) -> np.ndarray:
     else:
         angles = np.sort(generator.uniform(0, 2 * math.pi, int(generator.integers(4, 10))))
         reach = generator.uniform(0.5, 1, len(angles))
-        points = [(x + w / 2 * r * math.cos(a), y + h / 2 * r * math.sin(a)) for a, r in zip(angles, reach, strict=True)]
+        points = [
+            (x + w / 2 * r * math.cos(a), y + h / 2 * r * math.sin(a)) for a, r in zip(angles, reach, strict=True)
+        ]
         draw.polygon(points, fill=255)
     if generator.random() < 0.3:
         canvas = canvas.rotate(generator.uniform(-45, 45), BILINEAR, center=(x, y))

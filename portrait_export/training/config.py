@@ -297,7 +297,7 @@ def _impossible(config: TrainConfig) -> list[str]:
         (config.holdout > 1, f"holdout = {config.holdout}; it must be at least 2"),
         (0 <= config.average < 1, f"average = {config.average}; it must be in 0..1"),
         (config.optimizer.lr > 0, f"optimizer.lr = {config.optimizer.lr}; it must be positive"),
-        (0 <= config.optimizer.encoder, f"optimizer.encoder = {config.optimizer.encoder}; it must not be negative"),
+        (config.optimizer.encoder >= 0, f"optimizer.encoder = {config.optimizer.encoder}; it must not be negative"),
         (sum(source.weight for source in config.sources) > 0, "sources: no weight is above 0"),
         (sum(composite.people) > 0, f"composite.people = {composite.people}; one must be above 0"),
         (

@@ -17,6 +17,7 @@ from .trust import GRAY, trusted
 LONGEST_SIDE = 448  # pixels; larger cut-outs are stored at this size
 SMALLEST_SIDE = 24  # pixels; smaller people are not worth pasting
 MOST_UNTRUSTED = 0.03  # share of the person; above it a cut-out would be a ghost
+Borders = tuple[bool, bool, bool, bool]  # left, top, right, bottom
 AT_BORDER = 0.02  # of a border's length that the person covers: the photograph cuts the person there
 
 
@@ -32,7 +33,7 @@ class CutOut:
 
     colours: np.ndarray
     alpha: np.ndarray
-    cut: tuple[bool, bool, bool, bool] = (False, False, False, False)
+    cut: Borders = (False, False, False, False)
 
 
 def cut_from(labelled: LabelledFrame) -> CutOut | None:
@@ -42,7 +43,6 @@ def cut_from(labelled: LabelledFrame) -> CutOut | None:
     person = mask > 0.5
     if not person.any() or (~trusted(mask) & (mask > GRAY)).sum() > MOST_UNTRUSTED * person.sum():
         return None
-    H, W = mask.shape
     rows, columns = np.flatnonzero((mask > GRAY).any(1)), np.flatnonzero((mask > GRAY).any(0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     if max(bottom - top, right - left) < SMALLEST_SIDE:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ..artifacts import LabelledFrame
-from ..calibration.dataset import Item, check_items, find_items, load_item, map_items, resize_map, resize_photo
+from ..calibration.dataset import Item, check_items, find_items, load_item, map_each, resize_map, resize_photo
 from ..errors import DataError
 from .compositing import Composer, Scene
 from .config import SourceConfig, TrainConfig
@@ -49,7 +49,7 @@ def prepare(config: TrainConfig) -> Split:
     items = [item for item in items if item.name not in excluded and source_of(item, config.sources) is not None]
     cutouts = find_cutouts(config)
     faults = [*faults, *(f"{item.image}: it has no mask" for item in items if item.mask is None), *check_items(items)]
-    faults += map_items(cutouts, read_cutout)[1]
+    faults += map_each(cutouts, read_cutout)[1]
     if faults:
         raise DataError(
             f"{config.data} cannot be trained on as it is: {len(faults)} faults in {len(items)} photographs.",
@@ -72,7 +72,7 @@ def source_of(item: Item, sources: Sequence[SourceConfig]) -> int | None:
 
 
 def find_cutouts(config: TrainConfig) -> list[Path]:
-    """The RGBA pictures of `composite.cutouts`, sorted. Raises DataError if there is no such folder, or nothing in it."""
+    """The RGBA pictures of `composite.cutouts`, sorted. Raises DataError if there are none."""
     if not config.composite.cutouts or not config.composite.share:
         return []
     folder = Path(config.data) / config.composite.cutouts
@@ -90,7 +90,8 @@ def divide(items: Sequence[Item], holdout: int) -> Split:
     The hash keeps a photograph on its side when others come and go.
     """
     if any(item.split for item in items):
-        return Split(*(tuple(item for item in items if item.split == name) for name in ("train", "val")))
+        train, val = (tuple(item for item in items if item.split == name) for name in ("train", "val"))
+        return Split(train, val)
     ranked = sorted(items, key=lambda item: hashlib.sha256(item.name.encode()).digest())
     count = max(1, round(len(items) / holdout)) if len(items) > 1 else 0
     return Split(tuple(ranked[count:]), tuple(ranked[:count]))

@@ -315,7 +315,9 @@ class Run(lightning.LightningModule):
         if share.crf:
             parts["crf"] = share.crf * losses.crf(probability, image)
         if share.distill:
-            parts["distill"] = share.distill * losses.bce(logits, self._taught(image, _size(mask)), torch.ones_like(mask))
+            parts["distill"] = share.distill * losses.bce(
+                logits, self._taught(image, _size(mask)), torch.ones_like(mask)
+            )
         if self.critic is not None:
             with _frozen(self.critic):
                 parts["critic"] = share.critic * losses.adversarial_loss(self.critic(image, probability).float())
@@ -427,7 +429,7 @@ def validation_numbers(seen: Tensor, sources: Sequence[str]) -> dict[str, float]
         "iou_set": float(shared.sum()) / total if total else 1.0,
         "haze": float(doubt.mean()),
         "false_person": float((~quiet[empty]).double().mean()) if empty.any() else 0.0,
-        **({name: mean for name, mean in means.items()} if len(means) > 1 else {}),
+        **(means if len(means) > 1 else {}),
     }
 
 
