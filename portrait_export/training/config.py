@@ -15,6 +15,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+IMAGENET = "imagenet"  # as `init`: the encoder's published weights
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")  # Lightning's names, and `auto`
 CHANCES = ("flip", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace", "turn", "dark", "jpeg")
 COMPOSITE_CHANCES = ("share", "rendered", "crowd", "match_light", "shadow")

@@ -8,19 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
 from ..calibration.dataset import Item, load_item, pictures_by_stem
 from ..errors import DataError
-from ..models.weights_io import to_store
+from ..models.efficientnet_weights import packaged_lite
+from ..models.registry import build_net, load_shipped, model_spec
+from ..models.weights_io import load_into, to_store
 from ..utils.files import write_bytes, written_whole
-from .config import TrainConfig, read_config
+from .config import IMAGENET, TrainConfig, read_config
 from .label import Segmenter, write_mask
 from .review import complete
 
 HERE = Path(__file__).parent
 CORRECTIONS = HERE / "rejected.json"
 CUTOUTS = "cutouts"
-# In the order of training: what another one starts from comes before it.
-CHAIN = ("segformer_b0", "serseg_b0", "serseg_b0_afn", "serseg_b0_dam")
+# In the order of training: what another one starts from or learns from comes before it.
+CHAIN = ("lite0_fpn", "segformer_b0", "serseg_b0", "serseg_b0_afn", "serseg_b0_dam")
 
 
 @dataclass(frozen=True)
@@ -221,23 +226,41 @@ def train_chain(
     """Train one network after another; a run that is complete is not repeated, one that was interrupted goes on.
 
     Args:
-        configs: `init` names an earlier one's model, or nothing.
+        configs: `init` and `teacher` name an earlier one's model, else one with bundled weights; `init` may be
+            `imagenet`.
         out: gets MODEL.safetensors, float16, as the files in models/weights.
     Returns:
         Those files.
     """
-    from safetensors.torch import load_file, save
-
     from .fit import train
 
     best: dict[str, Path] = {}
     files = []
     for config in configs:
         on_start(config)
-        start = load_file(best[config.init] / "model.safetensors") if config.init else None
-        done = train(config, start=start, on_row=lambda row, config=config: on_row(config, row))  # type: ignore[misc]
+        start, teacher = _start(config.init, best), _teacher(config.teacher, best)
+        done = train(config, start=start, teacher=teacher, on_row=lambda row, config=config: on_row(config, row))  # type: ignore[misc]
         best[config.model] = done.best
         half = to_store(load_file(done.best / "model.safetensors"), half=True)
         files.append(out / f"{config.model}.safetensors")
         write_bytes(files[-1], save(half), force=True)
     return files
+
+
+def _start(name: str, best: Mapping[str, Path]) -> Mapping[str, Tensor] | None:
+    """The tensors of a network of the chain, or of the bundled weights."""
+    if not name:
+        return None
+    if name == IMAGENET:
+        return packaged_lite()
+    return load_file(best[name] / "model.safetensors") if name in best else load_shipped(name).state_dict()
+
+
+def _teacher(name: str, best: Mapping[str, Path]) -> nn.Module | None:
+    from .fit import normalised
+
+    if not name:
+        return None
+    spec, start = model_spec(name), _start(name, best)
+    assert start is not None
+    return normalised(load_into(build_net(spec), start, source=name), spec.mean, spec.std)

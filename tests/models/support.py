@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from portrait_export.models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
+from portrait_export.models.config import EfficientNetFPNConfig, NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from portrait_export.models.initialise import empty_net, randomize_
 from portrait_export.models.registry import model_spec, net_class
 
@@ -28,7 +28,12 @@ EQUAL = 1e-4  # of the logits' scale; the largest measured: 3.4e-6 oracle, 1.4e-
 
 def entry(config: NetConfig) -> str:
     """A registered model of the configuration's architecture."""
-    return {SegformerConfig: "segformer_b0", SersegConfig: "serseg_b0", SernetConfig: "sernet_former"}[type(config)]
+    return {
+        SegformerConfig: "segformer_b0",
+        SersegConfig: "serseg_b0",
+        SernetConfig: "sernet_former",
+        EfficientNetFPNConfig: "lite0_fpn",
+    }[type(config)]
 
 
 def net_of(config: NetConfig, *, seed: int = 0) -> nn.Module:

@@ -11,11 +11,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from portrait_export.errors import UsageError
-from portrait_export.models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
+from portrait_export.models.config import EfficientNetFPNConfig, NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from portrait_export.models.initialise import randomize_
 from portrait_export.models.registry import create_model, list_models, model_spec
 
-from . import oracle
+from . import lite_oracle, oracle
 from .support import EQUAL, REFERENCES, SMALL, inputs_of, meta_net, net_of, reference_keys, relative_error
 
 SWITCHES = ("abg", "dbn", "afn", "dam", "upsample", "depth")
@@ -36,6 +36,7 @@ def test_keys_and_shapes_are_the_research_systems(name: str) -> None:
 
 # name → parameters, state-dict keys, logits' shape at 512×512; the last three columns of facts measured there.
 FACTS = {
+    "lite0_fpn": (3_122_257, 430, (1, 1, 256, 256)),
     "segformer_b0": (3_714_401, 208, (1, 1, 128, 128)),
     "serseg_b0": (3_898_787, 222, (1, 1, 512, 512)),
     "serseg_b0_dam": (4_177_333, 294, (1, 1, 512, 512)),
@@ -92,7 +93,9 @@ def test_registered_models_equal_the_oracle_at_full_width(name: str) -> None:
     net, inputs = net_of(config, seed=3), inputs_of(config)
     with torch.no_grad():
         found = net(*inputs)
-        if isinstance(config, SernetConfig):
+        if isinstance(config, EfficientNetFPNConfig):
+            expected = lite_oracle.fpn(net.state_dict(), *inputs)
+        elif isinstance(config, SernetConfig):
             expected = oracle.sernet(net.state_dict(), *inputs)
         else:
             expected = oracle.segformer_like(net.state_dict(), *inputs, abg=getattr(config, "abg", False))
@@ -122,6 +125,12 @@ def test_segformer_keeps_every_layer_norm_at_1e_5() -> None:
         assert {norm.eps for norm in norms} == {1e-5}
 
 
+def test_lite0_fpn_stays_within_what_a_phone_is_offered() -> None:
+    spec = model_spec("lite0_fpn")
+    assert spec.params <= 5_000_000
+    assert spec.gmacs <= 2.5
+
+
 def test_dropout_and_stochastic_depth_work_in_training_only() -> None:
     config = SersegConfig(**SMALL, drop_path=0.5, head_dropout=0.5)
     net, (image,) = net_of(config), inputs_of(config, 32, 32, batch=2)
@@ -131,7 +140,7 @@ def test_dropout_and_stochastic_depth_work_in_training_only() -> None:
         assert not torch.equal(net(image), net(image))
 
 
-@pytest.mark.parametrize("name", ["segformer_b0", "serseg_b0_dam_depth", "sernet_former"])
+@pytest.mark.parametrize("name", ["lite0_fpn", "segformer_b0", "serseg_b0_dam_depth", "sernet_former"])
 def test_every_used_parameter_gets_a_gradient(name: str) -> None:
     net = create_model(name)
     net(*inputs_of(net.config, 32, 32, batch=2)).square().mean().backward()

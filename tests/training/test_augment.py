@@ -14,7 +14,7 @@ from portrait_export.training.config import AugmentConfig
 
 STILL = {
     **dict.fromkeys(
-        ("colour", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace", "rotate", "flip"), 0.0
+        ("colour", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace", "rotate", "flip", "dark"), 0.0
     ),
     "scale": 1.0,
 }
@@ -25,7 +25,7 @@ def disk(count: int = 4, side: int = 48) -> dict[str, torch.Tensor]:
     y, x = torch.meshgrid(torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij")
     mask = torch.sigmoid((0.5 - (x**2 + y**2).sqrt()) * 30).expand(count, 1, side, side).clone()
     dark = 0.2 * torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
-    return {"image": mask * 0.9 + (1 - mask) * dark, "mask": mask, "depth": mask * 0.8}
+    return {"image": mask * 0.9 + (1 - mask) * dark, "mask": mask, "trust": torch.ones_like(mask), "depth": mask * 0.8}
 
 
 @pytest.mark.parametrize("replace", [0.0, 1.0])
@@ -81,6 +81,22 @@ def test_other_clothes_change_the_person_and_nothing_else() -> None:
     low = (batch["mask"] > 0.98) & (torch.arange(48).view(1, 1, -1, 1) > 29)  # of disks that span rows 12 to 36
     assert float(change[low].mean()) > 0.05
     assert float(change[batch["mask"] < 0.02].max()) < 0.02
+    assert torch.equal(out["mask"], batch["mask"])
+
+
+def test_distrust_moves_with_its_photograph_and_stays_all_or_nothing() -> None:
+    batch = disk(8)
+    batch["trust"] = (batch["mask"] < 0.9).float()  # the disks' insides are not to be learnt from
+    moved = Augment(AugmentConfig(**{**STILL, "rotate": 30.0, "scale": 1.5}))(batch, (3,))
+    assert set(moved["trust"].unique().tolist()) == {0.0, 1.0}
+    assert bool((moved["trust"][moved["mask"] > 0.97] == 0).all())
+    assert float(moved["trust"][moved["mask"] < 0.1].mean()) > 0.99
+
+
+def test_low_light_darkens_the_photograph_and_leaves_the_mask() -> None:
+    batch = disk()
+    out = Augment(AugmentConfig(**{**STILL, "dark": 1.0}))(batch, (6,))
+    assert float(out["image"].mean()) < 0.9 * float(batch["image"].mean())
     assert torch.equal(out["mask"], batch["mask"])
 
 

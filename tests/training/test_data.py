@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from portrait_export.artifacts import Frame, LabelledFrame
 from portrait_export.calibration.dataset import Item
 from portrait_export.errors import DataError, PhotoError
-from portrait_export.training.config import AugmentConfig, Phase, TrainConfig
-from portrait_export.training.data import Crops, Pick, Picks, cut, divide, prepare
+from portrait_export.training.config import AugmentConfig, CompositeConfig, Phase, SourceConfig, TrainConfig
+from portrait_export.training.data import CYCLE, Crops, Order, Pick, Picks, cut, divide, prepare
 
 CONFIG = TrainConfig(phases=(Phase(steps=4, size=32, batch=3), Phase(steps=4, size=64, batch=2)), seed=7)
 
@@ -22,27 +23,31 @@ def named(count: int, split: str = "") -> list[Item]:
     return [Item(f"n{i}", Path(f"n{i}.png"), split=split) for i in range(count)]
 
 
+def picks(count: int, **places: int) -> list[list[Pick]]:
+    return list(Picks(CONFIG, Order(named(count), CONFIG.sources, CONFIG.seed), **places))
+
+
 def test_picks_from_the_middle_are_the_tail_of_all_picks() -> None:
-    whole = list(Picks(CONFIG, 5, start=0, stop=8))
+    whole = picks(5, start=0, stop=8)
     for start in range(9):
-        assert list(Picks(CONFIG, 5, start=start, stop=8)) == whole[start:]
+        assert picks(5, start=start, stop=8) == whole[start:]
 
 
 def test_picks_follow_the_phases() -> None:
-    batches = list(Picks(CONFIG, 5, start=0, stop=8))
+    batches = picks(5, start=0, stop=8)
     assert [len(batch) for batch in batches] == [3, 3, 3, 3, 2, 2, 2, 2]
     assert [batch[0].size for batch in batches] == [32] * 4 + [64] * 4
 
 
 def test_every_pass_shows_every_photograph_once() -> None:
-    flat = [pick.index for batch in Picks(CONFIG, 5, start=0, stop=8) for pick in batch]
+    flat = [pick.index for batch in picks(5, start=0, stop=8) for pick in batch]
     for start in range(0, 20, 5):
         assert sorted(flat[start : start + 5]) == [0, 1, 2, 3, 4]
 
 
 def test_processes_share_out_the_photographs_of_a_step() -> None:
-    one = list(Picks(CONFIG, 100, start=2, stop=7, rank=0, world=2))
-    other = list(Picks(CONFIG, 100, start=2, stop=7, rank=1, world=2))
+    one = picks(100, start=2, stop=7, rank=0, world=2)
+    other = picks(100, start=2, stop=7, rank=1, world=2)
     seen = [pick.index for batch in (*one, *other) for pick in batch]
     assert len(set(seen)) == len(seen)
     assert len({pick.stream for batch in (*one, *other) for pick in batch}) == len(seen)
@@ -86,7 +91,7 @@ def test_one_photograph_is_too_few(painted: Path) -> None:
 
 def test_crop_is_the_same_for_the_same_stream_and_keeps_mask_on_photograph(painted: Path) -> None:
     split = prepare(replace(CONFIG, data=str(painted), holdout=4))
-    crops = Crops(split.train, AugmentConfig(crop=0.4))
+    crops = Crops(split, replace(CONFIG, augment=AugmentConfig(crop=0.4, jpeg=0.0)))
     pick = Pick(0, 32, (0, 1, 2))
     first, again, other = crops[pick], crops[pick], crops[replace(pick, stream=(0, 1, 3))]
     assert first["image"].shape == (3, 32, 32)
@@ -111,18 +116,100 @@ def test_cut_takes_the_named_box() -> None:
 def test_photographs_are_decoded_once_as_far_as_memory_goes(painted: Path) -> None:
     split = prepare(replace(CONFIG, data=str(painted), holdout=4))
     fits_two = 2 * 64 * 64 * (3 + 4)  # bytes of two photographs with their float masks
-    crops, forgetful = (Crops(split.train, AugmentConfig(), memory=memory) for memory in (fits_two, 0))
+    crops, forgetful = (Crops(split, replace(CONFIG, memory=0)) for _ in range(2))
+    crops.memory = fits_two
     crops.keep()
     forgetful.keep()
-    picks = [Pick(index, 32, (0, 1, index)) for index in range(len(split.train))]
-    before = [forgetful[pick]["image"] for pick in picks]
-    assert all(bool((crops[pick]["image"] == image).all()) for pick, image in zip(picks, before, strict=True))
+    places = [Pick(index, 32, (0, 1, index)) for index in range(len(split.train))]
+    before = [forgetful[pick]["image"] for pick in places]
+    assert all(bool((crops[pick]["image"] == image).all()) for pick, image in zip(places, before, strict=True))
     for item in split.train:
         item.image.unlink()
     kept = []
-    for pick, image in zip(picks, before, strict=True):
+    for pick, image in zip(places, before, strict=True):
         try:
             kept.append(bool((crops[pick]["image"] == image).all()))
         except PhotoError:
             kept.append(False)
     assert sum(kept) == 2
+
+
+def kinds(*counts: int) -> list[Item]:
+    return [Item(f"{kind}/n{i}", Path("x")) for kind, count in zip("abc", counts, strict=False) for i in range(count)]
+
+
+def test_sources_come_in_proportion_to_their_weights_whatever_their_size() -> None:
+    items = kinds(3, 50)
+    order = Order(items, (SourceConfig("a/*", weight=3), SourceConfig("b/*", weight=1)), seed=1)
+    names = [items[order.photograph(place)].name for place in range(10 * CYCLE)]
+    assert sum(name.startswith("a/") for name in names) == 10 * CYCLE * 3 // 4
+    few, many = ([name for name in names if name.startswith(kind)] for kind in "ab")
+    for start in range(0, len(few) - 3, 3):
+        assert len(set(few[start : start + 3])) == 3
+    for start in range(0, len(many) - 50, 50):
+        assert len(set(many[start : start + 50])) == 50
+
+
+def test_photograph_belongs_to_the_first_source_that_it_matches_and_to_none_else() -> None:
+    items = kinds(2, 2, 2)
+    order = Order(items, (SourceConfig("a/*", weight=0), SourceConfig("[ab]/*", weight=1)), seed=0)
+    assert {items[order.photograph(place)].name[0] for place in range(100)} == {"b"}
+    with pytest.raises(DataError, match="weight above 0"):
+        Order(items, (SourceConfig("z/*"),), seed=0)
+
+
+def scenes(painted: Path) -> TrainConfig:
+    """The painted portraits, two of them without anyone, and composites all the time."""
+    for name in ("p6", "p7"):
+        path = painted / f"masks/{name}.png"
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(path)
+        Image.fromarray(np.full((64, 64, 3), 20, np.uint8)).save(painted / f"images/{name}.png")
+    composite = CompositeConfig(share=1.0, match_light=0.0, shadow=0.0, crowd=0.0)
+    return replace(CONFIG, data=str(painted), holdout=4, composite=composite)
+
+
+def test_composites_show_people_of_the_photographs_where_the_mask_says(painted: Path) -> None:
+    config = scenes(painted)
+    crops = Crops(prepare(config), replace(config, augment=AugmentConfig(jpeg=0.0)))
+    shares, agreements = [], []
+    for stream in range(40):
+        place = crops[Pick(0, 64, (0, stream, 0))]
+        again = crops[Pick(3, 64, (0, stream, 0))]
+        assert all(bool((place[name] == again[name]).all()) for name in place)
+        person = place["mask"][0] > 0.5
+        shares.append(float(person.float().mean()))
+        # Pasted people are bright, the scenes are 20 of 255.
+        agreements.append(float(((place["image"].float().mean(0) > 127) == person).float().mean()))
+    assert sum(share == 0 for share in shares) in range(2, 20)  # some scenes are without anyone
+    assert max(shares) > 0.2
+    assert np.mean(agreements) > 0.95
+
+
+def test_cutouts_of_a_folder_are_pasted_and_broken_ones_refused_before_training(painted: Path) -> None:
+    config = scenes(painted)
+    config = replace(config, composite=replace(config.composite, cutouts="cut", rendered=1.0, people=(0.0, 1.0)))
+    with pytest.raises(DataError, match="holds no cut-outs"):
+        prepare(config)
+    (painted / "cut").mkdir()
+    magenta = np.zeros((30, 20, 4), np.uint8)
+    magenta[2:28, 3:17] = (255, 0, 255, 255)
+    Image.fromarray(magenta).save(painted / "cut/one.png")
+    crops = Crops(prepare(config), replace(config, augment=AugmentConfig(jpeg=0.0)))
+    image = np.concatenate([crops[Pick(0, 64, (0, stream, 0))]["image"].numpy() for stream in range(8)], 2)
+    assert ((image[0] > 180) & (image[1] < 60) & (image[2] > 180)).mean() > 0.02
+    Image.fromarray(magenta[..., :3]).save(painted / "cut/opaque.png")
+    with pytest.raises(DataError) as caught:
+        prepare(config)
+    assert "no alpha channel" in "\n".join(caught.value.context)
+
+
+def test_quarter_turns_turn_photograph_and_mask(painted: Path) -> None:
+    split = prepare(replace(CONFIG, data=str(painted), holdout=4))
+    still, turned = (
+        Crops(split, replace(CONFIG, augment=AugmentConfig(crop=1.0, turn=turn, jpeg=0.0))) for turn in (0.0, 1.0)
+    )
+    pick = Pick(0, 32, (0, 4, 2))
+    one, other = still[pick], turned[pick]
+    turns = [k for k in (1, 2, 3) if bool((one["mask"].rot90(k, (1, 2)) == other["mask"]).all())]
+    assert len(turns) == 1
+    assert bool((one["image"].rot90(turns[0], (1, 2)) == other["image"]).all())

@@ -18,7 +18,16 @@ from safetensors.torch import load_file
 from portrait_export.errors import CheckpointError, DataError, TrainingError
 from portrait_export.models.registry import create_model, model_spec
 from portrait_export.training.config import AugmentConfig, LossConfig, OptimizerConfig, Phase, TrainConfig
-from portrait_export.training.fit import iou_numbers, learning_rate, overlap, save_checkpoint, start_from, train
+from portrait_export.training.fit import (
+    learning_rate,
+    measured,
+    normalised,
+    parameter_groups,
+    save_checkpoint,
+    start_from,
+    train,
+    validation_numbers,
+)
 
 ALL_LOSSES = LossConfig(bce=0.8, dice=0.2, crf=0.1, critic=0.01, distill=0.1)
 
@@ -191,11 +200,46 @@ def test_learning_rate_warms_up_and_decays_to_zero(step: int, expected: float) -
     assert learning_rate(config, step) == pytest.approx(expected)
 
 
-def test_iou_per_image_and_over_the_set() -> None:
-    logits, mask = torch.full((3, 1, 2, 2), -1.0), torch.zeros(3, 1, 2, 2)
-    logits[0] = 1
+def test_validation_numbers_per_photograph_source_and_set() -> None:
+    logits, mask = torch.full((4, 1, 2, 2), -3.0), torch.zeros(4, 1, 2, 2)
+    logits[0] = 3
     mask[0, 0, 0] = 1  # half of what is predicted: 2 of 4
     mask[1, 0, 0, 0] = 0.4  # under one half is background, so both are empty
-    logits[2, 0, 0, 0] = mask[2, 0, 0, 0] = 1
-    numbers = iou_numbers(overlap(logits, mask))
-    assert numbers == {"iou": pytest.approx((0.5 + 1 + 1) / 3), "iou_worst": 0.5, "iou_set": pytest.approx(3 / 5)}
+    logits[2, 0, 0, 0], mask[2, 0, 0, 0] = 0.5, 1
+    logits[3, 0, 0, 0] = 3  # a person where nobody is
+    numbers = validation_numbers(measured(logits, mask), ["faces", "streets", "faces", "streets"])
+    assert numbers == {
+        "iou": pytest.approx((0.75 + 0.5) / 2),
+        "iou_worst": 0.0,
+        "iou_set": pytest.approx(3 / 6),
+        "haze": pytest.approx(1 / 16),
+        "false_person": 0.5,
+        "faces": pytest.approx((0.5 + 1) / 2),
+        "streets": pytest.approx(0.5),
+    }
+    assert set(validation_numbers(measured(logits, mask), ["*"] * 4)) == set(numbers) - {"faces", "streets"}
+
+
+def test_missing_a_person_altogether_scores_nothing() -> None:
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., 0] = 1
+    numbers = validation_numbers(measured(torch.full((1, 1, 4, 4), -5.0), mask), ["*"])
+    assert (numbers["iou"], numbers["false_person"]) == (0.0, 0.0)
+
+
+def test_encoder_learns_at_its_own_rate_and_norms_do_not_decay() -> None:
+    net = create_model("segformer_b0")
+    config = TrainConfig(optimizer=OptimizerConfig(encoder=0.25, weight_decay=0.5))
+    groups = parameter_groups(net, config)
+    assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in net.parameters())
+    for name, parameter in net.named_parameters():
+        (group,) = (g for g in groups if any(p is parameter for p in g["params"]))
+        assert group["factor"] == (0.25 if ".encoder." in name else 1.0), name
+        assert group["weight_decay"] == (0.5 if parameter.dim() > 1 else 0.0), name
+
+
+def test_teacher_normalises_for_itself() -> None:
+    image = torch.rand(1, 3, 4, 4)
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    expected = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    assert torch.allclose(normalised(torch.nn.Identity(), mean, std)(image), expected)

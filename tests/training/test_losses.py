@@ -60,18 +60,46 @@ def test_crf_scales_large_pictures_down_first() -> None:
 
 def test_dice_is_zero_where_a_soft_target_is_met_and_one_where_nothing_is() -> None:
     target = some(2, 1, 8, 8)
-    assert float(losses.dice(target, target)) == pytest.approx(0, abs=1e-12)
-    assert float(losses.dice(torch.zeros(1, 1, 100, 100), torch.ones(1, 1, 100, 100))) == pytest.approx(1, abs=1e-3)
-    assert float(losses.dice(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4))) == 0
+    none, full = torch.zeros(1, 1, 100, 100), torch.ones(1, 1, 100, 100)
+    assert float(losses.dice(target, target, torch.ones_like(target))) == pytest.approx(0, abs=1e-12)
+    assert float(losses.dice(none, full, full)) == pytest.approx(1, abs=1e-3)
+    assert float(losses.dice(none, none, full)) == 0
+
+
+def test_pixels_that_are_not_trusted_count_in_no_loss() -> None:
+    target, other, logits = some(2, 1, 8, 8), some(2, 1, 8, 8, seed=1), torch.logit(some(2, 1, 8, 8, seed=2))
+    trust = (some(2, 1, 8, 8, seed=3) > 0.4).double()
+    mixed = torch.where(trust > 0, target, other)
+    for loss, value in ((losses.bce, logits), (losses.dice, torch.sigmoid(logits))):
+        assert float(loss(value, mixed, trust)) == pytest.approx(float(loss(value, target, trust)), rel=1e-12)
+        assert float(loss(value, mixed, torch.ones_like(trust))) != pytest.approx(
+            float(loss(value, target, trust)), rel=1e-6
+        )
+    assert float(losses.bce(logits, target, torch.zeros_like(trust))) == 0
+
+
+def test_firmness_asks_for_certainty_away_from_drawn_edges_alone() -> None:
+    target = torch.zeros(1, 1, 100, 100)
+    target[..., 50:] = 1
+    near_edge = torch.zeros_like(target, dtype=torch.bool)
+    near_edge[..., 48:52] = True
+    doubt_at_edge, doubt_inside = target.clone(), target.clone()
+    doubt_at_edge[..., 49:51] = 0.5
+    doubt_inside[..., 70:80] = 0.5
+    assert float(losses.firm(target, target)) == 0
+    assert float(losses.firm(doubt_at_edge, target)) == 0
+    assert float(losses.firm(doubt_inside, target)) == pytest.approx(0.1, rel=0.1)
+    assert float(losses.firm(1 - target, target)) == 0  # firm, if wrong: the other losses see to that
 
 
 def test_bce_of_a_soft_target_is_least_at_the_target() -> None:
     target = some(1, 1, 6, 6).clamp(0.05, 0.95)
-    best = losses.bce(torch.logit(target), target)
+    everywhere = torch.ones_like(target)
+    best = losses.bce(torch.logit(target), target, everywhere)
     entropy = -(target * target.log() + (1 - target) * (1 - target).log()).mean()
     assert float(best) == pytest.approx(float(entropy), rel=1e-9)
-    assert losses.bce(torch.logit(target) + 0.1, target) > best
-    assert losses.bce(torch.logit(target) - 0.1, target) > best
+    assert losses.bce(torch.logit(target) + 0.1, target, everywhere) > best
+    assert losses.bce(torch.logit(target) - 0.1, target, everywhere) > best
 
 
 def test_critic_learns_to_tell_drawn_from_predicted_masks() -> None:

@@ -1,0 +1,35 @@
+"""Gray is believed near edges alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from portrait_export.training.trust import trusted
+
+
+def half(side: int = 100) -> np.ndarray:
+    mask = np.zeros((side, side), np.float32)
+    mask[:, side // 2 :] = 1
+    return mask
+
+
+def test_firm_masks_are_trusted_everywhere() -> None:
+    assert trusted(half()).all()
+    assert trusted(np.zeros((8, 8), np.float32)).all()
+
+
+def test_soft_edge_is_trusted_and_gray_inside_is_not() -> None:
+    mask = half()
+    mask[:, 49:51] = 0.5
+    mask[20:60, 70:95] = 0.4
+    trust = trusted(mask)
+    assert trust[:, 49:51].all()
+    assert not trust[25:55, 75:90].any()
+    assert trust[mask == 0].all()
+    assert trust[mask == 1].all()
+
+
+def test_gray_that_touches_background_but_no_person_is_not_trusted() -> None:
+    mask = np.zeros((100, 100), np.float32)
+    mask[40:60, 40:60] = 0.5
+    assert not trusted(mask)[40:60, 40:60].any()
