@@ -1,13 +1,13 @@
-"""A saved .mlpackage in; what it computes out. Runs wherever torch runs, without Core ML and without coremltools.
+"""Run saved Core ML packages with torch, without Core ML and without coremltools.
 
-    registry.py   what a kernel is, and which there are      kernels/<family>.py   the operators, one function each
-    compiler.py   a program's function → a plan              executor.py           a plan, run often
-    model.py      CoreMLProgram: predict and trace           runner.py             the Runner protocol over a package
-    images.py     pictures ↔ tensors as Core ML does it      limits.py             how large a value may become
-    coverage.py   operator × version × implemented           environment.py        device, rounding, random numbers
+    registry.py   registration of kernels                kernels/<family>.py   the operators, one function each
+    compiler.py   a program's function → a plan          executor.py           runs a plan
+    model.py      CoreMLProgram: predict and trace       runner.py             the Runner protocol over a package
+    images.py     pictures ↔ tensors, as Core ML does    limits.py             how large a value may become
+    coverage.py   which operators are implemented        environment.py        device, rounding, random numbers
 
-What it proves and what not: the graph, the weights, the preprocessing and the arithmetic of each operator are those
-of the saved bytes. How the Neural Engine itself orders and rounds its sums is not known outside, and not claimed.
+A result shows what the saved bytes compute: their graph, weights, preprocessing and the arithmetic of each operator.
+It does not show how the Neural Engine orders and rounds its sums, which Apple does not document.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ __all__ = ["load", "open_runner"]
 def load(
     path: Path | str, *, arithmetic: str = "as_typed", function: str | None = None, device: str = "cpu"
 ) -> CoreMLProgram:
-    """Open a saved ML Program and make it ready to run.
+    """Load a saved ML Program.
 
     Args:
         path: a .mlpackage folder (or a bare .mlmodel file that holds an ML Program).
-        arithmetic: `as_typed` rounds each value to the type that the program declares; `fp32` computes in float32
-            with the weights as stored; `fp16` rounds every operator's result to half, whatever is declared.
-        function: which function of a multi-function package; its default one if None.
+        arithmetic: `as_typed` rounds each value to its declared type; `fp32` computes in float32 with the stored
+            weights; `fp16` rounds every operator's result to half precision, whatever its declared type.
+        function: a function of a multi-function package; None is its default function.
         device: a torch device such as `cpu`, `cuda` or `mps`.
     Raises:
         PackageError: if the package cannot be read.
-        ExecutionError: if it holds operators without kernel (all of them are named), or the choice does not exist.
+        ExecutionError: if operators have no kernel (the error lists them all), or if the arithmetic mode, function or
+            device does not exist.
     """
     from .model import CoreMLProgram
 
@@ -43,7 +44,7 @@ def load(
 
 
 def open_runner(path: Path | str, *, arithmetic: str = "as_typed", device: str = "cpu") -> PackageRunner:
-    """A saved segmentation package as a Runner: frames in, predictions out. See `runner.PackageRunner`."""
+    """Load a saved segmentation package as a Runner. See `runner.PackageRunner`."""
     from .runner import PackageRunner
 
     return PackageRunner(path, arithmetic=arithmetic, device=device)

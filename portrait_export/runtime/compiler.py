@@ -1,13 +1,14 @@
-"""A program's function in; a plan that runs it many times out.
+"""Compile a program's function into a plan that can run many times.
 
-Compiling does once what need not be done at each call: it finds every operator's kernel, decodes the constants,
-resolves names to numbered slots, and notes after which step a value is dead. Running (`executor.py`) is a loop over
-the steps.
+Compiling does the work that is the same for every run: it looks up the kernel of each operator, decodes the constants,
+resolves names to numbered slots, and records after which instruction a value is no longer needed. Running a plan
+(`executor.py`) is a loop over its instructions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,17 +21,17 @@ from ..mil.program import Block, Function, Operation
 from ..mil.types import StateType, TensorType, ValueType
 from .dtypes import CARRIERS, from_numpy, round_to_half
 from .environment import Environment
-from .executor import BlockPlan, Plan, Result, Step, run_block
+from .executor import BlockPlan, Input, Instruction, Plan, Result, run_block
 from .limits import MAX_RANK, claim
-from .registry import Kernel, Node, Parameter, kernels
+from .registry import Kernel, OpInfo, Parameter, kernels
 
 
 def compile_function(function: Function, environment: Environment) -> Plan:
-    """Make a function ready to run.
+    """Compile a function.
 
     Raises:
-        ExecutionError: for operators without kernel, inputs that are missing or unknown to a kernel, names that are
-            not defined where they are used, or declared sizes beyond the limits; all of one kind at once.
+        ExecutionError: for operators without a kernel (all of them at once), inputs that are missing or that a kernel
+            does not have, names that are used before they are defined, or declared sizes beyond the limits.
         PackageError: for constants that cannot be decoded.
     """
     missing = _missing_operators(function.block)
@@ -46,7 +47,7 @@ def compile_function(function: Function, environment: Environment) -> Plan:
 
 
 def _missing_operators(block: Block) -> dict[str, tuple[int, str]]:
-    """Operators without kernel: type → (how many operations, the first one's name)."""
+    """Operators without a kernel: type → (number of operations, name of the first)."""
     missing: dict[str, tuple[int, str]] = {}
     for operation in block.walk():
         if operation.type not in kernels() and operation.type != "const":
@@ -56,36 +57,41 @@ def _missing_operators(block: Block) -> dict[str, tuple[int, str]]:
 
 
 def _numbers(x: Tensor | list[Tensor]) -> list[Any]:
-    """A vector's elements, or those of several scalars."""
+    """The elements of a vector, or of several scalars."""
     return x.flatten().tolist() if isinstance(x, Tensor) else [one for value in x for one in _numbers(value)]
 
 
-# Annotation of a kernel's parameter → what makes a Python value of a computed tensor.
-_FROM_TENSOR: dict[str, Callable[[Any], Any]] = {
-    "int": lambda x: int(x),
-    "float": lambda x: float(x),
-    "bool": lambda x: bool(x),
-    "str": lambda x: str(x),
-    "list[int]": lambda x: [int(one) for one in _numbers(x)],
-    "list[float]": lambda x: [float(one) for one in _numbers(x)],
-    "list[bool]": lambda x: [bool(one) for one in _numbers(x)],
+# Kind of a kernel's parameter → conversion of a computed tensor to the Python value that the kernel takes.
+_FROM_TENSOR: dict[Any, Callable[[Any], Any]] = {
+    int: lambda x: int(x),
+    float: lambda x: float(x),
+    bool: lambda x: bool(x),
+    str: lambda x: str(x),
+    list[int]: lambda x: [int(one) for one in _numbers(x)],
+    list[float]: lambda x: [float(one) for one in _numbers(x)],
+    list[bool]: lambda x: [bool(one) for one in _numbers(x)],
 }
-_FROM_NUMPY: dict[str, Callable[[np.ndarray], Any]] = {
-    "int": lambda a: int(a.item()),
-    "float": lambda a: float(a.item()),
-    "bool": lambda a: bool(a.item()),
-    "str": lambda a: str(a.item()),
-    "list[int]": lambda a: [int(v) for v in a.ravel().tolist()],
-    "list[float]": lambda a: [float(v) for v in a.ravel().tolist()],
-    "list[bool]": lambda a: [bool(v) for v in a.ravel().tolist()],
-    "list[str]": lambda a: [str(v) for v in a.ravel().tolist()],
+_FROM_NUMPY: dict[Any, Callable[[np.ndarray], Any]] = {
+    int: lambda a: int(a.item()),
+    float: lambda a: float(a.item()),
+    bool: lambda a: bool(a.item()),
+    str: lambda a: str(a.item()),
+    list[int]: lambda a: [int(v) for v in a.ravel().tolist()],
+    list[float]: lambda a: [float(v) for v in a.ravel().tolist()],
+    list[bool]: lambda a: [bool(v) for v in a.ravel().tolist()],
+    list[str]: lambda a: [str(v) for v in a.ravel().tolist()],
 }
 
 
 class _Compiler:
     """Compiles one function.
 
-    Names live in `scope`: a slot number, a Constant not yet decoded, or the tensor of a weight already decompressed.
+    Attributes:
+        scope: name → its slot, its Constant (not yet decoded), or the tensor of a decompressed weight.
+        slots: initial value of each slot.
+        decoded: id of a Constant → its tensor.
+        names: values that a run computes, in order.
+        kept: slots that hold constants, which no instruction may free.
     """
 
     def __init__(self, function: Function, environment: Environment):
@@ -111,31 +117,31 @@ class _Compiler:
         return Plan(self.function.name, tuple(self.slots), inputs, block, outputs, tuple(self.names), constants)
 
     def block(self, block: Block, outer: set[int]) -> BlockPlan:
-        """Compile a block. `outer` are the slots of enclosing blocks, which must outlive this one."""
+        """Compile a block. `outer` are the slots of the enclosing blocks, which this block must not free."""
         inputs = tuple(self._define(name) for name, _ in block.inputs)
-        steps = [step for step in (self.operation(operation) for operation in block.operations) if step is not None]
+        compiled = [self.operation(operation) for operation in block.operations]
+        instructions = [instruction for instruction in compiled if instruction is not None]
         outputs = tuple(self._slot(name, "the block's output") for name in block.outputs)
-        return BlockPlan(inputs, self._with_dead(steps, set(outputs) | outer | self.kept), outputs)
+        return BlockPlan(inputs, self._with_dead(instructions, set(outputs) | outer | self.kept), outputs)
 
     def nested(self, block: Block) -> BlockPlan:
-        """Compile a nested block; the names that it defines end with it."""
+        """Compile a nested block. Names defined inside it are not visible after it."""
         before = dict(self.scope)
         plan = self.block(block, {slot for slot in before.values() if isinstance(slot, int)})
         self.scope = before
         return plan
 
-    def _with_dead(self, steps: list[Step], kept: set[int]) -> tuple[Step, ...]:
-        """Note after which step each slot is used for the last time."""
+    def _with_dead(self, instructions: list[Instruction], kept: set[int]) -> tuple[Instruction, ...]:
+        """Record for each instruction which slots it is the last to use."""
         done, seen = [], set(kept)
-        for step in reversed(steps):
-            used = {slot for result in step.results for slot in [result.slot]} | _uses(step)
-            dead = tuple(sorted(used - seen))
+        for instruction in reversed(instructions):
+            used = {result.slot for result in instruction.results} | _uses(instruction)
+            done.append(replace(instruction, dead=tuple(sorted(used - seen))))
             seen |= used
-            done.append(Step(step.operation, step.call, step.inputs, step.results, dead, step.blocks))
         return tuple(reversed(done))
 
-    def operation(self, operation: Operation) -> Step | None:
-        """Compile one operation; None for constants, which leave no step behind."""
+    def operation(self, operation: Operation) -> Instruction | None:
+        """Compile one operation; None for constants, which need no instruction."""
         for name, kind in operation.outputs:
             self._check_size(name, kind)
         if operation.type == "const":
@@ -143,13 +149,12 @@ class _Compiler:
             return None
         kernel = kernels()[operation.type]
         self._check_inputs(operation, kernel)
-        bound: dict[str, Any] = {}
-        inputs: list[tuple[str, int | tuple[int, ...], Callable[[Any], Any] | None]] = []
-        given: dict[str, tuple[Any, ...]] = dict(operation.inputs)
-        given.update({name: (value,) for name, value in operation.attributes.items() if name in kernel.parameters})
-        for name, arguments in given.items():
-            self._input(operation, kernel.parameters[name], arguments, bound, inputs)
-        extras = {"node": Node(operation.type, operation.name, operation.outputs), "env": self.environment}
+        arguments: dict[str, tuple[Any, ...]] = dict(operation.inputs)
+        arguments.update({name: (value,) for name, value in operation.attributes.items() if name in kernel.parameters})
+        values = {name: self._value(operation, kernel.parameters[name], arguments[name]) for name in arguments}
+        inputs = tuple(value for value in values.values() if isinstance(value, Input))
+        bound = {name: value for name, value in values.items() if not isinstance(value, Input)}
+        extras = {"op": OpInfo(operation.type, operation.name, operation.outputs), "env": self.environment}
         bound.update({name: extras[name] for name in kernel.extras if name in extras})
         call = partial(kernel.function, **bound)
         if operation.type.startswith("constexpr_") and not inputs:
@@ -158,49 +163,35 @@ class _Compiler:
         blocks = tuple(self.nested(block) for block in operation.blocks)
         results = tuple(self._result(name, kind, kernel, self._define(name)) for name, kind in operation.outputs)
         self.names.extend(name for name, _ in operation.outputs)
-        return Step(operation, call, tuple(inputs), results, (), blocks)
+        return Instruction(operation, call, inputs, results, (), blocks)
 
-    def _input(
-        self,
-        operation: Operation,
-        parameter: Parameter,
-        arguments: tuple[Any, ...],
-        bound: dict[str, Any],
-        inputs: list[tuple[str, int | tuple[int, ...], Callable[[Any], Any] | None]],
-    ) -> None:
-        """Bind a constant input, or note the slots of a computed one."""
-        where = f"{operation.type} {operation.name!r}"
+    def _value(self, operation: Operation, parameter: Parameter, arguments: tuple[Any, ...]) -> Any:
+        """What a parameter is bound to: the Python value or tensor of a constant, or an Input for a computed value."""
+        where, kind = f"{operation.type} {operation.name!r}", parameter.kind
         sources = [a if isinstance(a, Constant) else self._lookup(a.name, where) for a in arguments]
-        kind = parameter.kind
-        if kind == "list[Tensor]" or (len(sources) > 1 and kind != "Any"):
-            slots = tuple(self._materialise(source) for source in sources)
-            inputs.append((parameter.name, slots, None if kind == "list[Tensor]" else _FROM_TENSOR[kind]))
-            return
-        if kind == "Any" and len(sources) > 1:
-            inputs.append((parameter.name, tuple(self._materialise(source) for source in sources), None))
-            return
+        if kind == list[Tensor] or (len(sources) > 1 and kind is not Tensor):
+            convert = None if kind in (list[Tensor], Any) else _from_tensor(parameter, where)
+            return Input(parameter.name, tuple(self._materialise(source) for source in sources), convert)
         if len(sources) != 1:
-            raise ExecutionError(f"{where} has no value for its input {parameter.name!r}.")
-        source = sources[0]
+            raise ExecutionError(f"{where} takes one value for its input {parameter.name!r}; found {len(sources)}.")
+        source, as_tensor = sources[0], kind in (Tensor, Any)
         if isinstance(source, int):
-            converter = None if kind in ("Tensor", "Any") else _FROM_TENSOR[kind]
-            inputs.append((parameter.name, source, converter))
-        elif isinstance(source, Tensor):
-            bound[parameter.name] = source if kind in ("Tensor", "Any") else _FROM_TENSOR[kind](source)
-        elif kind == "Tensor":
-            bound[parameter.name] = self._constant_tensor(source)
-        elif kind == "Any":
-            bound[parameter.name] = self._constant_tensor(source) if _is_numeric(source.type) else source.python()
-        else:
-            bound[parameter.name] = self._python(source, kind, where)
+            return Input(parameter.name, source, None if as_tensor else _from_tensor(parameter, where))
+        if isinstance(source, Tensor):
+            return source if as_tensor else _from_tensor(parameter, where)(source)
+        if kind is Tensor or (kind is Any and _is_numeric(source.type)):
+            return self._constant_tensor(source)
+        return self._python(source, parameter, where)
 
-    def _python(self, source: Constant, kind: str, where: str) -> Any:
-        if not isinstance(source.type, TensorType):
+    def _python(self, source: Constant, parameter: Parameter, where: str) -> Any:
+        if parameter.kind is Any or not isinstance(source.type, TensorType):
             return source.python()
         try:
-            return _FROM_NUMPY[kind](source.numpy())
+            return _FROM_NUMPY[parameter.kind](source.numpy())
         except (ValueError, TypeError) as error:
-            raise ExecutionError(f"{where} takes {kind}, but {source.owner} is a {source.type}.") from error
+            raise ExecutionError(
+                f"{where} takes {parameter.kind_name} for {parameter.name!r}, but {source.owner} is a {source.type}."
+            ) from error
 
     def _constant(self, operation: Operation) -> None:
         value = operation.attributes.get("val")
@@ -216,25 +207,26 @@ class _Compiler:
         """Compute a compressed weight once, when the program is loaded."""
         results = tuple(self._result(name, kind, kernel, slot) for slot, (name, kind) in enumerate(operation.outputs))
         values: list[Any] = [None] * len(results)
-        run_block(BlockPlan((), (Step(operation, call, (), results),), ()), values, None, self.function.name)
+        instruction = Instruction(operation, call, (), results)
+        run_block(BlockPlan((), (instruction,), ()), values, None, self.function.name)
         for result in results:
             self._new(result.name)
             self.scope[result.name] = values[result.slot]
 
     def _constant_tensor(self, constant: Constant | Tensor) -> Tensor:
-        """A constant as a carrier tensor, decoded once however often it is used."""
+        """A constant as a carrier tensor. Each constant is decoded once."""
         if isinstance(constant, Tensor):
             return constant
         if id(constant) not in self.decoded:
             if not isinstance(constant.type, TensorType) or constant.type.dtype not in CARRIERS:
-                raise ExecutionError(f"{constant.owner} is a {constant.type} where a tensor is needed.")
+                raise ExecutionError(f"{constant.owner} is a {constant.type}; a tensor is needed here.")
             claim(side or 0 for side in constant.type.shape)
             value = from_numpy(constant.numpy(), constant.type.dtype, self.environment.device)
             self.decoded[id(constant)] = round_to_half(value) if self.environment.rounds(constant.type.dtype) else value
         return self.decoded[id(constant)]
 
     def _materialise(self, source: int | Constant | Tensor) -> int:
-        """The slot of a source; constants get one that is filled from the start."""
+        """The slot of a source. A constant gets a slot that already holds its value."""
         if isinstance(source, int):
             return source
         self.slots.append(self._constant_tensor(source))
@@ -244,7 +236,7 @@ class _Compiler:
     def _lookup(self, name: str, where: str) -> int | Constant | Tensor:
         if name not in self.scope:
             later = any(name == out for op in self.function.block.walk() for out, _ in op.outputs)
-            reason = "which is computed only later (a cycle?)" if later else "which does not exist"
+            reason = "which is computed later (a cycle?)" if later else "which does not exist"
             raise ExecutionError(f"{where} in function {self.function.name!r} takes {name!r}, {reason}.")
         return self.scope[name]
 
@@ -277,7 +269,9 @@ class _Compiler:
         if not isinstance(kind, TensorType):
             return
         if len(kind.shape) > MAX_RANK:
-            raise ExecutionError(f"{name!r} is declared with {len(kind.shape)} dimensions; {MAX_RANK} are allowed.")
+            raise ExecutionError(
+                f"{name!r} is declared with {len(kind.shape)} dimensions; at most {MAX_RANK} are allowed."
+            )
         try:
             claim(side for side in kind.shape if side is not None)
         except ExecutionError as error:
@@ -290,23 +284,30 @@ class _Compiler:
         if missing or unknown:
             context = [f"missing: {name}" for name in missing] + [f"unknown: {name}" for name in unknown]
             raise ExecutionError(
-                f"{operation.type} {operation.name!r} does not have the inputs that its kernel takes"
-                f" ({', '.join(kernel.parameters)}).",
+                f"{operation.type} {operation.name!r} has missing or unknown inputs."
+                f" The inputs of {operation.type} are: {', '.join(kernel.parameters)}.",
                 context=context,
             )
+
+
+def _from_tensor(parameter: Parameter, where: str) -> Callable[[Any], Any]:
+    """The conversion of a computed value to the parameter's kind."""
+    if parameter.kind not in _FROM_TENSOR:
+        raise ExecutionError(f"{where} needs a constant for its input {parameter.name!r} ({parameter.kind_name}).")
+    return _FROM_TENSOR[parameter.kind]
 
 
 def _is_numeric(kind: ValueType) -> bool:
     return isinstance(kind, TensorType) and kind.dtype in CARRIERS
 
 
-def _uses(step: Step) -> set[int]:
-    """Slots that a step reads, those of its nested blocks included."""
+def _uses(instruction: Instruction) -> set[int]:
+    """Slots that an instruction reads, including those that its nested blocks read."""
     used: set[int] = set()
-    for _, slot, _ in step.inputs:
-        used |= {slot} if isinstance(slot, int) else set(slot)
-    for block in step.blocks:
+    for entry in instruction.inputs:
+        used |= {entry.slots} if isinstance(entry.slots, int) else set(entry.slots)
+    for block in instruction.blocks:
         used |= set(block.outputs)
-        for inner in block.steps:
+        for inner in block.instructions:
             used |= _uses(inner)
     return used

@@ -1,7 +1,7 @@
-"""Nothing in; the table of MIL operators out: operator × version × whether the runtime implements it.
+"""List the MIL operators, the iOS version of each, and whether the runtime implements it.
 
-`rows()` is generated from the registry of kernels and from the lists of names below, which come from the operator
-definitions of coremltools (a test compares them). `markdown()` is what the docs show.
+`rows()` combines the registry of kernels with the lists of names below, which come from the operator definitions of
+coremltools (a test compares them). `markdown()` makes the table in the docs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 VERSIONS = ("iOS15", "iOS16", "iOS17", "iOS18")
 
 # Operators by the version that introduced them: coremltools 9.0, converters/mil/mil/ops/defs/iOS15 … iOS18. The last,
-# `write_state`, has no definition there: it is what `coreml_update_state` becomes when a package is saved.
+# `write_state`, has no definition there: saving a package turns `coreml_update_state` into it.
 OPERATORS: dict[str, str] = {
     "iOS15": """
         abs acos add affine argsort asin atan atanh avg_pool band_part batch_norm batch_to_space cast ceil
@@ -61,13 +61,13 @@ REDEFINED: dict[str, str] = {
     """,
 }
 
-# Operators that have a kernel with less than the definition allows, and what is left out.
+# Operators whose kernel does not support everything in the definition, and what it does not support.
 LIMITS = {
-    "conv_quantized": "quantization_type `linear` only; MIL does not describe how `lut` weights are laid out",
-    "random_bernoulli": "the distribution is MIL's, the drawn numbers are torch's",
-    "random_categorical": "the distribution is MIL's, the drawn numbers are torch's",
-    "random_normal": "the distribution is MIL's, the drawn numbers are torch's",
-    "random_uniform": "the distribution is MIL's, the drawn numbers are torch's",
+    "conv_quantized": "only quantization_type `linear`; MIL does not document the layout of `lut` weights",
+    "random_bernoulli": "the distribution follows MIL; the numbers come from torch's generator",
+    "random_categorical": "the distribution follows MIL; the numbers come from torch's generator",
+    "random_normal": "the distribution follows MIL; the numbers come from torch's generator",
+    "random_uniform": "the distribution follows MIL; the numbers come from torch's generator",
 }
 
 
@@ -76,10 +76,10 @@ class Row:
     """One operator.
 
     Attributes:
-        introduced: the version that first has it.
+        introduced: the first version that has it.
         redefined: later versions that changed its inputs or types.
-        implemented: whether the runtime has a kernel for it (one kernel serves all versions).
-        limits: what that kernel leaves out; empty if nothing.
+        implemented: whether the runtime has a kernel for it (one kernel implements all versions).
+        limits: what the kernel does not support; empty if it supports everything.
     """
 
     operator: str
@@ -97,23 +97,23 @@ def rows() -> list[Row]:
     """Every operator of iOS15 to iOS18, by name."""
     from .registry import kernels
 
-    have = {*kernels(), "const"}  # constants are the executor's own business
+    implemented = {*kernels(), "const"}  # the compiler handles constants itself
     table = []
     for version, names in OPERATORS.items():
         for name in names.split():
             later = tuple(v for v, changed in REDEFINED.items() if name in changed.split())
-            table.append(Row(name, version, later, name in have, LIMITS.get(name, "")))
+            table.append(Row(name, version, later, name in implemented, LIMITS.get(name, "")))
     return sorted(table, key=lambda row: row.operator)
 
 
 def markdown() -> str:
-    """The table as Markdown: ● implemented, ◐ with limits, ○ missing, empty where the version lacks the operator."""
+    """The table as Markdown: ● implemented, ◐ with limits, ○ missing, empty if the version has no such operator."""
     table = rows()
     done = sum(row.implemented for row in table)
     lines = [
         f"{done} of {len(table)} operators are implemented.",
         "",
-        f"| Operator | {' | '.join(VERSIONS)} | Left out |",
+        f"| Operator | {' | '.join(VERSIONS)} | Not supported |",
         f"|---|{':-:|' * len(VERSIONS)}---|",
     ]
     for row in table:

@@ -1,8 +1,8 @@
-"""MIL types in; the torch types that carry their values in the runtime out.
+"""Choose the torch type that carries the values of each MIL type, and convert between them.
 
-Every float type is carried by float32: what a value's declared type costs in precision is put on by rounding, in one
-place (`round_to_half`), so that one set of kernels serves all arithmetic modes. Integer types that torch computes with
-poorly or not at all are carried by the next larger one.
+float32 carries every float type. The precision of a value's declared type is applied by rounding, in one place
+(`round_to_half`), so that one set of kernels implements all arithmetic modes. A larger integer type carries the integer
+types that torch supports poorly or not at all.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ CARRIERS: dict[str, torch.dtype] = {
 
 
 def widest(device: torch.device) -> torch.dtype:
-    """The widest float type that a device computes with: double, but for Apple's GPUs."""
+    """The widest float type that a device supports: double, except on Apple GPUs."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def round_to_half(x: Tensor) -> Tensor:
-    """Each float32 element as the nearest half, ties to even; beyond 65504 it becomes infinite."""
+    """Round float32 elements to half precision, ties to even. Values that round beyond 65504 become infinite."""
     return x.half().float()
 
 
 def from_numpy(array: np.ndarray, dtype: str, device: str) -> Tensor:
-    """A decoded constant or an input as a tensor of its carrier type; always a copy."""
+    """Copy a decoded constant or an input into a tensor of its carrier type."""
     carrier = CARRIERS[dtype]
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch computes with uint8 only
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # the only unsigned type that torch computes with is uint8
         array = array.astype(np.int64)
     return torch.from_numpy(np.array(array)).to(device=device, dtype=carrier)
 
 
 def convert(x: Tensor, dtype: str) -> Tensor:
-    """A value cast to a MIL type.
+    """Cast a value to a MIL type.
 
     float → integer truncates toward zero and saturates, NaN becomes 0; integer → narrower integer wraps around;
-    anything → bool is "not zero". Rounding to half is the executor's business.
+    anything → bool is "not zero". The executor does the rounding to half.
     """
     carrier = CARRIERS[dtype]
     if carrier == torch.float32 or dtype == "bool":
         return x.to(carrier) if dtype != "bool" else x != 0
     _, low, high = INTEGERS[dtype]
     if x.dtype == torch.float32:
-        # Once as float32 (whose 2**31 - 1 is 2**31), so that int64 can hold it, and once more exactly.
+        # First in float32 (where 2**31 - 1 is 2**31), so that the value fits int64; then exactly.
         bounded = torch.nan_to_num(x, nan=0.0).clamp(max(low, -(2**62)), min(high, 2**62))
         return bounded.to(torch.int64).clamp(low, high).to(carrier)
     if x.dtype == torch.bool or dtype in ("int64", "uint64"):

@@ -1,4 +1,4 @@
-"""What kernels share during one program's life: a device, a way to round, random numbers."""
+"""Hold the settings that a program's kernels share: device, rounding, random numbers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ARITHMETICS = ("as_typed", "fp32", "fp16")
 
 @dataclass(frozen=True)
 class Environment:
-    """What kernels share during one program's life.
+    """The settings that a program's kernels share.
 
     Attributes:
         device: torch device name.
         arithmetic: one of ARITHMETICS.
-        generator: source of random operators, seeded when the program was loaded.
+        generator: random numbers for operators without a seed; seeded when the program is loaded.
     """
 
     device: str

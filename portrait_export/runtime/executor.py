@@ -1,11 +1,11 @@
-"""A plan and a program's inputs in, its outputs out: a loop over steps that read and fill numbered slots."""
+"""Run a compiled plan: a loop over instructions that read and fill numbered slots."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,21 +15,42 @@ from ..mil.program import Operation
 from ..mil.types import ValueType
 from .dtypes import round_to_half
 
-# Sees each value as it is computed; what it returns, unless None, takes the value's place.
-Observer = Callable[[str, Any], Any]
+# Called with the name and value of each result as it is computed. What it returns, unless None, replaces the value.
+Hook = Callable[[str, Any], Any]
 
 
 class StopExecution(Exception):
-    """Raised by an observer that needs nothing further."""
+    """Raised by a hook that needs no further values."""
+
+
+class LocatedError(ExecutionError):
+    """A failure that already names its operation; enclosing blocks pass it on unchanged."""
+
+
+class Input(NamedTuple):
+    """A kernel parameter whose value is computed by the program.
+
+    Attributes:
+        slots: the slot to read, or one per element of a variadic input.
+        convert: makes the kernel's Python value from the tensors; None passes them on unchanged.
+    """
+
+    parameter: str
+    slots: int | tuple[int, ...]
+    convert: Callable[[Any], Any] | None
+
+    def read(self, values: list[Any]) -> Any:
+        """What the slots hold: one value, or a list of them."""
+        return values[self.slots] if isinstance(self.slots, int) else [values[slot] for slot in self.slots]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Where one result of a step goes, and what must hold of it.
+    """Where one result of an instruction is stored, and what it must look like.
 
     Attributes:
-        shape: the declared one, or None if it is known only when it runs.
-        dtype: declared MIL type, or empty for lists, states and texts.
+        shape: the declared shape, or None if it is known only at run time.
+        dtype: declared MIL type, or empty for lists, states and strings.
         carrier: torch type of the slot's value.
         rounds: whether it is rounded to half.
     """
@@ -43,19 +64,18 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Step:
+class Instruction:
     """One operation, ready to run.
 
     Attributes:
         call: the kernel with its constants and extras bound.
-        inputs: (parameter, slot or slots, conversion or None).
-        dead: slots that nobody needs after this step.
+        dead: slots that are not read after this instruction.
         blocks: nested plans; they share the slots.
     """
 
     operation: Operation
     call: Callable[..., Any]
-    inputs: tuple[tuple[str, int | tuple[int, ...], Callable[[Any], Any] | None], ...]
+    inputs: tuple[Input, ...]
     results: tuple[Result, ...]
     dead: tuple[int, ...] = ()
     blocks: tuple[BlockPlan, ...] = ()
@@ -66,7 +86,7 @@ class BlockPlan:
     """A block, ready to run on the slots of its function."""
 
     inputs: tuple[int, ...]
-    steps: tuple[Step, ...]
+    instructions: tuple[Instruction, ...]
     outputs: tuple[int, ...]
 
 
@@ -75,10 +95,11 @@ class Plan:
     """A function, ready to run.
 
     Attributes:
-        slots: the values that are there from the start (constants used as tensors), None elsewhere.
+        slots: the initial values: constants used as tensors, None elsewhere.
         inputs: (name, declared type, slot).
         outputs: (name, slot).
         names: every value that a run computes, in order.
+        constants: name → a function that decodes the constant.
     """
 
     function: str
@@ -89,76 +110,75 @@ class Plan:
     names: tuple[str, ...]
     constants: Mapping[str, Callable[[], Tensor]] = field(repr=False)
 
-    def run(self, inputs: Mapping[str, Any], observer: Observer | None = None) -> dict[str, Any]:
+    def run(self, inputs: Mapping[str, Any], hook: Hook | None = None) -> dict[str, Any]:
         """Compute the outputs.
 
         Args:
             inputs: a carrier tensor (or state) for each input.
-            observer: sees every computed value by name, may replace it, may raise StopExecution.
+            hook: called with every computed value; may replace it, may raise StopExecution.
         Raises:
-            ExecutionError: naming the operation, its inputs' shapes and types, and its place.
+            ExecutionError: with the operation's name, its block, and its inputs' types and shapes.
         """
         values = list(self.slots)
         for name, _, slot in self.inputs:
             values[slot] = inputs[name]
-        run_block(self.block, values, observer, self.function)
+        run_block(self.block, values, hook, self.function)
         return {name: values[slot] for name, slot in self.outputs}
 
 
-def run_block(plan: BlockPlan, values: list[Any], observer: Observer | None, place: str) -> None:
-    """Run the steps in order, on and into `values`."""
-    step = None
+def run_block(plan: BlockPlan, values: list[Any], hook: Hook | None, block: str) -> None:
+    """Run the instructions in order; they read from `values` and write into it. `block` names the block in errors."""
+    instruction = None
     try:
-        for step in plan.steps:
-            arguments = {
-                name: _gather(values, slot) if convert_input is None else convert_input(_gather(values, slot))
-                for name, slot, convert_input in step.inputs
-            }
-            if step.blocks:
-                inner = f"{place}/{step.operation.name}"
-                arguments["blocks"] = [partial(_call_block, block, values, observer, inner) for block in step.blocks]
-            results = step.call(**arguments)
-            if len(step.results) == 1 and not isinstance(results, tuple):
-                results = (results,)
-            _store(step, results, values, observer)
-            for slot in step.dead:
-                values[slot] = None
-    except StopExecution:
+        for instruction in plan.instructions:
+            _execute(instruction, values, hook, block)
+    except (StopExecution, LocatedError):
         raise
     except PortraitError as error:
-        if step is None or getattr(error, "located", False):
+        if instruction is None:
             raise
-        raise _located(error.message, step, values, place) from error
+        raise _located(error.message, instruction, values, block) from error
     except (MemoryError, RecursionError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        if step is None:
+        if instruction is None:
             raise
-        text = str(error).splitlines()[0] if str(error) else ""
-        raise _located(
-            f"{type(error).__name__}: {text}" if text else type(error).__name__, step, values, place
-        ) from error
+        first_line = str(error).splitlines()[0] if str(error) else ""
+        message = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+        raise _located(message, instruction, values, block) from error
 
 
-def _call_block(plan: BlockPlan, values: list[Any], observer: Observer | None, place: str, *inputs: Any) -> list[Any]:
-    """Run a nested block on given inputs; what control flow kernels call."""
+def _execute(instruction: Instruction, values: list[Any], hook: Hook | None, block: str) -> None:
+    arguments = {
+        entry.parameter: entry.read(values) if entry.convert is None else entry.convert(entry.read(values))
+        for entry in instruction.inputs
+    }
+    if instruction.blocks:
+        inner = f"{block}/{instruction.operation.name}"
+        arguments["blocks"] = [partial(_call_block, nested, values, hook, inner) for nested in instruction.blocks]
+    results = instruction.call(**arguments)
+    if len(instruction.results) == 1 and not isinstance(results, tuple):
+        results = (results,)
+    _store(instruction, results, values, hook)
+    for slot in instruction.dead:
+        values[slot] = None
+
+
+def _call_block(plan: BlockPlan, values: list[Any], hook: Hook | None, block: str, *inputs: Any) -> list[Any]:
+    """Run a nested block on the given inputs. Control flow kernels call this."""
     for slot, value in zip(plan.inputs, inputs, strict=True):
         values[slot] = value
-    run_block(plan, values, observer, place)
+    run_block(plan, values, hook, block)
     return [values[slot] for slot in plan.outputs]
 
 
-def _gather(values: list[Any], slot: int | tuple[int, ...]) -> Any:
-    return values[slot] if isinstance(slot, int) else [values[one] for one in slot]
-
-
-def _store(step: Step, results: Any, values: list[Any], observer: Observer | None) -> None:
-    """Bring each result to its declared type and put it into its slot."""
-    if len(results) != len(step.results):
-        raise ExecutionError(f"it gave {len(results)} results where {len(step.results)} are declared")
-    for value, target in zip(results, step.results, strict=True):
+def _store(instruction: Instruction, results: Any, values: list[Any], hook: Hook | None) -> None:
+    """Convert each result to its declared type and put it into its slot."""
+    if len(results) != len(instruction.results):
+        raise ExecutionError(f"it returned {len(results)} results; {len(instruction.results)} are declared")
+    for value, target in zip(results, instruction.results, strict=True):
         if target.carrier is not None:
             value = _typed(value, target)
-        if observer is not None:
-            replaced = observer(target.name, value)
+        if hook is not None:
+            replaced = hook(target.name, value)
             value = value if replaced is None else replaced
         values[target.slot] = value
 
@@ -178,20 +198,18 @@ def _typed(value: Any, target: Result) -> Tensor:
 
 def _fits(found: Sequence[int], declared: tuple[int | None, ...]) -> bool:
     pairs = zip(found, declared, strict=True) if len(found) == len(declared) else None
-    return pairs is not None and all(want is None or size == want for size, want in pairs)
+    return pairs is not None and all(side is None or size == side for size, side in pairs)
 
 
-def _located(message: str, step: Step, values: list[Any], place: str) -> ExecutionError:
-    """The error with the operation, its place, and what it was given."""
-    operation = step.operation
-    given = [f"{name}: {_describe(_gather(values, slot))}" for name, slot, _ in step.inputs]
-    given += [f"{name}: constant" for name in sorted(set(operation.inputs) - {name for name, _, _ in step.inputs})]
-    error = ExecutionError(
-        f"{operation.type} {operation.name!r} in function {place!r} failed: {message}",
-        context=[f"input {g}" for g in given],
+def _located(message: str, instruction: Instruction, values: list[Any], block: str) -> LocatedError:
+    """The error with the operation, its block and its inputs."""
+    operation = instruction.operation
+    computed = {entry.parameter: _describe(entry.read(values)) for entry in instruction.inputs}
+    constants = dict.fromkeys(sorted(set(operation.inputs) - set(computed)), "constant")
+    return LocatedError(
+        f"{operation.type} {operation.name!r} in function {block!r} failed: {message}",
+        context=[f"input {name}: {text}" for name, text in (computed | constants).items()],
     )
-    error.located = True  # type: ignore[attr-defined]  # an outer block passes it on as it is
-    return error
 
 
 def _describe(value: Any) -> str:

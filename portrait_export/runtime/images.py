@@ -1,7 +1,7 @@
-"""Pictures in, tensors as a program takes them out; and back. The rules are Core ML's.
+"""Convert pictures to a program's input tensors, and its output tensors to pictures, as Core ML does.
 
-An image input has a fixed size (or listed, or ranged ones): a picture of another size is an error, never resized in
-silence. Channels go in the order that the package declares. A grayscale image becomes one channel.
+An image input has a fixed size, a list of sizes or a range of sizes. A picture of another size is an error: it is never
+resized. Channels are in the order that the package declares. A grayscale image has one channel.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ..mil.features import Feature
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Modes of PIL that hold plain 8-bit sRGB or gray and convert without a choice to be made. CMYK, 16-bit and Lab do not.
+# PIL modes of 8-bit sRGB or gray (and `F`), which convert in only one way. CMYK, 16-bit and Lab do not.
 ACCEPTED_MODES = ("RGB", "RGBA", "L", "1", "P", "F")
 
 
 def image_to_tensor(picture: object, feature: Feature, device: str) -> Tensor:
-    """A picture as the (1, C, H, W) float32 that the program starts from, in 0..255.
+    """Convert a picture to (1, C, H, W) float32 in 0..255.
 
     Args:
-        picture: a PIL image of the size that the feature declares. Alpha is dropped; gray and colour are converted
-            into one another as PIL does (ITU-R 601). Mode `F` is for grayscale_fp16; its values are taken as they are.
+        picture: a PIL image of a size that the feature allows. Alpha is dropped. Gray and colour are converted to each
+            other as PIL does (ITU-R 601). Mode `F` is for grayscale_fp16; its values are not scaled.
         feature: an image input.
     Raises:
-        ExecutionError: for anything else than a PIL image, another size, or another mode.
+        ExecutionError: if it is not a PIL image, or has a size or mode that is not accepted.
     """
     from PIL.Image import Image
 
@@ -38,18 +38,18 @@ def image_to_tensor(picture: object, feature: Feature, device: str) -> Tensor:
         raise ExecutionError(
             f"Input {feature.name!r} is an image ({feature.color}, {feature.allowed} high × wide);"
             f" found {type(picture).__name__}.",
-            hint="give a PIL image, such as PIL.Image.fromarray(uint8_array).",
+            hint="pass a PIL image, such as PIL.Image.fromarray(uint8_array).",
         )
     if not feature.allows((picture.height, picture.width)):
         raise ExecutionError(
             f"Input {feature.name!r} takes images of {feature.allowed} pixels (height × width);"
             f" this one has {picture.height}×{picture.width}.",
-            hint="resize it first: Core ML itself refuses it, too.",
+            hint="resize it first. Core ML does not accept other sizes either.",
         )
     if picture.mode not in ACCEPTED_MODES:
         raise ExecutionError(
-            f"Input {feature.name!r}: PIL mode {picture.mode!r} has no exact meaning here.",
-            hint=f"convert it first, such as with .convert('RGB'). Accepted: {', '.join(ACCEPTED_MODES)}.",
+            f"Input {feature.name!r}: PIL mode {picture.mode!r} is not supported.",
+            hint=f"convert it first, for example with .convert('RGB'). Supported modes: {', '.join(ACCEPTED_MODES)}.",
         )
     return torch.from_numpy(_pixels(picture, feature.color)).to(device)[None]
 
@@ -66,10 +66,10 @@ def _pixels(picture: Image, color: str) -> np.ndarray:
 
 
 def tensor_to_image(value: Tensor, feature: Feature) -> Image:
-    """A (1, C, H, W) or (C, H, W) value as the picture that an app receives.
+    """Convert a (1, C, H, W) or (C, H, W) value to the picture that an app receives.
 
-    8-bit images are clamped to 0..255 and rounded to the nearest integer, ties to even. Core ML documents neither; the
-    nearest integer is the reading under which a program that rounds by itself, as ours do, comes out the same.
+    8-bit images are clamped to 0..255 and rounded to the nearest integer, ties to even. Core ML documents neither.
+    Rounding to nearest leaves the result of a program that rounds its own output, as ours do, unchanged.
     NaN becomes 0. Colour images have mode RGBA with alpha 255, as coremltools returns them on a Mac.
 
     Returns:

@@ -1,6 +1,6 @@
-"""The size of a value about to be made in; an ExecutionError out, before memory is asked for.
+"""Check the size of a value before memory is allocated for it.
 
-A damaged package may declare any size. Every operator whose result can be larger than its inputs claims it here first.
+A damaged package can declare any size. Every operator whose result can be larger than its inputs calls `claim` first.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from ..errors import ExecutionError
 
 MAX_ELEMENTS = 2**29  # of one value; 2 GiB in float32. A 512x512 portrait network's largest value has 2**23.
 MAX_ITERATIONS = 100_000  # of one loop
-MAX_RANK = 16  # MIL itself stops at 5 or 6 in most operators
+MAX_RANK = 16  # most MIL operators allow at most 5 or 6
 
 
 def claim(shape: Iterable[int]) -> None:
-    """Refuse a shape beyond MAX_ELEMENTS, or with a negative side."""
+    """Raise ExecutionError for a shape with more than MAX_ELEMENTS elements, or with a negative side."""
     sizes = [int(size) for size in shape]
     if any(size < 0 for size in sizes):
         raise ExecutionError(f"A value of shape {sizes} has a negative side.")

@@ -1,4 +1,4 @@
-"""A saved package in; CoreMLProgram out: `predict` as coremltools' MLModel has it, and `trace` for what lies inside."""
+"""Load and run a saved ML Program: `predict`, like coremltools' MLModel, and `trace` for intermediate values."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ..mil.types import StateType, TensorType
 from .compiler import compile_function
 from .dtypes import CARRIERS, FLOATS, from_numpy, round_to_half
 from .environment import ARITHMETICS, Environment
-from .executor import Observer, Plan, StopExecution
+from .executor import Hook, Plan, StopExecution
 from .images import image_to_tensor, tensor_to_image
 from .limits import claim
 from .parallel import each
 from .registry import kernels
 
-SEED = 0  # of the random operators that have no seed of their own
+SEED = 0  # for random operators without a seed of their own
 
 
 @dataclass
 class State:
-    """Values that outlive a call (iOS18). `make_state` gives one; `predict` reads and changes it."""
+    """Values that persist between calls (iOS18). `make_state` creates them; `predict` reads and changes them."""
 
     values: dict[str, StateCell] = field(default_factory=dict)
 
@@ -38,7 +38,7 @@ class State:
         return self.values[name].value.detach().cpu().numpy().copy()
 
     def write_state(self, name: str, value: np.ndarray) -> None:
-        """Set one state's value, of the shape that it has."""
+        """Set one state's value; the shape must not change."""
         cell = self.values[name]
         new = torch.as_tensor(np.asarray(value, dtype=np.float32)).to(cell.value.device)
         if new.shape != cell.value.shape:
@@ -48,7 +48,7 @@ class State:
 
 @dataclass
 class StateCell:
-    """One state's place; `read_state` and `write_state` operators share it."""
+    """Holds one state's value for the `read_state` and `write_state` operators."""
 
     value: Tensor
 
@@ -70,7 +70,7 @@ class CoreMLProgram:
     def load(
         cls, path: Path | str, *, arithmetic: str = "as_typed", function: str | None = None, device: str = "cpu"
     ) -> CoreMLProgram:
-        """Read and compile. See `portrait_export.runtime.load`."""
+        """Read and compile a package. See `portrait_export.runtime.load`."""
         if arithmetic not in ARITHMETICS:
             hint = nearest(arithmetic, ARITHMETICS, what="arithmetic mode")
             raise ExecutionError(f"There is no arithmetic mode {arithmetic!r}.", code="usage", hint=hint)
@@ -86,22 +86,22 @@ class CoreMLProgram:
 
     @property
     def inputs(self) -> tuple[Feature, ...]:
-        """What `predict` takes."""
+        """The inputs of `predict`."""
         return self.function.features_in
 
     @property
     def outputs(self) -> tuple[Feature, ...]:
-        """What `predict` gives."""
+        """The outputs of `predict`."""
         return self.function.features_out
 
     @property
     def states(self) -> tuple[Feature, ...]:
-        """What `make_state` holds."""
+        """The states that `make_state` creates."""
         return self.function.states
 
     @property
     def metadata(self) -> Metadata:
-        """Author, licence, version, description, and what else the exporter wrote."""
+        """Author, licence, version, description, and the exporter's own entries."""
         return self.program.metadata
 
     @property
@@ -114,20 +114,20 @@ class CoreMLProgram:
         data: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         state: State | None = None,
         *,
-        hook: Observer | None = None,
+        hook: Hook | None = None,
     ) -> Any:
         """Run the program, as coremltools' `MLModel.predict` does.
 
         Args:
             data: each input by name: a PIL image for image inputs; a numpy array, torch tensor or number otherwise.
-                Optional inputs may be left out. A list of such dictionaries runs them all, several at a time.
+                Optional inputs can be omitted. A list of such dictionaries runs them all, several at a time.
             state: from `make_state`, for programs with states; changed in place.
-            hook: sees each computed value (name, tensor) and may return another one to take its place.
+            hook: called with the name and value of each computed tensor; what it returns, unless None, replaces it.
         Returns:
-            Each output by name: a PIL image for image outputs; else numpy of the declared type (float32 instead of
-            float16 under `fp32` arithmetic). A list of such dictionaries for a list.
+            Each output by name: a PIL image for image outputs; a numpy array of the declared type otherwise (float32
+            instead of float16 under `fp32` arithmetic). For a list of inputs, a list of such dictionaries.
         Raises:
-            ExecutionError: for inputs that are missing, unknown or do not fit (all at once), or a step that failed.
+            ExecutionError: for missing, unknown or unsuitable inputs (all at once), or if an operation fails.
         """
         if not isinstance(data, Mapping):
             alone = state is not None or hook is not None or not self.parallel
@@ -139,15 +139,16 @@ class CoreMLProgram:
     def trace(
         self, data: Mapping[str, Any], names: Iterable[str] | None = None, state: State | None = None
     ) -> dict[str, np.ndarray]:
-        """Run the program and keep what lies between.
+        """Run the program and return intermediate values.
 
         Args:
             data: as for `predict`.
-            names: the values wanted, constants included; every computed one if None. The run stops at the last.
+            names: names of values or constants; None is every computed value. The run stops after the last of them.
+            state: as for `predict`.
         Returns:
             name → float32, integer or bool array, in the order of computation.
         Raises:
-            ExecutionError: for names that the program does not have.
+            ExecutionError: for names that are not in the program.
         """
         wanted = set(self.plan.names if names is None else names)
         constants = {name for name in wanted if name in self.plan.constants}
@@ -156,40 +157,41 @@ class CoreMLProgram:
             hints = [nearest(name, self.plan.names, what="value").split("? ")[0] for name in unknown]
             raise ExecutionError(f"The program has no value named {', '.join(map(repr, unknown))}.", context=hints)
         with torch.inference_mode():
-            given = self._inputs(data, state)
-            kept = {name: _to_numpy(given[name]) for name in wanted & set(given)}
-            kept.update({name: _to_numpy(self.plan.constants[name]()) for name in sorted(constants)})
-            left = wanted - set(kept)
-            if left:
-                self._collect(given, left, kept)
-        return kept
+            inputs = self._inputs(data, state)
+            found = {name: _to_numpy(inputs[name]) for name in wanted & set(inputs)}
+            found.update({name: _to_numpy(self.plan.constants[name]()) for name in sorted(constants)})
+            missing = wanted - set(found)
+            if missing:
+                self._collect(inputs, missing, found)
+        return found
 
-    def _collect(self, given: Mapping[str, Any], left: set[str], kept: dict[str, np.ndarray]) -> None:
-        def observe(name: str, value: Any) -> None:
-            if name in left and isinstance(value, Tensor):
-                kept[name] = _to_numpy(value)
-            left_now = left - kept.keys()
-            if not left_now and not self._loops:
+    def _collect(self, inputs: Mapping[str, Any], names: set[str], found: dict[str, np.ndarray]) -> None:
+        """Run the program and add the named values to `found`; stop as soon as all are there."""
+
+        def collect(name: str, value: Any) -> None:
+            if name in names and isinstance(value, Tensor):
+                found[name] = _to_numpy(value)
+            if names <= found.keys() and not self._loops:
                 raise StopExecution
 
         try:
-            self.plan.run(given, observe)
+            self.plan.run(inputs, collect)
         except StopExecution:
             return
 
     @property
     def parallel(self) -> bool:
-        """Whether several inputs may run at once: on the CPU, and without random numbers, which come one by one."""
+        """Whether several inputs can run at once: on the CPU, and without random numbers, whose order matters."""
         random = any(kernels()[op.type].random for op in self.function.block.walk() if op.type != "const")
         return self.environment.device == "cpu" and not random
 
     @property
     def _loops(self) -> bool:
-        """Whether a value may be computed more than once, so that the first is not the last."""
+        """Whether a value can be computed more than once, so that only the end of the run has its last value."""
         return any(operation.type == "while_loop" for operation in self.function.block.walk())
 
     def make_state(self) -> State:
-        """Fresh states, all zero."""
+        """Create the program's states, all zero."""
         cells = {}
         for name in self._state_names:
             kind = self._types[name]
@@ -204,7 +206,7 @@ class CoreMLProgram:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _inputs(self, data: Mapping[str, Any], state: State | None) -> dict[str, Any]:
-        """Each of the function's inputs as a carrier tensor. Raises one error for everything that is wrong."""
+        """The function's inputs as carrier tensors. Raises one error that lists every problem."""
         given: dict[str, Any] = {}
         problems = [f"unknown input {name!r}" for name in data if name not in self._types]
         if self._state_names:
@@ -214,7 +216,7 @@ class CoreMLProgram:
                 continue
             feature = self._features_in.get(name)
             if data.get(name) is None and not (feature and feature.optional):
-                problems.append(f"missing input {name!r} ({_wanted(feature, kind)})")
+                problems.append(f"missing input {name!r} ({_expected(feature, kind)})")
                 continue
             try:
                 given[name] = self._input(name, feature, kind, data.get(name))
@@ -225,9 +227,9 @@ class CoreMLProgram:
                     raise ExecutionError(error.message, hint=hint) from error
         if problems:
             takes = ", ".join(
-                f"{name} ({_wanted(self._features_in.get(name), kind)})" for name, kind in self.function.inputs
+                f"{name} ({_expected(self._features_in.get(name), kind)})" for name, kind in self.function.inputs
             )
-            raise ExecutionError("The inputs do not fit the program.", context=problems, hint=f"it takes {takes}.")
+            raise ExecutionError("The inputs do not match the program.", context=problems, hint=f"it takes {takes}.")
         return given
 
     def _input(self, name: str, feature: Feature | None, kind: Any, value: Any) -> Tensor:
@@ -248,7 +250,7 @@ class CoreMLProgram:
             return value
         if feature is not None and feature.kind == "image":
             return tensor_to_image(value, feature)
-        array = np.atleast_1d(_to_numpy(value))  # Core ML has no arrays without dimensions: a scalar comes out as (1,)
+        array = np.atleast_1d(_to_numpy(value))  # Core ML returns scalars as (1,): it has no arrays of rank 0
         if feature is None or not feature.dtype:
             return array
         if feature.dtype == "fp16" and self.environment.arithmetic == "fp32":
@@ -260,17 +262,19 @@ _ARRAYS = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64, "int8": n
 
 
 def _device(name: str) -> str:
-    """Check that a device exists, by putting a number on it."""
+    """Check that a device exists by allocating a tensor on it."""
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ExecutionError(f"There is no device {name!r} here: {reason}", hint="`cpu` is always there.") from error
+        raise ExecutionError(
+            f"Device {name!r} is not available: {reason}", hint="`cpu` is always available."
+        ) from error
     return name
 
 
 def _array_input(name: str, feature: Feature | None, kind: TensorType, value: Any, device: str) -> Tensor:
-    """An array, tensor or number as a carrier tensor of an allowed shape."""
+    """Convert an array, tensor or number to a carrier tensor; its shape must be an allowed one."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().float().numpy() if value.dtype == torch.bfloat16 else value.detach().cpu().numpy()
     try:
@@ -285,9 +289,9 @@ def _array_input(name: str, feature: Feature | None, kind: TensorType, value: An
     fits = feature.allows(array.shape) if feature and (declared or not kind.ranked) else True
     if kind.ranked:
         fits = fits and len(array.shape) == len(declared)
-        fits = fits and all(want in (None, size) for size, want in zip(array.shape, declared, strict=False))
+        fits = fits and all(side in (None, size) for size, side in zip(array.shape, declared, strict=False))
     if not fits:
-        raise ExecutionError(f"Input {name!r} takes {_wanted(feature, kind)}; found shape {list(array.shape)}.")
+        raise ExecutionError(f"Input {name!r} takes {_expected(feature, kind)}; found shape {list(array.shape)}.")
     claim(array.shape)
     if kind.dtype in FLOATS:
         array = array.astype(np.float32)
@@ -295,7 +299,7 @@ def _array_input(name: str, feature: Feature | None, kind: TensorType, value: An
 
 
 def _in_shape(image: Tensor, kind: TensorType, feature: Feature) -> Tensor:
-    """A (1, C, H, W) image in the shape that the program declares; flexible sides are the picture's own."""
+    """Reshape a (1, C, H, W) image to the declared shape; flexible sides have the picture's size."""
     channels, height, width = image.shape[1:]
     lead = [1 if side is None else side for side in kind.shape[:-2]]
     if lead != [*[1] * (len(lead) - 1), channels]:
@@ -303,7 +307,7 @@ def _in_shape(image: Tensor, kind: TensorType, feature: Feature) -> Tensor:
     return image.reshape([*lead, height, width])
 
 
-def _wanted(feature: Feature | None, kind: Any) -> str:
+def _expected(feature: Feature | None, kind: Any) -> str:
     if feature is None:
         return str(kind)
     if feature.kind == "image":

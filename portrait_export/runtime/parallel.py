@@ -1,4 +1,4 @@
-"""Independent pieces of work in, their results in the same order out, several at a time."""
+"""Run independent pieces of work in threads and return their results in order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Result = TypeVar("Result")
 
 
 def each(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None) -> list[Result]:
-    """Do the work for each item.
+    """Call `work` on each item.
 
-    One image on each thread is faster than all threads on one image after the other: nobody waits at the end of every
-    operator. Torch releases Python's lock while it computes.
+    One image per thread is faster than all threads on one image at a time, because threads do not wait for each other
+    at the end of every operator. Torch releases Python's lock while it computes.
 
     Args:
-        workers: how many at a time; as many as torch has threads if None.
+        workers: number of threads; None is the number that torch uses.
     """
     todo = list(items)
     count = min(len(todo), torch.get_num_threads() if workers is None else workers)

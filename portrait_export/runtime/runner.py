@@ -1,4 +1,4 @@
-"""A saved segmentation package in; a Runner out: frames → predictions, computed from the bytes on disk."""
+"""Run a saved segmentation package on frames."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..preprocessing import PortraitSpec
 from .model import CoreMLProgram
 from .parallel import each
 
-SPEC_KEY = "portrait_export.spec"  # where our packages keep their PortraitSpec
+SPEC_KEY = "portrait_export.spec"  # metadata key of the PortraitSpec in our packages
 LOGITS = "logits"
 
 
 class PackageRunner:
     """Segments frames with a package. Implements `artifacts.Runner`.
 
-    The probability comes from the package's own output: an 8-bit mask divided by 255, an array of P(person), or
-    logits resized (bilinear, align_corners=False) to the frame and put through the logistic function. The logits are
-    read from inside the program, whatever its output is; they are None if no value is named `logits`. A package that
-    lists several sizes runs each frame at the frame's own.
+    The probability is computed from the package's output: an 8-bit mask divided by 255, an array of P(person), or
+    the sigmoid of logits resized (bilinear, align_corners=False) to the frame. The logits are read from inside the
+    program, whatever its output is; they are None if no value is named `logits`. A package that lists several sizes
+    runs each frame at the frame's own size.
     """
 
     def __init__(self, path: Path | str, *, arithmetic: str = "as_typed", device: str = "cpu"):
@@ -38,44 +38,44 @@ class PackageRunner:
         self.spec = PortraitSpec.from_json(text) if text else None
 
     def run(self, frames: Sequence[Frame]) -> list[Prediction]:
-        """Segment each frame, in order. Raises ExecutionError for frames that are not of the package's size."""
+        """Segment each frame, in order. Raises ExecutionError for frames of a size that the package does not take."""
         return each(self._run_one, frames, workers=None if self.program.parallel else 1)
 
     def _run_one(self, frame: Frame) -> Prediction:
-        seen: dict[str, np.ndarray] = {}
+        kept: dict[str, np.ndarray] = {}
 
         def keep(name: str, value: Any) -> None:
             if name == self.logits_name:
-                seen[name] = value.detach().float().cpu().numpy()
+                kept[name] = value.detach().float().cpu().numpy()
 
         outputs = self.program.predict(self.inputs_of(frame), hook=keep)
-        logits = seen.get(self.logits_name or "")
+        logits = kept.get(self.logits_name or "")
         if logits is not None:
             logits = logits.reshape(logits.shape[-2:])
         size = frame.image.shape[:2]
         return Prediction(self._probability(outputs[self.output.name], size), logits)
 
     def inputs_of(self, frame: Frame) -> dict[str, Any]:
-        """What the package's `predict` takes for a frame. Raises ExecutionError where that cannot be told."""
+        """The inputs of the package's `predict` for a frame. Raises ExecutionError if one cannot be made from it."""
         from PIL import Image
 
-        given: dict[str, Any] = {}
+        inputs: dict[str, Any] = {}
         for feature in self.program.inputs:
             if feature.name == "depth":
                 if frame.depth is None:
                     raise ExecutionError(f"{self.name} takes a depth map; frame {frame.name!r} has none.")
                 depth = np.asarray(frame.depth, np.float32)
-                given["depth"] = depth.reshape(*feature.shape[:-2], *depth.shape)
+                inputs["depth"] = depth.reshape(*feature.shape[:-2], *depth.shape)
             elif feature.kind == "image":
-                given[feature.name] = Image.fromarray(frame.image)
+                inputs[feature.name] = Image.fromarray(frame.image)
             elif self.spec is not None:
-                given[feature.name] = self.spec.with_size(*frame.image.shape[:2]).normalise(frame)
+                inputs[feature.name] = self.spec.with_size(*frame.image.shape[:2]).normalise(frame)
             else:
                 raise ExecutionError(
-                    f"{self.name} takes {feature.name!r} as an array, and does not say how pixels become one"
-                    f" (no {SPEC_KEY} in its metadata)."
+                    f"{self.name} takes {feature.name!r} as an array, but its metadata does not describe how to make"
+                    f" one from pixels ({SPEC_KEY} is missing)."
                 )
-        return given
+        return inputs
 
     def _probability(self, value: Any, size: tuple[int, int]) -> np.ndarray:
         if self.output.kind == "image":
@@ -88,19 +88,19 @@ class PackageRunner:
         return torch.sigmoid(full)[0, 0].numpy()
 
     def _pick_output(self) -> Feature:
-        """The output that is the mask: `mask`, else `logits`, else the only one."""
+        """The output that holds the mask: `mask`, else `logits`, else the only output."""
         by_name = {feature.name: feature for feature in self.program.outputs}
         for name in ("mask", LOGITS):
             if name in by_name:
                 return by_name[name]
         if len(by_name) != 1:
             raise ExecutionError(
-                f"{self.program.program.path.name} has several outputs, none named mask: {', '.join(by_name)}."
+                f"{self.program.program.path.name} has several outputs, and none is named `mask`: {', '.join(by_name)}."
             )
         return next(iter(by_name.values()))
 
     def _pick_logits(self) -> str | None:
-        """The value that holds the logits; the pass to half precision renames it to `logits_cast_fp16`."""
+        """The name of the value that holds the logits; coremltools' fp16 pass renames it to `logits_cast_fp16`."""
         names = self.program.names
         found = [name for name in names if name == LOGITS] or [n for n in names if n.startswith(f"{LOGITS}_cast")]
         return found[0] if found else None

@@ -55,9 +55,9 @@ def pair(
 def _values_of_program(program: CoreMLProgram) -> list[Value]:
     """Every value that a package's function computes, nested blocks aside."""
     return [
-        Value(result.name, step.operation.type, tuple(step.operation.references), _static(result.shape))
-        for step in program.plan.block.steps
-        for result in step.results
+        Value(result.name, entry.operation.type, tuple(entry.operation.references), _static(result.shape))
+        for entry in program.plan.block.instructions
+        for result in entry.results
     ]
 
 

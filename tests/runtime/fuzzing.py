@@ -1,4 +1,4 @@
-"""Mutates valid packages and runs them: `python -m tests.runtime.fuzzing PACKAGE… --count N --seed S`.
+"""Mutate valid packages and run them: `python -m tests.runtime.fuzzing PACKAGE… --count N --seed S`.
 
 Prints one line of JSON: how many cases ended in a result, how many in a clean error, and what went wrong otherwise.
 The address space is limited, so that an unbounded allocation is an error here, and a case that takes longer than

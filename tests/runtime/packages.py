@@ -1,4 +1,4 @@
-"""Small packages made by coremltools itself, for the tests of reading and running them."""
+"""Build small packages with coremltools for the tests that read and run them."""
 
 from __future__ import annotations
 

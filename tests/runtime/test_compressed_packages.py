@@ -1,4 +1,4 @@
-"""Packages with compressed weights give what the same packages give after coremltools has decompressed them."""
+"""Compare packages with compressed weights to the same packages decompressed by coremltools."""
 
 from __future__ import annotations
 

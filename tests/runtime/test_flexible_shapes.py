@@ -1,4 +1,4 @@
-"""Programs whose shapes are known only when they run: ranged or listed sides, run at several sizes, against torch."""
+"""Run programs with flexible input shapes at several sizes and compare them with torch."""
 
 from __future__ import annotations
 

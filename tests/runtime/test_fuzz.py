@@ -1,4 +1,4 @@
-"""Damaged packages end in a clean error or a result: no crash, no hang, no allocation beyond the bound."""
+"""Check that damaged packages give a clean error or a result: no crash, no hang, no excessive allocation."""
 
 from __future__ import annotations
 

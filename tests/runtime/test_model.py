@@ -1,4 +1,4 @@
-"""CoreMLProgram: predict as coremltools has it, images, states, functions, flexible shapes, tracing, hooks, errors."""
+"""Test CoreMLProgram: predict, images, states, functions, flexible shapes, tracing, hooks and errors."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_scalars_come_out_with_one_dimension(folder: Path) -> None:
 # Arithmetic
 
 ROUNDING = {
-    # 2049 lies between the halves 2048 and 2050; ties go to even.
+    # 2049 is halfway between 2048 and 2050, the nearest values in half precision; ties round to even.
     "as_typed_fp32": ("FLOAT32", "as_typed", 2049.0),
     "fp16_rounds_fp32_programs": ("FLOAT32", "fp16", 2048.0),
     "fp32_keeps_fp16_programs_exact": ("FLOAT16", "fp32", 2049.0),
@@ -237,8 +237,8 @@ WRONG_IMAGES: dict[str, tuple[Any, str]] = {
         "takes images of 8×6 pixels (height × width); this one has 6×8",
     ),
     "an_array": (PHOTO, "is an image (rgb, 8×6 high × wide); found ndarray"),
-    "cmyk": (Image.fromarray(PHOTO).convert("CMYK"), "PIL mode 'CMYK' has no exact meaning"),
-    "16_bit": (Image.fromarray(np.zeros((8, 6), np.uint16)), "PIL mode 'I;16' has no exact meaning"),
+    "cmyk": (Image.fromarray(PHOTO).convert("CMYK"), "PIL mode 'CMYK' is not supported"),
+    "16_bit": (Image.fromarray(np.zeros((8, 6), np.uint16)), "PIL mode 'I;16' is not supported"),
 }
 
 
@@ -278,7 +278,7 @@ def test_wrong_inputs_are_named_all_at_once(chain: Path, given: dict[str, Any], 
     [
         ({"arithmetic": "fp61"}, "There is no arithmetic mode 'fp61'"),
         ({"function": "mian"}, "has no function 'mian'"),
-        ({"device": "toaster"}, "There is no device 'toaster' here"),
+        ({"device": "toaster"}, "Device 'toaster' is not available"),
     ],
 )
 def test_wrong_choices(chain: Path, options: dict[str, str], words: str) -> None:
@@ -470,7 +470,7 @@ def _surplus(message: Any) -> None:
 
 UNRUNNABLE: dict[str, tuple[Callable[[Any], None], tuple[str, ...]]] = {
     "all_missing_operators_at_once": (_retype("my"), ("2 operator types have no kernel", "my_mul  1", "my_relu  1")),
-    "cycle": (_cycle, ("mul 'doubled'", "takes 'out', which is computed only later (a cycle?)")),
+    "cycle": (_cycle, ("mul 'doubled'", "takes 'out', which is computed later (a cycle?)")),
     "undefined": (_undefined, ("relu 'out'", "takes 'nowhere', which does not exist")),
     "defined_twice": (_twice, ("defines 'doubled' twice",)),
     "absurd_size": (_huge, ("'out' is declared as tensor<fp32, [1073741824, 3]>", "at most")),
@@ -478,8 +478,8 @@ UNRUNNABLE: dict[str, tuple[Callable[[Any], None], tuple[str, ...]]] = {
         _other_shape,
         ("relu 'out'", "has shape [2, 3]; [7, 3] is declared", "input x: float32 [2, 3]"),
     ),
-    "missing_parameter": (_without_x, ("relu 'out' does not have the inputs", "missing: x")),
-    "unknown_parameter": (_surplus, ("relu 'out' does not have the inputs", "unknown: flavour")),
+    "missing_parameter": (_without_x, ("relu 'out' has missing or unknown inputs", "missing: x")),
+    "unknown_parameter": (_surplus, ("relu 'out' has missing or unknown inputs", "unknown: flavour")),
 }
 
 
@@ -499,8 +499,8 @@ def test_what_cannot_run_says_what_and_where(
 
 def test_dead_values_are_let_go(chain: Path) -> None:
     plan = load(chain).plan
-    dead = [slot for step in plan.block.steps for slot in step.dead]
-    names = {result.slot: result.name for step in plan.block.steps for result in step.results}
+    dead = [slot for instruction in plan.block.instructions for slot in instruction.dead]
+    names = {result.slot: result.name for instruction in plan.block.instructions for result in instruction.results}
     assert sorted(names[slot] for slot in dead if slot in names) == ["doubled", "shifted"]
 
 

@@ -1,4 +1,4 @@
-"""The decisive acceptance: small torch modules, converted by coremltools' own frontend, saved, read and run by us.
+"""Convert small torch modules with coremltools, run the saved packages, and compare the results with torch.
 
 Torch is the oracle. Each family (`torch_cases.py`) is converted once for each setting; every row is its own test.
 """

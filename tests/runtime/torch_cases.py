@@ -1,4 +1,4 @@
-"""Small torch computations by family, for `test_torch_conversions.py`: each row is one behaviour.
+"""Define small torch computations by family for `test_torch_conversions.py`: each row is one behaviour.
 
 A row is a function of its family's inputs. All rows of a family are converted as one module with many outputs, so that
 hundreds of rows cost a dozen conversions for each deployment target and precision.

@@ -1,4 +1,4 @@
-"""Activations: one tensor in, one of the same shape and type out."""
+"""Activation functions: relu, gelu, softmax and others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def elu(x: Tensor, alpha: float) -> Tensor:
 
 @kernel("gelu")
 def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
-    """x·Φ(x): exact, or by one of two approximations."""
+    """x·Φ(x), exact or approximated."""
     if mode == "EXACT":
         return F.gelu(x)
     if mode == "TANH_APPROXIMATION":  # 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
@@ -47,7 +47,7 @@ def linear_activation(x: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
-    """(C,) shaped to be broadcast along axis 1 of x."""
+    """Reshape (C,) values to broadcast along axis 1 of x."""
     return values.reshape(-1, *[1] * (x.ndim - 2))
 
 
@@ -101,13 +101,13 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
 
 @kernel("softplus")
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + eˣ), written so that it does not overflow: log(1 + e^−|x|) + max(x, 0)."""
+    """log(1 + eˣ), computed without overflow as log(1 + e^−|x|) + max(x, 0)."""
     return torch.log1p(torch.exp(-x.abs())) + torch.relu(x)
 
 
 @kernel("softplus_parametric")
 def softplus_parametric(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    """alpha_c·log(1 + e^(beta_c·x)); one value each per channel (axis 1)."""
+    """alpha_c·log(1 + e^(beta_c·x)); alpha and beta have one value per channel (axis 1)."""
     return per_channel(alpha, x) * softplus(per_channel(beta, x) * x)
 
 

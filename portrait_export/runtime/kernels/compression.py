@@ -1,4 +1,4 @@
-"""Compressed weights in (constants of iOS16 to iOS18), dense ones out; and quantize/dequantize of activations."""
+"""Decompress weights (`constexpr_*` of iOS16 to iOS18); quantize and dequantize activations."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from ...errors import ExecutionError
 from ...mil.weights import unpack_bits
 from ..dtypes import INTEGERS
 from ..limits import claim
-from ..registry import Node, kernel
+from ..registry import kernel
 
 
 def _along(values: Tensor, x: Tensor, axis: int | None) -> Tensor:
-    """A scalar as it is, a vector shaped to be broadcast along one axis of x."""
+    """Reshape a scalar, or a vector with one value per element of an axis, to broadcast against x."""
     if values.numel() == 1:
         return values.reshape([1] * x.ndim)
     if axis is None:
         raise ExecutionError("a vector of scales needs an axis")
     if values.ndim != 1 or not -x.ndim <= axis < x.ndim or values.numel() != x.shape[axis]:
-        raise ExecutionError(f"{values.numel()} scales do not fit axis {axis} of {list(x.shape)}")
+        raise ExecutionError(f"{values.numel()} scales do not match axis {axis} of {list(x.shape)}")
     return values.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
 
 
 @kernel("constexpr_affine_dequantize")
 def constexpr_affine_dequantize(quantized_data: Tensor, zero_point: Tensor, scale: Tensor, axis: int) -> Tensor:
-    """scale·(q − zero_point), scale and zero point per tensor or along one axis."""
+    """scale·(q − zero_point), with one scale and zero point, or one per element of an axis."""
     shifted = quantized_data.float() - _along(zero_point.float(), quantized_data, axis)
     return shifted * _along(scale, quantized_data, axis)
 
 
 def _blocks(values: Tensor, x: Tensor) -> Tensor:
-    """Values of a coarse grid repeated to x's shape; each side of x is a multiple of theirs."""
+    """Repeat the values of a coarse grid to x's shape. Each side of x must be a multiple of the grid's."""
     if values.ndim != x.ndim or any(n == 0 or size % n for size, n in zip(x.shape, values.shape, strict=True)):
         raise ExecutionError(f"a grid of {list(values.shape)} does not divide {list(x.shape)}")
     for axis, (size, n) in enumerate(zip(x.shape, values.shape, strict=True)):
@@ -54,7 +54,7 @@ def constexpr_blockwise_shift_scale(data: Tensor, scale: Tensor, offset: Tensor 
 
 @kernel("constexpr_cast")
 def constexpr_cast(source_val: Tensor, output_dtype: str) -> Tensor:
-    """A half-precision weight as float32."""
+    """Convert a half-precision weight to float32."""
     return source_val.clone()
 
 
@@ -70,10 +70,10 @@ def _unpacked(packed: Tensor, bits: int, count: int) -> Tensor:
 def constexpr_lut_to_dense(
     indices: Tensor, lut: Tensor, shape: list[int] | None = None, vector_axis: int | None = None
 ) -> Tensor:
-    """Indices into a table → the values.
+    """Look up indices in a table.
 
-    iOS16: `indices` is packed, `lut` (2ᵇ,), and `shape` the result's. iOS18: indices (*D), lut (*G, 2ᵇ, V): the grid G
-    divides D into blocks with a table each, and an entry of V > 1 values is laid out along `vector_axis`.
+    iOS16: `indices` is packed, `lut` (2ᵇ,), and `shape` is the result's. iOS18: indices (*D), lut (*G, 2ᵇ, V): the
+    grid G divides D into blocks with one table each, and the V values of an entry are placed along `vector_axis`.
     """
     if shape is not None:
         claim(shape)
@@ -85,32 +85,32 @@ def constexpr_lut_to_dense(
 
 def _looked_up(table: Tensor, index: Tensor) -> Tensor:
     if index.numel() and int(index.max()) >= table.shape[0]:
-        raise ExecutionError(f"index {int(index.max())} is beyond a table of {table.shape[0]}")
+        raise ExecutionError(f"index {int(index.max())} is outside a table of {table.shape[0]}")
     return table[index]
 
 
 def _grouped_lookup(indices: Tensor, lut: Tensor, vector_axis: int | None) -> Tensor:
     if lut.ndim != indices.ndim + 2:
-        raise ExecutionError(f"a table of {lut.ndim} dimensions does not fit indices of {indices.ndim}")
+        raise ExecutionError(f"a table of {lut.ndim} dimensions does not match indices of {indices.ndim}")
     entries, width = lut.shape[-2:]
     grid = torch.arange(math.prod(lut.shape[:-2]), device=lut.device).reshape(lut.shape[:-2])
-    table = _blocks(grid, indices)  # which table each index looks into
+    table = _blocks(grid, indices)  # the table that each index refers to
     index = indices.long()
     if index.numel() and int(index.max()) >= entries:
-        raise ExecutionError(f"index {int(index.max())} is beyond a table of {entries}")
+        raise ExecutionError(f"index {int(index.max())} is outside a table of {entries}")
     claim([*indices.shape, width])
     values = lut.reshape(-1, width)[table * entries + index]  # (*D, V)
     if width == 1:
         return values.squeeze(-1)
     if vector_axis is None:
-        raise ExecutionError(f"entries of {width} values need a vector_axis")
+        raise ExecutionError(f"a table with {width} values per entry needs a vector_axis")
     axis = vector_axis % indices.ndim
     return values.movedim(-1, axis + 1).flatten(axis, axis + 1)
 
 
 @kernel("constexpr_sparse_to_dense", exact=True)
 def constexpr_sparse_to_dense(nonzero_data: Tensor, mask: Tensor, shape: list[int] | None = None) -> Tensor:
-    """Values where the mask has a 1, in row-major order, and zeros elsewhere. iOS16 packs the mask's bits."""
+    """Put the values where the mask is 1, in row-major order; zeros elsewhere. In iOS16 the mask's bits are packed."""
     if shape is not None:
         claim(shape)
         mask = _unpacked(mask, 1, math.prod(shape)).reshape(shape)
@@ -126,7 +126,7 @@ def constexpr_sparse_to_dense(nonzero_data: Tensor, mask: Tensor, shape: list[in
 def constexpr_lut_to_sparse(
     indices_mask: Tensor, indices_nonzero_data: Tensor, lut: Tensor, vector_axis: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Table look-up of the nonzero entries alone: (mask of the values, their values)."""
+    """Look up only the nonzero entries: (mask of the result, its nonzero values)."""
     indices = constexpr_sparse_to_dense(indices_nonzero_data, indices_mask)
     values = _grouped_lookup(indices, lut, vector_axis)
     mask = indices_mask
@@ -139,7 +139,7 @@ def constexpr_lut_to_sparse(
 def constexpr_sparse_blockwise_shift_scale(
     data_mask: Tensor, nonzero_data: Tensor, scale: Tensor, offset: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """scale·(data − offset) of the nonzero entries alone: (mask, their values)."""
+    """scale·(data − offset) of only the nonzero entries: (mask, nonzero values)."""
     values = constexpr_blockwise_shift_scale(constexpr_sparse_to_dense(nonzero_data, data_mask), scale, offset)
     return data_mask, values[data_mask != 0]
 
@@ -163,9 +163,7 @@ def quantize(
 
 
 @kernel("dequantize")
-def dequantize(
-    input: Tensor, scale: Tensor, node: Node, zero_point: Tensor | None = None, axis: int | None = None
-) -> Tensor:
+def dequantize(input: Tensor, scale: Tensor, zero_point: Tensor | None = None, axis: int | None = None) -> Tensor:
     """scale·(q − zero_point)."""
     values = input.float()
     if zero_point is not None:

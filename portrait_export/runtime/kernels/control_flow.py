@@ -1,4 +1,4 @@
-"""Branches, loops, lists, states and class labels. Nested blocks arrive as callables."""
+"""Control flow, lists, states and class labels. Nested blocks are passed as callables."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ...mil.types import ListType, TensorType
 from .. import limits
 from ..dtypes import CARRIERS
 from ..environment import Environment
-from ..registry import Node, kernel
+from ..registry import OpInfo, kernel
 
 Blocks = list[Callable[..., list[Any]]]
 
 
 @kernel("cond", exact=True)
 def cond(pred: bool, blocks: Blocks) -> tuple[Any, ...]:
-    """The first block's outputs if pred holds, else the second's."""
+    """The outputs of the first block if pred is true, else those of the second."""
     if len(blocks) != 2:
-        raise ExecutionError(f"a branch needs two blocks; it has {len(blocks)}")
+        raise ExecutionError(f"cond needs two blocks; it has {len(blocks)}")
     return tuple(blocks[0]() if pred else blocks[1]())
 
 
 @kernel("while_loop", exact=True)
 def while_loop(loop_vars: list[Tensor], blocks: Blocks) -> tuple[Any, ...]:
-    """values = body(values) as long as condition(values) holds."""
+    """Repeat values = body(values) while condition(values) is true."""
     if len(blocks) != 2:
-        raise ExecutionError(f"a loop needs a condition and a body; it has {len(blocks)} blocks")
+        raise ExecutionError(f"while_loop needs two blocks, condition and body; it has {len(blocks)}")
     condition, body = blocks
     values = list(loop_vars)
     for _ in range(limits.MAX_ITERATIONS):
@@ -41,18 +41,18 @@ def while_loop(loop_vars: list[Tensor], blocks: Blocks) -> tuple[Any, ...]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Lists: Python lists of tensors, never changed in place. Unwritten places hold zeros if the element's shape is known.
+# Lists: Python lists of tensors, never changed in place. Elements start as zeros if their shape is known, else as None.
 
 
 def _place(ls: list[Any], index: int) -> int:
     if not -len(ls) <= index < len(ls):
-        raise ExecutionError(f"index {index} is not within a list of {len(ls)}")
+        raise ExecutionError(f"index {index} is outside a list of {len(ls)}")
     return index % len(ls)
 
 
 @kernel("make_list", exact=True)
 def make_list(
-    node: Node,
+    op: OpInfo,
     env: Environment,
     elem_shape: Any = None,
     init_length: int = 1,
@@ -61,7 +61,7 @@ def make_list(
 ) -> list[Tensor | None]:
     """A list of `init_length` elements."""
     limits.claim([init_length])
-    declared = node.outputs[0][1]
+    declared = op.outputs[0][1]
     element = declared.element if isinstance(declared, ListType) else None
     if isinstance(element, TensorType) and element.static:
         sides = [side or 0 for side in element.shape]
@@ -72,7 +72,7 @@ def make_list(
 
 @kernel("list_length", exact=True)
 def list_length(ls: Any, env: Environment) -> Tensor:
-    """How many elements a list has."""
+    """The number of elements."""
     return torch.tensor(len(ls), dtype=torch.int32, device=env.device)
 
 
@@ -87,7 +87,7 @@ def list_read(ls: Any, index: int) -> Tensor:
 
 @kernel("list_write", exact=True)
 def list_write(ls: Any, index: int, value: Tensor) -> list[Any]:
-    """The list with one element replaced; one beyond the end makes it longer."""
+    """A copy of the list with one element replaced; an index after the end extends the list."""
     return _written(list(ls), index, value)
 
 
@@ -101,15 +101,15 @@ def _written(values: list[Any], index: int, value: Tensor) -> list[Any]:
 
 @kernel("list_gather", exact=True)
 def list_gather(ls: Any, indices: list[int]) -> Tensor:
-    """Some elements, stacked along a new first axis."""
+    """The elements at `indices`, stacked along a new first axis."""
     return torch.stack([list_read(ls, index) for index in indices])
 
 
 @kernel("list_scatter", exact=True)
 def list_scatter(ls: Any, indices: list[int], value: Tensor) -> list[Any]:
-    """The list with the elements at `indices` replaced by the slices of `value`."""
+    """A copy of the list with the elements at `indices` replaced by the slices of `value`."""
     if len(indices) != value.shape[0]:
-        raise ExecutionError(f"{value.shape[0]} values for {len(indices)} places")
+        raise ExecutionError(f"{value.shape[0]} values for {len(indices)} indices")
     values = list(ls)
     for index, one in zip(indices, value, strict=True):
         values = _written(values, index, one)
@@ -117,7 +117,7 @@ def list_scatter(ls: Any, indices: list[int], value: Tensor) -> list[Any]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# States (iOS18): cells shared between calls
+# States (iOS18): a `StateCell` keeps its value between calls
 
 
 @kernel("read_state", exact=True)
@@ -128,16 +128,18 @@ def read_state(input: Any) -> Tensor:
 
 @kernel("write_state", exact=True)
 def write_state(input: Any, data: Tensor) -> tuple[()]:
-    """Put a value into a state. No outputs."""
+    """Store a value in a state. No outputs."""
     if input.value.shape != data.shape:
-        raise ExecutionError(f"a state of shape {list(input.value.shape)} cannot take {list(data.shape)}")
+        raise ExecutionError(
+            f"a value of shape {list(data.shape)} does not match a state of shape {list(input.value.shape)}"
+        )
     input.value = data.to(input.value.dtype).clone()
     return ()
 
 
 @kernel("coreml_update_state", exact=True)
 def coreml_update_state(state: Any, value: Tensor) -> Tensor:
-    """Put a value into a state, and give it on."""
+    """Store a value in a state and return it."""
     write_state(state, value)
     return value
 
@@ -147,7 +149,7 @@ def coreml_update_state(state: Any, value: Tensor) -> Tensor:
 
 @kernel("classify", exact=True)
 def classify(probabilities: Tensor, classes: Any) -> tuple[Any, dict[Any, float]]:
-    """The likeliest label, and each label's probability."""
+    """The label with the highest probability, and the probability of each label."""
     flat = probabilities.flatten().tolist()
     labels = classes.tolist() if isinstance(classes, Tensor) else list(classes)
     if len(labels) != len(flat) or not flat:

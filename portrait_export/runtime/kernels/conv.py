@@ -1,4 +1,4 @@
-"""Convolutions and transposed convolutions in one, two or three dimensions; float in, float out."""
+"""Convolution and transposed convolution in one, two or three dimensions."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def resolve_padding(
     strides: Sequence[int],
     dilations: Sequence[int],
 ) -> list[tuple[int, int]]:
-    """(before, after) per spatial axis.
+    """The padding (before, after) of each spatial axis.
 
     `same` pads so that the result has ceil(size / stride) elements: p = max(0, (ceil(size/s) − 1)·s + k' − size) in
-    total, with k' the dilated kernel. An odd element goes after; with `same_lower` before.
+    total, where k' is the dilated kernel. If p is odd, the extra element is after; with `same_lower` it is before.
     """
     if pad_type not in PAD_TYPES:
         raise ExecutionError(f"pad_type {pad_type!r} is not one of {', '.join(PAD_TYPES)}")
@@ -36,7 +36,7 @@ def resolve_padding(
         return [(0, 0)] * len(sizes)
     if pad_type == "custom":
         if pad is None or len(pad) != 2 * len(sizes) or min(pad) < 0:
-            raise ExecutionError(f"pad {pad} does not give two numbers for each of {len(sizes)} axes")
+            raise ExecutionError(f"pad {pad} does not have two non-negative numbers for each of {len(sizes)} axes")
         return [(pad[2 * i], pad[2 * i + 1]) for i in range(len(sizes))]
     both = []
     for size, k, stride, dilation in zip(sizes, kernel_sizes, strides, dilations, strict=True):
@@ -47,23 +47,25 @@ def resolve_padding(
 
 
 def flat_padding(padding: Sequence[tuple[int, int]]) -> list[int]:
-    """As torch's pad wants it: the last axis first."""
+    """The padding in the order of torch's pad: last axis first."""
     return [side for pair in reversed(padding) for side in pair]
 
 
-def spatial(x: Tensor, name: str, given: Sequence[int] | None) -> list[int]:
-    """A per-axis parameter, all ones if absent; checked to be positive and of the right length."""
+def spatial(x: Tensor, name: str, values: Sequence[int] | None) -> list[int]:
+    """Check a parameter that has one positive number per spatial axis; None is all ones."""
     axes = x.ndim - 2
-    values = list(given) if given is not None else [1] * axes
-    if len(values) != axes or (values and min(values) < 1):
-        raise ExecutionError(f"{name} {values} are not {axes} positive numbers")
-    return values
+    checked = list(values) if values is not None else [1] * axes
+    if len(checked) != axes or (checked and min(checked) < 1):
+        raise ExecutionError(f"{name} {checked} are not {axes} positive numbers")
+    return checked
 
 
 def _check_rank(x: Tensor, weight: Tensor) -> int:
     axes = x.ndim - 2
     if axes not in _CONV or weight.ndim != x.ndim:
-        raise ExecutionError(f"x has {x.ndim} dimensions and the weight {weight.ndim}; both must have 3, 4 or 5")
+        raise ExecutionError(
+            f"x has {x.ndim} dimensions and weight has {weight.ndim}; both need the same number, 3 to 5"
+        )
     return axes
 
 
@@ -78,7 +80,7 @@ def conv(
     dilations: list[int] | None = None,
     groups: int = 1,
 ) -> Tensor:
-    """x: (N, C_in, *D), weight: (C_out, C_in/groups, *K), bias: (C_out,) → (N, C_out, *D_out); zeros around it."""
+    """x: (N, C_in, *D), weight: (C_out, C_in/groups, *K), bias: (C_out,) → (N, C_out, *D_out), with zero padding."""
     axes = _check_rank(x, weight)
     steps, spread = spatial(x, "strides", strides), spatial(x, "dilations", dilations)
     padding = resolve_padding(pad_type, pad, x.shape[2:], weight.shape[2:], steps, spread)
@@ -93,7 +95,7 @@ def conv(
             ),
         ]
     )
-    if any(a != b for a, b in padding):  # torch pads both sides alike
+    if any(a != b for a, b in padding):  # torch's conv pads both sides equally
         x = F.pad(x, flat_padding(padding))
         padding = [(0, 0)] * axes
     return _CONV[axes](x, weight, bias, steps, [a for a, _ in padding], spread, groups)
@@ -114,9 +116,9 @@ def conv_quantized(
     dilations: list[int] | None = None,
     groups: int = 1,
 ) -> Tensor:
-    """conv with W = W_quantized·scale + bias per output channel; `lut` weights are not described well enough to run."""
+    """conv with W = W_quantized·scale + bias per output channel. `lut` weights are not supported."""
     if quantization_type != "linear":
-        raise ExecutionError(f"quantization_type {quantization_type!r} is not linear, the one that is defined in full")
+        raise ExecutionError(f"quantization_type {quantization_type!r} is not supported; only linear is")
     shape = (-1, *[1] * (weight.ndim - 1))
     dense = weight.float() * quant_scale.reshape(shape) + quant_bias.reshape(shape)
     return conv(x, dense, None if bias is None else bias.float(), strides, pad_type, pad, dilations, groups)
@@ -136,8 +138,8 @@ def conv_transpose(
 ) -> Tensor:
     """x: (N, C_in, *D), weight: (C_in, C_out/groups, *K) → (N, C_out, *D_out).
 
-    The whole result has (D − 1)·s + (K − 1)·d + 1 elements per axis. `custom` cuts `pad` off it; `same` cuts it to
-    D·s; `output_shape`, if given, says how long it is: what is missing after the cut is appended (output padding).
+    The full result has (D − 1)·s + (K − 1)·d + 1 elements per axis. `custom` crops it by `pad`; `same` crops it to D·s.
+    `output_shape`, if given, is the size after cropping: missing elements are appended as zeros (output padding).
     """
     axes = _check_rank(x, weight)
     steps, spread = spatial(x, "strides", strides), spatial(x, "dilations", dilations)
@@ -166,7 +168,7 @@ def conv_transpose(
         result = F.pad(result, flat_padding([(0, m) for m in missing]))
     for axis, ((start, _), end) in enumerate(zip(cut, ends, strict=True), start=2):
         if end <= start:
-            raise ExecutionError(f"the padding {cut} leaves nothing of {whole}")
+            raise ExecutionError(f"padding {cut} crops the whole result of size {whole}")
         result = result.narrow(axis, start, end - start)
     if bias is not None:
         result = result + bias.reshape(-1, *[1] * axes)

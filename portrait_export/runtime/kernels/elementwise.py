@@ -1,4 +1,4 @@
-"""Elementwise arithmetic: one tensor or two that broadcast in, one out."""
+"""Elementwise arithmetic, comparison and logic."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from ...errors import ExecutionError
 from ..dtypes import CARRIERS, convert, widest
 from ..limits import claim
-from ..registry import Node, kernel
+from ..registry import kernel
 
 # ---------------------------------------------------------------------------------------------------------------------
-# One tensor. Those whose results are integers or copies need no rounding.
+# One input. Operators whose results are integers or copies need no rounding.
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "acos": torch.acos,
@@ -60,13 +60,13 @@ def sign(x: Tensor) -> Tensor:
 
 @kernel("ceil", exact=True)
 def ceil(x: Tensor) -> Tensor:
-    """The smallest integer not below x."""
+    """The smallest integer that is at least x."""
     return torch.ceil(x)
 
 
 @kernel("floor", exact=True)
 def floor(x: Tensor) -> Tensor:
-    """The largest integer not above x."""
+    """The largest integer that is at most x."""
     return torch.floor(x)
 
 
@@ -114,14 +114,14 @@ def rsqrt(x: Tensor, epsilon: float = 1e-12) -> Tensor:
 
 @kernel("cast")
 def cast(x: Tensor, dtype: str) -> Tensor:
-    """x as another type. Rounding to half, where the type is fp16, follows in the executor."""
+    """Convert x to another type. If the type is fp16, the executor rounds the result."""
     if dtype not in CARRIERS:
         raise ExecutionError(f"dtype {dtype!r} is not one of {', '.join(sorted(CARRIERS))}")
     return convert(x, dtype)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Two tensors
+# Two inputs
 
 
 def _claim_broadcast(x: Tensor, y: Tensor) -> None:
@@ -133,7 +133,7 @@ def _pow(x: Tensor, y: Tensor) -> Tensor:
     if x.dtype == torch.float32:
         return torch.pow(x, y)
     wide = widest(x.device)
-    return torch.pow(x.to(wide), y.to(wide))  # integers may be raised to negative powers
+    return torch.pow(x.to(wide), y.to(wide))  # integers can have negative exponents
 
 
 def _floor_div(x: Tensor, y: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def _floor_div(x: Tensor, y: Tensor) -> Tensor:
 
 def _mod(x: Tensor, y: Tensor) -> Tensor:
     _refuse_zero(y)
-    return torch.remainder(x, y)  # the sign of the divisor, as Python's and numpy's %
+    return torch.remainder(x, y)  # the sign of the divisor, like Python's %
 
 
 def _real_div(x: Tensor, y: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def _real_div(x: Tensor, y: Tensor) -> Tensor:
         return torch.div(x, y)
     _refuse_zero(y)
     wide = widest(x.device)
-    return torch.div(x.to(wide), y.to(wide)).trunc()  # the declared type is an integer: the fraction is dropped
+    return torch.div(x.to(wide), y.to(wide)).trunc()  # the declared type is an integer
 
 
 def _refuse_zero(y: Tensor) -> None:
@@ -201,12 +201,12 @@ for _name, _operator in _BINARY_EXACT.items():
 
 @kernel("select", exact=True)
 def select(cond: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """a where cond holds, else b; all three broadcast."""
+    """a where cond is true, else b; all three broadcast."""
     claim(torch.broadcast_shapes(cond.shape, a.shape, b.shape))
     return torch.where(cond, a, b)
 
 
 @kernel("identity", exact=True)
-def identity(x: Tensor, node: Node) -> Tensor:
-    """x itself."""
+def identity(x: Tensor) -> Tensor:
+    """x unchanged."""
     return x

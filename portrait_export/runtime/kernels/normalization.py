@@ -1,4 +1,4 @@
-"""Normalizations: float in, float of the same shape out."""
+"""Normalization: batch, instance, layer, L2 and local response."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def batch_norm(
 
 @kernel("instance_norm")
 def instance_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5) -> Tensor:
-    """γ·(x − E[x])/√(Var[x] + ε) + β, mean and variance over the spatial axes of each channel of each element."""
+    """γ·(x − E[x])/√(Var[x] + ε) + β, with mean and variance of each channel of each batch element."""
     axes = tuple(range(2, x.ndim))
     if not axes:
-        raise ExecutionError(f"x has {x.ndim} dimensions; at least one spatial axis after (N, C) is needed")
+        raise ExecutionError(f"x has {x.ndim} dimensions; at least 3 are needed: (N, C, *D)")
     variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
     result = (x - mean) * torch.rsqrt(variance + epsilon)
     if gamma is not None:
@@ -45,7 +45,7 @@ def layer_norm(
     beta: Tensor | None = None,
     epsilon: float = 1e-5,
 ) -> Tensor:
-    """γ·(x − E[x])/√(Var[x] + ε) + β over the given axes (all, if none are given)."""
+    """γ·(x − E[x])/√(Var[x] + ε) + β over the given axes; None is all axes."""
     over = sorted(axis % x.ndim for axis in (axes if axes is not None else range(x.ndim)))
     shape = [x.shape[axis] for axis in over]
     if over == list(range(x.ndim - len(over), x.ndim)):
@@ -56,7 +56,7 @@ def layer_norm(
 
 @kernel("l2_norm")
 def l2_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
-    """x / √(Σ x² + ε), the sum over the last three axes."""
+    """x / √(Σ x² + ε), summed over the last three axes."""
     if x.ndim < 3:
         raise ExecutionError(f"x has {x.ndim} dimensions; at least 3 are needed")
     return x * torch.rsqrt(x.square().sum((-3, -2, -1), keepdim=True) + epsilon)
@@ -64,5 +64,5 @@ def l2_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
 
 @kernel("local_response_norm")
 def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """x / (k + α/size·Σ x²)^β, the sum over `size` neighbouring channels, zeros beyond the first and last."""
+    """x / (k + α/size·Σ x²)^β, summed over `size` neighbouring channels; channels outside x count as zero."""
     return F.local_response_norm(x, size, alpha, beta, k)

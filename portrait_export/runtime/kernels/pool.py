@@ -1,6 +1,8 @@
-"""Pooling in one, two or three dimensions; float in, float out."""
+"""Pooling in one, two or three dimensions."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -24,10 +26,10 @@ def _pad(
     pad: list[int] | None,
     ceil_mode: bool,
 ) -> tuple[Tensor, list[tuple[int, int]], list[int]]:
-    """Pad x so that pooling without padding gives the right result; also the padding, and the step on each axis.
+    """Pad x for pooling without padding. Returns the padded x, the padding and the strides.
 
-    In ceil mode the result has ceil((D + p − K)/s) + 1 elements, less one if the last window would begin in the
-    padding after the end; the missing elements are appended.
+    In ceil mode the result has ceil((D + p − K)/s) + 1 elements, or one fewer if the last window would start in the
+    padding after the end. Elements are appended so that the last window is complete.
     """
     axes = x.ndim - 2
     if axes not in _MAX_POOL:
@@ -56,7 +58,7 @@ def max_pool(
     pad: list[int] | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """The largest element of each window; padding counts as −∞."""
+    """The maximum of each window; padding counts as −∞."""
     padded, _, steps = _pad(x, -torch.inf, kernel_sizes, strides, pad_type, pad, ceil_mode)
     return _MAX_POOL[x.ndim - 2](padded, kernel_sizes, steps)
 
@@ -71,9 +73,9 @@ def avg_pool(
     exclude_padding_from_average: bool = False,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """The mean of each window; padding counts as zeros, or not at all.
+    """The mean of each window; padding counts as zeros, or is left out of the mean.
 
-    What ceil mode appends beyond the declared padding never counts, as in torch.
+    Elements that ceil mode appends after the declared padding are never counted, as in torch.
     """
     axes = x.ndim - 2
     padded, padding, steps = _pad(x, 0.0, kernel_sizes, strides, pad_type, pad, ceil_mode)
@@ -82,7 +84,7 @@ def avg_pool(
     means = _AVG_POOL[axes](padded, kernel_sizes, steps)
     if not exclude_padding_from_average and not ceil_mode:
         return means
-    # The share of each window that counts; mean / share is the mean over what counts.
+    # Divide by the counted share of each window: mean over the window / share = mean over the counted elements.
     counted = torch.zeros_like(padded[:1, :1])
     declared = resolve_padding(pad_type.lower(), pad, x.shape[2:], kernel_sizes, steps, [1] * axes)
     region = counted
@@ -104,7 +106,4 @@ def l2_pool(
 ) -> Tensor:
     """√(Σ x²) of each window; padding counts as zeros."""
     padded, _, steps = _pad(x, 0.0, kernel_sizes, strides, pad_type, pad, ceil_mode)
-    window = 1
-    for size in kernel_sizes:
-        window *= size
-    return torch.sqrt(_AVG_POOL[x.ndim - 2](padded.square(), kernel_sizes, steps) * window)
+    return torch.sqrt(_AVG_POOL[x.ndim - 2](padded.square(), kernel_sizes, steps) * math.prod(kernel_sizes))

@@ -1,7 +1,7 @@
-"""Random tensors: a shape and a distribution in, draws out.
+"""Random tensors from a shape and a distribution.
 
-Which numbers Core ML draws is not documented; what can be held to is the distribution. A seed other than −1 gives the
-same numbers at every call; without one they come from the program's generator, seeded when it was loaded.
+Core ML does not document its random generator, so only the distribution is reproduced. A seed other than −1 gives the
+same numbers at every call; seed −1 draws from the program's generator, which is seeded when the program is loaded.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def random_bernoulli(shape: list[int], env: Environment, prob: float = 0.5, seed
 
 @kernel("random_uniform", random=True)
 def random_uniform(shape: list[int], env: Environment, low: float = 0.0, high: float = 1.0, seed: int = -1) -> Tensor:
-    """Evenly from low to high, high excluded."""
+    """Uniform in [low, high)."""
     return low + (high - low) * _uniform(shape, env, seed)
 
 
 @kernel("random_normal", random=True)
 def random_normal(shape: list[int], env: Environment, mean: float = 0.0, stddev: float = 1.0, seed: int = -1) -> Tensor:
-    """From the normal distribution."""
+    """Normal with the given mean and standard deviation."""
     claim(shape)
     return mean + stddev * torch.randn(shape, generator=_generator(env, seed)).to(env.device)
 
 
 @kernel("random_categorical", random=True)
 def random_categorical(x: Tensor, env: Environment, mode: str = "logits", size: int = 1, seed: int = -1) -> Tensor:
-    """`size` draws, with replacement, from the distribution that each row of x describes: (*, K) → (*, size)."""
+    """Draw `size` category indices per row of x, with replacement: (*, K) → (*, size)."""
     if mode not in ("logits", "probs"):
         raise ExecutionError(f"mode {mode!r} is not logits or probs")
     claim([*x.shape[:-1], size])

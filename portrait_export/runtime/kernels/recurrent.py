@@ -1,4 +1,4 @@
-"""Recurrent networks: sequences (s, b, I) in, hidden states out. The weights hold the gates along their first axis."""
+"""Recurrent layers: rnn, gru and lstm. Weights hold the gates along their first axis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid_hard": lambda x: (0.2 * x + 0.5).clamp(0, 1),
     "linear": lambda x: x,
     "relu": torch.relu,
-    "scaled_tanh": torch.tanh,  # α·tanh(β·x) with the standard values α = β = 1, as coremltools' own tests expect
+    "scaled_tanh": torch.tanh,  # α·tanh(β·x) with α = β = 1, as in coremltools' tests
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }
@@ -29,7 +29,7 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def _steps(x: Tensor, direction: str) -> Tensor:
-    """The sequence in the order in which it is worked through."""
+    """The sequence in processing order."""
     if x.ndim != 3 or x.shape[0] > MAX_ITERATIONS:
         raise ExecutionError(
             f"x of shape {list(x.shape)} is not a sequence (s, b, I) of at most {MAX_ITERATIONS} steps"
@@ -40,7 +40,7 @@ def _steps(x: Tensor, direction: str) -> Tensor:
 
 
 def _collected(states: list[Tensor], output_sequence: bool) -> Tensor:
-    """(s, b, H) in the order of work, or the last alone. A reversed sequence comes out reversed."""
+    """Stack the states to (s, b, H) in processing order, or return the last as (1, b, H)."""
     if not states:
         raise ExecutionError("the sequence is empty")
     claim([len(states), *states[0].shape])
@@ -80,7 +80,7 @@ def gru(
     reset_after: bool = False,
     input_bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gates in the order r, o, z.
+    """Weights hold the gates in the order r, o, z.
 
     r = σ(W_ir·x + b_ir + W_hr·h + b_hr),   z likewise
     o = act(W_io·x + b_io + W_ho·(r∗h) + b_ho), or with reset_after  act(W_io·x + b_io + r∗(W_ho·h + b_ho))
@@ -110,7 +110,7 @@ def _lstm_direction(
     activations: tuple[str, str, str],
     clip: float | None,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """One direction, in the order of x: all hidden states, the last one, and the last memory."""
+    """Run one direction in the order of x. Returns all hidden states, the last one, and the last cell state."""
     weight_ih, weight_hh, bias, peephole = weights
     gate, cell, act = (_activation(name) for name in activations)
     size = weight_hh.shape[1]
@@ -149,7 +149,7 @@ def lstm(
     activation: str = "tanh",
     clip: float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gates in the order i, f, o, z; h and c of two directions side by side.
+    """Weights hold the gates in the order i, f, o, z. With two directions, h and c are concatenated.
 
     i = σ(W_i·x + R_i·h + b_i + p_i∗c),  f likewise,  z = cell(W_z·x + R_z·h + b_z)
     c' = f∗c + i∗z, clipped to ±clip,   o = σ(W_o·x + R_o·h + b_o + p_o∗c'),   h' = o∗act(c')
@@ -164,10 +164,10 @@ def lstm(
     size = weight_hh.shape[1]
     (h_f, h_b), (c_f, c_b) = initial_h.split(size, -1), initial_c.split(size, -1)
     back = (weight_ih_back, weight_hh_back, bias_back, peephole_back)
-    ahead, h_f, c_f = _lstm_direction(_steps(x, "forward"), h_f, c_f, own, names, clip)
-    behind, h_b, c_b = _lstm_direction(_steps(x, "reverse"), h_b, c_b, back, names, clip)
+    forward, h_f, c_f = _lstm_direction(_steps(x, "forward"), h_f, c_f, own, names, clip)
+    backward, h_b, c_b = _lstm_direction(_steps(x, "reverse"), h_b, c_b, back, names, clip)
     h, c = torch.cat([h_f, h_b], -1), torch.cat([c_f, c_b], -1)
     if not output_sequence:
         return h.unsqueeze(0), h, c
-    # Both halves of a place in time side by side, so the backward one is turned round.
-    return torch.cat([_collected(ahead, True), _collected(behind[::-1], True)], -1), h, c
+    # The backward states are in processing order; flip them so that both halves belong to the same time step.
+    return torch.cat([_collected(forward, True), _collected(backward[::-1], True)], -1), h, c

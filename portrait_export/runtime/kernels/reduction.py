@@ -1,4 +1,4 @@
-"""Reductions: a tensor in, one with some axes folded up out."""
+"""Reductions over axes: sums, norms, products, maxima, minima and their indices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def _prod(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 def _mean(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     if x.dtype.is_floating_point:
         return torch.mean(x, axes, keepdim=keep)
-    return torch.mean(x.to(widest(x.device)), axes, keepdim=keep)  # the executor drops the fraction of integer types
+    return torch.mean(
+        x.to(widest(x.device)), axes, keepdim=keep
+    )  # the executor truncates if the declared type is an integer
 
 
 _SUMS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
@@ -49,7 +51,7 @@ def _register(name: str, function: Callable[[Tensor, list[int], bool], Tensor], 
         return function(x, over, keep_dims) if over else function(x.unsqueeze(0), [0], False)
 
     reduce.__name__ = reduce.__qualname__ = name
-    reduce.__doc__ = f"{name} over the given axes, all if none are given."
+    reduce.__doc__ = f"{name} over the given axes; None is all axes."
     kernel(name, exact=exact)(reduce)
 
 
@@ -61,17 +63,17 @@ for _name, _function in _PICKS.items():
 
 @kernel("reduce_argmax", exact=True)
 def reduce_argmax(x: Tensor, axis: int = -1, keep_dims: bool = True, output_dtype: str = "int32") -> Tensor:
-    """Index of the largest element along an axis; of several, the first."""
+    """Index of the largest element along an axis; the first of equal ones."""
     return _first(x, torch.amax(x, axis, keepdim=True), axis, keep_dims)
 
 
 @kernel("reduce_argmin", exact=True)
 def reduce_argmin(x: Tensor, axis: int = -1, keep_dims: bool = True, output_dtype: str = "int32") -> Tensor:
-    """Index of the smallest element along an axis; of several, the first."""
+    """Index of the smallest element along an axis; the first of equal ones."""
     return _first(x, torch.amin(x, axis, keepdim=True), axis, keep_dims)
 
 
 def _first(x: Tensor, best: Tensor, axis: int, keep: bool) -> Tensor:
-    # torch.argmax promises no order among equals; the first True of a mask is well defined. NaN is the largest.
+    # torch.argmax may return any of several equal elements; argmax of a mask returns the first. NaN is the largest.
     hits = (x == best) | (torch.isnan(x) if x.dtype.is_floating_point else torch.zeros_like(x, dtype=torch.bool))
     return hits.to(torch.uint8).argmax(axis, keepdim=keep)

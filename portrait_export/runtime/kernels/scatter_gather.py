@@ -1,4 +1,7 @@
-"""Reading and writing by index. Negative indices count from the end, unless they are validated; others are an error."""
+"""Gather and scatter: read and write elements by index.
+
+Negative indices count from the end; with `validate_indices` (iOS17) they are an error. So are indices outside the axis.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from .tensor_transformation import axis_of
 
 
 def _checked(indices: Tensor, side: int, validate: bool = False) -> Tensor:
-    """Indices as 0..side−1. With `validate_indices` (iOS17) negative ones are refused, too."""
+    """Convert indices to 0..side−1. With `validate` negative indices are an error."""
     index = indices.long()
     if index.numel():
         low, high = int(index.min()), int(index.max())
         if low < (0 if validate else -side) or high >= side:
-            raise ExecutionError(f"index {high if high >= side else low} is not within an axis of {side}")
+            raise ExecutionError(f"index {high if high >= side else low} is outside an axis of {side}")
         if low < 0:
             index = torch.where(index < 0, index + side, index)
     return index
@@ -35,7 +38,9 @@ def gather(x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0, valid
         flat = x.index_select(where, index.reshape(-1))
         return flat.reshape([*x.shape[:where], *indices.shape, *x.shape[where + 1 :]])
     if x.shape[:batch_dims] != indices.shape[:batch_dims]:
-        raise ExecutionError(f"the first {batch_dims} sides of x and indices differ")
+        raise ExecutionError(
+            f"the first {batch_dims} sides of x {list(x.shape)} and indices {list(indices.shape)} differ"
+        )
     inner = indices.shape[batch_dims:]
     values, rows = x.flatten(0, batch_dims - 1), index.flatten(0, batch_dims - 1)
     picked = [gather(one, row, where - batch_dims) for one, row in zip(values, rows, strict=True)]
@@ -52,10 +57,12 @@ def gather_along_axis(x: Tensor, indices: Tensor, axis: int = 0, validate_indice
 
 @kernel("gather_nd", exact=True)
 def gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0, validate_indices: bool = False) -> Tensor:
-    """out[i…] = x[indices[i…]]; the last axis of indices holds the places, after `batch_dims` shared axes."""
+    """out[i…] = x[indices[i…]]; the last axis of indices holds the position in x, after `batch_dims` shared axes."""
     depth = indices.shape[-1]
     if batch_dims + depth > x.ndim or x.shape[:batch_dims] != indices.shape[:batch_dims]:
-        raise ExecutionError(f"indices {list(indices.shape)} do not fit x {list(x.shape)} with {batch_dims} batch axes")
+        raise ExecutionError(
+            f"indices {list(indices.shape)} do not match x {list(x.shape)} with {batch_dims} batch axes"
+        )
     claim([*indices.shape[:-1], *x.shape[batch_dims + depth :]])
     return x[_places(indices, x, batch_dims, validate_indices)]
 
@@ -64,7 +71,7 @@ def _places(indices: Tensor, x: Tensor, batch_dims: int = 0, validate: bool = Fa
     """Index tensors, one per indexed axis, that broadcast to indices.shape[:-1]."""
     depth = indices.shape[-1]
     if depth > x.ndim:
-        raise ExecutionError(f"indices of depth {depth} do not fit {x.ndim} dimensions")
+        raise ExecutionError(f"indices of depth {depth} do not match {x.ndim} dimensions")
     lead = []
     for axis in range(batch_dims):
         shape = [1] * (indices.ndim - 1)
@@ -75,14 +82,14 @@ def _places(indices: Tensor, x: Tensor, batch_dims: int = 0, validate: bool = Fa
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Scatter. Places are turned into numbers of rows of a flat matrix; then each mode is one operation on rows.
+# Scatter. Positions are converted to indices into the flattened data; each mode is then one operation on vectors.
 
 _REDUCE = {"mul": "prod", "max": "amax", "min": "amin"}
 MODES = ("update", "add", "sub", "mul", "div", "max", "min")
 
 
 def _scatter_flat(data: Tensor, index: Tensor, updates: Tensor, mode: str) -> Tensor:
-    """data: (M,), updates: (U,), index: (U,) places in data. Repeated places combine; for `update` the last wins."""
+    """data: (M,), index and updates: (U,). Updates of the same element combine; for `update` the last one wins."""
     if mode == "update":
         places, position = _last_wins(index, data.shape[0])
         return data.index_put((places,), updates[position])
@@ -96,7 +103,7 @@ def _scatter_flat(data: Tensor, index: Tensor, updates: Tensor, mode: str) -> Te
 
 
 def _last_wins(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Distinct places, and for each the last position in `index` that names it. Torch leaves the order undefined."""
+    """The distinct values of `index`, and where each occurs last. (torch's index_put leaves the order undefined.)"""
     position = torch.full((size,), -1, dtype=torch.long, device=index.device)
     order = torch.arange(index.numel(), device=index.device)
     position = position.scatter_reduce(0, index, order, "amax", include_self=True)
@@ -104,19 +111,16 @@ def _last_wins(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return places, position[places]
 
 
-def _check_mode(mode: str) -> None:
-    if mode not in MODES:
-        raise ExecutionError(f"mode {mode!r} is not one of {', '.join(MODES)}")
-
-
 def _numbers(data: Tensor) -> Tensor:
     return torch.arange(data.numel(), device=data.device).reshape(data.shape)
 
 
 def _apply(data: Tensor, index: Tensor, updates: Tensor, mode: str) -> Tensor:
-    """index: for each update, the number of its element in data; both of one shape."""
+    """Combine updates into data. `index` has the shape of `updates` and holds indices into the flattened data."""
+    if mode not in MODES:
+        raise ExecutionError(f"mode {mode!r} is not one of {', '.join(MODES)}")
     if index.shape != updates.shape:
-        raise ExecutionError(f"updates have shape {list(updates.shape)}; {list(index.shape)} are needed")
+        raise ExecutionError(f"updates have shape {list(updates.shape)}; {list(index.shape)} is needed")
     return _scatter_flat(data.flatten(), index.flatten(), updates.flatten(), mode).reshape(data.shape)
 
 
@@ -129,8 +133,7 @@ def scatter(
     mode: str = "add",
     validate_indices: bool = False,
 ) -> Tensor:
-    """A copy of data with slices along an axis, named by indices (C,), combined with those of updates."""
-    _check_mode(mode)
+    """A copy of data where the slices at indices (C,) along an axis are combined with those of updates."""
     where = axis_of(axis, data.ndim)
     index = _checked(indices, data.shape[where], validate_indices)
     numbers = _numbers(data).index_select(where, index.flatten())
@@ -148,7 +151,6 @@ def scatter_along_axis(
     validate_indices: bool = False,
 ) -> Tensor:
     """A copy of data where out[…, indices[…, i, …], …] is combined with updates[…, i, …]."""
-    _check_mode(mode)
     where = axis_of(axis, data.ndim)
     index = _checked(indices, data.shape[where], validate_indices)
     return _apply(data, torch.gather(_numbers(data), where, index), updates, mode)
@@ -159,5 +161,4 @@ def scatter_nd(
     data: Tensor, indices: Tensor, updates: Tensor, mode: str = "add", validate_indices: bool = False
 ) -> Tensor:
     """A copy of data where the slice data[indices[i…]] is combined with updates[i…]."""
-    _check_mode(mode)
     return _apply(data, _numbers(data)[_places(indices, data, 0, validate_indices)], updates, mode)

@@ -1,4 +1,4 @@
-"""Making and ordering tensors: fill, range, one-hot, sort, top-k, cumulative sums, bands, suppression of boxes."""
+"""Create, sort and scan tensors: fill, range, one-hot, top-k, cumulative sums, box suppression."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...errors import ExecutionError
 from ..dtypes import CARRIERS
 from ..environment import Environment
 from ..limits import claim
-from ..registry import Node, kernel
+from ..registry import OpInfo, kernel
 from .tensor_transformation import axis_of
 
 
@@ -22,56 +22,56 @@ def shape(x: Tensor) -> Tensor:
 
 
 @kernel("fill", exact=True)
-def fill(shape: list[int], node: Node, env: Environment, value: float = 0.0) -> Tensor:
-    """A tensor full of one value."""
+def fill(shape: list[int], op: OpInfo, env: Environment, value: float = 0.0) -> Tensor:
+    """A tensor filled with one value."""
     claim(shape)
-    return torch.full(shape, value, dtype=CARRIERS[node.dtype], device=env.device)
+    return torch.full(shape, value, dtype=CARRIERS[op.dtype], device=env.device)
 
 
 @kernel("fill_like", exact=True)
-def fill_like(ref_tensor: Tensor, node: Node, value: float = 0.0) -> Tensor:
-    """A tensor full of one value, of another's shape."""
-    return torch.full(ref_tensor.shape, value, dtype=CARRIERS[node.dtype], device=ref_tensor.device)
+def fill_like(ref_tensor: Tensor, op: OpInfo, value: float = 0.0) -> Tensor:
+    """A tensor of the same shape as `ref_tensor`, filled with one value."""
+    return torch.full(ref_tensor.shape, value, dtype=CARRIERS[op.dtype], device=ref_tensor.device)
 
 
 @kernel("range_1d")
-def range_1d(start: Tensor, end: Tensor, step: Tensor, node: Node, env: Environment) -> Tensor:
+def range_1d(start: Tensor, end: Tensor, step: Tensor, op: OpInfo, env: Environment) -> Tensor:
     """start, start + step, … short of end: max(0, ceil((end − start)/step)) values."""
     first, last, by = float(start), float(end), float(step)
     if by == 0 or not all(map(math.isfinite, (first, last, by))):
-        raise ExecutionError(f"a range from {first} to {last} by {by} has no end")
+        raise ExecutionError(f"a range from {first} to {last} by {by} is endless")
     count = max(0, math.ceil((last - first) / by))
     claim([count])
-    return (first + torch.arange(count, dtype=torch.float64) * by).to(CARRIERS[node.dtype]).to(env.device)
+    return (first + torch.arange(count, dtype=torch.float64) * by).to(CARRIERS[op.dtype]).to(env.device)
 
 
 @kernel("one_hot", exact=True)
 def one_hot(
     indices: Tensor,
     one_hot_vector_size: int,
-    node: Node,
+    op: OpInfo,
     axis: int = -1,
     on_value: float = 1.0,
     off_value: float = 0.0,
 ) -> Tensor:
-    """on_value where the new axis' place equals the index, off_value elsewhere; an index outside gives no on_value."""
+    """on_value where the position on the new axis equals the index, else off_value. An index may be outside."""
     where = axis_of(axis, indices.ndim + 1)
     claim([*indices.shape, one_hot_vector_size])
     places = torch.arange(one_hot_vector_size, device=indices.device)
     hits = (indices.unsqueeze(-1) == places).movedim(-1, where)
-    on, off = (torch.full((), v, dtype=CARRIERS[node.dtype], device=indices.device) for v in (on_value, off_value))
+    on, off = (torch.full((), v, dtype=CARRIERS[op.dtype], device=indices.device) for v in (on_value, off_value))
     return torch.where(hits, on, off)
 
 
 @kernel("non_zero", exact=True)
 def non_zero(x: Tensor) -> Tensor:
-    """(count, rank): the places of elements that are not zero, in row-major order."""
+    """(count, rank): the positions of nonzero elements, in row-major order."""
     return torch.nonzero(x)
 
 
 @kernel("cumsum")
 def cumsum(x: Tensor, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
-    """Sums up to each place; exclusive leaves the place itself out; reverse counts from the end."""
+    """Cumulative sums; exclusive leaves out the element itself; reverse starts at the end."""
     if reverse:
         x = x.flip(axis)
     total = torch.cumsum(x, axis)
@@ -81,14 +81,14 @@ def cumsum(x: Tensor, axis: int = 0, exclusive: bool = False, reverse: bool = Fa
 
 
 def _shifted(total: Tensor, axis: int) -> Tensor:
-    """Sums moved on by one place, zero first. (Subtracting x would lose digits and turn ∞ into NaN.)"""
+    """Sums shifted by one element, with zero first. (Subtracting x would lose digits and turn ∞ into NaN.)"""
     head = torch.zeros_like(total.narrow(axis, 0, min(1, total.shape[axis])))
     return torch.cat([head, total.narrow(axis, 0, max(0, total.shape[axis] - 1))], axis)
 
 
 @kernel("band_part", exact=True)
 def band_part(x: Tensor, lower: int = -1, upper: int = -1) -> Tensor:
-    """Zero outside a band around the diagonal of the last two axes; a negative width keeps that whole triangle."""
+    """Zero outside a band around the diagonal of the last two axes; a negative width keeps the whole triangle."""
     rows = torch.arange(x.shape[-2], device=x.device).unsqueeze(1)
     columns = torch.arange(x.shape[-1], device=x.device)
     keep = ((lower < 0) | (rows - columns <= lower)) & ((upper < 0) | (columns - rows <= upper))
@@ -97,14 +97,14 @@ def band_part(x: Tensor, lower: int = -1, upper: int = -1) -> Tensor:
 
 @kernel("argsort", exact=True)
 def argsort(x: Tensor, axis: int = -1, ascending: bool = False) -> Tensor:
-    """The order of the elements along an axis; equal ones stay in their order."""
+    """Indices that sort an axis; equal elements keep their order."""
     return torch.argsort(x, dim=axis, descending=not ascending, stable=True)
 
 
 @kernel("topk", exact=True)
 def topk(
     x: Tensor,
-    node: Node,
+    op: OpInfo,
     k: int = 1,
     axis: int = -1,
     ascending: bool = False,
@@ -112,11 +112,11 @@ def topk(
     return_indices: bool = True,
     output_indices_dtype: str = "int32",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The k largest (or smallest) elements along an axis, in order, and where they were; equal ones in their order."""
+    """The k largest (or smallest) elements along an axis, sorted, and their indices; equal ones keep their order."""
     side = x.shape[axis_of(axis, x.ndim)]
     count = side if k == -1 else k
     if not 0 <= count <= side:
-        raise ExecutionError(f"k = {k} of {side} elements")
+        raise ExecutionError(f"k is {k}, but the axis has {side} elements")
     order = torch.argsort(x, dim=axis, descending=not ascending, stable=True).narrow(axis, 0, count)
     values = torch.gather(x, axis, order)
     return (values, order) if return_indices else values
@@ -127,7 +127,7 @@ def topk(
 
 
 def _overlaps(boxes: Tensor) -> Tensor:
-    """(B, 4) boxes as (x, y, width, height) around their centres → (B, B) intersection over union."""
+    """(B, 4) boxes as (centre x, centre y, width, height) → (B, B) intersection over union."""
     half = boxes[:, 2:] / 2
     low, high = boxes[:, :2] - half, boxes[:, :2] + half
     sides = (torch.minimum(high[:, None], high[None]) - torch.maximum(low[:, None], low[None])).clamp(min=0)
@@ -138,7 +138,7 @@ def _overlaps(boxes: Tensor) -> Tensor:
 
 
 def _suppress(overlaps: Tensor, order: list[int], groups: Tensor | None, threshold: float, limit: int) -> list[int]:
-    """Greedy: take the next box in order unless it overlaps a taken one (of its group) by more than the threshold."""
+    """Greedy: keep the next box in order unless it overlaps a kept one (of its group) by more than the threshold."""
     taken: list[int] = []
     dropped = torch.zeros(overlaps.shape[0], dtype=torch.bool, device=overlaps.device)
     for index in order:
@@ -158,20 +158,20 @@ def non_maximum_suppression(
     scores: Tensor,
     iou_threshold: float,
     max_boxes: int,
-    node: Node,
+    op: OpInfo,
     score_threshold: float | None = None,
     per_class_suppression: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Boxes in descending order of their best score, without those that overlap a better one too much.
+    """The boxes that do not overlap a better one too much, in descending order of their best score.
 
-    iOS15/16: boxes (n, B, 4), scores (n, B, K) → boxes, scores, indices, and how many. iOS17: boxes (n, 4, B), scores
-    (n, K, B), and no count. Unused places hold zeros, and −1 as index.
+    iOS15/16: boxes (n, B, 4), scores (n, B, K) → boxes, scores, indices, count. iOS17: boxes (n, 4, B), scores
+    (n, K, B), and no count. Unused entries hold zeros, and −1 as index.
     """
-    last_is_boxes = len(node.outputs) == 3
+    last_is_boxes = len(op.outputs) == 3
     if last_is_boxes:
         boxes, scores = boxes.transpose(1, 2), scores.transpose(1, 2)
     if boxes.ndim != 3 or scores.ndim != 3 or boxes.shape[-1] != 4 or boxes.shape[:2] != scores.shape[:2]:
-        raise ExecutionError(f"boxes {list(boxes.shape)} and scores {list(scores.shape)} do not go together")
+        raise ExecutionError(f"boxes {list(boxes.shape)} and scores {list(scores.shape)} do not match")
     batch, count, classes = scores.shape
     claim([count, count])
     claim([batch, max(0, max_boxes), max(4, classes)])

@@ -1,4 +1,4 @@
-"""Moving elements about: reshape, transpose, slices, splits, padding, blocks. Results are copies of elements."""
+"""Rearrange elements: reshape, transpose, slice, split, pad, tile, space to depth."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 from ...errors import ExecutionError
 from ..limits import claim
-from ..registry import Node, kernel
+from ..registry import kernel
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """A possibly negative axis as 0..rank−1. Raises ExecutionError beyond."""
+    """Convert a possibly negative axis to 0..rank−1. Raises ExecutionError if it is outside."""
     if not -rank <= axis < rank:
-        raise ExecutionError(f"axis {axis} is not an axis of {rank} dimensions")
+        raise ExecutionError(f"axis {axis} is outside {rank} dimensions")
     return axis % rank
 
 
 @kernel("reshape", exact=True)
 def reshape(x: Tensor, shape: list[int]) -> Tensor:
-    """The same elements in another shape; 0 keeps x's side there, counted from the end; one −1 takes the rest."""
+    """Change the shape. A 0 keeps the side of x at that position, counted from the end; one −1 is inferred."""
     if 0 in shape and 0 not in x.shape:
         extra = len(shape) - x.ndim
         shape = [side or (x.shape[i - extra] if i >= extra else 1) for i, side in enumerate(shape)]
@@ -34,7 +34,7 @@ def reshape(x: Tensor, shape: list[int]) -> Tensor:
 def reshape_like(
     x: Tensor, ref_tensors: list[Tensor], begins: list[int], ends: list[int], end_masks: list[bool]
 ) -> Tensor:
-    """Reshape to sides taken from reference tensors: shape_i[begin_i : end_i], joined."""
+    """Reshape to the concatenated slices shape_i[begin_i : end_i] of the reference tensors' shapes."""
     shape: list[int] = []
     for reference, begin, end, masked in zip(ref_tensors, begins, ends, end_masks, strict=True):
         shape += list(reference.shape[begin:] if masked else reference.shape[begin:end])
@@ -43,19 +43,19 @@ def reshape_like(
 
 @kernel("flatten2d", exact=True)
 def flatten2d(x: Tensor, axis: int = 1) -> Tensor:
-    """(∏ sides before the axis, ∏ sides from it on)."""
+    """Flatten to (∏ sides before the axis, ∏ sides from the axis on)."""
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
 @kernel("transpose", exact=True)
 def transpose(x: Tensor, perm: list[int]) -> Tensor:
-    """Axes in the order of `perm`."""
+    """Permute the axes."""
     return x.permute(perm)
 
 
 @kernel("expand_dims", exact=True)
 def expand_dims(x: Tensor, axes: list[int]) -> Tensor:
-    """New sides of 1 at these places of the result."""
+    """Insert sides of 1 at these axes of the result."""
     for axis in sorted(axis_of(a, x.ndim + len(axes)) for a in axes):
         x = x.unsqueeze(axis)
     return x
@@ -63,23 +63,23 @@ def expand_dims(x: Tensor, axes: list[int]) -> Tensor:
 
 @kernel("squeeze", exact=True)
 def squeeze(x: Tensor, axes: list[int] | None = None) -> Tensor:
-    """Without these sides of 1; without all of them if none are given."""
+    """Remove these sides of 1; None removes all of them."""
     over = [i for i, side in enumerate(x.shape) if side == 1] if axes is None else [axis_of(a, x.ndim) for a in axes]
     wrong = [axis for axis in over if x.shape[axis] != 1]
     if wrong:
-        raise ExecutionError(f"axes {wrong} of {list(x.shape)} are not 1")
+        raise ExecutionError(f"axes {wrong} of shape {list(x.shape)} are not 1")
     return x.reshape([side for i, side in enumerate(x.shape) if i not in over])
 
 
 @kernel("reverse", exact=True)
 def reverse(x: Tensor, axes: list[int] | None = None) -> Tensor:
-    """Backwards along these axes, along all if none are given."""
+    """Reverse these axes; None reverses all."""
     return torch.flip(x, list(range(x.ndim)) if axes is None else axes)
 
 
 @kernel("reverse_sequence", exact=True)
 def reverse_sequence(x: Tensor, lengths: Tensor, seq_axis: int = 0, batch_axis: int = 0) -> Tensor:
-    """For each element i of the batch, the first lengths[i] steps backwards; the rest as they are."""
+    """Reverse the first lengths[i] steps of batch element i."""
     sequence, batch = axis_of(seq_axis, x.ndim), axis_of(batch_axis, x.ndim)
     steps = torch.arange(x.shape[sequence], device=x.device)
     limits = lengths.long().reshape(-1, 1)
@@ -105,7 +105,7 @@ def slices(
     end_mask: Sequence[bool] | None,
     squeeze_mask: Sequence[bool] | None,
 ) -> list[range]:
-    """The indices taken on each axis, as numpy's x[begin:end:stride] takes them; a squeezed axis takes begin alone."""
+    """The indices that numpy's x[begin:end:stride] selects on each axis; a squeezed axis selects only begin."""
     rank = len(shape)
     for name, values in (("begin", begin), ("end", end), ("stride", stride)):
         if values is not None and len(values) != rank:
@@ -153,7 +153,7 @@ def slice_by_index(
     end_mask: list[bool] | None = None,
     squeeze_mask: list[bool] | None = None,
 ) -> Tensor:
-    """x[begin:end:stride] on every axis; a mask ignores its bound, squeezed axes disappear."""
+    """x[begin:end:stride] on every axis. Masked bounds are ignored; squeezed axes are removed."""
     return _without(_take(x, slices(x.shape, begin, end, stride, begin_mask, end_mask, squeeze_mask)), squeeze_mask)
 
 
@@ -168,7 +168,7 @@ def slice_update(
     end_mask: list[bool] | None = None,
     squeeze_mask: list[bool] | None = None,
 ) -> Tensor:
-    """A copy of x with the slice that `slice_by_index` would take replaced by `update`."""
+    """A copy of x where the slice that `slice_by_index` selects is replaced by `update`."""
     taken = slices(x.shape, begin, end, stride, begin_mask, end_mask, squeeze_mask)
     index = torch.meshgrid(
         *(torch.tensor(list(indices), dtype=torch.long, device=x.device) for indices in taken), indexing="ij"
@@ -180,34 +180,34 @@ def slice_update(
 
 @kernel("slice_by_size", exact=True)
 def slice_by_size(x: Tensor, begin: list[int], size: list[int]) -> Tensor:
-    """x[begin : begin + size] on every axis; size −1 takes the rest."""
+    """x[begin : begin + size] on every axis; size −1 is the rest of the axis."""
     if len(begin) != x.ndim or len(size) != x.ndim:
         raise ExecutionError(f"begin and size have {len(begin)} and {len(size)} numbers for {x.ndim} dimensions")
     for axis, (start, length) in enumerate(zip(begin, size, strict=True)):
         start = start + x.shape[axis] if start < 0 else start
         length = x.shape[axis] - start if length == -1 else length
         if start < 0 or length < 0 or start + length > x.shape[axis]:
-            raise ExecutionError(f"{start} .. {start + length} does not lie on axis {axis} of {x.shape[axis]}")
+            raise ExecutionError(f"{start}..{start + length} is outside axis {axis} of {x.shape[axis]}")
         x = x.narrow(axis, start, length)
     return x
 
 
 @kernel("split", exact=True)
 def split(
-    x: Tensor, axis: int, node: Node, num_splits: int | None = None, split_sizes: list[int] | None = None
+    x: Tensor, axis: int, num_splits: int | None = None, split_sizes: list[int] | None = None
 ) -> tuple[Tensor, ...]:
-    """Equal parts, or parts of the given sizes, along an axis."""
+    """Split an axis into equal parts, or into parts of the given sizes."""
     side = x.shape[axis_of(axis, x.ndim)]
     if split_sizes is None:
         if not num_splits or num_splits < 0 or side % num_splits:
-            raise ExecutionError(f"{side} do not divide into {num_splits} equal parts")
+            raise ExecutionError(f"an axis of {side} does not divide into {num_splits} equal parts")
         split_sizes = [side // num_splits] * num_splits
     return tuple(torch.split(x, split_sizes, axis))
 
 
 @kernel("concat", exact=True)
 def concat(values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:
-    """One after the other along an axis; interleaved, element by element in turn. Scalars make a vector."""
+    """Concatenate along an axis, or interleave element by element. Scalars become a vector."""
     values = [value.reshape(1) if value.ndim == 0 else value for value in values]
     if interleave:
         return torch.stack(values, axis_of(axis, values[0].ndim) + 1).flatten(*_pair(axis, values[0].ndim))
@@ -221,7 +221,7 @@ def _pair(axis: int, rank: int) -> tuple[int, int]:
 
 @kernel("stack", exact=True)
 def stack(values: list[Tensor], axis: int) -> Tensor:
-    """Side by side along a new axis."""
+    """Stack along a new axis."""
     return torch.stack(values, axis)
 
 
@@ -230,8 +230,8 @@ def sliding_windows(x: Tensor, axis: int, size: int, stride: int = 1) -> Tensor:
     """All windows of `size` along an axis: (…, (side − size)//stride + 1, size, …)."""
     where = axis_of(axis, x.ndim)
     if size < 1 or stride < 1 or size > x.shape[where]:
-        raise ExecutionError(f"windows of {size} by {stride} do not fit into {x.shape[where]}")
-    windows = x.unfold(where, size, stride)  # the window comes last
+        raise ExecutionError(f"windows of {size} with stride {stride} do not fit in an axis of {x.shape[where]}")
+    windows = x.unfold(where, size, stride)  # the window is the last axis
     claim(windows.shape)
     return windows.movedim(-1, where + 1)
 
@@ -244,11 +244,11 @@ _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "replic
 
 @kernel("pad", exact=True)
 def pad(x: Tensor, pad: list[int], mode: str = "constant", constant_val: float = 0.0) -> Tensor:
-    """Elements before and after each of the last len(pad)/2 axes: constant, mirrored, or the border's."""
+    """Pad the last len(pad)/2 axes before and after: with a constant, by reflection, or with the border element."""
     if mode not in _PAD_MODES:
         raise ExecutionError(f"mode {mode!r} is not constant, reflect or replicate")
     if len(pad) % 2 or len(pad) > 2 * x.ndim or min(pad, default=0) < 0:
-        raise ExecutionError(f"pad {pad} does not fit {x.ndim} dimensions")
+        raise ExecutionError(f"pad {pad} does not match {x.ndim} dimensions")
     first = x.ndim - len(pad) // 2
     pairs = [(pad[2 * i], pad[2 * i + 1]) for i in range(len(pad) // 2)]
     wanted = [*x.shape[:first], *(side + a + b for side, (a, b) in zip(x.shape[first:], pairs, strict=True))]
@@ -256,32 +256,32 @@ def pad(x: Tensor, pad: list[int], mode: str = "constant", constant_val: float =
     if mode == "constant":
         flat = [side for pair in reversed(pairs) for side in pair]
         return F.pad(x, flat, value=constant_val if x.dtype.is_floating_point else int(constant_val))
-    for axis, (before, after) in enumerate(pairs, start=first):  # torch pads at most three axes at once
+    for axis, (before, after) in enumerate(pairs, start=first):  # torch's pad takes at most three axes
         if before or after:
             x = x.index_select(axis, _mirror(x.shape[axis], before, after, mode).to(x.device))
     return x
 
 
 def _mirror(side: int, before: int, after: int, mode: str) -> Tensor:
-    """Source index of each padded place on one axis."""
+    """The source index of each element of a padded axis."""
     places = torch.arange(-before, side + after)
     if side == 0:
-        raise ExecutionError("an empty axis has nothing to repeat")
+        raise ExecutionError("an empty axis cannot be padded")
     if mode == "replicate" or side == 1:
         if mode == "reflect":
-            raise ExecutionError("an axis of 1 has nothing to mirror")
+            raise ExecutionError("an axis of 1 cannot be reflected")
         return places.clamp(0, side - 1)
     if max(before, after) >= side:
-        raise ExecutionError(f"an axis of {side} cannot be mirrored for {max(before, after)} elements")
+        raise ExecutionError(f"an axis of {side} cannot be reflected for {max(before, after)} elements")
     places = places.abs()
     return torch.where(places >= side, 2 * (side - 1) - places, places)
 
 
 @kernel("tile", exact=True)
 def tile(x: Tensor, reps: list[int]) -> Tensor:
-    """x repeated reps[i] times along axis i."""
+    """Repeat x reps[i] times along axis i."""
     if len(reps) != x.ndim or min(reps, default=1) < 0:
-        raise ExecutionError(f"reps {reps} do not fit {x.ndim} dimensions")
+        raise ExecutionError(f"reps {reps} do not match {x.ndim} dimensions")
     claim(side * times for side, times in zip(x.shape, reps, strict=True))
     return x.repeat(reps)
 
@@ -292,12 +292,14 @@ def tile(x: Tensor, reps: list[int]) -> Tensor:
 
 def _blocks(x: Tensor, size: int) -> None:
     if x.ndim != 4 or size < 1:
-        raise ExecutionError(f"x of {x.ndim} dimensions and a block of {size}: 4 and at least 1 are needed")
+        raise ExecutionError(
+            f"x has {x.ndim} dimensions and the block size is {size}; 4 dimensions and a size of at least 1 are needed"
+        )
 
 
 @kernel("depth_to_space", exact=True)
 def depth_to_space(x: Tensor, block_size: int) -> Tensor:
-    """(N, b·b·C, H, W) → (N, C, H·b, W·b), the block's place before the channel in the input's channels."""
+    """(N, b·b·C, H, W) → (N, C, H·b, W·b); the input channels are ordered (block row, block column, channel)."""
     _blocks(x, block_size)
     n, c, h, w = x.shape
     inner = c // (block_size * block_size)
@@ -316,21 +318,21 @@ def space_to_depth(x: Tensor, block_size: int) -> Tensor:
 
 @kernel("pixel_shuffle", exact=True)
 def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
-    """(N, C·r·r, H, W) → (N, C, H·r, W·r), the channel before the block's place; torch's PixelShuffle."""
+    """(N, C·r·r, H, W) → (N, C, H·r, W·r), like torch's PixelShuffle: ordered (channel, block row, block column)."""
     _blocks(x, upscale_factor)
     return F.pixel_shuffle(x, upscale_factor)
 
 
 @kernel("pixel_unshuffle", exact=True)
 def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
-    """(N, C, H·r, W·r) → (N, C·r·r, H, W); torch's PixelUnshuffle."""
+    """(N, C, H·r, W·r) → (N, C·r·r, H, W), like torch's PixelUnshuffle."""
     _blocks(x, downscale_factor)
     return F.pixel_unshuffle(x, downscale_factor)
 
 
 @kernel("space_to_batch", exact=True)
 def space_to_batch(x: Tensor, block_shape: list[int], paddings: list[int]) -> Tensor:
-    """Zero-pad H and W, cut them into blocks, and put the block's places before the batch."""
+    """Zero-pad H and W, divide them into blocks, and move the position in the block to the batch axis."""
     _blocks(x, min(block_shape))
     (top, bottom, left, right), (by, bx) = paddings, block_shape
     claim([*x.shape[:2], x.shape[2] + top + bottom, x.shape[3] + left + right])
@@ -342,7 +344,7 @@ def space_to_batch(x: Tensor, block_shape: list[int], paddings: list[int]) -> Te
 
 @kernel("batch_to_space", exact=True)
 def batch_to_space(x: Tensor, block_shape: list[int], crops: list[int]) -> Tensor:
-    """The inverse of space_to_batch: places out of the batch, then cut off the crops."""
+    """The inverse of space_to_batch; `crops` removes its padding."""
     _blocks(x, min(block_shape))
     (top, bottom, left, right), (by, bx) = crops, block_shape
     n, c, h, w = x.shape

@@ -1,4 +1,4 @@
-"""Kernels whose definitions infer no value, against torch, the formulas of their documentation, or numbers by hand."""
+"""Compare kernels without value inference in coremltools to torch, documented formulas or hand-worked numbers."""
 
 from __future__ import annotations
 
@@ -608,21 +608,21 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "pad_too_large": ("pad", {"x": DATA, "pad": [2**30, 2**30, 0, 0]}, "at most"),
     "upsample_too_large": ("upsample_bilinear", {"x": IMAGE, "scale_factor_height": 1e9}, "at most"),
     "broadcast_too_large": ("add", {"x": np.zeros((2**15, 1)), "y": np.zeros((1, 2**15))}, "at most"),
-    "endless_range": ("range_1d", {"start": f32(0)[0], "end": f32(5)[0], "step": f32(0)[0]}, "has no end"),
+    "endless_range": ("range_1d", {"start": f32(0)[0], "end": f32(5)[0], "step": f32(0)[0]}, "is endless"),
     "integer_division_by_zero": ("floor_div", {"x": np.int32(3), "y": np.int32(0)}, "division of integers by zero"),
-    "gather_outside": ("gather", {"x": DATA, "indices": np.array([2], np.int32)}, "index 2 is not within an axis of 2"),
+    "gather_outside": ("gather", {"x": DATA, "indices": np.array([2], np.int32)}, "index 2 is outside an axis of 2"),
     "validated_negative_index": (
         "gather",
         {"x": DATA, "indices": np.array([-1], np.int32), "validate_indices": True},
-        "index -1 is not within an axis of 2",
+        "index -1 is outside an axis of 2",
     ),
     "unknown_mode": ("gelu", {"x": DATA, "mode": "FAST"}, "mode 'FAST' is not EXACT"),
     "unknown_sampling": ("resize_bilinear", {"x": IMAGE, "sampling_mode": "MIDDLE"}, "is not one of DEFAULT"),
-    "mirror_beyond_the_axis": ("pad", {"x": DATA, "pad": [3, 0], "mode": "reflect"}, "cannot be mirrored"),
+    "mirror_beyond_the_axis": ("pad", {"x": DATA, "pad": [3, 0], "mode": "reflect"}, "cannot be reflected"),
     "palette_index_beyond": (
         "constexpr_lut_to_dense",
         {"indices": np.array([[3]], np.uint8), "lut": f32([[[1], [2]]])},
-        "index 3 is beyond a table of 2",
+        "index 3 is outside a table of 2",
     ),
 }  # fmt: skip
 

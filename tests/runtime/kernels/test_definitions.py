@@ -1,4 +1,4 @@
-"""Kernels against the numpy value inference in coremltools' own operator definitions. One row per behaviour."""
+"""Compare kernels with the value inference of coremltools' operator definitions. One row per behaviour."""
 
 from __future__ import annotations
 
