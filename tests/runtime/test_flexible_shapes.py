@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,16 @@ ROWS: dict[str, Callable[[Tensor], Tensor]] = {
     "expand_by_size": lambda x: x[:, :, :1].expand(-1, -1, x.shape[2], -1),
     "slice_by_size": lambda x: x[:, :, : x.shape[2] // 2],
     "upsampled": lambda x: F.interpolate(x, scale_factor=2.0, mode="nearest"),
+    **{
+        f"{mode}_by_{factor}": partial(F.interpolate, scale_factor=factor, mode=mode, recompute_scale_factor=True)
+        for mode in ("bilinear", "nearest")
+        for factor in (1.3, 2.3, 3.3, 0.7)
+    },
     "pooled_and_broadcast": lambda x: x * F.adaptive_avg_pool2d(x, 1),
     "arange_by_size": lambda x: x + torch.arange(x.shape[3], dtype=torch.float32),
     "zeros_by_size": lambda x: torch.cat([x, torch.zeros(x.shape[0], 1, x.shape[2], x.shape[3])], 1),
 }
-SIZES = ((6, 8), (9, 7), (32, 32))
+SIZES = ((6, 8), (9, 7), (32, 32), (10, 20))
 TOLERANCE = 2e-5  # of the largest magnitude; measured 2e-6
 
 

@@ -77,7 +77,7 @@ def constexpr_lut_to_dense(
     """
     if shape is not None:
         claim(shape)
-        bits = max(1, int(math.log2(max(2, lut.numel()))))
+        bits = max(1, lut.numel().bit_length() - 1)  # log2 of the table's length
         flat = _unpacked(indices, bits, math.prod(shape)).long()
         return _looked_up(lut, flat).reshape(shape)
     return _grouped_lookup(indices, lut, vector_axis)

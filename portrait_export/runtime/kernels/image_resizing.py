@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -94,8 +95,8 @@ def resize_floor(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def _scaled(size: int, factor: float) -> int:
-    """⌊size·factor⌋, as MIL infers it: a float32 factor times an integer."""
-    wanted = size * factor
+    """⌊size·factor⌋ computed in float32, as MIL's type inference does: 10·1.3 is 13, not 12.99…"""
+    wanted = float(np.float32(size) * np.float32(factor))
     if not math.isfinite(wanted) or wanted < 0:
         raise ExecutionError(f"the scale factor {factor} is not a positive number")
     return math.floor(wanted)

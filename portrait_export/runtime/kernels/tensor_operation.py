@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,13 +37,23 @@ def fill_like(ref_tensor: Tensor, op: OpInfo, value: float = 0.0) -> Tensor:
 
 @kernel("range_1d")
 def range_1d(start: Tensor, end: Tensor, step: Tensor, op: OpInfo, env: Environment) -> Tensor:
-    """start, start + step, … short of end: max(0, ceil((end − start)/step)) values."""
+    """start, start + step, … up to but excluding end: max(0, ceil((end − start)/step)) values."""
     first, last, by = float(start), float(end), float(step)
     if by == 0 or not all(map(math.isfinite, (first, last, by))):
         raise ExecutionError(f"a range from {first} to {last} by {by} is endless")
-    count = max(0, math.ceil((last - first) / by))
+    count = _range_length(first, last, by, op.dtype)
     claim([count])
     return (first + torch.arange(count, dtype=torch.float64) * by).to(CARRIERS[op.dtype]).to(env.device)
+
+
+def _range_length(first: float, last: float, by: float, dtype: str) -> int:
+    """ceil((last − first)/by) computed in the range's own type, as MIL's type inference does."""
+    own = {"fp16": np.float16, "fp32": np.float32}.get(dtype, np.float64)
+    with np.errstate(over="ignore"):
+        length = float((own(last) - own(first)) / own(by))
+    if not math.isfinite(length):
+        raise ExecutionError(f"a range from {first} to {last} by {by} is endless in {dtype}")
+    return max(0, math.ceil(length))
 
 
 @kernel("one_hot", exact=True)

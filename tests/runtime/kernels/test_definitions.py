@@ -214,7 +214,46 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 
+# Sizes that follow from floats whose float32 is just below or above the decimal, where float64 gives another integer.
+SIZES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{
+        f"{op}_{size}_by_{factor}": (
+            op,
+            {"x": np.zeros((1, 1, size, 3), np.float32), "scale_factor_height": np.float32(factor)},
+        )
+        for op in ("upsample_nearest_neighbor", "upsample_bilinear")
+        for size in (7, 10, 20, 30, 100)
+        for factor in (0.3, 0.7, 1.1, 1.3, 1.7, 2.3, 3.3)
+    },
+    **{
+        f"range_to_{end}_by_{step}_{kind.__name__}": (
+            "range_1d",
+            {"start": kind(0), "end": kind(end), "step": kind(step)},
+        )
+        for kind in (np.float16, np.float32)
+        for end in (0.6, 0.7, 0.9, 1.2, 2.1)
+        for step in (0.1, 0.2, 0.3, 0.7)
+    },
+    "range_int": ("range_1d", {"start": np.int32(-3), "end": np.int32(9), "step": np.int32(5)}),
+}
+
 ATOL, RTOL = 1e-6, 2e-6  # float32 against numpy's: a few units in the last place
+
+
+@pytest.mark.parametrize(("op", "inputs"), SIZES.values(), ids=SIZES.keys())
+def test_sizes_computed_from_floats_are_those_that_mil_infers(op: str, inputs: dict[str, Any]) -> None:
+    mb, ct = coreml.builder(), coreml.coremltools()
+    inferred: list[tuple[int, ...]] = []
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS17)
+    def program(unused):  # type: ignore[no-untyped-def]
+        with np.errstate(over="ignore"):  # coremltools compares float16 sizes to a limit beyond 65504
+            result = getattr(mb, op)(**inputs)
+        inferred.append(tuple(int(side) for side in result.shape))
+        return unused
+
+    declared = {np.float16: "fp16", np.float32: "fp32", np.int32: "int32"}[type(inputs.get("end", np.float32(0)))]
+    assert call(op, declared=declared, **inputs).shape == inferred[0]
 
 
 def _definition(op: str, inputs: dict[str, Any]) -> Any:
