@@ -52,9 +52,9 @@ def _place(ls: list[Any], index: int) -> int:
 
 @kernel("make_list", exact=True)
 def make_list(
+    elem_shape: Any,
     op: OpInfo,
     env: Environment,
-    elem_shape: Any = None,
     init_length: int = 1,
     dynamic_length: bool = True,
     dtype: str = "fp32",

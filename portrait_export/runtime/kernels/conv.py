@@ -35,7 +35,8 @@ def resolve_padding(
     if pad_type == "valid":
         return [(0, 0)] * len(sizes)
     if pad_type == "custom":
-        if pad is None or len(pad) != 2 * len(sizes) or min(pad) < 0:
+        pad = [0] * 2 * len(sizes) if pad is None else pad
+        if len(pad) != 2 * len(sizes) or min(pad) < 0:
             raise ExecutionError(f"pad {pad} does not have two non-negative numbers for each of {len(sizes)} axes")
         return [(pad[2 * i], pad[2 * i + 1]) for i in range(len(sizes))]
     both = []

@@ -62,13 +62,13 @@ for _name, _function in _PICKS.items():
 
 
 @kernel("reduce_argmax", exact=True)
-def reduce_argmax(x: Tensor, axis: int = -1, keep_dims: bool = True, output_dtype: str = "int32") -> Tensor:
+def reduce_argmax(x: Tensor, axis: int = -1, keep_dims: bool = False, output_dtype: str = "int32") -> Tensor:
     """Index of the largest element along an axis; the first of equal ones."""
     return _first(x, torch.amax(x, axis, keepdim=True), axis, keep_dims)
 
 
 @kernel("reduce_argmin", exact=True)
-def reduce_argmin(x: Tensor, axis: int = -1, keep_dims: bool = True, output_dtype: str = "int32") -> Tensor:
+def reduce_argmin(x: Tensor, axis: int = -1, keep_dims: bool = False, output_dtype: str = "int32") -> Tensor:
     """Index of the smallest element along an axis; the first of equal ones."""
     return _first(x, torch.amin(x, axis, keepdim=True), axis, keep_dims)
 
