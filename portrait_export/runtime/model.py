@@ -34,16 +34,24 @@ class State:
     values: dict[str, StateCell] = field(default_factory=dict)
 
     def read_state(self, name: str) -> np.ndarray:
-        """A copy of one state's value."""
-        return self.values[name].value.detach().cpu().numpy().copy()
+        """A copy of one state's value. Raises ExecutionError if there is no state of this name."""
+        return self._cell(name).value.detach().cpu().numpy().copy()
 
     def write_state(self, name: str, value: np.ndarray) -> None:
-        """Set one state's value; the shape must not change."""
-        cell = self.values[name]
+        """Set one state's value. Raises ExecutionError for an unknown name or another shape."""
+        cell = self._cell(name)
         new = torch.as_tensor(np.asarray(value, dtype=np.float32)).to(cell.value.device)
         if new.shape != cell.value.shape:
             raise ExecutionError(f"State {name!r} has shape {list(cell.value.shape)}; found {list(new.shape)}.")
         cell.value = new.to(cell.value.dtype)
+
+    def _cell(self, name: str) -> StateCell:
+        if name not in self.values:
+            if not self.values:
+                raise ExecutionError(f"There is no state {name!r}: the program has no states.", code="usage")
+            hint = nearest(name, tuple(self.values), what="state")
+            raise ExecutionError(f"There is no state {name!r}.", code="usage", hint=hint)
+        return self.values[name]
 
 
 @dataclass
@@ -124,10 +132,12 @@ class CoreMLProgram:
             state: from `make_state`, for programs with states; changed in place.
             hook: called with the name and value of each computed tensor; what it returns, unless None, replaces it.
         Returns:
-            Each output by name: a PIL image for image outputs; a numpy array of the declared type otherwise (float32
-            instead of float16 under `fp32` arithmetic). For a list of inputs, a list of such dictionaries.
+            Each output by name: a PIL image for image outputs; a numpy array of the declared type (float32 instead of
+            float16 under `fp32` arithmetic) for arrays; the label (str or int) and {label: probability} of a
+            classifier. For a list of inputs, a list of such dictionaries.
         Raises:
-            ExecutionError: for missing, unknown or unsuitable inputs (all at once), or if an operation fails.
+            ExecutionError: for missing, unknown or unsuitable inputs (all at once), for a program with states that is
+                called without `state`, or if an operation fails.
         """
         if not isinstance(data, Mapping):
             alone = state is not None or hook is not None or not self.parallel
@@ -209,8 +219,7 @@ class CoreMLProgram:
         """The function's inputs as carrier tensors. Raises one error that lists every problem."""
         given: dict[str, Any] = {}
         problems = [f"unknown input {name!r}" for name in data if name not in self._types]
-        if self._state_names:
-            given.update((state or self.make_state()).values)
+        given.update(self._state_cells(state))
         for name, kind in self.function.inputs:
             if name in given:
                 continue
@@ -232,6 +241,21 @@ class CoreMLProgram:
             raise ExecutionError("The inputs do not match the program.", context=problems, hint=f"it takes {takes}.")
         return given
 
+    def _state_cells(self, state: State | None) -> dict[str, StateCell]:
+        """The cells of the program's states. Core ML does not run a program with states without them either."""
+        found = set(state.values) if state is not None else set()
+        if found == set(self._state_names):
+            return dict(state.values) if state is not None else {}
+        takes = ", ".join(self._state_names) or "none"
+        given = (", ".join(sorted(found)) or "none") if state is not None else "no `state`"
+        raise ExecutionError(
+            f"The program's states are: {takes}. Found: {given}.",
+            code="usage",
+            hint="pass state=program.make_state(), and the same object again to continue from it."
+            if self._state_names
+            else "leave out `state`.",
+        )
+
     def _input(self, name: str, feature: Feature | None, kind: Any, value: Any) -> Tensor:
         device = self.environment.device
         if not isinstance(kind, TensorType) or kind.dtype not in CARRIERS:
@@ -250,6 +274,8 @@ class CoreMLProgram:
             return value
         if feature is not None and feature.kind == "image":
             return tensor_to_image(value, feature)
+        if feature is not None and feature.kind in _NUMBERS:
+            return _NUMBERS[feature.kind](value.item())
         array = np.atleast_1d(_to_numpy(value))  # Core ML returns scalars as (1,): it has no arrays of rank 0
         if feature is None or not feature.dtype:
             return array
@@ -258,6 +284,7 @@ class CoreMLProgram:
         return array.astype(_ARRAYS[feature.dtype])
 
 
+_NUMBERS = {"int64": int, "double": float}  # kinds of outputs that are a Python number, such as a class label
 _ARRAYS = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64, "int8": np.int8, "int32": np.int32}
 
 

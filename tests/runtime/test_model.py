@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from portrait_export.artifacts import Frame, Runner
 from portrait_export.errors import ExecutionError
 from portrait_export.mil import coreml
 from portrait_export.runtime import load, open_runner
+from portrait_export.runtime.model import State
 from portrait_export.utils.quiet import quiet
 from tests.runtime.packages import block_of, edited, from_builder, from_torch, save, tools
 
@@ -355,7 +357,9 @@ def test_several_functions(folder: Path) -> None:
         np.testing.assert_allclose(out, factor * X)
 
 
-def test_states_live_between_calls(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def accumulator(folder: Path) -> Path:
+    """total = memory + x; memory = total."""
     ct, mb, types = tools(), coreml.builder(), coreml.types()
     specs = [mb.TensorSpec((2,), dtype=types.fp16), mb.StateTensorSpec((2,), dtype=types.fp16)]
 
@@ -366,27 +370,92 @@ def test_states_live_between_calls(folder: Path) -> None:
 
     with quiet():
         model = ct.convert(program, minimum_deployment_target=ct.target.iOS18, skip_model_load=True)
-    running = load(save(model, folder / "state.mlpackage"))
+    return save(model, folder / "state.mlpackage")
+
+
+def test_states_live_between_calls(accumulator: Path) -> None:
+    running = load(accumulator)
     state = running.make_state()
     totals = [running.predict({"x": np.array([1.0, n])}, state)["total"].tolist() for n in (1, 2, 3)]
     assert totals == [[1, 1], [2, 3], [3, 6]]
     assert state.read_state("memory").tolist() == [3, 6]
     state.write_state("memory", np.array([10, 20]))
     assert running.predict({"x": np.zeros(2)}, state)["total"].tolist() == [10, 20]
-    assert running.predict({"x": np.ones(2)})["total"].tolist() == [1, 1]
 
 
-def test_class_labels(folder: Path) -> None:
+STATE_MISUSES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "no_state": (lambda running: running.predict({"x": np.ones(2)}), "states are: memory. Found: no `state`"),
+    "no_state_for_trace": (lambda running: running.trace({"x": np.ones(2)}), "pass state=program.make_state()"),
+    "state_of_another_program": (lambda running: running.predict({"x": np.ones(2)}, State()), "memory. Found: none."),
+    "read_unknown": (lambda running: running.make_state().read_state("memori"), "did you mean `memory`?"),
+    "write_unknown": (lambda running: running.make_state().write_state("x", np.ones(2)), "There is no state 'x'"),
+    "write_another_shape": (
+        lambda running: running.make_state().write_state("memory", np.ones(3)),
+        "State 'memory' has shape [2]; found [3]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("misuse", "words"), STATE_MISUSES.values(), ids=STATE_MISUSES.keys())
+def test_misused_states_are_refused(accumulator: Path, misuse: Callable[[Any], Any], words: str) -> None:
+    with pytest.raises(ExecutionError) as caught:
+        misuse(load(accumulator))
+    assert words in str(caught.value)
+
+
+def test_a_program_without_states_takes_none(chain: Path, accumulator: Path) -> None:
+    running = load(chain)
+    np.testing.assert_allclose(running.predict({"x": X}, running.make_state())["out"], np.maximum(2 * X + 1, 0))
+    with pytest.raises(ExecutionError, match=r"states are: none\. Found: memory"):
+        running.predict({"x": X}, load(accumulator).make_state())
+    with pytest.raises(ExecutionError, match="the program has no states"):
+        running.make_state().read_state("memory")
+
+
+LABELS: dict[str, list[Any]] = {"strings": ["cat", "dog", "person", "tree"], "integers": [10, 20, 30, 40]}
+
+
+@pytest.mark.parametrize("target", ["iOS15", "iOS16", "iOS17", "iOS18"])
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+def test_class_labels(tmp_path: Path, labels: list[Any], target: str) -> None:
     ct = tools()
+    x = torch.tensor([[0.0, 1.0, 4.0, -2.0]])
     package = from_torch(
-        folder / "labels.mlpackage",
+        tmp_path / "labels.mlpackage",
         torch.nn.Softmax(-1),
-        [torch.zeros(1, 3)],
-        classifier_config=ct.ClassifierConfig(["cat", "dog", "person"]),
+        [x],
+        target=target,
+        precision="FLOAT32",
+        classifier_config=ct.ClassifierConfig(labels),
     )
-    outputs = load(package).predict({"x0": np.array([[0.0, 1.0, 4.0]])})
-    assert outputs["classLabel"] == "person"
-    assert outputs["classLabel_probs"]["person"] == pytest.approx(np.exp(4) / (1 + np.e + np.exp(4)), abs=2e-3)
+    outputs = load(package).predict({"x0": x})
+    assert (type(outputs["classLabel"]), outputs["classLabel"]) == (type(labels[2]), labels[2])
+    expected = dict(zip(labels, torch.softmax(x, -1)[0].tolist(), strict=True))
+    assert outputs["classLabel_probs"] == pytest.approx(expected, abs=1e-6)
+    assert [type(label) for label in outputs["classLabel_probs"]] == [type(label) for label in labels]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("layer", ["lstm", "lstm_bidirectional"])
+def test_packed_sequences(tmp_path: Path, layer: str, batch_first: bool) -> None:
+    """coremltools takes the sequence lengths for torch's batch sizes, and so makes an initial state of seven rows."""
+    two = layer == "lstm_bidirectional"
+    lengths = torch.tensor([7, 7, 7] if two else [7, 4, 2], dtype=torch.int32)  # backwards, padding comes first
+
+    class Packed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.LSTM(4, 5, batch_first=batch_first, bidirectional=two)
+
+        def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            packed = pack_padded_sequence(x, lengths, batch_first=batch_first)
+            return pad_packed_sequence(self.layer(packed)[0], batch_first=batch_first)[0]
+
+    torch.manual_seed(0)
+    module, x = Packed().eval(), torch.randn((3, 7, 4) if batch_first else (7, 3, 4))
+    program = load(from_torch(tmp_path / "packed.mlpackage", module, [x, lengths], precision="FLOAT32"))
+    (ours,) = program.predict({"x0": x, "x1": lengths}).values()
+    np.testing.assert_allclose(ours, module(x, lengths).detach().numpy(), atol=1e-5)
 
 
 def test_branches_and_loops(folder: Path) -> None:

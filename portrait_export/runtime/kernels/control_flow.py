@@ -149,9 +149,11 @@ def coreml_update_state(state: Any, value: Tensor) -> Tensor:
 
 @kernel("classify", exact=True)
 def classify(probabilities: Tensor, classes: Any) -> tuple[Any, dict[Any, float]]:
-    """The label with the highest probability, and the probability of each label."""
+    """The label with the highest probability, and the probability of each label. Labels are strings or integers."""
     flat = probabilities.flatten().tolist()
     labels = classes.tolist() if isinstance(classes, Tensor) else list(classes)
     if len(labels) != len(flat) or not flat:
         raise ExecutionError(f"{len(flat)} probabilities for {len(labels)} labels")
-    return labels[max(range(len(flat)), key=flat.__getitem__)], dict(zip(labels, flat, strict=True))
+    best = labels[max(range(len(flat)), key=flat.__getitem__)]
+    label = torch.tensor(best, device=probabilities.device) if isinstance(best, int) else best
+    return label, dict(zip(labels, flat, strict=True))

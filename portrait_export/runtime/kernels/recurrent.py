@@ -39,6 +39,20 @@ def _steps(x: Tensor, direction: str) -> Tensor:
     return x if direction == "forward" else x.flip(0)
 
 
+def _initial(state: Tensor, name: str, steps: Tensor, width: int) -> Tensor:
+    """An initial state as (b, width).
+
+    In packages with packed sequences, coremltools gives the initial state another number of rows than the batch has.
+    The rows are all equal (zeros), so any of them can start each sequence. Rows that differ cannot be assigned.
+    """
+    batch = steps.shape[1]
+    if state.ndim == 2 and 0 < state.shape[0] != batch and bool((state == state[:1]).all()):
+        state = state[:1].expand(batch, -1)
+    if tuple(state.shape) != (batch, width):
+        raise ExecutionError(f"{name} has shape {list(state.shape)}; a batch of {batch} needs {[batch, width]}")
+    return state
+
+
 def _collected(states: list[Tensor], output_sequence: bool) -> Tensor:
     """Stack the states to (s, b, H) in processing order, or return the last as (1, b, H)."""
     if not states:
@@ -59,8 +73,10 @@ def rnn(
     activation: str = "tanh",
 ) -> tuple[Tensor, Tensor]:
     """h_t = act(W_ih·x_t + W_hh·h_{t−1} + b)."""
-    act, h, states = _activation(activation), initial_h, []
-    for step in _steps(torch.nn.functional.linear(x, weight_ih, bias), direction):
+    act, states = _activation(activation), []
+    steps = _steps(torch.nn.functional.linear(x, weight_ih, bias), direction)
+    h = _initial(initial_h, "initial_h", steps, weight_hh.shape[1])
+    for step in steps:
         h = act(step + h @ weight_hh.T)
         states.append(h)
     return _collected(states, output_sequence), h
@@ -86,14 +102,16 @@ def gru(
     o = act(W_io·x + b_io + W_ho·(r∗h) + b_ho), or with reset_after  act(W_io·x + b_io + r∗(W_ho·h + b_ho))
     h' = (1 − z)∗o + z∗h
     """
-    gate, act, h, states = _activation(recurrent_activation), _activation(activation), initial_h, []
+    gate, act, states = _activation(recurrent_activation), _activation(activation), []
     size = weight_hh.shape[1]
     if weight_hh.shape[0] != 3 * size or weight_ih.shape[0] != 3 * size:
         raise ExecutionError(f"weights {list(weight_ih.shape)} and {list(weight_hh.shape)} do not hold three gates")
     b = torch.zeros(3 * size, device=x.device) if bias is None else bias
     w_r, w_o, w_z = weight_hh.split(size)
     b_r, b_o, b_z = b.split(size)
-    for step in _steps(torch.nn.functional.linear(x, weight_ih, input_bias), direction):
+    steps = _steps(torch.nn.functional.linear(x, weight_ih, input_bias), direction)
+    h = _initial(initial_h, "initial_h", steps, size)
+    for step in steps:
         i_r, i_o, i_z = step.split(size, -1)
         r, z = gate(i_r + h @ w_r.T + b_r), gate(i_z + h @ w_z.T + b_z)
         o = act(i_o + r * (h @ w_o.T + b_o)) if reset_after else act(i_o + (r * h) @ w_o.T + b_o)
@@ -156,15 +174,18 @@ def lstm(
     """
     names = (recurrent_activation, cell_activation, activation)
     own = (weight_ih, weight_hh, bias, peephole)
-    if direction != "bidirectional":
-        states, h, c = _lstm_direction(_steps(x, direction), initial_h, initial_c, own, names, clip)
+    two, size = direction == "bidirectional", weight_hh.shape[1]
+    steps = _steps(x, "forward" if two else direction)
+    h = _initial(initial_h, "initial_h", steps, 2 * size if two else size)
+    c = _initial(initial_c, "initial_c", steps, 2 * size if two else size)
+    if not two:
+        states, h, c = _lstm_direction(steps, h, c, own, names, clip)
         return _collected(states, output_sequence), h, c
     if weight_ih_back is None or weight_hh_back is None:
         raise ExecutionError("a bidirectional lstm needs weight_ih_back and weight_hh_back")
-    size = weight_hh.shape[1]
-    (h_f, h_b), (c_f, c_b) = initial_h.split(size, -1), initial_c.split(size, -1)
+    (h_f, h_b), (c_f, c_b) = h.split(size, -1), c.split(size, -1)
     back = (weight_ih_back, weight_hh_back, bias_back, peephole_back)
-    forward, h_f, c_f = _lstm_direction(_steps(x, "forward"), h_f, c_f, own, names, clip)
+    forward, h_f, c_f = _lstm_direction(steps, h_f, c_f, own, names, clip)
     backward, h_b, c_b = _lstm_direction(_steps(x, "reverse"), h_b, c_b, back, names, clip)
     h, c = torch.cat([h_f, h_b], -1), torch.cat([c_f, c_b], -1)
     if not output_sequence:

@@ -618,6 +618,21 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "unknown_mode": ("gelu", {"x": DATA, "mode": "FAST"}, "mode 'FAST' is not EXACT"),
     "unknown_sampling": ("resize_bilinear", {"x": IMAGE, "sampling_mode": "MIDDLE"}, "is not one of DEFAULT"),
+    "initial_state_of_another_batch": (
+        "rnn",
+        {
+            "x": normal(5, 3, 2), "initial_h": normal(7, 4), "weight_ih": normal(4, 2), "weight_hh": normal(4, 4),
+        },
+        "initial_h has shape [7, 4]; a batch of 3 needs [3, 4]",
+    ),
+    "initial_state_of_another_width": (
+        "lstm",
+        {
+            "x": normal(5, 3, 2), "initial_h": normal(3, 4), "initial_c": normal(3, 5), "weight_ih": normal(16, 2),
+            "weight_hh": normal(16, 4),
+        },
+        "initial_c has shape [3, 5]; a batch of 3 needs [3, 4]",
+    ),
     "mirror_beyond_the_axis": ("pad", {"x": DATA, "pad": [3, 0], "mode": "reflect"}, "cannot be reflected"),
     "palette_index_beyond": (
         "constexpr_lut_to_dense",
