@@ -109,12 +109,18 @@ def _show(facts: dict[str, Any]) -> None:
     needs = f", needs {facts['needs']} or later" if "needs" in facts else ""
     opset = ", opset " + " ".join(f"{d} {v}" for d, v in facts["opset"].items()) if "opset" in facts else ""
     render.result(f"{facts['file']}: {facts['kind']}, {render.size(facts['size_bytes'])}{needs}{opset}")
-    for side in ("inputs", "outputs"):
+    functions = facts.get("functions", [])
+    if len(functions) > 1:
+        default = facts["default_function"]
+        rows = [[name, "default, shown below" if name == default else ""] for name in functions]
+        render.result("\n" + render.table(["functions", ""], rows))
+    for side in ("inputs", "outputs", "states"):
         rows = [
             [f["name"], f["kind"], _shape(f), f.get("color") or f.get("dtype", ""), f["description"]]
-            for f in facts[side]
+            for f in facts.get(side, [])
         ]
-        render.result("\n" + render.table([side, "kind", "shape", "type", "description"], rows))
+        if rows or side != "states":
+            render.result("\n" + render.table([side, "kind", "shape", "type", "description"], rows))
     status = {entry["op_type"]: _STATUS[entry["status"]] for entry in facts.get("lowering", ())}
     rows = [[name, str(count), status.get(name, "")] for name, count in facts["operations"].items()]
     total = sum(facts["operations"].values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,7 +21,12 @@ from . import options
     metavar="NAME=FILE",
     help="A picture for an image input (stretched to its size), .npy for an array; repeat for each input.",
 )
-@click.option("--out", "-o", type=options.File(), help="Folder for the outputs: .png and .npy.")
+@click.option(
+    "--out",
+    "-o",
+    type=options.File(),
+    help="Folder for the outputs: .png for images, .npy for arrays, .json for labels and probabilities.",
+)
 @click.option("--function", help="Which function of a multi-function package.  [default: its default one]")
 @options.ARITHMETIC
 @click.option("--device", default="cpu", help="A torch device: cpu, cuda or mps.")
@@ -62,6 +68,9 @@ def predict(
         for o in outputs
     ]
     render.result(render.table(["output", "kind", "shape", "type", "lowest", "highest", "file"], rows, right=(4, 5)))
+    for output in outputs:
+        if output.value is not None:
+            render.result(f"\n{render.style(output.name, bold=True)}:{_value(output.value)}")
 
 
 def _named_files(pairs: tuple[str, ...]) -> dict[str, Path]:
@@ -74,6 +83,19 @@ def _named_files(pairs: tuple[str, ...]) -> dict[str, Path]:
             raise click.UsageError(f"Input {name!r} is given twice.")
         named[name] = Path(file)
     return named
+
+
+SHOWN_LABELS = 10  # of a classifier, the likeliest first; --json and -o have all
+
+
+def _value(value: Any) -> str:
+    """A label, or the labels with the highest probabilities."""
+    if not isinstance(value, dict):
+        return f" {value}"
+    best = sorted(value.items(), key=lambda item: -item[1])
+    lines = [f"{label}  {_number(probability)}" for label, probability in best[:SHOWN_LABELS]]
+    more = f"\n  and {len(best) - SHOWN_LABELS} more" if len(best) > SHOWN_LABELS else ""
+    return "\n  " + "\n  ".join(lines) + more
 
 
 def _number(value: float | None) -> str:

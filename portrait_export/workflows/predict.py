@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, nearest
 from ..utils.files import refuse_existing, written_whole
+from ..utils.plain import plain_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +46,15 @@ class PredictRequest:
 
 @dataclass(frozen=True)
 class Output:
-    """One output: what it is, its range (None where it has no finite number), and the file, if one was written."""
+    """One output of a run.
+
+    Attributes:
+        kind: `image`, `array`, `dictionary` (probabilities by label), `string` or `int64` (a label), or `double`.
+        shape: of an image, array or dictionary; empty for a single value.
+        low, high: the smallest and largest finite number; None if there is none.
+        value: of a classifier's outputs: the label, or {label: probability}. None for images and arrays.
+        file: the file that was written, or None.
+    """
 
     name: str
     kind: str
@@ -50,15 +62,16 @@ class Output:
     dtype: str
     low: float | None
     high: float | None
+    value: Any
     file: Path | None
 
 
 def predict_files(request: PredictRequest) -> list[Output]:
-    """Run a package once.
+    """Run a package once, with its states at zero, and write all of its outputs or none.
 
     Raises:
-        UsageError: an input that the package does not have, or that stands twice.
-        PortraitError: a file that cannot be read, or a package that cannot be run.
+        UsageError: for an input that the package does not have, or an output file that already exists.
+        PortraitError: for a file that cannot be read or written, or a package that cannot be run.
     """
     from ..runtime import load
 
@@ -68,19 +81,30 @@ def predict_files(request: PredictRequest) -> list[Output]:
         if name not in features:
             hint = nearest(name, list(features), what="input")
             raise UsageError(f"{request.package.name} has no input {name!r}.", hint=hint)
-    targets = {f.name: _target(f, request) for f in model.outputs}
-    values = model.predict({name: _read(features[name], path) for name, path in request.inputs.items()})
-    return [_write(feature, values[feature.name], targets[feature.name], request) for feature in model.outputs]
+    targets = {feature.name: _target(feature, request) for feature in model.outputs}
+    inputs = {name: _read(features[name], path) for name, path in request.inputs.items()}
+    values = model.predict(inputs, model.make_state())
+    _write(
+        {path: _encoded(values[name], path.suffix) for name, path in targets.items() if path is not None}, request.force
+    )
+    return [_output(feature, values[feature.name], targets[feature.name]) for feature in model.outputs]
 
 
 def _target(feature: Feature, request: PredictRequest) -> Path | None:
     if request.out is None:
         return None
-    path = request.out / f"{feature.name}{'.png' if feature.kind == 'image' else '.npy'}"
+    path = request.out / f"{feature.name}{_suffix(feature)}"
     if path.parent != request.out:
         raise UsageError(f"The output {feature.name!r} has no name that a file can have; leave out `-o`.")
     refuse_existing(path, force=request.force)
     return path
+
+
+def _suffix(feature: Feature) -> str:
+    """The file type of an output. PNG has no 16-bit floats."""
+    if feature.kind == "image" and feature.color != "grayscale_fp16":
+        return ".png"
+    return ".npy" if feature.kind in ("image", "array") else ".json"
 
 
 def _read(feature: Feature, path: Path) -> Any:
@@ -117,18 +141,37 @@ def _picture(feature: Feature, path: Path) -> Any:
     return picture.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def _write(feature: Feature, value: Any, path: Path | None, request: PredictRequest) -> Output:
+def _encoded(value: Any, suffix: str) -> bytes:
+    """The bytes of an output's file."""
     import numpy as np
 
-    array = np.asarray(value)
-    if path is not None:
-        with written_whole(path, force=request.force) as partial:
-            if feature.kind == "image":
-                value.save(partial)
-            else:
-                np.save(partial, array, allow_pickle=False)
-    low, high = _range(array)
-    return Output(feature.name, feature.kind, tuple(array.shape), str(array.dtype), low, high, path)
+    buffer = io.BytesIO()
+    if suffix == ".png":
+        value.save(buffer, "PNG")
+    elif suffix == ".npy":
+        np.save(buffer, np.asarray(value), allow_pickle=False)
+    else:
+        buffer.write((json.dumps(plain_data(value), indent=2, ensure_ascii=False) + "\n").encode())
+    return buffer.getvalue()
+
+
+def _write(files: Mapping[Path, bytes], force: bool) -> None:
+    """Write all files, or none if one of them cannot be written."""
+    with contextlib.ExitStack() as stack:
+        for path, data in files.items():
+            stack.enter_context(written_whole(path, force=force)).write_bytes(data)
+
+
+def _output(feature: Feature, value: Any, file: Path | None) -> Output:
+    import numpy as np
+
+    if feature.kind in ("image", "array"):
+        array, shown = np.asarray(value), None
+    else:
+        array, shown = np.asarray(list(value.values()) if isinstance(value, dict) else value), value
+    dtype = feature.kind if array.dtype.kind == "U" else str(array.dtype)
+    low, high = _range(array) if array.ndim else (None, None)
+    return Output(feature.name, feature.kind, tuple(array.shape), dtype, low, high, shown, file)
 
 
 def _range(array: np.ndarray) -> tuple[float | None, float | None]:
