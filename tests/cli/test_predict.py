@@ -14,8 +14,7 @@ import torch
 from PIL import Image
 
 from portrait_export.mil import coreml
-from portrait_export.utils.quiet import quiet
-from tests.runtime.packages import from_torch, save
+from tests.runtime.packages import accumulator, from_torch
 
 
 def times(factor: float) -> Any:
@@ -173,25 +172,14 @@ def test_an_image_of_16_bit_floats_is_written_as_an_array(cli, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "same.npy"), np.full((4, 6), 77))
 
 
-@pytest.fixture(scope="module")
-def accumulator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package with a state: total = memory + x; memory = total."""
-    ct, mb, types = coreml.coremltools(), coreml.builder(), coreml.types()
-    specs = [mb.TensorSpec((2,), dtype=types.fp16), mb.StateTensorSpec((2,), dtype=types.fp16)]
-
-    @mb.program(input_specs=specs, opset_version=ct.target.iOS18)
-    def program(x, memory):
-        total = mb.add(x=mb.read_state(input=memory), y=x)
-        return mb.identity(x=mb.coreml_update_state(state=memory, value=total), name="total")
-
-    with quiet():
-        model = ct.convert(program, minimum_deployment_target=ct.target.iOS18, skip_model_load=True)
-    return save(model, tmp_path_factory.mktemp("state") / "accumulator.mlpackage")
+@pytest.fixture(scope="module", name="accumulating")
+def accumulator_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return accumulator(tmp_path_factory.mktemp("state") / "accumulator.mlpackage")
 
 
-def test_a_package_with_states_starts_from_zero(cli, accumulator, tmp_path):
+def test_a_package_with_states_starts_from_zero(cli, accumulating, tmp_path):
     np.save(tmp_path / "x.npy", np.array([1, 2], np.float16))
-    ran = cli("predict", accumulator, "-i", f"x={tmp_path / 'x.npy'}", "-o", tmp_path / "out")
+    ran = cli("predict", accumulating, "-i", f"x={tmp_path / 'x.npy'}", "-o", tmp_path / "out")
     assert ran.code == 0, ran.err
     assert np.load(tmp_path / "out" / "total.npy").tolist() == [1, 2]
 
@@ -203,11 +191,11 @@ def table(text: str, heading: str) -> list[list[str]]:
     return [line.split() for line in itertools.takewhile(str.strip, lines[start + 1 :])]
 
 
-def test_inspect_lists_states(cli, accumulator):
-    text = cli("inspect", accumulator).out
+def test_inspect_lists_states(cli, accumulating):
+    text = cli("inspect", accumulating).out
     assert table(text, "states") == [["memory", "state", "2", "fp16"]]
     assert table(text, "functions") == []
-    [state] = json.loads(cli("inspect", accumulator, "--json").out)["states"]
+    [state] = json.loads(cli("inspect", accumulating, "--json").out)["states"]
     assert (state["name"], state["shape"]) == ("memory", [2])
 
 

@@ -58,6 +58,21 @@ def from_builder(
     return save(model, path)
 
 
+def accumulator(path: Path) -> Path:
+    """A package with a state: total = memory + x; memory = total; both of two float16 numbers."""
+    ct, mb, types = tools(), coreml.builder(), coreml.types()
+    specs = [mb.TensorSpec((2,), dtype=types.fp16), mb.StateTensorSpec((2,), dtype=types.fp16)]
+
+    @mb.program(input_specs=specs, opset_version=ct.target.iOS18)
+    def program(x, memory):  # type: ignore[no-untyped-def]
+        total = mb.add(x=mb.read_state(input=memory), y=x)
+        return mb.identity(x=mb.coreml_update_state(state=memory, value=total), name="total")
+
+    with coreml.quiet():
+        model = ct.convert(program, minimum_deployment_target=ct.target.iOS18, skip_model_load=True)
+    return save(model, path)
+
+
 def from_torch(
     path: Path,
     module: Any,

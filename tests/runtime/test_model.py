@@ -20,7 +20,7 @@ from portrait_export.mil import coreml
 from portrait_export.runtime import load, open_runner
 from portrait_export.runtime.model import State
 from portrait_export.utils.quiet import quiet
-from tests.runtime.packages import block_of, edited, from_builder, from_torch, save, tools
+from tests.runtime.packages import accumulator, block_of, edited, from_builder, from_torch, save, tools
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (8, 6, 3), dtype=np.uint8)
@@ -357,24 +357,13 @@ def test_several_functions(folder: Path) -> None:
         np.testing.assert_allclose(out, factor * X)
 
 
-@pytest.fixture(scope="module")
-def accumulator(folder: Path) -> Path:
-    """total = memory + x; memory = total."""
-    ct, mb, types = tools(), coreml.builder(), coreml.types()
-    specs = [mb.TensorSpec((2,), dtype=types.fp16), mb.StateTensorSpec((2,), dtype=types.fp16)]
-
-    @mb.program(input_specs=specs, opset_version=ct.target.iOS18)
-    def program(x, memory):  # type: ignore[no-untyped-def]
-        total = mb.add(x=mb.read_state(input=memory), y=x)
-        return mb.identity(x=mb.coreml_update_state(state=memory, value=total), name="total")
-
-    with quiet():
-        model = ct.convert(program, minimum_deployment_target=ct.target.iOS18, skip_model_load=True)
-    return save(model, folder / "state.mlpackage")
+@pytest.fixture(scope="module", name="accumulating")
+def accumulator_package(folder: Path) -> Path:
+    return accumulator(folder / "state.mlpackage")
 
 
-def test_states_live_between_calls(accumulator: Path) -> None:
-    running = load(accumulator)
+def test_states_live_between_calls(accumulating: Path) -> None:
+    running = load(accumulating)
     state = running.make_state()
     totals = [running.predict({"x": np.array([1.0, n])}, state)["total"].tolist() for n in (1, 2, 3)]
     assert totals == [[1, 1], [2, 3], [3, 6]]
@@ -397,17 +386,17 @@ STATE_MISUSES: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 
 @pytest.mark.parametrize(("misuse", "words"), STATE_MISUSES.values(), ids=STATE_MISUSES.keys())
-def test_misused_states_are_refused(accumulator: Path, misuse: Callable[[Any], Any], words: str) -> None:
+def test_misused_states_are_refused(accumulating: Path, misuse: Callable[[Any], Any], words: str) -> None:
     with pytest.raises(ExecutionError) as caught:
-        misuse(load(accumulator))
+        misuse(load(accumulating))
     assert words in str(caught.value)
 
 
-def test_a_program_without_states_takes_none(chain: Path, accumulator: Path) -> None:
+def test_a_program_without_states_takes_none(chain: Path, accumulating: Path) -> None:
     running = load(chain)
     np.testing.assert_allclose(running.predict({"x": X}, running.make_state())["out"], np.maximum(2 * X + 1, 0))
     with pytest.raises(ExecutionError, match=r"states are: none\. Found: memory"):
-        running.predict({"x": X}, load(accumulator).make_state())
+        running.predict({"x": X}, load(accumulating).make_state())
     with pytest.raises(ExecutionError, match="the program has no states"):
         running.make_state().read_state("memory")
 
