@@ -35,7 +35,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..mil.types import TensorType, ValueType
 
@@ -143,7 +143,7 @@ def kernel(
 
 def _without_none(hint: Any) -> Any:
     """`T | None` as T."""
-    if get_origin(hint) is not UnionType:
+    if get_origin(hint) not in (UnionType, Union):  # Python 3.10 turns a parameter with default None into a Union
         return hint
     (kind,) = (one for one in get_args(hint) if one is not NoneType)
     return kind

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from torch import Tensor
 
 from portrait_export.mil import coreml
 from portrait_export.runtime.coverage import LIMITS, OPERATORS, REDEFINED, VERSIONS, markdown, rows
-from portrait_export.runtime.registry import kernel, kernels
+from portrait_export.runtime.registry import _without_none, kernel, kernels
 
 
 def test_a_second_implementation_names_the_first_owner() -> None:
@@ -34,6 +34,12 @@ def test_annotations_give_the_kinds_of_inputs() -> None:
     assert kernels()["fill"].extras == ("op", "env")
     assert kernels()["conv"].parameters["bias"].kind is Tensor  # `Tensor | None`
     assert kernels()["concat"].parameters["values"].kind == list[Tensor]
+
+
+def test_optional_annotations_of_every_python_are_understood() -> None:
+    """get_type_hints of Python 3.10 gives typing.Optional for a parameter whose default is None."""
+    hints = [int | None, Optional[int], Optional[Any], list[int]]  # noqa: UP045 (the older spelling is the case)
+    assert [_without_none(hint) for hint in hints] == [int, int, Any, list[int]]
 
 
 def test_every_kernel_is_documented_and_takes_known_kinds() -> None:
