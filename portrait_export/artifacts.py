@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
 
+READABLE_OPSETS = range(1, 29)  # versions of ONNX's operator set whose semantics the lowerings know
+DEFAULT_OPSET = 17  # of exported ONNX models; every tool in use reads it
+
 
 @dataclass(frozen=True)
 class Frame:

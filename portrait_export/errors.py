@@ -105,6 +105,11 @@ class GateError(PortraitError):
     exit_code = EXIT_GATE
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, which may go on for pages; without a message the error's class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest(name: str, known: list[str] | tuple[str, ...], *, what: str) -> str:
     """The hint for an unknown name: the closest known one, or all of them.
 

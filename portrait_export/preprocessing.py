@@ -1,4 +1,4 @@
-"""PortraitSpec: how a photograph becomes a model's input, and its output a mask. The one place that says so."""
+"""Define PortraitSpec: how a photograph becomes a model's input, and the model's output a mask."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from .artifacts import Frame
 
+METADATA_PREFIX = "portrait_export."  # of our entries in the metadata of packages and ONNX models
+SPEC_KEY = METADATA_PREFIX + "spec"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # per RGB channel, of pixels scaled to 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
 COLORS = ("rgb", "bgr")

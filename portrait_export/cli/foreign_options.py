@@ -11,8 +11,6 @@ import click
 from ..preprocessing import COLORS, POSITIVES, RESIZES
 from .options import File, Named, together
 
-ACTIVATIONS = ["auto", "logits", "multilabel", "sigmoid", "softmax", "argmax", "probability"]
-
 
 class Read(click.ParamType):
     """Text that a function of capture.foreign.options turns into a value; it is imported when there is text."""
@@ -33,6 +31,12 @@ class Read(click.ParamType):
             return getattr(options, self._reader)(value)
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
+
+
+def _activations() -> list[str]:
+    from ..capture.foreign.options import ACTIVATIONS
+
+    return list(ACTIVATIONS)
 
 
 FILE = File()
@@ -90,7 +94,7 @@ OPTIONS = together(
     ),
     click.option(
         "--activation",
-        type=Named("activation", lambda: ACTIVATIONS),
+        type=Named("activation", _activations),
         help="What that output has been through: logits (nothing), multilabel (nothing, classes overlap), sigmoid,"
         " softmax, argmax or probability (anything else).  [default: auto]",
     ),

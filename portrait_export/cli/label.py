@@ -128,20 +128,19 @@ def _network(model: str | None, checkpoint: Path | None) -> tuple[Segmenter, str
 
     from ..artifacts import Frame
     from ..calibration.dataset import resize_photo
-    from ..capture.runners import TorchRunner
     from ..errors import UsageError
-    from ..inputs.sources import ModelSource, load_model
+    from ..inputs.runners import open_runner
+    from ..inputs.sources import ModelSource
 
-    loaded = load_model(ModelSource(model=model, checkpoint=checkpoint))
-    if "depth" in loaded.spec.inputs:
-        raise UsageError(f"Model `{loaded.name}` takes a depth map, which photographs to label do not have.")
-    runner = TorchRunner(loaded.module, loaded.spec, name=loaded.name)
+    opened = open_runner(ModelSource(model=model, checkpoint=checkpoint))
+    if "depth" in opened.spec.inputs:
+        raise UsageError(f"Model `{opened.runner.name}` takes a depth map, which photographs to label do not have.")
 
     def segment(photo: np.ndarray) -> np.ndarray:
-        (prediction,) = runner.run([Frame(resize_photo(photo, (loaded.spec.height, loaded.spec.width)))])
+        (prediction,) = opened.runner.run([Frame(resize_photo(photo, opened.sizes[0]))])
         return prediction.probability
 
-    return segment, loaded.name
+    return segment, opened.runner.name
 
 
 def _cache() -> Path:

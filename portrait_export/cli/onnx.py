@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..artifacts import DEFAULT_OPSET
 from . import options
 from .foreign_options import foreign
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.SOURCE
 @foreign
-@click.option("--opset", type=click.IntRange(13, 20), default=17, help="ONNX opset to export with.")
+@click.option("--opset", type=click.IntRange(13, 20), default=DEFAULT_OPSET, help="ONNX opset to export with.")
 @click.option("--out", "-o", type=options.File(), help="The file to write.  [default: build/MODEL/MODEL.onnx]")
 @options.FORCE
 @options.TALK

@@ -198,17 +198,16 @@ def _reference(
         if source.model or source.checkpoint or source.random_weights:
             raise UsageError("--onnx excludes --model, --checkpoint and --random-weights.")
         return _given_onnx(request.onnx, saved)
-    from ..capture.export import export_onnx
-    from ..capture.runners import OnnxRunner, TorchRunner
+    from ..capture.runners import OnnxRunner
     from ..capture.simplify import simplify
 
     if saved is not None:
         source = ModelSource(source.model, source.checkpoint, source.random_weights, (saved.height, saved.width))
     model = load_model(source)
-    traced = export_onnx(model.module, spec=model.spec)
+    traced = model.to_onnx()
     simplified, _ = simplify(traced)
     runners: list[Runner] = [
-        TorchRunner(model.module, model.spec, name="PyTorch"),
+        model.open_runner(),
         OnnxRunner(traced, model.spec, name="traced ONNX"),
         OnnxRunner(simplified, model.spec, name="simplified ONNX"),
     ]

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from ..inputs.frames import load_frames, stand_in_note
 from ..inputs.sizes import label, listed_sizes, require_listed, size_of
 from ..inputs.sources import LoadedModel, ModelSource
-from ..preprocessing import PortraitSpec
+from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.stages import Observer, Stages
 from . import steps
-from .records import KEY
 from .requests import ParityRequest
 
 if TYPE_CHECKING:
@@ -40,12 +39,12 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
         if listed:
             require_listed(source.size, listed, name=package.name)
         sizes = (source.size,)
-    elif not sizes and f"{KEY}.spec" in stored:
-        saved = PortraitSpec.from_json(stored[f"{KEY}.spec"])
+    elif not sizes and SPEC_KEY in stored:
+        saved = PortraitSpec.from_json(stored[SPEC_KEY])
         sizes = ((saved.height, saved.width),)
     models = steps.load(stages, source, sizes, any_size=bool(listed))
-    recipe = RECIPES.get(stored.get(f"{KEY}.recipe", ""), RECIPES["none"])
-    precision = stored.get(f"{KEY}.precision", "fp16")
+    recipe = RECIPES.get(stored.get(f"{METADATA_PREFIX}recipe", ""), RECIPES["none"])
+    precision = stored.get(f"{METADATA_PREFIX}precision", "fp16")
     return compare_masks(stages, models, package, recipe, precision, request, folder=None)
 
 
@@ -123,14 +122,13 @@ def _compared(
     size: str,
 ) -> ParityReport:
     """Compare at one size; `size` names it where there are several."""
-    from ..capture.runners import TorchRunner
     from ..verify.parity import compare, name_at
 
     spec = model.spec
     frames = load_frames(request.data, spec)
     if frames.without_depth:
         stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
-    reference: Runner = model.foreign.reference() if model.foreign else TorchRunner(model.module, spec, name="PyTorch")
+    reference = model.open_runner()
     done = 0
 
     def keep(compared: Compared) -> None:

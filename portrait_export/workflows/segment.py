@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PortraitError, UsageError
-from ..inputs.sizes import closest, labels, listed_sizes, require_listed, size_of
-from ..inputs.sources import ModelSource, load_model
+from ..inputs.runners import open_runner
+from ..inputs.sizes import closest, labels
+from ..inputs.sources import ModelSource
 from ..preprocessing import PortraitSpec
 from ..utils.files import refuse_existing
 from ..utils.stages import Observer, Stages
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ..artifacts import Runner
     from ..imaging.photo import Photo
     from ..inputs.sizes import Size
-    from ..mil.features import Feature
 
 SUFFIXES = {"mask": ".png", "cutout": ".png", "replace": ".jpg", "blur": ".jpg"}  # of files written into a folder
 
@@ -80,7 +80,7 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
     paint = Painter(request.look)
     stages = Stages(observer)
     with stages.stage("load") as stage:
-        runner, spec, sizes = load_runner(request)
+        runner, spec, sizes = _open(request)
         depths = depth_maps(request, spec)
         stage.summary = f"{runner.name}, {labels(sizes, last=' or ')}"
     for photo, out, depth in zip(request.photos, outs, depths, strict=True):
@@ -142,35 +142,13 @@ def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]
     return [given]
 
 
-def load_runner(request: SegmentRequest) -> tuple[Runner, PortraitSpec, tuple[Size, ...]]:
+def _open(request: SegmentRequest) -> tuple[Runner, PortraitSpec, tuple[Size, ...]]:
     """The package or model to segment with, how it wants its photographs, and the sizes that it takes."""
     source = request.source
-    if request.package is not None:
-        if source.model or source.checkpoint or source.random_weights:
-            raise UsageError("--package excludes --model, --checkpoint and --random-weights.")
-        from ..runtime.runner import PackageRunner
-
-        package = PackageRunner(request.package)
-        spec = package.spec or _spec_of_inputs(package.program.inputs, request.package)
-        sizes = listed_sizes(package.program.inputs) or ((spec.height, spec.width),)
-        if source.size is not None:
-            require_listed(source.size, sizes, name=request.package.name)
-            sizes = (source.size,)
-        return package, spec, sizes
-    from ..capture.runners import TorchRunner
-
-    model = load_model(source)
-    return TorchRunner(model.module, model.spec, name=model.name), model.spec, (size_of(model),)
-
-
-def _spec_of_inputs(inputs: Sequence[Feature], package: Path) -> PortraitSpec:
-    """The spec of somebody else's package: the size and colour of its only image input. It normalises on its own."""
-    images = [feature for feature in inputs if feature.kind == "image"]
-    if len(images) != 1 or len(inputs) != 1:
-        found = ", ".join(f"{feature.name} ({feature.kind})" for feature in inputs)
-        raise UsageError(f"{package.name} takes {found}; segmenting needs a package with one image input.")
-    height, width = images[0].shape[-2:]
-    return PortraitSpec(height=height, width=width)
+    if request.package is not None and (source.model or source.checkpoint or source.random_weights):
+        raise UsageError("--package excludes --model, --checkpoint and --random-weights.")
+    opened = open_runner(source, request.package)
+    return opened.runner, opened.spec, opened.sizes
 
 
 def output_paths(request: SegmentRequest) -> list[Path]:

@@ -25,16 +25,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..onnx.cost import cost_of_graph, macs_of
 from ..onnx.graph import Graph, Node
 from .linear import bias_of, group_of, is_pointwise, kernel_of, why_not_before
 from .resize_taps import TapWindow, Tile, resize_matrix, resize_one_axis, tap_matrix, tiles, whole_tap, windows
 from .rule import Match, Rule, at_each
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # What reading or writing a number takes in multiply-accumulates: one core did 45 G of these a second, and copied 2 G
 # numbers. It tells the layers above that got faster from those that did not.
@@ -81,7 +79,7 @@ def _find(graph: Graph, node: Node) -> Node | None:
     return resize
 
 
-def _check(graph: Graph, match: Match) -> str:
+def _check(graph: Graph, match: Match[Node]) -> str:
     conv, resize = match.anchor, match.parts
     reason = why_not_before(graph, resize)
     if reason:
@@ -140,7 +138,7 @@ def _work_of(graph: Graph, node: Node) -> int:
     return macs_of(graph, node)[1] + NUMBER_MOVED * moved
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
+def _rewrite(graph: Graph, match: Match[Node]) -> None:
     conv, resize = match.anchor, match.parts
     taps = _taps(graph, conv, resize)
     assert isinstance(taps, _Taps)  # established by the check
@@ -160,11 +158,11 @@ def _replace(graph: Graph, conv: Node, resize: Node, taps: _Taps, form: Form) ->
             value = graph.add_node("Reshape", [value, target], name=f"{name}/Reshape", shape=joined)
         matrix = graph.add_constant(tile.matrix, name=f"{name}.matrix")
         shape = (*out[:2], len(tile.matrix), out[3])
-        parts.append(graph.add_node("MatMul", [matrix, value], name=name, shape=shape, like=value))
+        parts.append(graph.add_node("MatMul", [matrix, value], name=name, shape=shape))
     result = _joined(graph, parts, ROWS, name=f"{conv.name}/rows")
     graph.remove([node for node in graph.nodes if node.output in (conv.output, resize.output)])
     graph.replace_uses(conv.output, result)
-    graph.clean()
+    graph.clean()  # what is counted on a copy must not include what nothing reads
 
 
 Form = Callable[[Graph, Node, Node, _Taps, "list[Tile]"], Iterator[str]]
@@ -225,8 +223,6 @@ def _by_taps(graph: Graph, conv: Node, resize: Node, taps: _Taps, cut: list[Tile
 
 def _placed(bias: np.ndarray, taps: int, at: int) -> np.ndarray:
     """(…,) → (…, taps) with the bias at one tap and zeros at the others."""
-    import numpy as np
-
     placed = np.zeros((*bias.shape, taps))
     placed[..., at] = bias
     return placed
@@ -234,8 +230,6 @@ def _placed(bias: np.ndarray, taps: int, at: int) -> np.ndarray:
 
 def _stored(graph: Graph, conv: Node, kernel: np.ndarray, bias: np.ndarray) -> list[str]:
     """A kernel, and a bias where there is one, as constants."""
-    import numpy as np
-
     names = [graph.add_constant(kernel, name=f"{conv.input(1)}.taps")]
     if bias.any():
         names.append(graph.add_constant(bias.astype(np.float32), name=f"{conv.input(1)}.taps.bias"))
@@ -267,8 +261,6 @@ def _joined(graph: Graph, parts: list[str], axis: int, *, name: str) -> str:
 
 
 def _integers(graph: Graph, numbers: tuple[int, ...], *, name: str) -> str:
-    import numpy as np
-
     return graph.add_constant(np.asarray(numbers, np.int64), name=name)
 
 

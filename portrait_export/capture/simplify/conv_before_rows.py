@@ -47,8 +47,8 @@ def _is_activation(graph: Graph, node: Node) -> bool:
     return node.op != "PRelu" or (slope is not None and (slope.ndim < 2 or slope.shape[-2] == 1))
 
 
-def _check(graph: Graph, match: Match) -> str:
-    tail: _Tail = match.parts
+def _check(graph: Graph, match: Match[_Tail]) -> str:
+    tail = match.parts
     if any(graph.sole_use(step.input(0)) is None for step in tail.steps):
         return "a value on the way is also read elsewhere"
     before, after = ((graph.shape(name) or (0, 0))[1] for name in (tail.concat.output, match.anchor.output))
@@ -57,8 +57,8 @@ def _check(graph: Graph, match: Match) -> str:
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    tail: _Tail = match.parts
+def _rewrite(graph: Graph, match: Match[_Tail]) -> None:
+    tail = match.parts
     conv = match.anchor
     values = []
     for index, value in enumerate(tail.concat.inputs):
@@ -73,7 +73,6 @@ def _rewrite(graph: Graph, match: Match) -> None:
     result = graph.add_node("Concat", values, name=f"{conv.name}/rows", shape=shape, attrs={"axis": ROWS})
     graph.remove(tail.steps)
     graph.replace_uses(conv.output, result)
-    graph.clean()
 
 
 RULE = Rule(name="conv-before-rows", pattern=at_each("Conv", _find), check=_check, rewrite=_rewrite)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from typing import TYPE_CHECKING
 
-from ...errors import CaptureError
+import onnx
+
+from ...errors import CaptureError, first_line
 from ...utils.quiet import quiet
-
-if TYPE_CHECKING:
-    import onnx
 
 # A folded constant may not be larger than this: expanding a small computation into a large weight is no saving.
 LARGEST_FOLDED = "4MB"
@@ -37,8 +36,7 @@ def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     try:
         folded = _run(model) if model.producer_name == OUR_PRODUCER else _run_apart(model)
     except Exception as error:  # whatever the C++ code behind it raises; the model goes on unfolded, and says so
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return model, f"onnxsim left the model as it was: {first_line}"
+        return model, f"onnxsim left the model as it was: {first_line(error)}"
     for before, after in ((model.graph.input, folded.graph.input), (model.graph.output, folded.graph.output)):
         constants = {tensor.name for tensor in model.graph.initializer}
         wanted = [value.name for value in before if value.name not in constants]
@@ -59,10 +57,6 @@ def _run(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _run_apart(model: onnx.ModelProto) -> onnx.ModelProto:
     """`_run` in another process that finds its modules where this one does. Raises RuntimeError where it fails."""
-    import subprocess
-
-    import onnx
-
     program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
     data = model.SerializeToString()
     done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, timeout=LONGEST_RUN_S)
@@ -75,7 +69,5 @@ def _run_apart(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def serve() -> None:
     """The other process: a model on standard input, the folded one on standard output."""
-    import onnx
-
     folded = _run(onnx.load_from_string(sys.stdin.buffer.read()))
     sys.stdout.buffer.write(folded.SerializeToString())

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto
 
 from ..onnx.check import make_session, run_session
 from ..onnx.graph import Graph, Node
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Elements of a tile's matrix: few enough that it multiplies few zeros, and that no recipe takes it for a weight.
 MAX_ELEMENTS = 2048
@@ -82,8 +82,6 @@ def resize_one_axis(graph: Graph, resize: Node, value: str, axis: int, *, name: 
 
     It stands for half of `resize`: every mode that resizes an image does H and W independently of one another.
     """
-    import numpy as np
-
     small, large = graph.shape(value), graph.shape(resize.output)
     scales = graph.constant(resize.input(2)) if resize.input(2) else None
     sizes = graph.constant(resize.input(3)) if resize.input(3) else None
@@ -105,9 +103,6 @@ def resize_matrix(graph: Graph, resize: Node, axis: int) -> np.ndarray | None:
 
     It is what ONNX Runtime makes of the unit vectors, so that its rounding of coordinates is the reference's own.
     """
-    import numpy as np
-    import onnx
-
     shape, large = graph.shape(resize.input(0)), graph.shape(resize.output)
     if shape is None or large is None:
         return None
@@ -115,7 +110,7 @@ def resize_matrix(graph: Graph, resize: Node, axis: int) -> np.ndarray | None:
     image = [1, size, 1, 1]
     image[axis] = size
     twin = graph.copy()
-    twin.shapes["units"] = tuple(image)
+    twin.declare("units", image, TensorProto.FLOAT)
     value = resize_one_axis(twin, resize, "units", axis, name="alone")
     if value is None:
         return None
@@ -127,8 +122,8 @@ def resize_matrix(graph: Graph, resize: Node, axis: int) -> np.ndarray | None:
         onnx.helper.make_graph(
             [node],
             "resize",
-            [onnx.helper.make_tensor_value_info("units", onnx.TensorProto.FLOAT, image)],
-            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+            [onnx.helper.make_tensor_value_info("units", TensorProto.FLOAT, image)],
+            [onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
             [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in stored],
         ),
         opset_imports=[onnx.helper.make_opsetid("", graph.opset)],
@@ -141,8 +136,6 @@ def resize_matrix(graph: Graph, resize: Node, axis: int) -> np.ndarray | None:
 
 def tap_matrix(resized: np.ndarray, window: TapWindow) -> np.ndarray:
     """M (out, taps, size) of a resize's matrix and the taps that read it, see above."""
-    import numpy as np
-
     padded = np.pad(resized, ((window.before, window.after), (0, 0)))
     reach = window.dilation * (window.taps - 1)
     outputs = np.arange(0, len(padded) - reach, window.stride)
@@ -162,8 +155,6 @@ def tiles(matrix: np.ndarray) -> list[Tile]:
 
 
 def _tile(rows: np.ndarray) -> Tile:
-    import numpy as np
-
     read = np.flatnonzero(rows.any(axis=(0, 1)))
     start, end = (int(read[0]), int(read[-1]) + 1) if read.size else (0, 1)
     return Tile(start, end, rows[:, :, start:end].reshape(len(rows), -1))
@@ -171,8 +162,6 @@ def _tile(rows: np.ndarray) -> Tile:
 
 def whole_tap(matrix: np.ndarray) -> int | None:
     """A tap that lies inside the image for every output, so that it alone reads a constant as it is; None without."""
-    import numpy as np
-
     sums = matrix.sum(axis=2)  # (out, taps)
     inside = np.abs(sums - 1).max(axis=0) < 1e-5
     return int(inside.argmax()) if inside.any() else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import (
     affine_after_conv,
     affine_after_linear,
@@ -27,7 +29,7 @@ from . import (
 )
 from .rule import Rule
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule[Any], ...] = (
     identity.RULE,
     identity_resize.RULE,
     layer_norm.RULE,  # before channels-first, which follows whole layer norms

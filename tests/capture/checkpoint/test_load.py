@@ -189,7 +189,7 @@ def test_positive_class_from_the_model_card(tmp_path: Path) -> None:
 def test_unknown_positive_class_is_refused(tmp_path: Path) -> None:
     safetensors_folder(tmp_path)
     write_config(tmp_path, {**DESCRIBED, "positive": "cat"})
-    with pytest.raises(CheckpointError, match="said to be 'cat'; it can be person or background"):
+    with pytest.raises(CheckpointError, match="set to 'cat'; it can be person or background"):
         load_checkpoint(tmp_path)
 
 

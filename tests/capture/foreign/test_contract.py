@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from portrait_export.artifacts import Frame
-from portrait_export.capture.foreign.network import load_foreign
+from portrait_export.capture.foreign.load import load_foreign
 from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.capture.onnx.check import make_session, run_session
 
@@ -214,7 +214,7 @@ def test_it_gives_what_its_author_would_compute(name, tmp_path):
         expected = case.probability(net(example)).float().reshape(SIDE, SIDE).numpy()
     frame = Frame(picture(), name="blocks")
     found = run_session(make_session(adapted), {"image": network.spec.normalise(frame)})
-    [reference] = network.reference().run([frame])
+    [reference] = network.open_runner().run([frame])
     tolerance = 5e-3 if "half" in name else TOLERANCE
     assert np.ptp(expected) > 0.02, "a flat mask would prove nothing"
     assert found["mask"].shape == (1, 1, SIDE, SIDE)
@@ -240,7 +240,7 @@ def test_an_argmax_keeps_its_decision(classes, tmp_path):
     mask = run_session(make_session(network.to_onnx()), {"image": network.spec.normalise(frame)})["mask"][0, 0]
     assert 0.01 < (decided == person).mean() < 0.99
     np.testing.assert_array_equal(mask > 0.5, decided == person)
-    np.testing.assert_array_equal(network.reference().run([frame])[0].probability, decided == person)
+    np.testing.assert_array_equal(network.open_runner().run([frame])[0].probability, decided == person)
 
 
 def test_a_resized_argmax_is_a_mask_without_logits(tmp_path):
@@ -251,7 +251,7 @@ def test_a_resized_argmax_is_a_mask_without_logits(tmp_path):
     )
     path = save(to_onnx(net, pixels(picture(), 0.0, 1.0), ["classes"]), tmp_path / "net.onnx")
     network = load_foreign(ForeignOptions(onnx=path, scale=1 / 255, person_class=(3,), activation="argmax"))
-    [found] = network.reference().run([Frame(picture())])
+    [found] = network.open_runner().run([Frame(picture())])
     assert found.logits is None
     assert [value.name for value in network.to_onnx().graph.output] == ["mask"]
 
@@ -277,7 +277,7 @@ def test_kept_outputs_stay_as_they_are_and_give_way_to_our_names(tmp_path):
     network = load_foreign(options)
     adapted = network.to_onnx()
     assert [value.name for value in adapted.graph.output] == ["logits", "mask", "net_mask", "detail"]
-    assert network.kept_names == ("net_mask", "detail")
+    assert network.kept_outputs == ("net_mask", "detail")
     found = run_session(make_session(adapted), {"image": network.spec.normalise(Frame(picture()))})
     with torch.no_grad():
         semantic, detail, matte = net(pixels(picture()))

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from portrait_export.capture.foreign.network import load_foreign
+from portrait_export.capture.foreign.load import load_foreign
 from portrait_export.capture.foreign.normalisation import ASSUMED
 from portrait_export.capture.foreign.options import ForeignOptions, classes, number, three_numbers
 from portrait_export.errors import CaptureError, PortraitError, UsageError
@@ -98,7 +98,7 @@ def test_normalising_twice_is_caught(tmp_path):
     made = net(1, SUB, DIV, m=row(0.485, 0.456, 0.406), s=row(0.229, 0.224, 0.225))
     network = load(made, tmp_path, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     [warning] = network.warnings
-    assert warning.endswith("come on top of it: twice is probably wrong")
+    assert warning.endswith("are applied before it: normalising twice is probably wrong")
 
 
 def test_pixels_in_the_wrong_units_are_caught(tmp_path):
@@ -111,7 +111,7 @@ def test_pixels_in_the_wrong_units_are_caught(tmp_path):
     [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4)).warnings
     assert warning == "mean and std are in units of 0..255, so --scale is taken as 1"
     [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), scale=1 / 255).warnings
-    assert warning == "mean (123.7, 116.3, 103.5) lies outside of pixel * scale, which is 0..1: wrong units?"
+    assert warning == "mean (123.7, 116.3, 103.5) is outside of pixel * scale, which is 0..1: wrong units?"
 
 
 def test_a_batch_norm_on_the_input_is_suspected(tmp_path):
@@ -166,7 +166,7 @@ def test_several_outputs_alike_are_said(tmp_path):
     (one, first), (two, second) = conv(1, result="d1"), conv(1, result="d0")
     network = load(model([one, two], outputs=("d1", "d0"), **first, **second), tmp_path, mean=(0, 0, 0))
     assert network.head.output == "d1"
-    assert network.warnings == ("2 outputs could be the mask: d1, d0; d1 was taken (--mask-output)",)
+    assert network.warnings == ("2 outputs could be the mask: d1, d0; d1 is used (--mask-output)",)
 
 
 def test_voc_and_cityscapes_are_guessed_with_a_warning(tmp_path):
@@ -193,11 +193,11 @@ def refusals() -> dict[str, tuple[onnx.ModelProto, dict[str, object], str]]:
         "five_classes": (net(5), {}, "The network has 5 classes; which of them are the person?"),
         "class_out_of_range": (
             net(5), {"person_class": (5,)},
-            "--person-class says 5; the network's output has 5 classes, counted from 0.",
+            "--person-class is 5; the network's output has 5 classes, counted from 0.",
         ),
         "all_classes": (
             net(2), {"person_class": (0, 1)},
-            "--person-class says 0, 1; the network's output has 2 classes, counted from 0.",
+            "--person-class is 0, 1; the network's output has 2 classes, counted from 0.",
         ),
         "overlapping_classes": (
             net(5), {"person_class": (1, 2), "activation": "multilabel"},

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from portrait_export.artifacts import Frame
-from portrait_export.capture.foreign.network import load_foreign
+from portrait_export.capture.foreign.load import load_foreign
 from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.capture.onnx.check import make_session, run_session
 from portrait_export.errors import CaptureError, CheckpointError, PortraitError, UsageError
@@ -71,7 +71,7 @@ def test_an_operator_of_a_newer_opset_is_exported(code):
     adapted = network.to_onnx()
     assert "Col2Im" in {node.op_type for node in adapted.graph.node}
     found = run_session(make_session(adapted), {"image": network.spec.normalise(frame())})
-    [reference] = network.reference().run([frame()])
+    [reference] = network.open_runner().run([frame()])
     np.testing.assert_allclose(found["logits"][0, 0], reference.logits, atol=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_a_factory_is_called_and_its_net_is_the_reference(code):
     assert (network.name, network.reference_name) == ("my_net", "PyTorch, build")
     assert network.head.output == "mask"
     found = run_session(make_session(network.to_onnx()), {"image": network.spec.normalise(frame())})
-    [reference] = network.reference().run([frame()])
+    [reference] = network.open_runner().run([frame()])
     np.testing.assert_allclose(found["mask"][0, 0], reference.probability, atol=1e-5)
     assert reference.logits is None  # PyTorch shows the sigmoid's result alone
     assert network.provenance["weights"] == "as build() leaves them"
@@ -127,7 +127,7 @@ REFUSED = {
     "other.py:build": "There is no file",
     "my_net.py:biuld": "my_net.py has no function or class 'biuld'.",
     "my_net.py:constant": "my_net.py has no function or class 'constant'.",
-    "my_net.py:number": "number() of my_net.py gave a int, not a torch.nn.Module.",
+    "my_net.py:number": "number() of my_net.py returned a int, not a torch.nn.Module.",
     "my_net.py:broken": "broken() of my_net.py failed: RuntimeError: no such backbone",
 }
 
@@ -156,7 +156,7 @@ def test_torchscript_runs_and_is_compared_with(script, tmp_path):
     with torch.no_grad():
         logits = net(torch.from_numpy(network.spec.normalise(frame())))
     np.testing.assert_allclose(found["mask"], logits.softmax(1)[:, 1:].numpy(), atol=1e-5)
-    [reference] = network.reference().run([frame()])
+    [reference] = network.open_runner().run([frame()])
     np.testing.assert_allclose(reference.logits, (logits[0, 1] - logits[0, 0]).numpy(), atol=1e-4)
 
 

@@ -178,7 +178,7 @@ def test_load_refuses(case, tmp_path):
 
 
 def test_a_file_over_the_limit_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("portrait_export.capture.onnx.load.MAX_BYTES", 1000)
+    monkeypatch.setattr("portrait_export.capture.onnx.load.MAX_PROTOBUF_BYTES", 1000)
     with pytest.raises(CaptureError, match="at most 2 GiB can be read"):
         load_onnx(stored(tmp_path))
 
