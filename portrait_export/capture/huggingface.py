@@ -39,6 +39,11 @@ class Preprocessor:
     resize: str | None = None
     size_problem: str = ""
 
+    @property
+    def why_no_size(self) -> str:
+        """The size's problem as a sentence; empty where there is none."""
+        return f"{PREPROCESSOR} gives no fixed input size: {self.size_problem}." if self.size_problem else ""
+
 
 def read_json(file: Path) -> dict[str, Any] | None:
     """A JSON object, or None where there is no such file. Raises CheckpointError where it cannot be read."""

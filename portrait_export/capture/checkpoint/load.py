@@ -87,7 +87,7 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
     if spec.config.num_labels > 1:
         own["positive"] = "person"  # several classes are brought to the person's logit
     spec = dataclasses.replace(spec, **{key: value for key, value in own.items() if value is not None})
-    return LoadedCheckpoint(net, spec, provenance, preprocessor.size_problem if preprocessor is not None else "")
+    return LoadedCheckpoint(net, spec, provenance, preprocessor.why_no_size if preprocessor is not None else "")
 
 
 def _canonical(files: list[Path], label: str) -> Canonical:

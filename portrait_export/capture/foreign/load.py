@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from ...errors import CaptureError, CheckpointError, UsageError, nearest
 from ...preprocessing import PortraitSpec
-from ..huggingface import PREPROCESSOR, Preprocessor, labels_of, read_json, read_preprocessor
+from ..huggingface import Preprocessor, labels_of, read_json, read_preprocessor
 from ..onnx.check import run_once
 from ..onnx.graph import Graph
 from ..simplify.folding import fold_constants
@@ -127,9 +127,7 @@ def _size_of(preprocessor: Preprocessor | None) -> tuple[int, int]:
         return DEFAULT_SIZE
     if preprocessor.size_problem:
         raise UsageError(
-            f"{PREPROCESSOR} gives no fixed input size: {preprocessor.size_problem}.",
-            code="which-size",
-            hint="set one with --size, such as --size 512x512.",
+            preprocessor.why_no_size, code="which-size", hint="set one with --size, such as --size 512x512."
         )
     return preprocessor.size or DEFAULT_SIZE
 

@@ -201,6 +201,34 @@ def test_mean_and_std_from_the_preprocessor(tmp_path: Path) -> None:
     assert (spec.mean, spec.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
+def test_the_preprocessor_of_minus_one_to_one_is_not_imagenets(tmp_path: Path) -> None:
+    """do_normalize=false makes image_mean and image_std irrelevant, though transformers writes them nevertheless."""
+    safetensors_folder(tmp_path)
+    stored = {"do_normalize": False, "rescale_factor": 1 / 127.5, "image_mean": [0.485, 0.456, 0.406]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**stored, "image_std": [0.229, 0.224, 0.225]}))
+    spec = load_checkpoint(tmp_path).spec.portrait_spec()
+    assert (spec.scale, spec.mean, spec.std) == (1 / 127.5, (0, 0, 0), (1, 1, 1))
+
+
+def test_the_preprocessor_decides_size_and_channel_order(tmp_path: Path) -> None:
+    safetensors_folder(tmp_path)
+    stored = {"size": {"height": 384, "width": 640}, "do_flip_channel_order": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stored))
+    loaded = load_checkpoint(tmp_path)
+    spec = loaded.spec.portrait_spec()
+    assert (spec.height, spec.width, spec.color, spec.resize) == (384, 640, "bgr", "stretch")
+    assert loaded.size_problem == ""
+
+
+def test_a_preprocessor_without_a_fixed_size_is_reported(tmp_path: Path) -> None:
+    safetensors_folder(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 512}}')
+    assert load_checkpoint(tmp_path).size_problem == (
+        "preprocessor_config.json gives no fixed input size: it scales the shortest edge to 512 pixels and keeps the"
+        " aspect ratio."
+    )
+
+
 @pytest.mark.parametrize("scale", [1.0, 255.0], ids=["of_0_to_1", "of_0_to_255"])
 def test_mean_and_std_from_the_deployment_wrapper(scale: float, tmp_path: Path) -> None:
     wrapped = {f"model.{key}": tensor for key, tensor in STATE.items()}

@@ -130,6 +130,34 @@ def test_hugging_face_files_beside_the_network_are_read(tmp_path):
     assert "class 2 (person) of 4, by config.json" in " ".join(network.notes)
 
 
+def test_the_preprocessor_means_what_it_means_for_a_checkpoint(tmp_path):
+    stored = '{"do_normalize": false, "rescale_factor": 0.0078431, "image_mean": [0.5, 0.4, 0.3], "image_std": 1}'
+    (tmp_path / "preprocessor_config.json").write_text(stored)
+    spec = load(net(), tmp_path).spec
+    assert (spec.scale, spec.mean, spec.std) == (0.0078431, (0, 0, 0), (1, 1, 1))
+
+
+def test_the_preprocessor_decides_the_size_that_a_file_leaves_open(tmp_path):
+    node, weights = conv(1)
+    made = model([node], image=["n", 3, "h", "w"], **weights)
+    (tmp_path / "preprocessor_config.json").write_text('{"size": {"height": 64, "width": 96}}')
+    spec = load(made, tmp_path, scale=1 / 255).spec
+    assert (spec.height, spec.width) == (64, 96)
+    spec = load(made, tmp_path, scale=1 / 255, size=(32, 32)).spec
+    assert (spec.height, spec.width) == (32, 32)
+    spec = load(net(), tmp_path, scale=1 / 255).spec
+    assert (spec.height, spec.width) == (32, 32), "a file's fixed size stays"
+
+
+def test_a_preprocessor_without_a_fixed_size_asks_for_one(tmp_path):
+    node, weights = conv(1)
+    made = model([node], image=["n", 3, "h", "w"], **weights)
+    (tmp_path / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 512}}')
+    with pytest.raises(UsageError, match="it scales the shortest edge to 512 pixels and keeps the aspect ratio"):
+        load(made, tmp_path, scale=1 / 255)
+    assert load(made, tmp_path, scale=1 / 255, size=(32, 32)).spec.height == 32
+
+
 def test_a_toml_beside_the_network_is_read_and_options_win(tmp_path):
     (tmp_path / "net.toml").write_text(
         'mean = [0.5, 0.5, 0.5]\nstd = 0.25\nscale = "1/255"\ncolor = "bgr"\nresize = "fit"\nperson_class = "1-2"\n'

@@ -86,7 +86,15 @@ def test_a_factory_is_called_and_its_net_is_the_reference(code):
     assert network.provenance["weights"] == "as build() leaves them"
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}])
+WRAPS = {
+    "bare": lambda state: state,
+    "trainer_and_data_parallel": lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}},
+    "network_entry": lambda state: {"network": state, "epoch": 3},
+    "ema_entry": lambda state: {"ema": {f"_orig_mod.model.{k}": v for k, v in state.items()}},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 def test_a_checkpoint_is_loaded_through_its_wrappers(wrap, code, tmp_path):
     torch.manual_seed(1)
     weights = {"a.weight": torch.randn(6, 3, 3, 3), "a.bias": torch.zeros(6)}
@@ -99,6 +107,13 @@ def test_a_checkpoint_is_loaded_through_its_wrappers(wrap, code, tmp_path):
     expected = torch.nn.functional.conv2d(hidden, weights["b.weight"], weights["b.bias"]).sigmoid()
     found = run_session(make_session(network.to_onnx()), {"image": image.numpy()})
     np.testing.assert_allclose(found["mask"], expected.numpy(), atol=1e-5)
+
+
+def test_a_value_inside_torch_code_cannot_be_the_mask(code):
+    options = ForeignOptions(torch=f"{code}:build", scale=1 / 255, size=SIZE, mask_output="/net/b/Conv_output_0")
+    with pytest.raises(UsageError, match="PyTorch, build does not return '/net/b/Conv_output_0'") as caught:
+        load_foreign(options)
+    assert "--mask-output" in caught.value.hint
 
 
 def test_weights_that_do_not_fit_are_all_named(code, tmp_path):
