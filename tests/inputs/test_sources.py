@@ -25,8 +25,8 @@ SCALED = {"do_normalize": False, "rescale_factor": 1 / 127.5, "image_mean": [0.5
 TORCH = "import torch\ndef build():\n    return torch.nn.Conv2d(3, 1, 3, padding=1)\n"
 
 
-def checkpoint(folder: Path, preprocessor: dict[str, object] | None = None) -> Path:
-    save_folder(create_model("segformer_b0"), folder)
+def checkpoint(folder: Path, preprocessor: dict[str, object] | None = None, model: str = "segformer_b0") -> Path:
+    save_folder(create_model(model), folder)
     if preprocessor is not None:
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     return folder
@@ -120,7 +120,7 @@ def test_a_checkpoint_without_a_fixed_size_asks_for_one(tmp_path):
 
 
 def test_a_checkpoint_s_size_is_checked_like_any_other(tmp_path):
-    folder = checkpoint(tmp_path, {"size": {"height": 98, "width": 64}})
-    with pytest.raises(UsageError, match="multiples of 4 pixels; found 98x64") as caught:
+    folder = checkpoint(tmp_path, {"size": {"height": 100, "width": 64}}, model="serseg_b0_dam_depth")
+    with pytest.raises(UsageError, match="multiples of 16 pixels; found 100x64") as caught:
         load_model(ModelSource(checkpoint=folder))
     assert caught.value.hint == "the nearest size is 96x64."

@@ -1,4 +1,4 @@
-"""Hold a value that was found out about a network, with what to say about it."""
+"""Define Finding: a value found in a network, with notes and warnings."""
 
 from __future__ import annotations
 

@@ -140,11 +140,11 @@ def find_head(
     Args:
         graph: the network with static shapes, constants folded.
         outputs: each candidate's value on a probe picture, by name.
-        options: what the user says, which overrides everything found.
+        options: the user's, which override everything found.
         size: (H, W) of the input.
         labels: class names by number, from a config.json next to the network.
     Raises:
-        CaptureError: no output is a map of the picture, or the values are not what the options say.
+        CaptureError: no output is a map of the picture, or the values contradict the options.
         UsageError: the person's class is needed, or does not exist.
     """
     chosen = _choose_output(outputs, options.mask_output, size)
@@ -318,7 +318,7 @@ def _kind(walk: _Walk, value: np.ndarray, asked: str | None) -> Finding[str]:
 
 
 def _asked_kind(walk: _Walk, asked: str) -> Finding[str]:
-    """What the options say the output is."""
+    """The kind that the options set."""
     found = walk.kind.replace("logsoftmax", "softmax")
     doubts = (f"--activation is {asked}, but the graph ends in a {found}",) if found not in ("", asked) else ()
     return Finding("logsoftmax" if walk.kind == "logsoftmax" and asked == "softmax" else asked, warnings=doubts)
@@ -366,7 +366,7 @@ def _person(
                 f" {visible} class{'es' if visible > 1 else ''}, counted from 0.",
                 hint="name some of them, not all"
                 if visible > 1
-                else "with one class there is nothing to choose; --positive background says that it is the background.",
+                else "with one class there is nothing to choose; set --positive background if it is the background.",
             )
         return Finding(_within(asked, picked), (f"class {', '.join(map(str, asked))} of {visible}",))
     if visible == 1:

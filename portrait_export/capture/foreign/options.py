@@ -1,4 +1,4 @@
-"""Define what a user can say about their own network, as options or in a TOML file next to it."""
+"""Define the settings of a user's own network, given as options or in a TOML file next to it."""
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ def _written(net: torch.nn.Module, picture: torch.Tensor, options: Mapping[str, 
 
 
 def _message(error: BaseException) -> str:
-    """The line that says what is wrong: TorchScript puts it last, below its own traceback."""
+    """The line with the cause: TorchScript puts it last, below its own traceback."""
     first = first_line(error)
     if first.startswith("The following operation failed in the TorchScript interpreter"):
         return str(error).strip().splitlines()[-1].removeprefix("RuntimeError: ")[:300]

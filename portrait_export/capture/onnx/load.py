@@ -83,7 +83,7 @@ def _content_problems(model: onnx.ModelProto) -> list[str]:
         lines.append("its graph has no outputs")
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if not opsets:
-        lines.append("it does not say which ONNX opset it is written in")
+        lines.append("it does not name its ONNX opset")
     lines += [
         f"its opset {version} is outside {READABLE_OPSETS[0]}..{READABLE_OPSETS[-1]}"
         for version in opsets

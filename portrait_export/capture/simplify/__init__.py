@@ -1,4 +1,4 @@
-"""An ONNX model in; a cheaper one with the same interface and the same numbers out, and an account of what was done.
+"""Simplify an ONNX model: fewer operations, the same interface and the same numbers, with a report of what was done.
 
 First onnxsim (shapes, constants, batch norms), then our own rules, one per file, until none fires any more. Every rule
 is an exact identity: what is not exact belongs to quantization.
@@ -22,7 +22,7 @@ from .rules import RULES
 
 __all__ = ["RULES", "Fired", "Graph", "Match", "Refused", "Rule", "SimplifyReport", "apply_rules", "simplify"]
 
-MAX_ROUNDS = 50  # the seven registered models need at most 4; a pair of rules that undo one another would never end
+MAX_ROUNDS = 50  # the seven registered models need at most 4; two rules that undo each other would never end
 
 
 def simplify(
@@ -36,7 +36,7 @@ def simplify(
         keep_opset: leave the opset alone, and so what needs a newer one; else it is raised where a rule fires for it.
     Returns:
         The cheaper model, deterministic, accepted by onnx.checker, with the same inputs, outputs and metadata; and the
-        report. A rule under which ONNX Runtime computes other numbers than before is left out, and reported as refused.
+        report. A rule that changes the numbers under ONNX Runtime is skipped and reported as refused.
     Raises:
         CaptureError: the model is invalid, dynamic, or cannot be run at all.
     """
@@ -52,7 +52,7 @@ def simplify(
     error = expected.error(rewritten)
     if error > RELATIVE_TOLERANCE:
         if expected.error(folded) > RELATIVE_TOLERANCE:
-            notes.append("onnxsim or the newer opset changed the numbers; the model goes on unfolded")
+            notes.append("onnxsim or the newer opset changed the numbers; the unfolded model is used")
             folded = model
         sound, unsound = _sound_rules(expected, folded, rules)
         rewritten, fired, refused = apply_rules(folded, sound)
@@ -83,7 +83,7 @@ def apply_rules(
                 name_weights(graph)
             return graph.to_model(), tuple(fired), tuple(refused.values())
     raise CaptureError(
-        f"The rewrite rules did not come to an end in {MAX_ROUNDS} rounds.",
+        f"The rewrite rules did not terminate within {MAX_ROUNDS} rounds.",
         code="endless-rewrite",
         context=[f"{entry.rule} at {entry.node}" for entry in fired[-4:]],
     )
@@ -104,7 +104,7 @@ def _apply(graph: Graph, rule: Rule[P], fired: list[Fired], refused: dict[tuple[
 
 
 def raise_opset(model: onnx.ModelProto, rules: tuple[Rule[Any], ...], notes: list[str]) -> onnx.ModelProto:
-    """Bring a model to the opset that the rules with a match in it need; `notes` says where that cannot be done."""
+    """Bring a model to the opset that the rules with a match in it need; a note is added where that fails."""
     graph = Graph(model)
     needed = [rule.since for rule in rules if rule.since > graph.opset and any(True for _ in rule.pattern(graph))]
     if not needed or not graph.opset:

@@ -1,7 +1,7 @@
-"""A scale and shift per channel (batch norm, ·, +, −, sign) after a convolution goes into its weights.
+"""Fold a scale and shift per channel (batch norm, ·, +, −, sign) after a convolution into its weights.
 
 Algebra. s·(W∗x + b) + t = (s·W)∗x + (s·b + t), s and t per output channel; the products are formed in float64 and
-rounded once. Padding does not matter: it lies before the sum.
+rounded once. Padding does not matter: it is applied before the sum.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A scale and shift per channel (layer scale, batch norm, ·, −) after a linear on tokens goes into its weights.
+"""Fold a scale and shift per channel (layer scale, batch norm, ·, −) after a linear on tokens into its weights.
 
 Algebra. (x·W + b)·s + t = x·(W·s) + (b·s + t), where s and t scale and shift the columns of W, one per channel; the
 products are formed in float64 and rounded once. Reshapes in between that keep the last axis keep the columns.

@@ -1,4 +1,4 @@
-"""A scale and shift per channel after a concatenation is done on each part, where a convolution can take it in.
+"""Move a scale and shift per channel before a concatenation, into the convolutions that make its parts.
 
 Algebra. concat(x, y)·s + t = concat(x·s₁ + t₁, y·s₂ + t₂), where s and t are cut where the channels are.
 """

@@ -1,4 +1,4 @@
-"""A scale and shift per channel (batch norm, ·, +, −, sign) before a convolution goes into its weights.
+"""Fold a scale and shift per channel (batch norm, ·, +, −, sign) before a convolution into its weights.
 
 Algebra. W∗(s·x + t) + b = (W·s)∗x + (b + Σ W·t), s and t per input channel, the sum over input channels and taps.
 Beyond the border the convolution sees 0, not t: with padding this holds only where t = 0.

@@ -1,4 +1,4 @@
-"""A scale and shift per channel after an enlarging resize is done before it, on fewer pixels.
+"""Move a scale and shift per channel before an enlarging resize, where there are fewer pixels.
 
 Algebra. Every number of a resized image is an average Σ w·x with Σ w = 1 (nearest, linear and cubic alike), so
 s·(Σ w·x) + t = Σ w·(s·x + t). Before the resize a convolution or another rule can take it in.

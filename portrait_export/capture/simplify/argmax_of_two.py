@@ -1,4 +1,4 @@
-"""The argmax of a classifier with two classes becomes the sign of one logit.
+"""Replace the argmax of a two-class classifier by the sign of one logit.
 
 Algebra. argmax(z₀, z₁) is 1 exactly where z₁ − z₀ > 0, and 0 where not: on a tie the first class wins (with
 `select_last_index` the last one, so there it is ≥). The difference is written as a 1x1 convolution with weights ±1,

@@ -1,4 +1,4 @@
-"""Token networks (N, L, C) to channels-first (N, C, H, W): linears become 1x1 convolutions, layout operators cancel.
+"""Turn token networks (N, L, C) channels-first (N, C, H, W): linears become 1x1 convolutions, layout operators cancel.
 
 Algebra. Let t be the tokens of an image x: t[n, h·W + w, c] = x[n, c, h, w]. Then
   - a linear on tokens is a 1x1 convolution of x:  (t·A)[n, h·W + w, d] = Σ_c x[n, c, h, w]·A[c, d],
@@ -64,7 +64,7 @@ class _Rewriter:
     Attributes:
         views: original values that are (so far) only arrangements of an emitted value.
         made: arrangements that were emitted after all, by base and dims.
-        grids: the (H, W) that a number of tokens was last seen to stand for.
+        grids: the (H, W) that a number of tokens last belonged to.
         shape_constants: stored targets of reshapes.
     """
 
@@ -211,7 +211,7 @@ class _Rewriter:
     def _channels_last(self, value: str, channels: int) -> View | None:
         """A value as a view of an (N, C, H, W) base whose last axis runs through exactly C.
 
-        Where it is another view (heads put together, say) of tokens whose grid is known, it is first brought there.
+        Where it is another view (concatenated heads, for example) of tokens whose grid is known, it is first brought there.
         """
         view = self.views.get(value)
         if view is None or channels == 1 or view.shape[-1] != channels:

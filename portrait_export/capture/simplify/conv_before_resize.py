@@ -1,4 +1,4 @@
-"""A 1x1 convolution after an enlarging resize is done before it, on fewer pixels.
+"""Move a 1x1 convolution before an enlarging resize, where there are fewer pixels.
 
 Algebra. Every number of a resized image is an average Σ w·x with Σ w = 1, the same w for every channel. A 1x1
 convolution mixes channels, a resize mixes pixels, so they commute: W·(Σ w·x) + b = Σ w·(W·x + b).

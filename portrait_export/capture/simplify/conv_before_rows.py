@@ -1,4 +1,4 @@
-"""What narrows tiles of rows is done before they are put together: less is copied, and the wide image never exists.
+"""Move a 1x1 convolution that reduces channels before the concatenation of row tiles: fewer channels are copied.
 
 Algebra. An activation and a 1x1 convolution treat every pixel alike, whichever rows it came with:
 W·f(concat(x₁, …, xₖ)) + b = concat(W·f(x₁) + b, …, W·f(xₖ) + b) for a concatenation along H.
@@ -53,7 +53,7 @@ def _check(graph: Graph, match: Match[_Tail]) -> str:
         return "a value on the way is also read elsewhere"
     before, after = ((graph.shape(name) or (0, 0))[1] for name in (tail.concat.output, match.anchor.output))
     if after >= before:
-        return f"{before} channels become {after}: no less would be put together"
+        return f"{before} channels become {after}: no fewer would be concatenated"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Two convolutions in a row, one of them 1x1, become one where that is less work.
+"""Merge two convolutions in a row, one of them 1x1, if that takes less work.
 
 Algebra. With B a 1x1 convolution: B·(A∗x + a) + b = (B·A)∗x + (B·a + b), whatever the kernel and padding of A.
 With A the 1x1 one: B∗(A·x + a) + b = (B·A)∗x + (b + Σ B·a), where beyond the border the inner value is 0, not a: with
@@ -24,7 +24,7 @@ def _pattern(graph: Graph) -> Iterator[Match[Node]]:
             continue
         first = graph.maker(node.input(0))
         if first is None or first.op != "Conv" or _is_grouped(first) or _is_grouped(node):
-            continue  # pointwise beside depthwise is every mobile network's pattern, and what it should be
+            continue  # pointwise and depthwise in a row is the pattern of mobile networks, and cheaper than one convolution
         if is_pointwise(graph, node) or is_pointwise(graph, first):
             yield Match(node, first)
 

@@ -1,4 +1,4 @@
-"""An ONNX model in, the same folded by onnxsim out: shapes computed, constants folded, batch norms merged; quietly."""
+"""Fold an ONNX model with onnxsim: shapes are computed, constants folded, batch norms merged."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import onnx
 from ...errors import CaptureError, first_line
 from ...utils.quiet import quiet
 
-# A folded constant may not be larger than this: expanding a small computation into a large weight is no saving.
+# A folded constant may not be larger than this: expanding a small computation into a large weight saves nothing.
 LARGEST_FOLDED = "4MB"
 
 OUR_PRODUCER = "portrait-export"  # what `export_onnx` writes; those graphs are known to pass
 LONGEST_RUN_S = 600
 
-# Optimizers of onnxsim that would stand in our rules' way. Names that another version does not know are ignored there.
+# Optimizers of onnxsim that would prevent our rules. Versions that do not know a name ignore it.
 SKIPPED = (
     "fuse_matmul_add_bias_into_gemm",  # the first three put layout operators around matrix products
     "fuse_matmul_add_bias_into_gemm_batched",
     "fuse_qkv",
-    "fuse_mul_into_conv",  # takes GELU's ½ away before GELU is recognised; affine-before-conv does the same later
+    "fuse_mul_into_conv",  # removes GELU's ½ before GELU is recognised; affine-before-conv does the same later
     "fuse_preceding_mul_into_conv",
 )
 
@@ -31,11 +31,11 @@ def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
 
     Returns:
         The folded model, its inputs and outputs in the same order under the same names; and a note, empty where all
-        went well, that says why the model was left as it was.
+        went well, with the reason why the model is unchanged.
     """
     try:
         folded = _run(model) if model.producer_name == OUR_PRODUCER else _run_apart(model)
-    except Exception as error:  # whatever the C++ code behind it raises; the model goes on unfolded, and says so
+    except Exception as error:  # the C++ code raises anything; the unfolded model is used, with a note
         return model, f"onnxsim left the model as it was: {first_line(error)}"
     for before, after in ((model.graph.input, folded.graph.input), (model.graph.output, folded.graph.output)):
         constants = {tensor.name for tensor in model.graph.initializer}

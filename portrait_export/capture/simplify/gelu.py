@@ -1,4 +1,4 @@
-"""GELU spelt out with Erf becomes one Gelu operator.
+"""Replace GELU written out with Erf by one Gelu operator.
 
 Algebra. gelu(x) = x·Φ(x) = x·½·(1 + erf(x/√2)), ONNX's Gelu with approximate = "none" (opset 20); the three factors may
 be multiplied in any order.
@@ -17,7 +17,7 @@ CONSTANT_TOLERANCE = 1e-6  # √2, 1 and ½ as float32 constants; 1.41421 (five 
 
 @dataclass(frozen=True)
 class _Parts:
-    """The values that are left over when GELU is taken as its pattern, to be compared with what they must be.
+    """The values that GELU's pattern leaves open, to be compared with what they must be.
 
     Attributes:
         x: the operand.
@@ -36,7 +36,7 @@ class _Parts:
 
 
 def _other(node: Node, value: str) -> str:
-    """A binary operator's operand beside a given one."""
+    """The other operand of a binary operator."""
     return node.input(1) if node.input(0) == value else node.input(0)
 
 

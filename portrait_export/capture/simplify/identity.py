@@ -1,4 +1,4 @@
-"""An Identity is left out: whoever reads its output reads its input.
+"""Remove an Identity: its readers read its input.
 
 Algebra. y = x.
 """

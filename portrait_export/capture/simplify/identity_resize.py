@@ -1,4 +1,4 @@
-"""A resize to the size that its input has is left out.
+"""Remove a resize to the size that its input has.
 
 Algebra. At scale 1 every coordinate transformation used here maps pixel i to coordinate i, where the interpolation's
 weight of pixel i is 1 and all others are 0.

@@ -1,4 +1,4 @@
-"""Layer normalisation spelt out with means becomes one LayerNormalization operator.
+"""Replace layer normalisation written out with means by one LayerNormalization operator.
 
 Algebra. With μ = mean(x) and d = x − μ over the normalised axes: y = d / √(mean(d²) + ε)·γ + β, which is ONNX's
 definition of LayerNormalization (opset 17) over the last axes. Over the channels (axis 1) of an image it is the same

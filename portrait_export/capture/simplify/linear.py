@@ -1,4 +1,4 @@
-"""What several rules ask about linear operators: convolutions, per-channel affine maps, resizes."""
+"""Inspect linear operators for the rules: convolutions, per-channel affine maps, resizes."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def resize_ratio(graph: Graph, node: Node | None) -> float:
 
 
 def why_not_before(graph: Graph, resize: Node) -> str:
-    """The reason why work per pixel that follows a resize had better stay behind it; empty if there is none."""
+    """The reason why work per pixel should stay after a resize; empty if there is none."""
     ratio = resize_ratio(graph, resize)
     if not ratio:
         return "the resize is not an average over H and W whose size is stored"

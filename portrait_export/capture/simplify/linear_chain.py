@@ -1,4 +1,4 @@
-"""Two linears on tokens in a row become one where that is less work.
+"""Merge two linears on tokens in a row if that takes less work.
 
 Algebra. (x·A + a)·B + b = x·(A·B) + (a·B + b), for MatMul or Gemm with stored A and B. Products are formed in
 float64 and rounded once. (On images linears are 1x1 convolutions, see conv_chain.py.)
@@ -18,7 +18,7 @@ from .rule import Match, Rule
 
 @dataclass(frozen=True)
 class _Linear:
-    """x·W + b as it stands in the graph.
+    """x·W + b in the graph.
 
     Attributes:
         source: the name of x.

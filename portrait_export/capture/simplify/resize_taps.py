@@ -1,4 +1,4 @@
-"""A resize and the convolution that reads it in; out, for one axis, the matrix of both: what each tap reads from where.
+"""Compute, for one axis, the matrix of a resize and the convolution that reads it: what each tap reads from where.
 
 Along one axis a resize is a matrix R (resized, size). Tap a of a convolution with stride s, dilation d and padding p
 reads, for output i, the resized element s·i + d·a − p, or 0 where there is none. So the tap reads M_a·x with
@@ -80,7 +80,7 @@ def windows(graph: Graph, conv: Node) -> tuple[TapWindow, TapWindow] | None:
 def resize_one_axis(graph: Graph, resize: Node, value: str, axis: int, *, name: str) -> str | None:
     """A resize along H (axis 2) or W (axis 3) alone, of an image of any channels; None where it cannot be split.
 
-    It stands for half of `resize`: every mode that resizes an image does H and W independently of one another.
+    It is one half of `resize`: every mode that resizes an image does H and W independently of one another.
     """
     small, large = graph.shape(value), graph.shape(resize.output)
     scales = graph.constant(resize.input(2)) if resize.input(2) else None
@@ -161,7 +161,7 @@ def _tile(rows: np.ndarray) -> Tile:
 
 
 def whole_tap(matrix: np.ndarray) -> int | None:
-    """A tap that lies inside the image for every output, so that it alone reads a constant as it is; None without."""
+    """A tap that is inside the image for every output, so that a constant it reads stays unchanged; None if there is none."""
     sums = matrix.sum(axis=2)  # (out, taps)
     inside = np.abs(sums - 1).max(axis=0) < 1e-5
     return int(inside.argmax()) if inside.any() else None

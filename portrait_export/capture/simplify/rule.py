@@ -31,7 +31,7 @@ class Rule(Generic[P]):
     Attributes:
         name: kebab-case, as reports and options call it.
         pattern: yields matches; the graph may be edited between two of them.
-        check: the reason why a match is left alone, in words; empty where the rewrite is exact and worth it.
+        check: the reason why a match is not rewritten; empty if the rewrite is exact and worth it.
         rewrite: edits the graph.
         since: first ONNX opset that has the operators which the rewrite emits.
         one_size: what it writes holds for one input size only, so a network for several sizes goes without it.

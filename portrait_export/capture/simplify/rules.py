@@ -1,4 +1,4 @@
-"""The rewrite rules, in the order in which they are tried."""
+"""List the rewrite rules in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RULES: tuple[Rule[Any], ...] = (
     two_classes.RULE,
     argmax_of_two.RULE,
     unread_channels.RULE,
-    affine_after_conv.RULE,  # before the rules that move convolutions: a batch norm would stand in their way
+    affine_after_conv.RULE,  # before the rules that move convolutions: a batch norm would block them
     affine_after_linear.RULE,
     linear_chain.RULE,
     affine_before_conv.RULE,

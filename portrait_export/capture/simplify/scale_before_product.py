@@ -1,4 +1,4 @@
-"""A number that scales a matrix product scales one of its factors instead, where that is smaller or free.
+"""Apply a scale to one factor of a matrix product instead of to the product, if that factor is smaller or free.
 
 Algebra. s·(A·B) = (s·A)·B = A·(s·B), and a scale commutes with every reshape and transpose of the factor. Attention's
 1/√d so moves from the L·L' scores to the L·d queries, and from there into the weights that make them. In half precision

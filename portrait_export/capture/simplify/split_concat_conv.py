@@ -1,4 +1,4 @@
-"""A 1x1 convolution of a concatenation becomes a sum of 1x1 convolutions of its parts, where those are cheaper.
+"""Split a 1x1 convolution of a concatenation into a sum of 1x1 convolutions of its parts, if those are cheaper.
 
 Algebra. W·concat(x₁, …, xₖ) + b = Σᵢ Wᵢ·xᵢ + b, where Wᵢ are the columns of W for xᵢ's channels; b goes to the last
 part's convolution. By itself that saves nothing. It pays where a part is an enlarged image (then its convolution moves

@@ -1,4 +1,4 @@
-"""A matrix product that is transposed afterwards: the product of the transposed factors, the other way round.
+"""Replace a transposed matrix product by the product of the transposed factors in reverse order.
 
 Algebra. (A·B)ᵀ = Bᵀ·Aᵀ, each number the same sum of the same products. It is done where B is itself a transposed
 value B = Cᵀ, so that Bᵀ = C is there already: of two transposes (of B and of the product) one remains (of A), and that

@@ -1,4 +1,4 @@
-"""One class of a softmax over two becomes the sigmoid of a difference; of a log-softmax, a softplus.
+"""Replace one class of a softmax over two by the sigmoid of a difference, and of a log-softmax by a softplus.
 
 Algebra. softmax(z)₁ = e^z₁ / (e^z₀ + e^z₁) = 1 / (1 + e^(z₀ − z₁)) = σ(z₁ − z₀), and its logarithm is
 −ln(1 + e^(z₀ − z₁)) = −softplus(z₀ − z₁). The difference is written as a 1x1 convolution with weights ±1, which other

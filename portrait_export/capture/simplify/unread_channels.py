@@ -1,4 +1,4 @@
-"""Channels that nothing reads are not computed: a choice of channels moves before the resize and into the convolution.
+"""Compute only the channels that are read: move a channel selection before the resize and into the convolution.
 
 Algebra. A choice of channels S is a matrix of zeros and ones, so S·(W∗x + b) = (S·W)∗x + S·b: the rows of W and b that
 are chosen. A resize treats every channel alike, so S·resize(x) = resize(S·x).

@@ -1,4 +1,4 @@
-"""A user's own PyTorch code and TorchScript files: run, exported, and compared with what they themselves give."""
+"""Test users' PyTorch code and TorchScript files: run, exported, and compared with their own results."""
 
 from __future__ import annotations
 
@@ -147,14 +147,14 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("said", REFUSED)
-def test_a_factory_that_is_none_is_refused(said, code):
+@pytest.mark.parametrize("factory", REFUSED)
+def test_what_is_not_a_factory_is_refused(factory, code):
     with pytest.raises(PortraitError) as caught:
-        load_foreign(ForeignOptions(torch=str(code.parent / said), size=SIZE))
-    assert caught.value.message.startswith(REFUSED[said])
+        load_foreign(ForeignOptions(torch=str(code.parent / factory), size=SIZE))
+    assert caught.value.message.startswith(REFUSED[factory])
 
 
-def test_code_that_cannot_be_imported_says_why(tmp_path):
+def test_code_that_cannot_be_imported_is_reported_with_the_reason(tmp_path):
     (tmp_path / "net.py").write_text("import no_such_package\n")
     with pytest.raises(CaptureError, match=r"net\.py cannot be imported: ModuleNotFoundError: .*no_such_package"):
         load_foreign(ForeignOptions(torch=f"{tmp_path / 'net.py'}:build"))
@@ -183,13 +183,13 @@ def test_a_dictionary_s_keys_name_the_outputs(tmp_path):
     assert network.head.person == (15,)
 
 
-def test_what_is_no_torchscript_is_refused(tmp_path):
+def test_what_is_not_torchscript_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pt")
     with pytest.raises(CaptureError, match=r"weights\.pt is not a TorchScript program"):
         load_foreign(ForeignOptions(torchscript=tmp_path / "weights.pt"))
 
 
-def test_a_net_that_fails_says_so_with_its_own_words(tmp_path):
+def test_a_net_that_fails_is_reported_with_its_own_error(tmp_path):
     (tmp_path / "net.py").write_text(
         "import torch\nclass Net(torch.nn.Module):\n  def forward(s, x): return x.reshape(7)\n"
     )

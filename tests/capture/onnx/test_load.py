@@ -1,4 +1,4 @@
-"""load_onnx: what is sound is read whole; everything damaged, hostile or foreign is one clear CaptureError."""
+"""Test load_onnx: sound files are read whole; damaged, hostile and other files are one clear CaptureError."""
 
 import numpy as np
 import onnx
@@ -29,7 +29,7 @@ def stored(folder):
 
 
 def stored_externally(folder, **entries):
-    """A model whose weight lies in m.data, with `external_data` entries changed."""
+    """A model whose weight is in m.data, with `external_data` entries changed."""
     path = folder / "m.onnx"
     onnx.save(
         small_model(),
@@ -56,7 +56,7 @@ def test_a_file_in_one_piece_is_read(tmp_path):
     np.testing.assert_array_equal(weight_of(load_onnx(stored(tmp_path))), WEIGHT)
 
 
-def test_external_data_beside_the_model_is_read(tmp_path):
+def test_external_data_next_to_the_model_is_read(tmp_path):
     model = load_onnx(stored_externally(tmp_path))
     np.testing.assert_array_equal(weight_of(model), WEIGHT)
     assert not model.graph.initializer[0].external_data
@@ -159,7 +159,7 @@ REFUSALS = {
     "negative_dimension": (edited(negative_dimension), r"w: negative dimension in \[-1, 300\]"),
     "unknown_element_type": (edited(unknown_type), "w: unknown element type 200"),
     "reads_a_value_that_nobody_makes": (edited(dangling_input), "not a valid ONNX model"),
-    "no_opset": (edited(no_opset), "does not say which ONNX opset"),
+    "no_opset": (edited(no_opset), "does not name its ONNX opset"),
     "opset_from_the_future": (edited(future_opset), "its opset 99 is outside 7..28"),
     "ir_from_the_future": (edited(future_ir), "its IR version 1000 is newer"),
     "data_file_missing": (without_data_file, r"w: its data file 'm.data' is missing"),
