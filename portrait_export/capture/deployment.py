@@ -36,7 +36,7 @@ class Deployment(nn.Module):
     """The module that is deployed: normalised inputs to the person's logits and mask.
 
     Args:
-        net: takes `image` (1, 3, H, W), and `depth` (1, 1, H, W) where the spec asks for it; returns (1, 1, h, w) logits.
+        net: takes `image` (1, 3, H, W), and `depth` (1, 1, H, W) if the spec asks for it; returns (1, 1, h, w) logits.
         spec: sizes, inputs and which class the logits are about.
     """
 

@@ -211,7 +211,7 @@ class _Rewriter:
     def _channels_last(self, value: str, channels: int) -> View | None:
         """A value as a view of an (N, C, H, W) base whose last axis runs through exactly C.
 
-        Where it is another view (concatenated heads, for example) of tokens whose grid is known, it is first brought there.
+        Another view (concatenated heads, for example) of tokens whose grid is known is first brought into that form.
         """
         view = self.views.get(value)
         if view is None or channels == 1 or view.shape[-1] != channels:

@@ -24,7 +24,7 @@ def _pattern(graph: Graph) -> Iterator[Match[Node]]:
             continue
         first = graph.maker(node.input(0))
         if first is None or first.op != "Conv" or _is_grouped(first) or _is_grouped(node):
-            continue  # pointwise and depthwise in a row is the pattern of mobile networks, and cheaper than one convolution
+            continue  # pointwise and depthwise in a row is the pattern of mobile networks, and cheaper than both in one
         if is_pointwise(graph, node) or is_pointwise(graph, first):
             yield Match(node, first)
 

@@ -161,7 +161,7 @@ def _tile(rows: np.ndarray) -> Tile:
 
 
 def whole_tap(matrix: np.ndarray) -> int | None:
-    """A tap that is inside the image for every output, so that a constant it reads stays unchanged; None if there is none."""
+    """A tap inside the image for every output, so that a constant it reads stays unchanged; None if there is none."""
     sums = matrix.sum(axis=2)  # (out, taps)
     inside = np.abs(sums - 1).max(axis=0) < 1e-5
     return int(inside.argmax()) if inside.any() else None
