@@ -160,7 +160,7 @@ REFUSALS = {
     "unknown_element_type": (edited(unknown_type), "w: unknown element type 200"),
     "reads_a_value_that_nobody_makes": (edited(dangling_input), "not a valid ONNX model"),
     "no_opset": (edited(no_opset), "does not name its ONNX opset"),
-    "opset_from_the_future": (edited(future_opset), "its opset 99 is outside 7..28"),
+    "opset_from_the_future": (edited(future_opset), "its opset 99 is outside 1..28"),
     "ir_from_the_future": (edited(future_ir), "its IR version 1000 is newer"),
     "data_file_missing": (without_data_file, r"w: its data file 'm.data' is missing"),
     "data_file_too_short": (short_data_file, r"w: bytes 0..360000 are outside 'm.data' of 5 bytes"),
