@@ -33,6 +33,11 @@ def setting(read: Callable[[Any], Any], default: Any = None) -> Any:
     return dataclasses.field(default=default, metadata={_READER: read})
 
 
+def readers_of(kind: type) -> dict[str, Callable[[Any], Any]]:
+    """The readers of a dataclass's settings, by name."""
+    return {field.name: field.metadata[_READER] for field in dataclasses.fields(kind) if _READER in field.metadata}
+
+
 def read_toml(file: Path, kind: type[T]) -> T:
     """Read a file into a dataclass: its fields are the settings, dataclasses in it are tables.
 
@@ -84,9 +89,7 @@ def _strict(value: Any, kind: type) -> Any:
 
 def _table_hook(converter: cattrs.Converter, kind: type[T]) -> Callable[[Any, type[T]], T]:
     readers: dict[str, Any] = {
-        field.name: override(struct_hook=_with_reader(field.metadata[_READER]))
-        for field in dataclasses.fields(kind)  # type: ignore[arg-type]  # it is a dataclass
-        if _READER in field.metadata
+        name: override(struct_hook=_with_reader(read)) for name, read in readers_of(kind).items()
     }
     structure = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **readers)
 
