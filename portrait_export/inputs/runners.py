@@ -43,7 +43,7 @@ def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner:
         PortraitError: it cannot be read, or does not take the source's size.
     """
     if package is not None:
-        return _package(package, source.size)
+        return open_package(package, size=source.size)
     exported = _exported_onnx(source)
     if exported is not None:
         return exported
@@ -51,10 +51,17 @@ def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner:
     return OpenRunner(model.open_runner(model.name), model.spec, (size_of(model),), model.notes, model.warnings)
 
 
-def _package(path: Path, size: Size | None) -> OpenRunner:
+def open_package(
+    path: Path, *, size: Size | None = None, arithmetic: str = "as_typed", device: str = "cpu"
+) -> OpenRunner:
+    """Open a saved package, of this project or of another tool; `size` limits it to one of the sizes that it lists.
+
+    Args:
+        arithmetic, device: as for `PackageRunner`.
+    """
     from ..runtime.runner import PackageRunner
 
-    saved = PackageRunner(path)
+    saved = PackageRunner(path, arithmetic=arithmetic, device=device)
     spec = saved.spec or _spec_of_inputs(saved.program.inputs, path)
     sizes = listed_sizes(saved.program.inputs) or ((spec.height, spec.width),)
     if size is not None:
