@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ROOT = Path(__file__).parent
 SPLITS = ("calibrate", "evaluate")  # of the bundled set
+KINDS = ("portrait", "everyday", "empty")  # of the bundled set; nobody is in an empty picture
 TREE_SPLITS = ("train", "val", "test")  # of a folder laid out as EasyPortrait
 # Files that people mean to be photographs. What else lies in a folder (Thumbs.db, notes, hidden files) is left alone.
 SUFFIXES = frozenset(
@@ -29,6 +30,10 @@ SUFFIXES = frozenset(
 EASYPORTRAIT_CLASSES = (
     *("background", "person", "skin", "left brow", "right brow"),
     *("left eye", "right eye", "lips", "teeth"),
+)
+# Fields of every entry of the bundled set's manifest.
+REQUIRED = frozenset(
+    {*("name", "split", "kind", "tags", "image", "mask", "image_sha256", "mask_sha256"), *("source", "licence")}
 )
 LISTED = 100  # faults that an error spells out; it says how many more there are
 REPAIR = "repair these files, or take them out of the folder."
@@ -46,6 +51,8 @@ class Item:
         classes: the mask holds EasyPortrait's class ids instead of P(person) as gray.
         depth: a depth map, or None.
         split: `calibrate`, `evaluate`, `train`, `val`, `test`, or empty.
+        kind: one of KINDS, or an empty string: a user's own photographs have no kinds.
+        tags: what the photograph shows, such as `group` or `dark`.
     """
 
     name: str
@@ -54,6 +61,8 @@ class Item:
     classes: bool = False
     depth: Path | None = None
     split: str = ""
+    kind: str = ""
+    tags: tuple[str, ...] = ()
 
 
 # ---- the bundled set --------------------------------------------------------------------------------------------
@@ -82,17 +91,19 @@ def calibration_items(split: str | None = None, root: Path = ROOT) -> list[Item]
     entries = [entry for entry in read_manifest(root) if split in (None, entry["split"])]
     faults = [fault for entry in entries for fault in _entry_faults(entry, root)]
     _raise_if(faults, f"The calibration set in {root} is not what its manifest says", "reinstall the package.")
-    return [Item(e["name"], root / e["image"], root / e["mask"], split=e["split"]) for e in entries]
+    return [
+        Item(e["name"], root / e["image"], root / e["mask"], split=e["split"], kind=e["kind"], tags=tuple(e["tags"]))
+        for e in entries
+    ]
 
 
 def read_manifest(root: Path = ROOT) -> list[dict[str, Any]]:
     """The manifest's entries, one dict per photograph. Raises DataError if it is no such manifest."""
     path = root / "manifest.json"
-    wanted = {"name", "split", "image", "mask", "image_sha256", "mask_sha256", "source", "licence"}
     try:
         entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["images"]
         lacking = [
-            f"entry {i}: no {', '.join(sorted(wanted - set(e)))}" for i, e in enumerate(entries) if wanted - set(e)
+            f"entry {i}: no {', '.join(sorted(REQUIRED - set(e)))}" for i, e in enumerate(entries) if REQUIRED - set(e)
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read as a manifest: {error!r}.", hint="reinstall the package.") from error
@@ -102,7 +113,11 @@ def read_manifest(root: Path = ROOT) -> list[dict[str, Any]]:
 
 def _entry_faults(entry: dict[str, Any], root: Path) -> list[str]:
     """Whatever keeps a manifest's two files from being used."""
-    faults = [] if entry["split"] in SPLITS else [f"{entry['name']}: unknown split {entry['split']!r}"]
+    faults = [
+        f"{entry['name']}: unknown {field} {entry[field]!r}; it is one of {', '.join(known)}"
+        for field, known in (("split", SPLITS), ("kind", KINDS))
+        if entry[field] not in known
+    ]
     for key in ("image", "mask"):
         path = root / entry[key]
         if not path.resolve().is_relative_to(root.resolve()):
@@ -281,7 +296,8 @@ def load_item(item: Item, *, size: tuple[int, int] | None) -> LabelledFrame:
         mask = resize_map(mask, target)
     if item.depth is not None:
         depth = resize_map(open_depth(item.depth), target)
-    return LabelledFrame(Frame(resize_photo(pixels, target), depth, item.name), mask, item.split)
+    frame = Frame(resize_photo(pixels, target), depth, item.name)
+    return LabelledFrame(frame, mask, item.split, item.kind, item.tags)
 
 
 def read_classes(path: Path) -> np.ndarray:

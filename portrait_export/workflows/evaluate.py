@@ -72,8 +72,14 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
             stage.progress(done, len(frames))
 
         scores = evaluate(runner, frames, iou=mask_iou, boundary_f=boundary_f, threshold=spec.threshold, on_image=keep)
-        stage.summary = f"mean IoU {scores.iou_mean:.4f}, worst {scores.iou_worst:.4f}"
+        stage.summary = _summary(scores)
     return Evaluated(scores, tuple(worst.seen))
+
+
+def _summary(scores: Evaluation) -> str:
+    if scores.iou_mean is None:
+        return f"a person found on {scores.empty_with_person} of {len(scores.empty)} empty pictures"
+    return f"mean IoU {scores.iou_mean:.4f}, worst {scores.iou_worst:.4f}"
 
 
 def runner_of(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, PortraitSpec]:

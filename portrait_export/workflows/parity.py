@@ -156,5 +156,6 @@ def _package_runner(package: Path, request: ParityRequest) -> Runner:
 def _parity_summary(report: ParityReport, model: LoadedModel) -> str:
     failed = sum(not gate.passed for gate in report.gates)
     verdict = "all gates passed" if not failed else f"{failed} of {len(report.gates)} gates FAILED"
-    masks = f", mean mask IoU {report.summary.iou_mean:.5f}" if model.trained else ""
+    mean = report.summary.iou_mean
+    masks = f", mean mask IoU {mean:.5f}" if model.trained and mean is not None else ""
     return f"{len(report.images)} photographs{masks}, {verdict}"

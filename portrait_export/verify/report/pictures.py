@@ -1,13 +1,14 @@
-"""Compared predictions in, pictures out: photo, both masks and their difference side by side; contact sheets."""
+"""Draw compared masks: photo, both masks and their difference side by side, and contact sheets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...artifacts import EMPTY
 from ...imaging.resize import resize_bilinear
 from ..metrics import binary, outline
-from ..parity import Compared, badness, number
+from ..parity import Compared, agreement, badness, number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,11 +90,13 @@ def panels(compared: Compared) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 def caption(compared: Compared) -> str:
     """The numbers of one image in one line."""
     score = compared.score
-    parts = [f"IoU {number(score.iou)}", f"boundary F {number(score.boundary_f)}"]
+    parts = [agreement(score)]
+    if score.kind != EMPTY:
+        parts.append(f"boundary F {number(score.boundary_f)}")
     parts.append(f"{number(score.flipped_pixels)} flipped pixel{'' if score.flipped_pixels == 1 else 's'}")
     if score.psnr_db is not None:
         parts.append(f"logits PSNR {number(score.psnr_db, 4)} dB")
-    if score.label_iou_candidate is not None:
+    if score.label_iou_candidate is not None and score.kind != EMPTY:
         parts.append(f"IoU with drawn mask {number(score.label_iou_reference)} -> {number(score.label_iou_candidate)}")
     return ", ".join(parts)
 
@@ -151,7 +154,7 @@ class Thumbnails:
     def __call__(self, compared: Compared) -> None:
         picture = outlined(compared, THUMB)
         score = compared.score
-        self._kept.append((badness(score), score.name, f"IoU {number(score.iou)}", picture))
+        self._kept.append((badness(score), score.name, agreement(score), picture))
         self._kept.sort(key=lambda entry: entry[0])
         del self._kept[self.limit :]
 

@@ -40,7 +40,9 @@ from portrait_export.verify.scores import score_image
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)> &amp; \x00\x1b 名前.jpg'
 
 
-def compared(name: str = "a.jpg", size: tuple[int, int] = (48, 64), shift: int = 3, bad: bool = False) -> Compared:
+def compared(
+    name: str = "a.jpg", size: tuple[int, int] = (48, 64), shift: int = 3, bad: bool = False, kind: str = ""
+) -> Compared:
     image = np.random.default_rng(7).integers(0, 256, (*size, 3), dtype=np.uint8)
     reference = np.zeros(size, np.float32)
     reference[:, : size[1] // 2] = 0.9
@@ -48,8 +50,8 @@ def compared(name: str = "a.jpg", size: tuple[int, int] = (48, 64), shift: int =
     if bad:
         candidate[0, 0] = math.nan
     predictions = [Prediction(p, p * 4) for p in (reference, candidate)]
-    labelled = LabelledFrame(Frame(image, name=name), reference)
-    return Compared(labelled, *predictions, score_image(*predictions, label=reference, name=name))
+    labelled = LabelledFrame(Frame(image, name=name), reference, kind=kind)
+    return Compared(labelled, *predictions, score_image(*predictions, label=reference, name=name, kind=kind))
 
 
 class Fixed:
@@ -177,6 +179,19 @@ def test_the_page_holds_gates_notes_images_and_facts() -> None:
     for expected in ("mean mask IoU", "logits PSNR, dB", "failed", "a.jpg", "b.jpg", "licence", "MIT", "package"):
         assert expected in words
     assert len(page.of("img")) == 8
+
+
+def test_the_page_has_a_row_per_kind_and_no_iou_for_empty_pictures() -> None:
+    items = [compared(f"{kind}.jpg", kind=kind) for kind in ("portrait", "everyday", "empty")]
+    page = report_page(report_of(items), items, title="net", facts={})
+    section = page.split("<h2>By kind of photograph</h2>")[1].split("</section>")[0]
+    rows = section.split("<tr>")[2:]
+    assert [row.split("</th>")[0].split(">")[-1] for row in rows] == ["portrait", "everyday", "empty"]
+    assert "–" not in rows[1]
+    assert rows[2].count("–") == 5  # three of IoU and boundary F, two of drawn masks
+    assert "% flipped" in page
+    assert "mean share of flipped pixels, empty" in page
+    assert "By kind of photograph" not in report_page(report_of([compared()]), [], title="net", facts={})
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
