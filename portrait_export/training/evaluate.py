@@ -47,7 +47,7 @@ class Score:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class WorstCase:
     """One photograph, for a picture: image (H, W, 3) uint8, the drawn and the predicted mask (H, W) in 0..1."""
 
     score: Score
@@ -257,13 +257,13 @@ class Worst:
 
     def __init__(self, count: int):
         self._count = count
-        self.seen: list[Seen] = []
+        self.cases: list[WorstCase] = []
 
     def __call__(self, labelled: LabelledFrame, prediction: Prediction, score: Score) -> None:
         assert labelled.mask is not None
-        self.seen.append(Seen(score, labelled.frame.image, labelled.mask, prediction.probability))
-        self.seen.sort(key=lambda one: _badness(one.score))
-        del self.seen[self._count :]
+        self.cases.append(WorstCase(score, labelled.frame.image, labelled.mask, prediction.probability))
+        self.cases.sort(key=lambda case: _badness(case.score))
+        del self.cases[self._count :]
 
 
 def _badness(score: Score) -> tuple[float, str, str]:
@@ -271,17 +271,17 @@ def _badness(score: Score) -> tuple[float, str, str]:
     return agreement, score.split, score.name
 
 
-def worst_sheet(worst: Sequence[Seen]) -> bytes:
+def worst_sheet(worst: Sequence[WorstCase]) -> bytes:
     """A PNG with a row per photograph: the photograph, the person by the drawn mask, the person by the prediction."""
     import numpy as np
 
     from .pictures import captioned_sheet, cut_out
 
     shown = []
-    for one in worst:
-        photo = one.image.astype(np.float32) / 255
-        cells = [cut_out(photo, mask) for mask in (np.ones_like(one.drawn), one.drawn, one.predicted)]
-        shown.append((_caption(one.score), cells))
+    for case in worst:
+        photo = case.image.astype(np.float32) / 255
+        cells = [cut_out(photo, mask) for mask in (np.ones_like(case.drawn), case.drawn, case.predicted)]
+        shown.append((_caption(case.score), cells))
     return captioned_sheet(shown, across=1)
 
 

@@ -24,7 +24,7 @@ SIGNS = {"at_least": "≥", "at_most": "≤"}
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """One frame with both predictions and their score, as an `on_image` callback receives it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Compared:
 class OnImage(Protocol):
     """Called after each image, in order."""
 
-    def __call__(self, compared: Compared) -> None: ...
+    def __call__(self, compared: Comparison) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def compare(
         if score.finite and math.isnan(score.iou):
             broken_references.append(score.name)
         if on_image is not None:
-            on_image(Compared(labelled, expected, found, score, threshold))
+            on_image(Comparison(labelled, expected, found, score, threshold))
     summary, kinds = score_set(scores), score_kinds(scores)
     gates, notes = judge(summary, kinds, thresholds)
     if broken_references:

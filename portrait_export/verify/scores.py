@@ -152,7 +152,7 @@ def score_image(
 
 
 def _label_iou(probability: np.ndarray, drawn: np.ndarray, threshold: float) -> float:
-    """IoU with a drawn mask that is 0 or 1 already, so that any threshold in 0..1 leaves it alone."""
+    """IoU with a drawn mask that holds only 0 and 1."""
     import numpy as np
 
     require_same_shape(probability, drawn, "mask and drawn mask")
@@ -160,7 +160,7 @@ def _label_iou(probability: np.ndarray, drawn: np.ndarray, threshold: float) -> 
 
 
 def score_set(scores: Sequence[ImageScore]) -> SetScore:
-    """Aggregate. Raises DataError on an empty set: nothing compared is nothing proven."""
+    """Aggregate. Raises DataError if there are no scores."""
     if not scores:
         raise DataError("There is no image to compare on.", hint="pass a folder of photographs with `--data`.")
     people = [score for score in scores if score.kind != EMPTY]
@@ -213,7 +213,7 @@ class _Worst:
 
 
 def _worst(scores: Sequence[ImageScore], values: Sequence[float]) -> _Worst:
-    """The lowest value and its image; a NaN is lower than any number, and the first of equals is taken."""
+    """The lowest value and its image. A NaN counts as lower than any number; of equal values the first is taken."""
     worst = min(range(len(values)), key=lambda i: badness_key(values[i]))
     return _Worst(values[worst], scores[worst].name)
 
@@ -229,7 +229,7 @@ def _mean_or_none(values: Sequence[float | None]) -> float | None:
 
 
 def _all_or_none(values: Sequence[float | None]) -> list[float]:
-    """All values, or none of them if one is missing: an aggregate over a part would speak for the whole."""
+    """All values, or none if one is missing, so that no aggregate is taken over a part of the set."""
     known = [value for value in values if value is not None]
     return known if len(known) == len(values) else []
 

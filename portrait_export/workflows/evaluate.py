@@ -15,7 +15,7 @@ from ..utils.stages import Observer, Stages
 
 if TYPE_CHECKING:
     from ..artifacts import LabelledFrame, Prediction, Runner
-    from ..training.evaluate import Evaluation, Score, Seen
+    from ..training.evaluate import Evaluation, Score, WorstCase
     from ..utils.stages import RunningStage
 
 
@@ -43,7 +43,7 @@ class Evaluated:
     """Scores, and the photographs with the lowest ones, worst first."""
 
     scores: Evaluation
-    worst: tuple[Seen, ...]
+    worst: tuple[WorstCase, ...]
 
 
 def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
@@ -73,7 +73,7 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
 
         scores = evaluate(runner, frames, iou=mask_iou, boundary_f=boundary_f, threshold=spec.threshold, on_image=keep)
         stage.summary = _summary(scores)
-    return Evaluated(scores, tuple(worst.seen))
+    return Evaluated(scores, tuple(worst.cases))
 
 
 def _summary(scores: Evaluation) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..quantize.recipe import Recipe
     from ..utils.stages import RunningStage
     from ..verify.gates import Thresholds
-    from ..verify.parity import Compared, ParityReport
+    from ..verify.parity import Comparison, ParityReport
 
 WORST_IMAGES = 4  # how many pictures of the worst images are written
 
@@ -101,9 +101,9 @@ class _Shown:
         from ..verify.report.pictures import Thumbnails
 
         self.thumbnails = Thumbnails()
-        self.worst: list[Compared] = []
+        self.worst: list[Comparison] = []
 
-    def keep(self, compared: Compared) -> None:
+    def keep(self, compared: Comparison) -> None:
         """Look at one more image."""
         from ..verify.parity import badness
 
@@ -133,7 +133,7 @@ def _compared(
     reference: Runner = model.foreign.reference() if model.foreign else TorchRunner(model.module, spec, name="PyTorch")
     done = 0
 
-    def keep(compared: Compared) -> None:
+    def keep(compared: Comparison) -> None:
         nonlocal done
         done += 1
         score = replace(compared.score, name=name_at(compared.score.name, size)) if size else compared.score

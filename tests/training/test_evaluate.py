@@ -140,7 +140,7 @@ def test_frames_are_taken_one_by_one_and_none_is_kept_but_the_worst() -> None:
     worst = Worst(2)
     frames = (labelled(name, half(10)) for name in masks)
     evaluate(Answers(masks), frames, iou=mask_iou, boundary_f=boundary_f, on_image=worst)
-    assert [one.score.name for one in worst.seen] == ["1", "3"]
+    assert [case.score.name for case in worst.cases] == ["1", "3"]
 
 
 def test_photographs_of_one_name_in_two_splits_stay_apart() -> None:
@@ -148,7 +148,7 @@ def test_photographs_of_one_name_in_two_splits_stay_apart() -> None:
     worst = Worst(2)
     result = evaluate(Answers({"a": half(10)}), frames, iou=mask_iou, boundary_f=boundary_f, on_image=worst)
     assert [(score.split, score.iou) for score in result.worst(2)] == [("val", 0.5), ("train", 1)]
-    assert [float(one.drawn.mean()) for one in worst.seen] == [0.25, 0.5]
+    assert [float(case.drawn.mean()) for case in worst.cases] == [0.25, 0.5]
     assert [row["split"] for row in csv.DictReader(io.StringIO(result.to_csv()))] == ["train", "val"]
 
 
@@ -159,14 +159,14 @@ def test_an_empty_picture_with_a_person_is_worse_than_one_with_a_few_pixels() ->
     frames = [labelled("good", half(10)), labelled("stray", half(0)), labelled("ghost", half(0))]
     result = scored(frames, masks, on_image=worst)
     assert [score.name for score in result.worst(3)] == ["ghost", "good", "stray"]
-    assert [one.score.name for one in worst.seen] == ["ghost", "good", "stray"]
+    assert [case.score.name for case in worst.cases] == ["ghost", "good", "stray"]
 
 
 def test_sheet_shows_the_worst_first() -> None:
     masks = {"good": half(10), "bad": half(3)}
     worst, frames = Worst(1), [labelled(name, half(10)) for name in masks]
     evaluate(Answers(masks), frames, iou=mask_iou, boundary_f=boundary_f, on_image=worst)
-    with Image.open(io.BytesIO(worst_sheet(worst.seen))) as sheet:
+    with Image.open(io.BytesIO(worst_sheet(worst.cases))) as sheet:
         assert sheet.size == (480, 174)
         pixels = np.asarray(sheet)
     white = (pixels[14:] == 255).all(2)

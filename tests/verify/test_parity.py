@@ -14,7 +14,7 @@ import pytest
 from portrait_export.artifacts import Frame, LabelledFrame, Prediction, Runner
 from portrait_export.errors import DataError, ExecutionError
 from portrait_export.verify.gates import Gate, size_gate, thresholds_for
-from portrait_export.verify.parity import Compared, compare, joined, measured, number
+from portrait_export.verify.parity import Comparison, compare, joined, measured, number
 
 SIDE = 32
 
@@ -86,7 +86,7 @@ def test_frames_stream_one_at_a_time() -> None:
     reference, candidate = Discs("a"), Discs("b")
     seen: list[tuple[str, int, int]] = []
 
-    def on_image(compared: Compared) -> None:
+    def on_image(compared: Comparison) -> None:
         assert compared.reference.probability.shape == compared.candidate.probability.shape == (SIDE, SIDE)
         seen.append((compared.score.name, reference.calls, candidate.calls))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...artifacts import EMPTY
 from ...imaging.encode import image_bytes, png_bytes
-from ..parity import SIGNS, Compared, ParityReport, agreement, measured, number, xml_safe
+from ..parity import SIGNS, Comparison, ParityReport, agreement, measured, number, xml_safe
 from ..scores import ImageScore, SetScore
 from .pictures import HEADINGS, HEAT_FULL, panels
 
@@ -66,7 +66,7 @@ def _of_people(score: ImageScore, value: float | None) -> str:
     return number(None if score.kind == EMPTY else value)
 
 
-def report_page(report: ParityReport, worst: Sequence[Compared], *, title: str, facts: Mapping[str, str]) -> str:
+def report_page(report: ParityReport, worst: Sequence[Comparison], *, title: str, facts: Mapping[str, str]) -> str:
     """The whole page. The same report and images give the same text."""
     shown = xml_safe(title)
     body = "".join(
@@ -189,7 +189,7 @@ def _facts(facts: Mapping[str, str]) -> str:
     return f'<div class="scroll"><table>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
 
 
-def _worst(compared: Compared) -> str:
+def _worst(compared: Comparison) -> str:
     name = compared.score.name or "(no name)"
     score = compared.score
     words = [agreement(score), f"{number(score.flipped_pixels)} flipped pixels"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...artifacts import EMPTY
 from ...imaging.resize import resize_bilinear
 from ..metrics import binary, outline
-from ..parity import Compared, agreement, badness, number
+from ..parity import Comparison, agreement, badness, number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def heat_picture(reference: np.ndarray, candidate: np.ndarray, threshold: float)
     return picture
 
 
-def outlined(compared: Compared, side: int) -> Image.Image:
+def outlined(compared: Comparison, side: int) -> Image.Image:
     """The photo, fitted into `side` and darkened, under both masks' outlines: reference green, candidate pink on top.
 
     The masks are scaled first and outlined then, so that the lines stay one pixel wide.
@@ -81,13 +81,13 @@ def outlined(compared: Compared, side: int) -> Image.Image:
     return Image.fromarray(picture)
 
 
-def panels(compared: Compared) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def panels(compared: Comparison) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The four pictures of HEADINGS, each (H, W, 3) uint8 at the frame's size."""
     a, b = compared.reference.probability, compared.candidate.probability
     return compared.labelled.frame.image, mask_picture(a), mask_picture(b), heat_picture(a, b, compared.threshold)
 
 
-def caption(compared: Compared) -> str:
+def caption(compared: Comparison) -> str:
     """The numbers of one image in one line."""
     score = compared.score
     parts = [agreement(score)]
@@ -104,7 +104,7 @@ def caption(compared: Compared) -> str:
 # ---- sheets -----------------------------------------------------------------------------------------------------
 
 
-def side_by_side(compared: Compared) -> Image.Image:
+def side_by_side(compared: Comparison) -> Image.Image:
     """One image: its name and numbers above four headed panels."""
     from PIL import Image, ImageDraw
 
@@ -122,7 +122,7 @@ def side_by_side(compared: Compared) -> Image.Image:
     return canvas
 
 
-def worst_sheet(worst: Sequence[Compared]) -> Image.Image:
+def worst_sheet(worst: Sequence[Comparison]) -> Image.Image:
     """Several images side by side, one under the other, and a legend."""
     from PIL import Image, ImageDraw
 
@@ -151,7 +151,7 @@ class Thumbnails:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __call__(self, compared: Compared) -> None:
+    def __call__(self, compared: Comparison) -> None:
         picture = outlined(compared, THUMB)
         score = compared.score
         self._kept.append((badness(score), score.name, agreement(score), picture))

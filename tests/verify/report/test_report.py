@@ -18,7 +18,7 @@ from portrait_export.artifacts import Frame, LabelledFrame, Prediction
 from portrait_export.imaging.encode import png_bytes
 from portrait_export.utils.files import OutputError
 from portrait_export.verify.gates import thresholds_for
-from portrait_export.verify.parity import Compared, ParityReport, compare
+from portrait_export.verify.parity import Comparison, ParityReport, compare
 from portrait_export.verify.report import write_report
 from portrait_export.verify.report.html import report_page
 from portrait_export.verify.report.pictures import (
@@ -42,7 +42,7 @@ EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)> &amp; \x00\x1b å
 
 def compared(
     name: str = "a.jpg", size: tuple[int, int] = (48, 64), shift: int = 3, bad: bool = False, kind: str = ""
-) -> Compared:
+) -> Comparison:
     image = np.random.default_rng(7).integers(0, 256, (*size, 3), dtype=np.uint8)
     reference = np.zeros(size, np.float32)
     reference[:, : size[1] // 2] = 0.9
@@ -51,20 +51,20 @@ def compared(
         candidate[0, 0] = math.nan
     predictions = [Prediction(p, p * 4) for p in (reference, candidate)]
     labelled = LabelledFrame(Frame(image, name=name), reference, kind=kind)
-    return Compared(labelled, *predictions, score_image(*predictions, label=reference, name=name, kind=kind))
+    return Comparison(labelled, *predictions, score_image(*predictions, label=reference, name=name, kind=kind))
 
 
 class Fixed:
     """Gives the predictions that `compared` made, by side and name."""
 
-    def __init__(self, name: str, side: Callable[[Compared], Prediction], known: list[Compared]):
+    def __init__(self, name: str, side: Callable[[Comparison], Prediction], known: list[Comparison]):
         self.name, self.side, self.known = name, side, {item.score.name: item for item in known}
 
     def run(self, frames: list[Frame]) -> list[Prediction]:
         return [self.side(self.known[frame.name]) for frame in frames]
 
 
-def report_of(items: list[Compared], name: str = "package") -> ParityReport:
+def report_of(items: list[Comparison], name: str = "package") -> ParityReport:
     reference = Fixed("pytorch", lambda item: item.reference, items)
     candidate = Fixed(name, lambda item: item.candidate, items)
     return compare(reference, candidate, [item.labelled for item in items], thresholds_for("fp16"))
@@ -169,7 +169,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def page_of(items: list[Compared], **options: str) -> Page:
+def page_of(items: list[Comparison], **options: str) -> Page:
     return Page(report_page(report_of(items), items, title="net", facts={"spec": "{}"} | options))
 
 
