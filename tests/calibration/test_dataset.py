@@ -134,7 +134,7 @@ def test_changed_missing_and_escaping_files_are_all_named_in_one_error(bundle: P
     text = str(caught.value)
     assert f"{first['name']}: image '{first['image']}' has sha256" in text
     assert f"{second['name']}: mask '{second['mask']}' is missing" in text
-    assert f"{third['name']}: image '../elsewhere.jpg' lies outside the folder" in text
+    assert f"{third['name']}: image '../elsewhere.jpg' is outside the folder" in text
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"images": [{"name": "a"}]}', '{"images": 3}', '{"images": [1]}'])
