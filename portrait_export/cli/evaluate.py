@@ -81,6 +81,7 @@ def evaluate(
 
 
 def _show(result: Evaluation, worst: int, min_iou: float | None) -> None:
+    from ..artifacts import EMPTY
     from . import render
 
     kinds = {kind or "other": group for kind, group in result.named_kinds.items()}
@@ -90,7 +91,11 @@ def _show(result: Evaluation, worst: int, min_iou: float | None) -> None:
         render.result("")
         render.result(_table("tag", result.tags))
     lines = [
-        [score.name, f"{score.iou:.4f}", f"{score.boundary_f:.4f}", f"{score.person_share:.1%}"]
+        [
+            score.name,
+            *(["–", "–"] if score.kind == EMPTY else [_number(score.iou), _number(score.boundary_f)]),
+            f"{score.person_share:.1%}",
+        ]
         for score in result.worst(worst)
     ]
     render.result("")
