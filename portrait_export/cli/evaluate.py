@@ -63,7 +63,7 @@ def evaluate(
     from . import render
 
     for file in filter(None, (csv_file, sheet)):
-        refuse_existing(file, force=True)  # a folder is not replaced; said before minutes of work
+        refuse_existing(file, force=True)  # a folder is not replaced: fail before minutes of work
     source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size, foreign=foreign)
     request = EvaluateRequest(source=source, package=package, data=data, split=split, worst=worst)
     done = evaluate_masks(request, render.observer(quiet=quiet or as_json, verbose=verbose))

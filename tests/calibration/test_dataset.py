@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from portrait_export import training
 from portrait_export.calibration.dataset import ROOT, find_items, load_calibration, load_folder, read_manifest
 from portrait_export.errors import DataError, UsageError
 
@@ -87,6 +88,12 @@ def test_kinds_and_tags_come_with_the_frames() -> None:
     group = next(frame for frame in load_calibration(size=(32, 32)) if frame.frame.name == "everyday_5271b7134be5")
     assert (group.kind, group.split) == ("everyday", "calibrate")
     assert {"group", "back", "child"} <= set(group.tags)
+
+
+def test_no_everyday_photograph_is_trained_on() -> None:
+    rejected = json.loads((Path(training.__file__).parent / "rejected.json").read_text())
+    names = {entry["name"].partition("_")[2] for entry in read_manifest() if entry["kind"] != "portrait"}
+    assert names == set(rejected["everyday"]["calibration"])
 
 
 def test_an_unknown_kind_lists_the_known_ones(bundle: Path) -> None:

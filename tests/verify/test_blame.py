@@ -155,7 +155,7 @@ def test_integers_and_booleans_are_compared_too() -> None:
     assert [op.max_abs for op in found.ops] == [1.0, 1.0]
 
 
-def test_what_cannot_be_compared_is_said() -> None:
+def test_what_cannot_be_compared_is_listed() -> None:
     reference = {"a": np.ones(2), "b": np.ones((2, 3)), "c": np.ones(0), "d": np.ones(2)}
     candidate = {"b": np.ones((3, 2)), "c": np.ones(0), "d": np.ones(2), "e": np.ones(2)}
     assert dict(blame(reference, candidate, ["a", "b", "c", "d", "e"]).left_out) == {

@@ -112,7 +112,7 @@ def test_many_bad_images_are_named_in_short() -> None:
 
 
 @pytest.mark.parametrize("kind", gates.UNTRAINED)
-def test_masks_of_untrained_weights_are_not_gated_and_it_is_said(kind: str) -> None:
+def test_masks_of_untrained_weights_are_not_gated_and_a_note_explains_it(kind: str) -> None:
     bad_masks = replace(PERFECT, iou_mean=0.1, iou_worst=0.0, label_drop_points=50.0)
     found, notes = judged(bad_masks, thresholds_for(kind, trained=False))
     assert all(gate.passed for gate in found)
@@ -123,7 +123,7 @@ def test_every_kind_has_bars_for_trained_and_untrained_weights() -> None:
     assert set(gates.TRAINED) == set(gates.UNTRAINED)
 
 
-def test_missing_logits_are_said_and_leave_the_masks_to_judge_by() -> None:
+def test_missing_logits_are_noted_and_leave_the_masks_to_judge_by() -> None:
     without = replace(PERFECT, psnr_mean_db=None, psnr_worst_db=None, max_abs_logit=None, max_rel_logit=None)
     found, notes = judged(without, thresholds_for("fp16"))
     assert [gate.name for gate in found] == ["non_finite_images", "mean_mask_iou", "worst_mask_iou"]
@@ -135,7 +135,7 @@ def test_nothing_to_judge_by_is_a_failure() -> None:
     assert failed(without, thresholds_for("fp16", trained=False)) == ["measured"]
 
 
-def test_no_drawn_masks_are_said() -> None:
+def test_missing_drawn_masks_are_noted() -> None:
     without = replace(PERFECT, labelled=0, label_drop_points=None)
     assert "No image has a drawn mask" in judged(without, thresholds_for("int8"))[1][0]
 
@@ -206,15 +206,15 @@ def test_size_budgets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("iou", "margin", "said"),
+    ("iou", "margin", "noted"),
     [(0.99, 0.004, True), (0.99, 0.3, False), (1.0, 0.004, False), (0.99, math.nan, False)],
     ids=["undecided", "decided", "passed", "not_finite"],
 )
-def test_masks_that_differ_only_where_the_model_is_undecided_are_told_so(iou: float, margin: float, said: bool) -> None:
+def test_masks_that_differ_only_where_the_model_is_undecided_get_a_note(iou: float, margin: float, noted: bool) -> None:
     score = replace(PERFECT, iou_mean=iou, flipped_pixels=500.0, flipped_margin=margin)
     found, notes = judged(score, thresholds_for("fp16"))
     assert all(gate.passed for gate in found) == (iou == 1.0)  # the note excuses nothing
-    assert any("itself is undecided" in note and "within 0.004" in note for note in notes) == said
+    assert any("itself is undecided" in note and "within 0.004" in note for note in notes) == noted
 
 
 # ---- kinds ------------------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ def test_min_iou_sets_the_bar_of_every_kind_with_people() -> None:
     assert bars["mean_flipped_share.empty"] == (gates.FP16_EMPTY_MEAN_FLIPPED, "")
 
 
-def test_an_undecided_model_is_told_so_where_only_empty_pictures_fail() -> None:
+def test_an_undecided_model_gets_the_note_if_only_empty_pictures_fail() -> None:
     kinds = KINDS | {"empty": replace(NOBODY, flipped_share=0.1)}
     notes = judge(replace(PERFECT, flipped_pixels=9.0, flipped_margin=0.004), kinds, thresholds_for("int8"))[1]
     assert any("itself is undecided" in note for note in notes)

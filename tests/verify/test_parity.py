@@ -76,7 +76,7 @@ def test_one_nan_fails_and_is_named() -> None:
     assert [score.finite for score in report.images] == [True, False, True]
 
 
-def test_a_broken_reference_is_said_to_be_so() -> None:
+def test_a_broken_reference_is_named_in_a_note() -> None:
     report = compare(Discs("a", broken=["2.jpg"]), Discs("b"), frames(), thresholds_for("fp16"))
     assert not report.passed
     assert "The reference itself gives NaN or infinity on: 2.jpg." in report.notes

@@ -248,9 +248,9 @@ def test_write_report_writes_what_it_says(tmp_path: Path) -> None:
     for item in items:
         thumbnails(item)
     report = report_of(items)
-    said = write_report(report, items, tmp_path / "out", title="net", facts={}, thumbnails=thumbnails)
-    assert said == "parity.json, report.html, worst.png, contact.png"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(said.split(", "))
+    written = write_report(report, items, tmp_path / "out", title="net", facts={}, thumbnails=thumbnails)
+    assert written == "parity.json, report.html, worst.png, contact.png"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(written.split(", "))
     assert json.loads((tmp_path / "out" / "parity.json").read_text()) == report.to_dict()
     for name in ("worst.png", "contact.png"):
         with Image.open(tmp_path / "out" / name) as image:
