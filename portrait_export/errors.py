@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # Exit codes of the command line.
-EXIT_GATE = 1  # a gate failed: parity, audit, budget
 EXIT_INPUT = 2  # usage or bad input
 EXIT_INTERNAL = 3  # a bug of ours
 EXIT_INTERRUPTED = 130  # Ctrl-C or SIGTERM: 128 + SIGINT, as shells count
@@ -96,13 +95,6 @@ class TrainingError(PortraitError):
     """Training could not start or go on."""
 
     code = "training-failed"
-
-
-class GateError(PortraitError):
-    """A gate failed: the result exists, and is not good enough."""
-
-    code = "gate-failed"
-    exit_code = EXIT_GATE
 
 
 def first_line(error: BaseException) -> str:

@@ -1,7 +1,8 @@
-"""`portrait-export evaluate`: anything that segments and a folder of masks in, IoU and boundary F out."""
+"""`portrait-export evaluate`: score anything that segments against drawn masks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from .foreign_options import foreign
 
 if TYPE_CHECKING:
     from ..capture.foreign.options import ForeignOptions
-    from ..training.evaluate import Evaluation
+    from ..training.evaluate import Evaluation, Group
 
 
 @click.command()
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 @click.option("--csv", "csv_file", type=options.File(), help="Write one row per photograph to this file.")
 @click.option("--sheet", type=options.File(), help="Write a picture of the worst photographs here (PNG).")
 @click.option("--worst", type=click.IntRange(1, 64), default=8, help="How many photographs count as the worst.")
-@click.option("--min-iou", type=click.FloatRange(0, 1), help="Exit with 1 if the mean IoU is below this.")
+@click.option(
+    "--min-iou",
+    type=click.FloatRange(0, 1),
+    help="Exit with 1 if the mean IoU over the photographs with people is below this.",
+)
 @options.TALK
 def evaluate(
     model: str | None,
@@ -46,8 +51,10 @@ def evaluate(
     """Score a model, checkpoint, package or network of your own against masks that people drew.
 
     \b
-    IoU         person pixels in both masks over person pixels in either, per photograph
-    boundary F  how much of the two outlines lies within 0.8 % of the image's diagonal of one another
+    IoU            person pixels in both masks over person pixels in either, per photograph with people
+    boundary F     how much of the two outlines lies within 0.8 % of the image's diagonal of one another
+    empty, person  on how many pictures with nobody in them over 1 % of the pixels are predicted to be person
+    haze           share of the pixels whose P(person) is between 0.1 and 0.9
     """
     from ..inputs.sources import ModelSource
     from ..training.evaluate import worst_sheet
@@ -56,7 +63,7 @@ def evaluate(
     from . import render
 
     for file in filter(None, (csv_file, sheet)):
-        refuse_existing(file, force=True)  # a folder is not replaced; said before minutes of work
+        refuse_existing(file, force=True)  # a folder is not replaced: fail before minutes of work
     source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size, foreign=foreign)
     request = EvaluateRequest(source=source, package=package, data=data, split=split, worst=worst)
     done = evaluate_masks(request, render.observer(quiet=quiet or as_json, verbose=verbose))
@@ -65,7 +72,7 @@ def evaluate(
         write_text(csv_file, scores.to_csv())
     if sheet is not None:
         write_bytes(sheet, worst_sheet(done.worst))
-    passed = min_iou is None or scores.iou_mean >= min_iou
+    passed = min_iou is None or _reached(scores, min_iou)
     if as_json:
         render.result_json({**scores.summary(), "min_iou": min_iou, "passed": passed})
     else:
@@ -74,19 +81,51 @@ def evaluate(
 
 
 def _show(result: Evaluation, worst: int, min_iou: float | None) -> None:
+    from ..artifacts import EMPTY
     from . import render
 
-    rows = [
-        ["IoU mean", f"{result.iou_mean:.4f}"],
-        ["IoU median", f"{result.iou_median:.4f}"],
-        ["IoU worst", f"{result.iou_worst:.4f}"],
-        ["IoU over all pixels", f"{result.iou_set:.4f}"],
-        ["boundary F mean", f"{result.boundary_f_mean:.4f}"],
+    kinds = {kind or "other": group for kind, group in result.named_kinds.items()}
+    render.result(f"{result.runner}, {len(result.scores)} photographs")
+    render.result(_table("kind", kinds | {"all": result} if len(kinds) > 1 else kinds or {"all": result}))
+    if result.tags:
+        render.result("")
+        render.result(_table("tag", result.tags))
+    lines = [
+        [
+            score.name,
+            *(["–", "–"] if score.kind == EMPTY else [_number(score.iou), _number(score.boundary_f)]),
+            f"{score.person_share:.1%}",
+        ]
+        for score in result.worst(worst)
     ]
-    render.result(render.table([f"{len(result.scores)} photographs", result.runner], rows, right=(1,)))
-    lines = [[score.name, f"{score.iou:.4f}", f"{score.boundary_f:.4f}"] for score in result.worst(worst)]
     render.result("")
-    render.result(render.table(["worst", "IoU", "boundary F"], lines, right=(1, 2)))
+    render.result(render.table(["worst", "IoU", "boundary F", "person"], lines, right=(1, 2, 3)))
     if min_iou is not None:
-        verdict = "passed" if result.iou_mean >= min_iou else "FAILED"
-        render.result(f"\nmean IoU {result.iou_mean:.4f}, wanted {min_iou}: {verdict}")
+        verdict = "passed" if _reached(result, min_iou) else "FAILED"
+        render.result(f"\nmean IoU {_number(result.iou_mean)}, required {min_iou}: {verdict}")
+
+
+def _table(heading: str, groups: Mapping[str, Group]) -> str:
+    """One row per group of photographs."""
+    from . import render
+
+    columns = [heading, "photos", "IoU mean", "median", "worst", "all pixels", "boundary F", "empty, person", "haze"]
+    rows = [
+        [
+            name,
+            str(len(group.scores)),
+            *map(_number, (group.iou_mean, group.iou_median, group.iou_worst, group.iou_set, group.boundary_f_mean)),
+            f"{group.empty_with_person} of {len(group.empty)}" if group.empty else "–",
+            _number(group.haze),
+        ]
+        for name, group in groups.items()
+    ]
+    return render.table(columns, rows, right=range(1, len(columns)))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _reached(result: Evaluation, min_iou: float) -> bool:
+    return result.iou_mean is not None and result.iou_mean >= min_iou

@@ -36,7 +36,8 @@ def show(export: CoreMLExport, *, as_json: bool, quiet: bool) -> None:
 
 
 def show_parity(report: ParityReport) -> None:
-    """Gates, the worst images, and what to know beside them."""
+    """Show the gates, the worst images and the notes."""
+    from ..artifacts import EMPTY
     from ..verify.parity import SIGNS, number
 
     rows = [
@@ -55,8 +56,7 @@ def show_parity(report: ParityReport) -> None:
     rows = [
         [
             s.name,
-            number(s.iou),
-            number(s.boundary_f),
+            *(["–", "–"] if s.kind == EMPTY else [number(s.iou), number(s.boundary_f)]),
             f"{s.flipped_pixels:,.0f}",
             "–" if s.psnr_db is None else f"{s.psnr_db:.1f}",
         ]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import onnx
 
     from ..artifacts import Prediction, Runner
-    from ..verify.blame import Blame
+    from ..verify.blame import BlameReport
     from ..verify.error_sums import ErrorSums
 
 PHOTOGRAPHS = 3  # of the calibration set, where none are named
@@ -100,7 +100,7 @@ class Blamed:
     stand_in_depth: tuple[str, ...]
     arithmetic: str
     links: tuple[Link, ...]
-    found: Blame
+    found: BlameReport
     unpaired: tuple[str, ...]
     values: int
     held_bytes: int

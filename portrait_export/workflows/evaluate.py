@@ -15,7 +15,7 @@ from ..utils.stages import Observer, Stages
 
 if TYPE_CHECKING:
     from ..artifacts import LabelledFrame, Prediction, Runner
-    from ..training.evaluate import Evaluation, Score, Seen
+    from ..training.evaluate import Evaluation, Score, WorstCase
     from ..utils.stages import RunningStage
 
 
@@ -43,7 +43,7 @@ class Evaluated:
     """Scores, and the photographs with the lowest ones, worst first."""
 
     scores: Evaluation
-    worst: tuple[Seen, ...]
+    worst: tuple[WorstCase, ...]
 
 
 def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
@@ -72,8 +72,14 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
             stage.progress(done, len(frames))
 
         scores = evaluate(runner, frames, iou=mask_iou, boundary_f=boundary_f, threshold=spec.threshold, on_image=keep)
-        stage.summary = f"mean IoU {scores.iou_mean:.4f}, worst {scores.iou_worst:.4f}"
-    return Evaluated(scores, tuple(worst.seen))
+        stage.summary = _summary(scores)
+    return Evaluated(scores, tuple(worst.cases))
+
+
+def _summary(scores: Evaluation) -> str:
+    if scores.iou_mean is None:
+        return f"a person found on {scores.empty_with_person} of {len(scores.empty)} empty pictures"
+    return f"mean IoU {scores.iou_mean:.4f}, worst {scores.iou_worst:.4f}"
 
 
 def runner_of(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, PortraitSpec]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..quantize.recipe import Recipe
     from ..utils.stages import RunningStage
     from ..verify.gates import Thresholds
-    from ..verify.parity import Compared, ParityReport
+    from ..verify.parity import Comparison, ParityReport
 
 WORST_IMAGES = 4  # how many pictures of the worst images are written
 
@@ -100,9 +100,9 @@ class _Shown:
         from ..verify.report.pictures import Thumbnails
 
         self.thumbnails = Thumbnails()
-        self.worst: list[Compared] = []
+        self.worst: list[Comparison] = []
 
-    def keep(self, compared: Compared) -> None:
+    def keep(self, compared: Comparison) -> None:
         """Look at one more image."""
         from ..verify.parity import badness
 
@@ -131,7 +131,7 @@ def _compared(
     reference = model.open_runner()
     done = 0
 
-    def keep(compared: Compared) -> None:
+    def keep(compared: Comparison) -> None:
         nonlocal done
         done += 1
         score = replace(compared.score, name=name_at(compared.score.name, size)) if size else compared.score
@@ -154,5 +154,6 @@ def _package_runner(package: Path, request: ParityRequest) -> Runner:
 def _parity_summary(report: ParityReport, model: LoadedModel) -> str:
     failed = sum(not gate.passed for gate in report.gates)
     verdict = "all gates passed" if not failed else f"{failed} of {len(report.gates)} gates FAILED"
-    masks = f", mean mask IoU {report.summary.iou_mean:.5f}" if model.trained else ""
+    mean = report.summary.iou_mean
+    masks = f", mean mask IoU {mean:.5f}" if model.trained and mean is not None else ""
     return f"{len(report.images)} photographs{masks}, {verdict}"
