@@ -1,0 +1,31 @@
+// swift-tools-version: 6.0
+
+// The portrait demo: PortraitKit (pure Swift, tested on Linux against values that Python wrote) and what surrounds it.
+
+import PackageDescription
+
+// On Apple platforms ImageIO reads pictures; elsewhere libpng and libjpeg do.
+#if os(Linux)
+    let pictureReaders: [Target] = [
+        .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+        .systemLibrary(name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
+        .target(name: "CImage", dependencies: ["CPNG", "CJPEG"]),
+    ]
+    let pictureReaderDependencies: [Target.Dependency] = ["CImage"]
+#else
+    let pictureReaders: [Target] = []
+    let pictureReaderDependencies: [Target.Dependency] = []
+#endif
+
+let package = Package(
+    name: "PortraitDemo",
+    platforms: [.iOS(.v17), .macOS(.v14)],
+    products: [
+        .library(name: "PortraitKit", targets: ["PortraitKit"])
+    ],
+    targets: [
+        .target(name: "PortraitKit"),
+        .testTarget(name: "PortraitKitTests", dependencies: ["PortraitKit"], resources: [.copy("Fixtures")]),
+    ] + pictureReaders,
+    swiftLanguageModes: [.v6]
+)
