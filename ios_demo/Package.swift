@@ -21,11 +21,20 @@ let package = Package(
     name: "PortraitDemo",
     platforms: [.iOS(.v17), .macOS(.v14)],
     products: [
-        .library(name: "PortraitKit", targets: ["PortraitKit"])
+        .library(name: "PortraitKit", targets: ["PortraitKit"]),
+        .executable(name: "portrait-demo", targets: ["portrait-demo"]),
     ],
     targets: [
         .target(name: "PortraitKit"),
+        .target(name: "PortraitImages", dependencies: ["PortraitKit"] + pictureReaderDependencies),
+        .target(name: "PortraitToolkit", dependencies: ["PortraitKit"]),
+        .executableTarget(
+            name: "portrait-demo",
+            dependencies: ["PortraitKit", "PortraitImages", "PortraitToolkit"],
+            path: "Sources/PortraitDemo"
+        ),
         .testTarget(name: "PortraitKitTests", dependencies: ["PortraitKit"], resources: [.copy("Fixtures")]),
+        .testTarget(name: "PortraitImagesTests", dependencies: ["PortraitKit", "PortraitImages"]),
     ] + pictureReaders,
     swiftLanguageModes: [.v6]
 )

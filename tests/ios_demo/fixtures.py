@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from portrait_export import compose
+from portrait_export.imaging import compose
+from portrait_export.imaging.photo import Photo
+from portrait_export.imaging.placement import mask_back, place, place_map, to_frame
+from portrait_export.inputs.sizes import closest
 from portrait_export.models.registry import list_models
-from portrait_export.photo import Photo
-from portrait_export.placement import mask_back, place, place_map, to_frame
 from portrait_export.preprocessing import RESIZES, PortraitSpec
-from portrait_export.sizes import closest
 from portrait_export.training.foreground import blur, foreground
 from portrait_export.training.guided import refine
 from portrait_export.verify import metrics
@@ -368,7 +368,7 @@ def random_cases(count: int = 150, seed: int = 2026) -> Table:
 
 
 def _spec_of(name: str) -> PortraitSpec:
-    from portrait_export.sources import ModelSource, load_model
+    from portrait_export.inputs.sources import ModelSource, load_model
 
     return load_model(ModelSource(model=name, random_weights=True)).spec
 

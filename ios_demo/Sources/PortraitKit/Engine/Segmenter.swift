@@ -64,3 +64,33 @@ public struct Segmenter: Sendable {
         return try placement.depth(of: depth)
     }
 }
+
+extension Segmentation {
+    /// The mask at the photo's size, following the photo's edges where the network's own resolution is too coarse.
+    ///
+    /// - Parameters:
+    ///   - photo: the photo that was segmented.
+    ///   - filter: the guided filter's settings.
+    /// - Returns: P(person) in 0..1; 0 where the model did not see the photo.
+    /// - Throws: `PortraitError.channels` or `.sizeMismatch`.
+    public func refinedMask(along photo: Picture, by filter: GuidedFilter = GuidedFilter()) throws(PortraitError)
+        -> Plane
+    {
+        guard photo.size == placement.photo else {
+            throw PortraitError.sizeMismatch(what: "photo", expected: placement.photo, found: photo.size)
+        }
+        let seen = frameMask.cropped(to: placement.target)
+        return try filter.refine(seen, along: photo.cropped(to: placement.source))
+            .placed(at: placement.source, in: placement.photo)
+    }
+
+    /// The same segmentation with another mask of the frame, such as a smoothed one.
+    ///
+    /// - Throws: `PortraitError.sizeMismatch`.
+    public func replacingMask(_ frameMask: Plane) throws(PortraitError) -> Segmentation {
+        Segmentation(
+            mask: try placement.maskBack(frameMask), frameMask: frameMask, frame: frame, placement: placement,
+            placing: placing, network: network, maskBack: maskBack
+        )
+    }
+}

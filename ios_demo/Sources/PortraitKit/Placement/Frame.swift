@@ -75,7 +75,7 @@ extension Placement {
 
 extension Plane {
     /// The plane within a larger one of zeros.
-    fileprivate func placed(at box: Box, in whole: PixelSize) -> Plane {
+    func placed(at box: Box, in whole: PixelSize) -> Plane {
         if box == Box(covering: whole) { return self }
         return Plane(size: whole) { out in
             out.initialize(repeating: 0)
