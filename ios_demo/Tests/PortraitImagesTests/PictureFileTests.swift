@@ -36,7 +36,7 @@ import Testing
 
     @Test func aJPEGComesBackNearly() throws {
         let size = PixelSize(height: 16, width: 16)
-        let slope = (0..<256).flatMap { [UInt8($0), UInt8(255 - $0), 128] }
+        let slope = (0..<256).flatMap { level -> [UInt8] in [UInt8(level), UInt8(255 - level), 128] }
         let picture = try Picture(size: size, channels: 3, samples: slope)
         try PictureFile.write(picture, to: path("slope.jpg"))
         let read = try PictureFile.photo(at: path("slope.jpg")).picture

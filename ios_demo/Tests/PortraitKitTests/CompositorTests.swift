@@ -49,7 +49,9 @@ import Testing
         case "replacedByPicture": return try compositor.picture(.replaced(inputs.background()))
         case "blurred_default": return try compositor.picture(.blurred(sigma: nil))
         case "foreground": return compositor.foreground()
-        default: return try compositor.picture(.blurred(sigma: #require(Double(name.dropFirst("blurred_".count)))))
+        default:
+            let sigma: Double = try #require(Double(String(name.dropFirst("blurred_".count))))
+            return try compositor.picture(.blurred(sigma: sigma))
         }
     }
 
