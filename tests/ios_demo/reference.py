@@ -42,7 +42,7 @@ def _labels(pixels: np.ndarray) -> np.ndarray:
 class Smoother:
     """`TemporalSmoother` of PortraitKit: rate = rest + (1 − rest)·motion, s = s + rate·(p − s)."""
 
-    def __init__(self, rest: float = 0.2, motion_contrast: float = 0.06, cut_contrast: float = 0.12):
+    def __init__(self, rest: float = 0.2, motion_contrast: float = 0.06, cut_contrast: float = 0.15):
         self._rest, self._motion, self._cut = np.float32(rest), np.float32(motion_contrast), cut_contrast
         self._previous: tuple[np.ndarray, np.ndarray] | None = None
 

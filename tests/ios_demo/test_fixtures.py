@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .fixtures import EXACT, FOLDER, ROUNDED, Table, text_of
+from portrait_export.errors import UsageError
+from portrait_export.preprocessing import PortraitSpec
+
+from .fixtures import EXACT, FOLDER, ROUNDED, Table, refused_specs, text_of
 from .random_draws import SplitMix64
 
 # Sums of single precision in another order: BLAS and NumPy choose it by the processor. Bytes may round the other way.
@@ -36,6 +39,12 @@ def test_exact_fixtures_are_reproduced_byte_for_byte(name: str) -> None:
 def test_floating_point_fixtures_are_reproduced(name: str) -> None:
     stored = json.loads((FOLDER / f"{name}.json").read_text())
     assert_near(stored, json.loads(text_of(ROUNDED[name]())))
+
+
+@pytest.mark.parametrize("row", refused_specs(), ids=lambda row: row["name"])
+def test_python_refuses_the_same_specs(row: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        PortraitSpec.from_json(row["json"])
 
 
 def test_there_is_nothing_else_and_it_stays_small() -> None:

@@ -256,7 +256,7 @@ def test_a_still_scene_keeps_still_and_a_cut_starts_another(demo: Demo, trained:
     for number in range(6):
         noise = SplitMix64(number).bytes(64, 64, 3).repeat(8, 0).repeat(8, 1) // 32
         scene = first if number < 4 else second
-        Image.fromarray((scene // 2 + 60 + noise).astype(np.uint8)).save(frames / f"{number:03}.png")
+        Image.fromarray((scene // 8 * 7 + noise).astype(np.uint8)).save(frames / f"{number:03}.png")
     lines = succeeded(demo("video", frames, "--as", "mask", "-o", tmp_path / "out", package=trained))
     assert lines[0] == f"6 frames, 2 scenes, written to {tmp_path / 'out'}"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{n:03}-mask.png" for n in range(6)]
