@@ -21,7 +21,8 @@ test: $(VENV)/.dev swift  ## the whole test suite, Swift's first: pytest runs wh
 swift:  ## the iOS demo's Swift half: style, build, tests (needs swift 6, libpng-dev, libjpeg-dev)
 	@if command -v swift > /dev/null; then \
 	  cd ios_demo && swift format lint --strict --recursive Package.swift Sources Tests && \
-	  swift build -c release && swift test -c release --disable-xctest; \
+	  swift build -c release && swift test -c release --disable-xctest && \
+	  { [ "$$(uname)" = Darwin ] || ./typecheck; }; \
 	else echo "swift is not installed: the Swift half of ios_demo was not run"; fi
 
 check: lint  ## everything that CI checks: style, types, import contracts, README, tests

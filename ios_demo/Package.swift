@@ -22,15 +22,17 @@ let package = Package(
     platforms: [.iOS(.v17), .macOS(.v14)],
     products: [
         .library(name: "PortraitKit", targets: ["PortraitKit"]),
+        .library(name: "PortraitCoreML", targets: ["PortraitCoreML"]),
         .executable(name: "portrait-demo", targets: ["portrait-demo"]),
     ],
     targets: [
         .target(name: "PortraitKit"),
         .target(name: "PortraitImages", dependencies: ["PortraitKit"] + pictureReaderDependencies),
+        .target(name: "PortraitCoreML", dependencies: ["PortraitKit"]),  // empty where there is no Core ML
         .target(name: "PortraitToolkit", dependencies: ["PortraitKit"]),
         .executableTarget(
             name: "portrait-demo",
-            dependencies: ["PortraitKit", "PortraitImages", "PortraitToolkit"],
+            dependencies: ["PortraitCoreML", "PortraitKit", "PortraitImages", "PortraitToolkit"],
             path: "Sources/PortraitDemo"
         ),
         .testTarget(name: "PortraitKitTests", dependencies: ["PortraitKit"], resources: [.copy("Fixtures")]),

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from portrait_export.imaging import compose
@@ -337,6 +338,22 @@ def refinements() -> Table:
     return rows
 
 
+def logits() -> Table:
+    """Logits as P(person) at larger, equal, smaller and odd sizes, as the runtime computes it."""
+    rows, draws = [], SplitMix64(41)
+    for source, target in [
+        ((8, 8), (32, 32)),
+        ((5, 7), (5, 7)),
+        ((16, 12), (7, 9)),
+        ((1, 1), (3, 4)),
+        ((9, 4), (33, 15)),
+    ]:
+        values = (draws.units(*source) - np.float32(0.5)) * np.float32(16)
+        full = F.interpolate(torch.from_numpy(values)[None, None], size=target, mode="bilinear", align_corners=False)
+        rows.append({"logits": packed(values), "expected": packed(torch.sigmoid(full)[0, 0].numpy())})
+    return rows
+
+
 def sequences() -> Table:
     """Seven frames smoothed: at rest, with a moving patch, and after a cut."""
     smoother, draws, rows = Smoother(), SplitMix64(31), []
@@ -391,6 +408,7 @@ EXACT: dict[str, Callable[[], Table]] = {
 ROUNDED: dict[str, Callable[[], Table]] = {
     "composites": composites,
     "refinements": refinements,
+    "logits": logits,
     "sequences": sequences,
 }
 

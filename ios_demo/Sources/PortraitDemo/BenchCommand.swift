@@ -31,7 +31,7 @@ struct BenchCommand {
     func run() async throws {
         var steps = Steps()
         let picture = try photo.map { try PictureFile.photo(at: $0).picture } ?? Synthetic.photo(size)
-        let engine: any SegmentationEngine = try self.engine?.open() ?? SyntheticEngine()
+        let engine: any SegmentationEngine = try await self.engine?.open() ?? SyntheticEngine()
         let segmenter = Segmenter(engine: engine)
         for _ in 0...runs {
             let found = try await segmenter.segment(picture)

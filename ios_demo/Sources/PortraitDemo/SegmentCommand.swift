@@ -33,7 +33,7 @@ struct SegmentCommand {
     }
 
     func run() async throws {
-        let segmenter = Segmenter(engine: try engine.open())
+        let segmenter = Segmenter(engine: try await engine.open())
         let threshold = segmenter.engine.description.metadata.spec.threshold
         for photo in photos {
             let (picture, notes) = try PictureFile.photo(at: photo)

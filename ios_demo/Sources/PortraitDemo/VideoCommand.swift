@@ -32,7 +32,7 @@ struct VideoCommand {
 
     func run() async throws {
         let names = try frameNames()
-        let segmenter = Segmenter(engine: try engine.open())
+        let segmenter = Segmenter(engine: try await engine.open())
         try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
         var smoother = TemporalSmoother()
         var network = LatencyStatistics()

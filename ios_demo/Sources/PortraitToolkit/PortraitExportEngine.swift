@@ -86,17 +86,4 @@
             let error: Failure?
         }
     }
-
-    /// Runs an actor's work on a serial queue, where waiting does not hold up other tasks.
-    private final class QueueExecutor: SerialExecutor {
-        private let queue: DispatchQueue
-
-        init(label: String) { queue = DispatchQueue(label: label) }
-
-        func enqueue(_ job: consuming ExecutorJob) {
-            let unowned = UnownedJob(job)
-            let executor = asUnownedSerialExecutor()
-            queue.async { unowned.runSynchronously(on: executor) }
-        }
-    }
 #endif

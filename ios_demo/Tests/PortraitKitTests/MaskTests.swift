@@ -26,6 +26,17 @@ import Testing
         #expect(try largestDifference(refined, row.expected.plane()) <= Self.floatTolerance)
     }
 
+    struct LogitsRow: Decodable, Sendable { let logits, expected: Packed }
+
+    @Test func probabilitiesOfLogitsEqualTorchs() throws {
+        let rows = try Fixture.rows("logits", as: LogitsRow.self)
+        #expect(rows.count == 5)
+        for row in rows {
+            let found = try row.logits.plane().probability(ofLogitsAt: row.expected.size)
+            #expect(try largestDifference(found, row.expected.plane()) <= Self.floatTolerance)
+        }
+    }
+
     @Test func aMaskWithoutPeopleStaysAsItIs() {
         let faint = Plane(size: PixelSize(height: 3, width: 3), constant: 0.2)
         #expect(faint.withoutIslands() == faint)
