@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from portrait_export import compose
-from portrait_export.photo import Photo
-from portrait_export.placement import mask_back, to_frame
+from portrait_export.imaging import compose
+from portrait_export.imaging.photo import Photo
+from portrait_export.imaging.placement import mask_back, to_frame
 from portrait_export.preprocessing import PortraitSpec
 
 SIZE = (3000, 4000)

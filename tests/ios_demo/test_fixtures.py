@@ -32,7 +32,7 @@ def resamples_rows_first() -> bool:
 @pytest.mark.skipif(not resamples_rows_first(), reason="Pillow before 13 resamples in another order")
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_fixtures_are_reproduced_byte_for_byte(name: str) -> None:
-    assert (FOLDER / f"{name}.json").read_text() == text_of(EXACT[name]())
+    assert (FOLDER / f"{name}.json").read_text() == text_of(EXACT[name]()), "`python -m tests.ios_demo.fixtures` renews"
 
 
 @pytest.mark.parametrize("name", ROUNDED)

@@ -18,7 +18,8 @@ from portrait_export.errors import UsageError
 from portrait_export.preprocessing import PortraitSpec
 from portrait_export.runtime.runner import PackageRunner
 from portrait_export.workflows.serve import serve
-from tests.conftest import SIDE
+
+from ..conftest import SIDE
 
 Message = tuple[dict[str, Any], bytes]
 
