@@ -39,6 +39,18 @@ private struct RedEngine: SegmentationEngine {
         #expect(found.placing > .zero && found.network > .zero && found.maskBack > .zero)
     }
 
+    @Test func theMaskIsRefinedOrReplacedWhereTheModelSawThePhoto() async throws {
+        let found = try await Segmenter(engine: RedEngine()).segment(photo)
+        #expect(found.placement.source == Box(covering: photo.size))
+        #expect(try found.refinedMask(along: photo) == GuidedFilter().refine(found.frameMask, along: photo))
+        let half = Plane(size: found.frameMask.size, constant: 0.5)
+        #expect(try largestDifference(found.replacingMask(half).mask, Plane(size: photo.size, constant: 0.5)) < 1e-6)
+        #expect(throws: PortraitError.sizeMismatch(what: "photo", expected: photo.size, found: half.size)) {
+            let black = [UInt8](repeating: 0, count: half.size.pixelCount * 3)
+            _ = try found.refinedMask(along: Picture(size: half.size, channels: 3, samples: black))
+        }
+    }
+
     @Test func aDepthModelReadsTheDepthMap() async throws {
         let segmenter = Segmenter(engine: try RedEngine(changing: "inputs", to: "[\"image\", \"depth\"]"))
         let depth = Plane(size: PixelSize(height: 9, width: 6), constant: 0.25)

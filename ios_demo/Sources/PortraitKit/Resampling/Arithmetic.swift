@@ -16,10 +16,3 @@ func byte(_ value: Float) -> UInt8 {
     let clamped = low < 255 ? low : 255
     return UInt8(truncatingIfNeeded: (clamped + integerBias).bitPattern)
 }
-
-/// A share of 255 by integers, rounded to nearest: `value / 255` for values up to 65025, as Pillow divides.
-@inline(__always)
-func dividedBy255(_ value: Int) -> UInt8 {
-    let biased = value &+ 128
-    return UInt8(truncatingIfNeeded: ((biased >> 8) &+ biased) >> 8)
-}
