@@ -79,8 +79,10 @@ class PortraitSpec:
         try:
             data: dict[str, Any] = json.loads(text)
             known = {field.name for field in fields(cls)}
-            if not isinstance(data, dict) or set(data) - known:
-                raise ValueError(f"unknown fields {sorted(set(data) - known)}")
+            if not isinstance(data, dict):
+                raise ValueError(f"a JSON object is needed, found {text[:40]}")
+            if set(data) != known:
+                raise ValueError(f"unknown fields {sorted(set(data) - known)}, missing {sorted(known - set(data))}")
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
             return cls(**values)
         except (ValueError, TypeError) as error:

@@ -21,6 +21,7 @@ COMMANDS = {
     "blame": "Name the operation where a saved package parts from its model.",
     "models": "List the models with their size, cost and weights.",
     "segment": "Cut people out of photographs with a model or a package.",
+    "serve": "Run a package for another program: frames in, probabilities out.",
     "predict": "Run any Core ML ML Program once, and show what comes out.",
     "inspect": "Show what a package or ONNX file takes, gives and holds.",
     "evaluate": "Score a model, checkpoint, package or ONNX file against drawn masks.",
