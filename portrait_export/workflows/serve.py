@@ -20,12 +20,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..artifacts import Frame
+from ..artifacts import Frame, Runner
 from ..errors import ExecutionError, PortraitError, UsageError
+from ..inputs.runners import open_package
 from ..inputs.sizes import labels
-from ..inputs.sources import ModelSource
-from ..runtime.runner import SPEC_KEY, PackageRunner
-from .segment import SegmentRequest, load_runner
+from ..mil.program import read_program
+from ..preprocessing import SPEC_KEY
 
 PROTOCOL = 1
 SIZES_KEY = "portrait_export.sizes"
@@ -53,15 +53,13 @@ def serve(package: Path, requests: BinaryIO, replies: BinaryIO) -> None:
             _send(replies, {"id": header["id"], "error": failure})
 
 
-def _open(package: Path) -> tuple[PackageRunner, dict[str, str]]:
+def _open(package: Path) -> tuple[Runner, dict[str, str]]:
     """The package's runner, and its metadata with the spec and sizes that `segment` would use."""
-    request = SegmentRequest(photos=(), out=Path(), source=ModelSource(), package=package)
-    runner, spec, sizes = load_runner(request)
-    assert isinstance(runner, PackageRunner)
-    metadata = dict(runner.program.metadata.user_defined)
-    metadata[SPEC_KEY] = spec.to_json()
-    metadata[SIZES_KEY] = labels(sizes, last=",").replace(" ", "")
-    return runner, metadata
+    opened = open_package(package)
+    metadata = dict(read_program(package).metadata.user_defined)
+    metadata[SPEC_KEY] = opened.spec.to_json()
+    metadata[SIZES_KEY] = labels(opened.sizes, last=",").replace(" ", "")
+    return opened.runner, metadata
 
 
 def _frame(header: dict[str, Any], payload: bytes) -> Frame:
