@@ -181,6 +181,7 @@ class TrainConfig:
         workers: processes that cut photographs; 0 does it in the run's own.
         memory: MiB of photographs that are kept decoded; the others are decoded each time they come up.
         pictures: how many validation photographs are shown with their predictions.
+        eight_bit: `rebuild` rounds the weights to 8-bit steps, so that an int8 package stores them exactly.
         seed: of everything random.
         deterministic: refuse operations whose result depends on timing.
     """
@@ -199,6 +200,7 @@ class TrainConfig:
     workers: int = 0
     memory: int = 2048
     pictures: int = 8
+    eight_bit: bool = False
     seed: int = 0
     deterministic: bool = False
     phases: tuple[Phase, ...] = (Phase(),)
