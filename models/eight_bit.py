@@ -1,7 +1,7 @@
 """Round a network's weights to the steps that 8 bits can hold, so that an int8 package stores them exactly.
 
-Each output channel has steps of its own, as Core ML's linear quantization of weights has: w = k·s with whole k, |k| ≤ 127
-and s = max|w| / 127. A norm that is folded into the convolution before it scales whole channels, and the folded weights
+Each output channel has steps of its own, as in Core ML's linear quantization of weights: w = k·s with whole k,
+|k| ≤ 127 and s = max|w| / 127. A norm that is folded into the convolution before it scales whole channels, and the folded weights
 lie on steps again: k·(s·g/√v).
 """
 
