@@ -8,10 +8,10 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
 from ..errors import CaptureError
 from ..preprocessing import PortraitSpec
 from ..utils.quiet import quiet
+from ..utils.version import __version__
 
 if TYPE_CHECKING:
     import onnx
