@@ -12,7 +12,7 @@ EXIT_INTERRUPTED = 130  # Ctrl-C or SIGTERM: 128 + SIGINT, as shells count
 class PortraitError(Exception):
     """A failure that the user can act on.
 
-    Texts name arguments as Python does, always with an equals sign inside backquotes: `` `size=` ``, `` `force=True` ``.
+    Texts name arguments as Python does, in backquotes and with an equals sign: `` `size=` ``, `` `force=True` ``.
     The command line shows them as its own options (`cli/flags.py`).
 
     Args:

@@ -36,7 +36,7 @@ class PortraitSpec:
             `fill` covers the input and crops to the centre; `crop` crops to the centre without enlarging.
         inputs: `("image",)` or `("image", "depth")`.
         output: `mask` (8-bit grayscale image, 255 = person), `multiarray` (P(person) as float), or `logits`.
-        positive: the class of the network's logits, `person` or `background`. Everything after the network is P(person).
+        positive: the class of the network's logits, `person` or `background`. Masks are always of the person.
         threshold: pixels with at least this P(person) are person.
     """
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 BLUR_SHARE = 0.02  # default sigma of the blur as a share of the photo's diagonal, 14 pixels at 512x512
 STRIP_PIXELS = 1 << 20  # pixels processed at once in float32, so that memory does not grow with the photo
 BLUR_PIXELS = 8_000_000  # largest size of the reduced picture that is blurred
-# Soft edges contain some of the person, so they weigh little as background: (1 − P)^4. A weight of 1 − P would leak five
-# times as much of the person's colour into the blur next to it (∫P(1−P) = 1/6, ∫P(1−P)^4 = 1/30).
+# Soft edges contain some of the person, so they weigh little as background: (1 − P)^4. A weight of 1 − P would leak
+# five times as much of the person's colour into the blur next to it (∫P(1−P) = 1/6, ∫P(1−P)^4 = 1/30).
 BACKGROUND_POWER = 4
 SAVE_OPTIONS: dict[str, dict[str, int]] = {
     "PNG": {},
@@ -86,7 +86,7 @@ def blur_background(photo: Photo, probability: np.ndarray, sigma: float | None =
     It is computed on a picture reduced by sigma/2 and in strips, so its memory does not grow with the photo.
 
     Args:
-        sigma: of the Gaussian G, in pixels, 0 or more; None is BLUR_SHARE of the diagonal; 0 leaves the photo unchanged.
+        sigma: of the Gaussian G, in pixels, 0 or more; None is BLUR_SHARE of the diagonal; 0 changes nothing.
     """
     import numpy as np
     from PIL import Image

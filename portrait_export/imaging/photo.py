@@ -66,11 +66,24 @@ def open_photo(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
             `max_pixels`, or with samples that have no defined white (floats, 32-bit integers).
     """
     with _opened(path, max_pixels) as image:
-        orientation = _orientation(image)
-        pixels, notes = to_srgb(image)
-        if orientation is not None:
-            pixels = pixels.transpose(orientation)
-        return Photo(_array(pixels), os.path.basename(os.fspath(path)), (*notes, *_animation(image)))
+        return photo_of(image, os.path.basename(os.fspath(path)))
+
+
+def photo_of(image: Image.Image, name: str = "") -> Photo:
+    """Convert a Pillow image, as `open_photo` does.
+
+    Raises:
+        PhotoError: its file is damaged, or its samples have no defined white.
+    """
+    try:
+        image.load()
+    except OSError as error:
+        raise PhotoError(f"{name or 'The image'} cannot be decoded: {error}.") from error
+    orientation = _orientation(image)
+    pixels, notes = to_srgb(image)
+    if orientation is not None:
+        pixels = pixels.transpose(orientation)
+    return Photo(_array(pixels), name, (*notes, *_animation(image)))
 
 
 def open_depth(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:

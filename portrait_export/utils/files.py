@@ -77,7 +77,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def _put_in_place(partial: Path, path: Path, workshop: Path) -> None:
-    """Rename into place. A non-empty folder cannot be overwritten, so it is moved away first and restored on failure."""
+    """Rename into place. A folder cannot be overwritten, so an old one is moved away first and restored on failure."""
     if not path.is_dir() or path.is_symlink():
         partial.replace(path)
         return

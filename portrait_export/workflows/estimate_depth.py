@@ -131,7 +131,7 @@ def to_gray(depth: np.ndarray, white: float | None, *, name: str = "") -> tuple[
     return (scaled.clip(0, 1) * 65535 + 0.5).astype(np.uint16), tuple(notes)
 
 
-# ---- output paths -----------------------------------------------------------------------------------------------------
+# ---- output paths -----------------------------------------------------------------------------------------------
 
 
 def output_paths(request: DepthRequest) -> list[tuple[Path, Path]]:

@@ -155,8 +155,8 @@ def unify(stages: Stages, programs: Sequence[Lowered], models: Sequence[LoadedMo
         stage.details = [f"{count} {op}" for op, count in (after - before).items()]
         stage.details += [f"{count} fewer {op}" for op, count in (before - after).items()]
         stage.warnings.append(
-            f"Neural Engine: {LISTED_SHAPES.effect} ({LISTED_SHAPES.sources[0]}); if that matters, export one package per"
-            " size with `size=`, which may also need less arithmetic."
+            f"Neural Engine: {LISTED_SHAPES.effect} ({LISTED_SHAPES.sources[0]}); if that matters, export a package"
+            " per size with `size=`, which may also need less arithmetic."
         )
     return lowered
 
