@@ -51,7 +51,7 @@ def show_parity(report: ParityReport) -> None:
         ]
         for gate in report.gates
     ]
-    render.result(f"{report.candidate} against {report.reference}, {len(report.images)} photos")
+    render.result(f"{report.candidate} against {report.reference}, {len(report.images)} photographs")
     render.result(render.table(["", "gate", "value", "bar", "where"], rows, right=(2,)))
     worst = report.worst(_WORST_ROWS)
     rows = [

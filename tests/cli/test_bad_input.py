@@ -288,7 +288,10 @@ WRONG_WORDS = {
     "no model": (["coreml"], "Neither --model nor --checkpoint"),
     "both kinds of weights": (["onnx", "--checkpoint", "x", "--random-weights"], "exclude one another"),
     "look": (["segment", "a.png", "-m", "serseg_b0", "-o", "b.png", "--as", "blurr"], "did you mean `blur`?"),
-    "background": (["segment", "a.png", "-m", "serseg_b0", "-o", "b.png", "--background", "red"], "--as replace"),
+    "background": (
+        ["segment", "a.png", "-m", "serseg_b0", "-o", "b.png", "--background", "red"],
+        "--background needs --as replace.",
+    ),
     "option": (["coreml", "--sice", "64x64"], "--size"),
 }
 

@@ -78,7 +78,7 @@ def test_maps_are_kept_unless_forced_and_come_out_the_same(cli, checkpoint, data
     (data / "depth/b.png").unlink()
     ran = cli("depth", data, "--checkpoint", checkpoint, "--white", "photo")
     assert ran.out.splitlines() == [str(data / "depth/b.png")]
-    assert "1 depth maps exist and were kept" in ran.err
+    assert "1 existing depth maps were kept" in ran.err
     (data / "depth/a.png").write_bytes(b"old")
     assert cli("depth", data, "--checkpoint", checkpoint, "--white", "photo", "--force").code == 0
     assert (data / "depth/a.png").read_bytes() == first
@@ -121,15 +121,15 @@ def test_segment_reads_each_photos_own_map(cli, data, maps, tmp_path):
         assert ran.code == 0, ran.err
         return out.read_bytes()
 
-    together = {name: (tmp_path / f"o/{name}-mask.png").read_bytes() for name in "ab"}
-    assert together == {"a": alone("a", "a"), "b": alone("b", "b")}
-    assert together["a"] != alone("a", "b")
+    both = {name: (tmp_path / f"o/{name}-mask.png").read_bytes() for name in "ab"}
+    assert both == {"a": alone("a", "a"), "b": alone("b", "b")}
+    assert both["a"] != alone("a", "b")
 
 
 def test_a_depth_package_takes_the_map_as_its_second_input(cli, data, maps, tmp_path):
     ran = cli("coreml", *DEPTH_MODEL, "--precision", "fp32", "--data", data, "-o", tmp_path / "p", "--json")
     assert ran.code == 0, ran.err
-    assert "2 of 2 photographs have no depth map" in json.loads(ran.out)["warnings"][0]
+    assert "2 of 2 photos have no depth map" in json.loads(ran.out)["warnings"][0]
     package = tmp_path / "p/serseg_b0_abg_dbn_depth.mlpackage"
     facts = json.loads(cli("inspect", package, "--json").out)
     image, depth = facts["inputs"]
@@ -143,7 +143,7 @@ def test_a_depth_package_takes_the_map_as_its_second_input(cli, data, maps, tmp_
     onnx = tmp_path / "p/serseg_b0_abg_dbn_depth.onnx"
     ran = cli("blame", package, "--onnx", onnx, "--image", photo[0], "--no-isolate", "-o", tmp_path / "blame")
     assert ran.code == 0, ran.err
-    assert "1 of 1 photographs have no depth map: brightness over a ramp stands in for it on both sides." in ran.err
+    assert "1 of 1 photos have no depth map: both sides use brightness plus a ramp instead." in ran.err
     assert json.loads((tmp_path / "blame/blame.json").read_text())["stand_in_depth"] == ["b.png"]
     maps.rename(data / "depth")
     ran = cli("parity", package, *DEPTH_MODEL, "--data", data)
@@ -152,7 +152,7 @@ def test_a_depth_package_takes_the_map_as_its_second_input(cli, data, maps, tmp_
 
 
 WITHOUT_MAPS = {
-    "none": ((), "The model reads a depth map beside the photo, and --depth is not given."),
+    "none": ((), "The model needs a depth map, and --depth is not given."),
     "one for two": (("--depth", "maps/a.png"), "a.png cannot be the depth map of 2 photos."),
     "missing map": (("--depth", "empty"), "Cannot read the picture"),
 }
@@ -173,7 +173,7 @@ def test_a_map_for_a_model_that_reads_none_is_refused(cli, data, maps, tmp_path)
     model = ("-m", "segformer_b0", "--random-weights", "--size", "64x64")
     ran = cli("segment", data / "images/a.png", *model, "--depth", maps / "a.png", "-o", tmp_path / "o.png")
     assert ran.code == 2
-    assert "--depth is for depth models; this one reads the photo alone." in ran.err
+    assert "--depth is for depth models; this model takes no depth map." in ran.err
 
 
 def test_training_reads_maps_beside_the_photographs(cli, data, maps, tmp_path):
@@ -199,7 +199,7 @@ batch = 1
     assert json.loads(scores.out)["images"] == 2
 
 
-# ---- checkpoints that are none of MiDaS small's ----------------------------------------------------------------------
+# ---- checkpoints of other networks ----------------------------------------------------------------------
 
 
 class Evil:
@@ -311,8 +311,8 @@ def test_an_onnx_network_with_several_outputs_is_refused(cli, tmp_path):
 
 
 REFUSED = {
-    "no network": ([], "Neither --checkpoint nor --onnx is given, and none comes along."),
-    "both": (["--checkpoint", "a.pt", "--onnx", "b.onnx"], "--checkpoint and --onnx exclude one another."),
+    "no network": ([], "No depth network: neither --checkpoint nor --onnx is given, and none is bundled."),
+    "both": (["--checkpoint", "a.pt", "--onnx", "b.onnx"], "--checkpoint and --onnx cannot be used together."),
     "missing checkpoint": (["--checkpoint", "missing.pt"], "There is no checkpoint at missing.pt."),
     "white of 0": (["--checkpoint", "a.pt", "--white", "0"], "'0' is neither a number above 0 nor `photo`."),
     "white of words": (["--checkpoint", "a.pt", "--white", "snow"], "'snow' is neither a number above 0 nor `photo`."),

@@ -100,7 +100,7 @@ def test_the_network_that_a_package_is_made_of_is_never_replaced(cli, own, tmp_p
     for arguments in ((), ("--force",)):
         ran = cli("coreml", "--onnx", own, "--scale", "1/255", "-o", tmp_path, *arguments)
         assert ran.code == 2
-        assert f"would replace the network that it is made from, {own}." in ran.err
+        assert f"The simplified ONNX file would replace its own source, {own}." in ran.err
     assert own.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 

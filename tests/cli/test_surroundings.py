@@ -135,8 +135,8 @@ REFUSED_NAMES = {
     "long_photo": (["segment", f"{LONG}.png", *SMALL, "-o", "o.png"], "File name too long"),
     "empty_out": (["coreml", *SMALL, "-o", ""], "the path is empty"),
     "empty_data": (["parity", "a.mlpackage", *SMALL, "--data", ""], "the path is empty"),
-    "dash_in": (["segment", "-", *SMALL, "-o", "o.png"], "write ./- for a file of that name"),
-    "dash_out": (["onnx", *SMALL, "-o", "-"], "write ./- for a file of that name"),
+    "dash_in": (["segment", "-", *SMALL, "-o", "o.png"], "use ./- for a file of that name"),
+    "dash_out": (["onnx", *SMALL, "-o", "-"], "use ./- for a file of that name"),
 }
 
 
@@ -164,7 +164,7 @@ def test_a_folder_is_never_replaced_by_a_file(cli, tmp_path, monkeypatch, argume
     (tmp_path / "mine/work").write_text("years of it")
     ran = cli(*arguments)
     assert (ran.code, ran.out) == (2, "")
-    assert "mine is a folder; a file is to be written there." in ran.err
+    assert "mine is a folder, not a file." in ran.err
     assert (tmp_path / "mine/work").read_text() == "years of it"
 
 
@@ -220,7 +220,7 @@ def test_a_ctrl_c_that_a_library_swallows_ends_the_run_at_the_next_stage(cli, tm
     assert ran.code == 130
     assert "✓ load" in ran.err
     assert "capture" not in ran.err
-    assert "interrupted: nothing was left half-written." in ran.err
+    assert "interrupted: no partial output was left." in ran.err
     assert not (tmp_path / "out").exists()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert cli("models", "segformer_b0").code == 0

@@ -192,7 +192,7 @@ def test_a_large_photo_is_blurred_on_a_bounded_picture(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("sigma", [-1.0, math.nan, math.inf])
 def test_refuses_a_sigma_that_is_none(sigma: float) -> None:
-    with pytest.raises(UsageError, match="A blur's sigma is a number of pixels, 0 or more"):
+    with pytest.raises(UsageError, match="`sigma=` is a number of pixels, 0 or more"):
         blur_background(noise(4, 4), soft(4, 4), sigma)
 
 
@@ -238,7 +238,7 @@ def test_colours(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "whitish", "#12", "1,2,3"])
 def test_refuses_what_is_no_colour(text: str) -> None:
-    with pytest.raises(UsageError, match="is no colour"):
+    with pytest.raises(UsageError, match="is not a colour"):
         parse_color(text)
 
 

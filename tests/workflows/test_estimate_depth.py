@@ -13,7 +13,7 @@ from portrait_export.capture.depth_estimator import input_size, normalised, resi
 from portrait_export.errors import DataError, ExecutionError, UsageError
 from portrait_export.imaging.encode import png_bytes
 from portrait_export.imaging.photo import open_depth
-from portrait_export.workflows.estimate_depth import DepthRequest, depth_places, to_gray
+from portrait_export.workflows.estimate_depth import DepthRequest, output_paths, to_gray
 
 # ---- gray -----------------------------------------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ def test_pixels_are_normalised_by_imagenet_in_rgb_order() -> None:
     assert torch.allclose(seen, torch.tensor(expected), atol=1e-5)
 
 
-# ---- places ---------------------------------------------------------------------------------------------------------
+# ---- pairs ---------------------------------------------------------------------------------------------------------
 
 
 def touch(path: Path) -> Path:
@@ -114,41 +114,41 @@ def touch(path: Path) -> Path:
     return path
 
 
-def test_maps_of_a_tree_lie_where_the_loader_looks(tmp_path: Path) -> None:
+def test_maps_of_a_folder_go_where_the_loader_reads_them(tmp_path: Path) -> None:
     for name in ("train/a.jpg", "val/a.png", "val/notes.txt"):
         touch(tmp_path / "images" / name)
-    places = depth_places(DepthRequest((tmp_path,)))
-    assert [out.relative_to(tmp_path).as_posix() for _, out in places] == ["depth/train/a.png", "depth/val/a.png"]
-    elsewhere = depth_places(DepthRequest((tmp_path,), out=tmp_path / "o"))
+    pairs = output_paths(DepthRequest((tmp_path,)))
+    assert [out.relative_to(tmp_path).as_posix() for _, out in pairs] == ["depth/train/a.png", "depth/val/a.png"]
+    elsewhere = output_paths(DepthRequest((tmp_path,), out=tmp_path / "o"))
     assert [out.relative_to(tmp_path).as_posix() for _, out in elsewhere] == ["o/train/a.png", "o/val/a.png"]
 
 
-def test_maps_of_files_go_where_out_says(tmp_path: Path) -> None:
+def test_maps_of_files_go_to_out(tmp_path: Path) -> None:
     a, b = touch(tmp_path / "a.jpg"), touch(tmp_path / "b.jpg")
-    assert depth_places(DepthRequest((a,), out=tmp_path / "x.png")) == [(a, tmp_path / "x.png")]
-    assert depth_places(DepthRequest((a, b), out=tmp_path / "o")) == [
+    assert output_paths(DepthRequest((a,), out=tmp_path / "x.png")) == [(a, tmp_path / "x.png")]
+    assert output_paths(DepthRequest((a, b), out=tmp_path / "o")) == [
         (a, tmp_path / "o/a.png"),
         (b, tmp_path / "o/b.png"),
     ]
 
 
 REFUSED = {
-    "no_place": (["a.jpg"], None, UsageError, "Where shall the depth map of"),
-    "one_file_for_two": (["a.jpg", "b.jpg"], "x.png", UsageError, "would be written to one place"),
-    "same_name": (["a.jpg", "deep/a.jpg"], "o", UsageError, "would be written to one place"),
+    "no_output": (["a.jpg"], None, UsageError, "No output path for the depth map of"),
+    "one_file_for_two": (["a.jpg", "b.jpg"], "x.png", UsageError, "would be written to the same file"),
+    "same_name": (["a.jpg", "deep/a.jpg"], "o", UsageError, "would be written to the same file"),
     "not_a_png": (["a.jpg"], "x.jpg", UsageError, "cannot be written as x.jpg"),
     "folder_into_a_file": (["data"], "x.png", UsageError, "cannot all be written to the file"),
     "folder_without_images": (["deep"], None, DataError, "has no folder images/"),
-    "folder_with_empty_images": (["empty"], None, DataError, "There is no photograph in"),
-    "two_of_a_name": (["double"], None, DataError, "has photographs of the same name"),
+    "folder_with_empty_images": (["empty"], None, DataError, "There is no photo in"),
+    "two_of_a_name": (["double"], None, DataError, "has photos of the same name"),
 }
 
 
 @pytest.mark.parametrize(("photos", "out", "kind", "words"), REFUSED.values(), ids=REFUSED)
-def test_photographs_without_a_place_are_refused(tmp_path: Path, photos, out, kind, words) -> None:
+def test_photos_without_an_output_path_are_refused(tmp_path: Path, photos, out, kind, words) -> None:
     for name in ("a.jpg", "b.jpg", "deep/a.jpg", "data/images/a.jpg", "double/images/a.jpg", "double/images/a.png"):
         touch(tmp_path / name)
     (tmp_path / "empty/images").mkdir(parents=True)
     request = DepthRequest(tuple(tmp_path / name for name in photos), out=None if out is None else tmp_path / out)
     with pytest.raises(kind, match=words):
-        depth_places(request)
+        output_paths(request)
