@@ -1,4 +1,4 @@
-"""A package damaged on purpose in one place: `blame` names that operation, and no other. An undamaged one: nothing."""
+"""Test that `blame` finds exactly the operation that was damaged, and none in an undamaged package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCK = "_segformer_encoder_block_1_0_"
 
 
 def operation(package: Path, name: str) -> tuple[Operation, dict[str, Operation]]:
-    """The one operation whose result's name ends so, and every operation by its results' names."""
+    """Find the operation whose result's name ends in the text; also map results' names to operations."""
     operations = read_program(package).main.block.operations
     by_name = {output: op for op in operations for output, _ in op.outputs}
     [found] = [op for output, op in by_name.items() if output.endswith(name) and not op.type.startswith("const")]
@@ -29,7 +29,7 @@ def operation(package: Path, name: str) -> tuple[Operation, dict[str, Operation]
 
 
 def change_weight(package: Path, name: str, parameter: str, change: Callable[[np.ndarray], np.ndarray]) -> str:
-    """Change a stored weight of one operation in the weight file: for int8 its scales. Gives the result's name."""
+    """Change a stored weight of one operation (for int8 its scales) in the weight file; return the result's name."""
     op, by_name = operation(package, name)
     [argument] = op.inputs[parameter]
     source = by_name[argument.name]
@@ -48,7 +48,7 @@ def change_weight(package: Path, name: str, parameter: str, change: Callable[[np
 
 
 def change_literal(package: Path, name: str, parameter: str, change: Callable[[Any], None]) -> str:
-    """Change a literal argument of one operation in the specification. Gives the result's name."""
+    """Change a literal argument of one operation in the specification; return the result's name."""
     from coremltools.proto import Model_pb2
 
     op, _ = operation(package, name)
@@ -111,7 +111,7 @@ def the_last_bias_moved(package: Path) -> str:
 
 
 def the_pixel_offset_dropped(package: Path) -> str:
-    """In the operations before the first that has a partner, which answers for them."""
+    """Damage an operation without a counterpart; the first one after it that has one covers it."""
 
     def change(tensor: Any) -> None:
         tensor.floats.values[:] = [0.0] * len(tensor.floats.values)
@@ -166,7 +166,7 @@ def damaged(biased_export: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def against(biased_export: Path, photos: Path) -> tuple[object, ...]:
-    """The other arguments: the export's own ONNX file, and one photograph."""
+    """The other arguments: the export's own ONNX file and one photo."""
     return ("--onnx", biased_export / "segformer_b0.onnx", "--image", photos / "portrait.png")
 
 
@@ -245,7 +245,7 @@ def test_an_undamaged_package_has_no_bad_operation(cli, small_export, tmp_path):
     assert 1e6 < report["held_bytes"] < 1e7
 
 
-def test_many_small_errors_are_not_one_operation_s_fault(cli, biased_export, against):
+def test_many_small_errors_make_no_operation_bad(cli, biased_export, against):
     package = biased_export / "segformer_b0.mlpackage"
     for options in (["--isolate"], ["--no-isolate"], ["--arithmetic", "fp16"]):
         ran = cli("blame", package, *against, *options)
@@ -253,7 +253,7 @@ def test_many_small_errors_are_not_one_operation_s_fault(cli, biased_export, aga
         assert "no operation is bad" in ran.out
 
 
-def test_a_model_from_before_its_simplification_is_simplified_first(cli, biased_export, against, tmp_path):
+def test_an_unsimplified_model_is_simplified_first(cli, biased_export, against, tmp_path):
     import onnx
 
     from portrait_export.capture.export import export_onnx
@@ -277,7 +277,7 @@ def test_the_users_own_bar_is_used(cli, biased_export, against):
     assert 35 < first["own_snr_db"] < 60
 
 
-def test_in_float32_arithmetic_weights_alone_count(cli, biased_export, against):
+def test_in_float32_only_the_weights_matter(cli, biased_export, against):
     ran = cli("blame", biased_export / "segformer_b0.mlpackage", *against, "--arithmetic", "fp32", "--json")
     assert ran.code == 0
     ops = json.loads(ran.out)["ops"]
@@ -298,7 +298,7 @@ def unrelated_onnx(path: Path) -> Path:
     return path
 
 
-def test_bad_input_is_answered_in_one_message(cli, small_export, photos, tmp_path):
+def test_bad_input_gives_one_message(cli, small_export, photos, tmp_path):
     package, onnx_file = small_export / "segformer_b0.mlpackage", small_export / "segformer_b0.onnx"
     (tmp_path / "text.jpg").write_text("no picture")
     cases = {
@@ -328,7 +328,7 @@ def test_bad_input_is_answered_in_one_message(cli, small_export, photos, tmp_pat
 
 
 class Fixed:
-    """A runner that gives one probability everywhere."""
+    """A runner with the same probability everywhere."""
 
     def __init__(self, name: str, value: float):
         self.name, self.value = name, value

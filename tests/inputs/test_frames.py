@@ -1,4 +1,4 @@
-"""Photographs come as the model sees them, one at a time, with their masks and depth maps in the same place."""
+"""Test that photos are opened one by one and fitted to the model together with their masks and depth maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One package for several input sizes: what is asked for, what is made, and that it is right at each of them."""
+"""Test packages with several input sizes: the arguments, the package, and its masks at every size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Depth maps from photographs: what goes into MiDaS, what its numbers become, and where they are read again."""
+"""Test depth maps: the input of MiDaS, the conversion of its output, and the output paths."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_numbers_up_to_white_keep_16_bits(tmp_path: Path) -> None:
     assert np.abs(read - depth / 1000).max() <= 0.5 / 65535 + 1e-6
 
 
-def test_what_is_nearer_than_white_is_white_and_said() -> None:
+def test_values_beyond_white_are_clipped_and_reported() -> None:
     depth = np.full((10, 10), 500, np.float32)
     depth[:2] = 2500
     gray, (note,) = to_gray(depth, 1000.0)
     assert set(gray[:2].ravel()) == {65535}
     assert set(gray[2:].ravel()) == {32768}
-    assert note == "20 % of it is nearer than --white 1000 and becomes plain white; the nearest is 2500."
+    assert note == "20 % of it is nearer than `white=1000` and becomes plain white; the nearest value is 2500."
 
 
 def test_a_photographs_own_range_goes_from_black_to_white() -> None:
@@ -48,7 +48,7 @@ def test_a_photographs_own_range_goes_from_black_to_white() -> None:
 
 
 @pytest.mark.parametrize("white", [1000.0, None])
-def test_a_map_without_depth_is_black_and_said(white: float | None) -> None:
+def test_a_constant_map_is_black_and_reported(white: float | None) -> None:
     gray, (note,) = to_gray(np.zeros((4, 4), np.float32), white)
     assert not gray.any()
     assert "the map is black" in note
@@ -59,7 +59,7 @@ def test_numbers_below_0_are_far() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
+def test_nan_and_infinity_are_refused(bad: float) -> None:
     with pytest.raises(ExecutionError, match=r"The depth of a\.jpg holds NaN or infinite values"):
         to_gray(np.array([[1, bad]], np.float32), 1000.0, name="a.jpg")
 
@@ -78,14 +78,14 @@ def test_input_size_keeps_the_aspect_ratio_in_steps_of_32(photo, expected) -> No
 
 
 def cubic(x: float) -> float:
-    """Keys' kernel with a = −0.75, as OpenCV has it."""
+    """Keys' kernel with a = −0.75, as in OpenCV."""
     a, x = -0.75, abs(x)
     if x <= 1:
         return (a + 2) * x**3 - (a + 3) * x**2 + 1
     return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
 
 
-def test_photographs_are_resized_as_opencv_does_it() -> None:
+def test_photos_are_resized_as_by_opencv() -> None:
     """One row, three times smaller: pixel i of the result lies at (i + ½)·3 − ½ and reads four neighbours."""
     row = np.random.default_rng(0).integers(0, 256, 24, dtype=np.uint8)
     photo = np.broadcast_to(row[None, :, None], (8, 24, 3)).copy()
