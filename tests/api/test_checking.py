@@ -37,7 +37,7 @@ def test_a_parity_check_needs_a_model(path):
 
 def test_blame_finds_nothing_in_a_sound_package(small_export, path, photos):
     onnx = small_export / "segformer_b0.onnx"
-    report = pe.find_blame(path, onnx=onnx, images=[photos / "portrait.png"], isolate=False)
+    report = pe.find_blame(path, onnx=onnx, images=[photos / "portrait.png"])
     assert report.passed
     assert report.found.first is None
     assert report.photographs == ("portrait.png",)
