@@ -270,7 +270,7 @@ def test_parity_checks_every_size_or_the_one_asked_for(own, exported, cli, photo
     ]
     other = cli(*arguments, "--size", "32x32")
     assert other.code == 2
-    assert "net.mlpackage takes 64x96, 96x64 or 64x64; --size asks for 32x32." in other.err
+    assert "net.mlpackage takes 64x96, 96x64 or 64x64; found --size 32x32." in other.err
 
 
 def test_other_preprocessing_fails_at_every_size(own, exported, cli, photos):
@@ -299,7 +299,7 @@ def test_segment_takes_the_size_that_suits_the_photo(exported, cli, photos, tmp_
         np.testing.assert_array_equal(np.asarray(Image.open(out)), np.round(expected * 255))
     refused = cli("segment", photo, "--package", package, "--size", "32x32", "-o", tmp_path / "no.png")
     assert refused.code == 2
-    assert "takes 64x96, 96x64 or 64x64; --size asks for 32x32." in refused.err
+    assert "takes 64x96, 96x64 or 64x64; found --size 32x32." in refused.err
 
 
 def test_a_file_of_one_size_is_run_at_others_with_a_warning(cli, photos, tmp_path):
