@@ -142,9 +142,9 @@ def test_an_interrupted_export_reports_it_and_cleans_up(tmp_path):
     assert process.stderr is not None
     process.stderr.readline()
     process.send_signal(signal.SIGTERM)
-    said = process.stderr.read()
+    err = process.stderr.read()
     assert process.wait() == 130
-    assert "nothing was left half-written" in said
+    assert "no partial output was left" in err
     process.stderr.close()
 
 
