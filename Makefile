@@ -7,7 +7,7 @@ OUT := build/serseg_b0-int8
 # Tests run many small networks: one thread each, as many processes as cores.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test check lint format readme readme-check clean
+.PHONY: help demo test swift check lint format readme readme-check clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -15,8 +15,15 @@ help:  ## show the targets
 demo: $(VENV)/.run  ## the main job: serseg_b0 to a verified int8 Core ML package
 	$(BIN)/portrait-export coreml --model serseg_b0 --quantize int8 --out $(OUT) --force
 
-test: $(VENV)/.dev  ## the whole test suite
+test: $(VENV)/.dev swift  ## the whole test suite, Swift's first: pytest runs what it has built
 	$(TEST_ENV) $(BIN)/python -m pytest -n auto
+
+swift:  ## the iOS demo's Swift half: style, build, tests (needs swift 6, libpng-dev, libjpeg-dev)
+	@if command -v swift > /dev/null; then \
+	  cd ios_demo && swift format lint --strict --recursive Package.swift Sources Tests && \
+	  swift build -c release && swift test -c release --disable-xctest && \
+	  { [ "$$(uname)" = Darwin ] || ./typecheck; }; \
+	else echo "swift is not installed: the Swift half of ios_demo was not run"; fi
 
 check: lint  ## everything that CI checks: style, types, import contracts, README, tests
 	$(MAKE) test
@@ -39,7 +46,7 @@ readme-check: $(VENV)/.dev
 	NO_COLOR=1 COLUMNS=110 $(BIN)/cog --check README.md docs/operators.md
 
 clean:  ## remove the environment and what was built
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) build ios_demo/.build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

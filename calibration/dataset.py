@@ -1,4 +1,7 @@
-"""A manifest, a folder of photographs or an EasyPortrait tree in; labelled frames out, or all faults at once."""
+"""Load photographs with masks: the calibration set, a user's folder, or an EasyPortrait tree.
+
+Every fault of a set is reported at once.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ROOT = Path(__file__).parent
 SPLITS = ("calibrate", "evaluate")  # of the bundled set
+KINDS = ("portrait", "everyday", "empty")  # of the bundled set; nobody is in an empty picture
 TREE_SPLITS = ("train", "val", "test")  # of a folder laid out as EasyPortrait
-# Files that people mean to be photographs. What else lies in a folder (Thumbs.db, notes, hidden files) is left alone.
+# Suffixes of photographs. Other files in a folder (Thumbs.db, notes, hidden files) are ignored.
 SUFFIXES = frozenset(
     {*(".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff"), *(".gif", ".bmp", ".ppm", ".jp2")}
 )
@@ -30,22 +34,28 @@ EASYPORTRAIT_CLASSES = (
     *("background", "person", "skin", "left brow", "right brow"),
     *("left eye", "right eye", "lips", "teeth"),
 )
-LISTED = 100  # faults that an error spells out; it says how many more there are
-REPAIR = "repair these files, or take them out of the folder."
+# Fields of every entry of the bundled set's manifest.
+REQUIRED = frozenset(
+    {*("name", "split", "kind", "tags", "image", "mask", "image_sha256", "mask_sha256"), *("source", "licence")}
+)
+LISTED = 100  # faults that an error lists; it gives the number of the rest
+REPAIR = "repair these files, or remove them from the folder."
 PERSON = 0.5
 
 
 @dataclass(frozen=True)
 class Item:
-    """Where one photograph and what belongs to it lie. Nothing has been opened yet.
+    """The files of one photograph. Nothing has been opened yet.
 
     Attributes:
         name: the photograph's path below its folder, without suffix; unique within a split.
         image: the photograph.
-        mask: what people drew for it, or None where masks are not kept at all.
+        mask: its drawn mask, or None if the folder has no masks.
         classes: the mask holds EasyPortrait's class ids instead of P(person) as gray.
         depth: a depth map, or None.
         split: `calibrate`, `evaluate`, `train`, `val`, `test`, or empty.
+        kind: one of KINDS, or an empty string: a user's own photographs have no kinds.
+        tags: what the photograph shows, such as `group` or `dark`.
     """
 
     name: str
@@ -54,6 +64,8 @@ class Item:
     classes: bool = False
     depth: Path | None = None
     split: str = ""
+    kind: str = ""
+    tags: tuple[str, ...] = ()
 
 
 # ---- the bundled set --------------------------------------------------------------------------------------------
@@ -62,37 +74,39 @@ class Item:
 def load_calibration(
     split: str | None = None, size: tuple[int, int] | None = (512, 512), root: Path = ROOT
 ) -> list[LabelledFrame]:
-    """The photographs that come with this package, in the manifest's order.
+    """The bundled photographs, in the manifest's order.
 
     Args:
-        split: `calibrate` (to observe ranges on), `evaluate` (to judge on), or None for both.
+        split: `calibrate` (to observe ranges), `evaluate` (to judge), or None for both.
         size: (H, W) in pixels; None keeps the stored size.
         root: the folder that holds manifest.json.
     Raises:
         UsageError: an unknown split.
-        DataError: every file that is missing, damaged, changed since its sha256 was written down, or outside `root`.
+        DataError: names every file that is missing, differs from its sha256 in the manifest, or is outside `root`.
     """
     return load_items(calibration_items(split, root), size=size, where=str(root))
 
 
 def calibration_items(split: str | None = None, root: Path = ROOT) -> list[Item]:
-    """Where the bundled photographs lie, their files compared with the manifest. Arguments and errors as above."""
+    """The files of the bundled photographs, checked against the manifest. Arguments and errors as above."""
     if split is not None and split not in SPLITS:
         raise UsageError(f"The calibration set has no split `{split}`.", hint=nearest(split, SPLITS, what="split"))
     entries = [entry for entry in read_manifest(root) if split in (None, entry["split"])]
     faults = [fault for entry in entries for fault in _entry_faults(entry, root)]
-    _raise_if(faults, f"The calibration set in {root} is not what its manifest says", "reinstall the package.")
-    return [Item(e["name"], root / e["image"], root / e["mask"], split=e["split"]) for e in entries]
+    _raise_if(faults, f"The calibration set in {root} does not match its manifest", "reinstall the package.")
+    return [
+        Item(e["name"], root / e["image"], root / e["mask"], split=e["split"], kind=e["kind"], tags=tuple(e["tags"]))
+        for e in entries
+    ]
 
 
 def read_manifest(root: Path = ROOT) -> list[dict[str, Any]]:
-    """The manifest's entries, one dict per photograph. Raises DataError if it is no such manifest."""
+    """The manifest's entries, one dict per photograph. Raises DataError if it is not such a manifest."""
     path = root / "manifest.json"
-    wanted = {"name", "split", "image", "mask", "image_sha256", "mask_sha256", "source", "licence"}
     try:
         entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["images"]
         lacking = [
-            f"entry {i}: no {', '.join(sorted(wanted - set(e)))}" for i, e in enumerate(entries) if wanted - set(e)
+            f"entry {i}: no {', '.join(sorted(REQUIRED - set(e)))}" for i, e in enumerate(entries) if REQUIRED - set(e)
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read as a manifest: {error!r}.", hint="reinstall the package.") from error
@@ -101,12 +115,16 @@ def read_manifest(root: Path = ROOT) -> list[dict[str, Any]]:
 
 
 def _entry_faults(entry: dict[str, Any], root: Path) -> list[str]:
-    """Whatever keeps a manifest's two files from being used."""
-    faults = [] if entry["split"] in SPLITS else [f"{entry['name']}: unknown split {entry['split']!r}"]
+    """Why a manifest's entry cannot be used; empty if it can."""
+    faults = [
+        f"{entry['name']}: unknown {field} {entry[field]!r}; it is one of {', '.join(known)}"
+        for field, known in (("split", SPLITS), ("kind", KINDS))
+        if entry[field] not in known
+    ]
     for key in ("image", "mask"):
         path = root / entry[key]
         if not path.resolve().is_relative_to(root.resolve()):
-            faults.append(f"{entry['name']}: {key} {entry[key]!r} lies outside the folder")
+            faults.append(f"{entry['name']}: {key} {entry[key]!r} is outside the folder")
         elif not path.is_file():
             faults.append(f"{entry['name']}: {key} {entry[key]!r} is missing")
         elif (found := hashlib.sha256(path.read_bytes()).hexdigest()) != entry[f"{key}_sha256"]:
@@ -116,39 +134,39 @@ def _entry_faults(entry: dict[str, Any], root: Path) -> list[str]:
     return faults
 
 
-# ---- somebody's own photographs ---------------------------------------------------------------------------------
+# ---- a user's own photographs -----------------------------------------------------------------------------------
 
 
 def load_folder(
     path: str | Path, size: tuple[int, int] | None = (512, 512), split: str | None = None
 ) -> list[LabelledFrame]:
-    """Photographs of a folder at one size, with their masks where there are any. For its layouts see `find_items`.
+    """Photographs of a folder at one size, with their masks if there are any. `find_items` lists the layouts.
 
     Args:
         size: (H, W) in pixels, the photographs' aspect ratio ignored; None keeps each one's own size.
-        split: only this one of `train`, `val`, `test`, for folders that have them.
+        split: only this one of `train`, `val`, `test`, for folders with splits.
     Raises:
-        DataError: every photograph, mask and depth map that cannot be used, each with the reason.
+        DataError: names every photograph, mask and depth map that cannot be used, with the reason.
     """
     items, faults = find_items(path, split=split)
     return load_items(items, size=size, where=str(path), faults=faults)
 
 
 def find_items(path: str | Path, split: str | None = None) -> tuple[list[Item], list[str]]:
-    """What a folder holds, by names alone: photographs paired with masks and depth maps, and what does not pair up.
+    """Pair the photographs of a folder with masks and depth maps by name, without opening any.
 
-    Layouts, told apart by the folders in it:
+    Layouts, recognized by the folders in it:
         photographs only                 PATH/*.jpg, or PATH/images/*.jpg
         soft masks                       PATH/images/*  PATH/masks/*     gray, white = person
         EasyPortrait                     PATH/images/{train,val,test}/*  PATH/annotations/{train,val,test}/*   class ids
-    each optionally with PATH/depth/*, 8- or 16-bit gray. `masks` and `depth` may have the splits as folders, too.
+    each optionally with PATH/depth/*, 8- or 16-bit gray. `masks` and `depth` may have the splits as folders too.
 
     Args:
         split: only this one of `train`, `val`, `test`.
     Returns:
-        The items sorted by name, and one line for each file that has no partner or two.
+        The items sorted by name, and one line for each file without exactly one counterpart.
     Raises:
-        DataError: there is no such folder, no photograph in it, or no such split.
+        DataError: there is no such folder or split, or no photograph in it.
     """
     root = Path(path)
     if not root.is_dir():
@@ -172,7 +190,7 @@ def find_items(path: str | Path, split: str | None = None) -> tuple[list[Item], 
 
 
 def _pair(root: Path, images: Path, split: str) -> tuple[list[Item], list[str]]:
-    """The items of one split, and what does not pair up in it."""
+    """The items of one split, and one line for each file that has no counterpart."""
     classes = (root / "annotations").is_dir()
     photos, faults = pictures_by_stem(images / split, root)
     mask_folder = root / ("annotations" if classes else "masks") / split
@@ -199,14 +217,14 @@ def _pair(root: Path, images: Path, split: str) -> tuple[list[Item], list[str]]:
 
 
 def pictures_by_stem(folder: Path, root: Path) -> tuple[dict[str, Path], list[str]]:
-    """Pictures below a folder by their path without suffix; two of one stem are a fault.
+    """Pictures below a folder by their path without suffix; two with the same stem are a fault.
 
     Args:
-        root: what faults name files relative to; at `root` itself subfolders are not looked into.
+        root: faults name files relative to it; the subfolders of `root` itself are ignored.
     """
     found: dict[str, Path] = {}
     faults = []
-    deep = folder != root  # beside its own subfolders a plain folder of photographs may hold anything
+    deep = folder != root  # the subfolders of a plain folder of photographs may hold anything
     for path in sorted(folder.rglob("*") if deep else folder.glob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or path.suffix.lower() not in SUFFIXES or path.is_dir():
@@ -224,21 +242,21 @@ def pictures_by_stem(folder: Path, root: Path) -> tuple[dict[str, Path], list[st
 def load_items(
     items: Sequence[Item], *, size: tuple[int, int] | None, where: str, faults: Iterable[str] = ()
 ) -> list[LabelledFrame]:
-    """Open all items. Raises one DataError with the given faults and every one met while opening."""
+    """Open all items. Raises one DataError with the given faults and those found while opening."""
     frames, wrong = map_each(items, lambda item: load_item(item, size=size))
     _raise_if([*faults, *wrong], f"{where} cannot be used as it is", REPAIR)
     return frames
 
 
 def usable_items(path: str | Path, split: str | None = None) -> list[Item]:
-    """`find_items` where every file pairs up and opens, as `load_folder` demands; keeps nothing in memory."""
+    """Like `find_items`, but raises DataError unless every file has a counterpart and can be opened."""
     items, faults = find_items(path, split=split)
     _raise_if([*faults, *check_items(items)], f"{path} cannot be used as it is", REPAIR)
     return items
 
 
 def check_items(items: Sequence[Item]) -> list[str]:
-    """Open every file once and say what is wrong, one line per fault; keeps nothing in memory."""
+    """Open every file once and return one line per fault; keeps nothing in memory."""
 
     def check(item: Item) -> None:
         load_item(item, size=None)
@@ -247,7 +265,7 @@ def check_items(items: Sequence[Item]) -> list[str]:
 
 
 def map_each(items: Sequence[T], function: Callable[[T], Any]) -> tuple[list[Any], list[str]]:
-    """`function` of each item on a few threads (decoders release the lock): its results, and what it found wrong."""
+    """Call `function` on each item in a few threads (decoders release the lock). Returns its results and the faults."""
     from concurrent.futures import ThreadPoolExecutor
 
     def attempt(item: T) -> tuple[Any, list[str]]:
@@ -264,7 +282,7 @@ def map_each(items: Sequence[T], function: Callable[[T], Any]) -> tuple[list[Any
 
 
 def load_item(item: Item, *, size: tuple[int, int] | None) -> LabelledFrame:
-    """One photograph with what belongs to it.
+    """One photograph with its mask and depth map.
 
     Args:
         size: (H, W) in pixels; None keeps the photograph's.
@@ -281,20 +299,21 @@ def load_item(item: Item, *, size: tuple[int, int] | None) -> LabelledFrame:
         mask = resize_map(mask, target)
     if item.depth is not None:
         depth = resize_map(open_depth(item.depth), target)
-    return LabelledFrame(Frame(resize_photo(pixels, target), depth, item.name), mask, item.split)
+    frame = Frame(resize_photo(pixels, target), depth, item.name)
+    return LabelledFrame(frame, mask, item.split, item.kind, item.tags)
 
 
 def read_classes(path: Path) -> np.ndarray:
     """A file of EasyPortrait's class ids as P(person): (H, W) float32, 0 for the background, 1 for every other class.
 
     Raises:
-        PhotoError: the file is no picture.
-        DataError: it does not hold one 8-bit id per pixel, or ids that EasyPortrait does not have.
+        PhotoError: the file is not a picture.
+        DataError: it does not hold one 8-bit id per pixel, or it holds ids that EasyPortrait does not have.
     """
     import numpy as np
     from PIL import Image
 
-    open_photo(path)  # says what is wrong with a damaged file; below, pixels are ids and must not become colours
+    open_photo(path)  # raises for a damaged file; below, pixels are ids and must not become colours
     with Image.open(path) as image:
         if image.mode not in ("L", "P", "1"):
             raise DataError(f"{path} has pixels of {image.mode}; an annotation has one 8-bit class id per pixel.")
@@ -307,15 +326,15 @@ def read_classes(path: Path) -> np.ndarray:
 
 
 def _read_soft(path: Path) -> np.ndarray:
-    """A gray mask as P(person). Class ids saved as gray would pass for an all but black mask: those are refused."""
+    """A gray mask as P(person). Class ids saved as gray would look like a nearly black mask; they are refused."""
     import numpy as np
 
     mask = open_mask(path)
     brightest = round(float(mask.max()) * 255)
     if 0 < brightest < len(EASYPORTRAIT_CLASSES):
         raise DataError(
-            f"{path} is all but black (brightest value {brightest} of 255): it seems to hold class ids, not gray;"
-            " those belong into annotations/."
+            f"{path} is nearly black (brightest value {brightest} of 255): it seems to hold class ids, not gray;"
+            " those belong in annotations/."
         )
     return mask.astype(np.float32)
 
@@ -333,7 +352,7 @@ def resize_photo(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) float32 in 0..1 stretched to `size` = (H, W) in the way of `resize_photo`."""
+    """(H, W) float32 in 0..1 stretched to `size` = (H, W) like `resize_photo`."""
     import numpy as np
 
     if values.shape == tuple(size):

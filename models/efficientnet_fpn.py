@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .blocks.efficientnet_lite import LITE0, EfficientNetLite
 from .blocks.upsample import resize
 from .config import EfficientNetFPNConfig
-from .segformer import check_inputs
+from .segformer import ChannelLinear, check_inputs
 
 
 def conv_norm(in_channels: int, out_channels: int, kernel: int = 1, *, groups: int = 1) -> nn.Sequential:
@@ -84,7 +84,7 @@ class PyramidHead(nn.Module):
             for i in reversed(range(len(widths) - 1))
         )
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Conv2d(widths[0], config.num_labels, 1)
+        self.classifier = ChannelLinear(widths[0], config.num_labels)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         x = self.context(maps[-1])

@@ -29,7 +29,7 @@ class ModelSpec:
         entry: `module:Class` of the network, relative to this package when it starts with a dot; Class(config) builds.
         description: one line for the table of models.
         size: (height, width) of the input in pixels, the default.
-        mean, std: per RGB channel, of pixels scaled to 0..1.
+        mean, std, scale, color, resize: as in PortraitSpec.
         positive: the class that the logits are about, `person` or `background`.
         paper: where the network comes from.
         licence: of the code and shipped weights.
@@ -46,6 +46,9 @@ class ModelSpec:
     size: tuple[int, int] = (512, 512)
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    scale: float = 1 / 255
+    color: str = "rgb"
+    resize: str = "stretch"
     positive: str = "person"
     paper: str = ""
     licence: str = "MIT"
@@ -70,8 +73,11 @@ class ModelSpec:
         return PortraitSpec(
             height=self.size[0],
             width=self.size[1],
+            color=self.color,
+            scale=self.scale,
             mean=self.mean,
             std=self.std,
+            resize=self.resize,
             inputs=self.inputs,
             positive=self.positive,
         )

@@ -7,7 +7,7 @@ The names on our side are those of transformers' 4.x SegFormer and of the resear
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..errors import CheckpointError
 State = dict[str, Tensor]
 
 # Entries of a training checkpoint that hold the network, in the order in which they are tried.
-WRAPPER_ENTRIES = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
+WRAPPER_ENTRIES = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "ema", "params")
 # First parts of a key that only say where a network was kept.
 WRAPPER_PREFIXES = ("module", "model", "_orig_mod", "net", "network", "_forward_module")
 BATCH_NORM_EPS = 1e-5  # of every BatchNorm in mmseg's and the authors' heads
@@ -76,6 +76,16 @@ def canonical(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") 
 
 def unwrap(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> tuple[State, State]:
     """The network's tensors without wrappers' prefixes, and the tensors beside it."""
+    tensors = state_of(checkpoint, source=source)
+    stripped = {key: _strip(key) for key in tensors}
+    wrapped = {key for key, short in stripped.items() if short != key}
+    # Inside a wrapper the network's keys all carry its prefix; those without one belong to the wrapper.
+    extras = {key: value for key, value in tensors.items() if wrapped and key not in wrapped}
+    return _collect([(stripped[key], tensors[key]) for key in tensors if key not in extras], source), extras
+
+
+def state_of(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> State:
+    """The tensors of a checkpoint under the keys that they have, taken out of a trainer's entries."""
     state: Mapping[str, Any] = checkpoint
     for _ in range(3):  # a trainer's entry may itself hold a `state_dict`
         inner = next((state[name] for name in WRAPPER_ENTRIES if _holds_tensors(state.get(name))), None)
@@ -86,11 +96,18 @@ def unwrap(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> 
     if not tensors:
         found = ", ".join(sorted(str(key) for key in list(checkpoint)[:8])) or "nothing"
         raise CheckpointError(f"{source} holds no tensors of a network; its entries are: {found}.", code="no-weights")
-    stripped = {key: _strip(key) for key in tensors}
-    wrapped = {key for key, short in stripped.items() if short != key}
-    # Inside a wrapper the network's keys all carry its prefix; those without one belong to the wrapper.
-    extras = {key: value for key, value in tensors.items() if wrapped and key not in wrapped}
-    return _collect([(stripped[key], tensors[key]) for key in tensors if key not in extras], source), extras
+    return tensors
+
+
+def unwrap_for(checkpoint: Mapping[str, Any], names: Set[str], *, source: str = "the checkpoint") -> State:
+    """The tensors for a network whose own names are known: only as many prefixes are removed as needed to meet them."""
+    state = state_of(checkpoint, source=source)
+    while not names & set(state):
+        inner = {key.partition(".")[2]: tensor for key, tensor in state.items() if _is_wrapped(key)}
+        if not inner:
+            break
+        state = inner
+    return state
 
 
 def detect(tensors: Mapping[str, Any]) -> Layout:
@@ -121,9 +138,13 @@ def _holds_tensors(value: Any) -> bool:
 
 
 def _strip(key: str) -> str:
-    while key.partition(".")[0] in WRAPPER_PREFIXES and "." in key:
+    while _is_wrapped(key):
         key = key.partition(".")[2]
     return key
+
+
+def _is_wrapped(key: str) -> bool:
+    return "." in key and key.partition(".")[0] in WRAPPER_PREFIXES
 
 
 def _collect(pairs: list[tuple[str, Tensor]], source: str) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -176,3 +177,13 @@ def _advice(missing: list[str], target: Mapping[str, Tensor], state: Mapping[str
 def _listed(kind: str, lines: list[str]) -> list[str]:
     more = [f"{kind}: … and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
     return [f"{kind}: {line}" for line in lines[:LISTED]] + more
+
+
+def weights_sha256(net: nn.Module) -> str:
+    """A hash of every tensor's name, type, shape and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        array = tensor.detach().cpu().numpy()
+        digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

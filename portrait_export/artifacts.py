@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
 
+READABLE_OPSETS = range(1, 29)  # versions of ONNX's operator set whose semantics the lowerings know
+DEFAULT_OPSET = 17  # of exported ONNX models; every tool in use reads it
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -25,6 +28,10 @@ class Frame:
     name: str = ""
 
 
+EMPTY = "empty"  # kind of a photograph with nobody in it
+DRAWN = 0.5  # a drawn mask's soft pixels are person from here on
+
+
 @dataclass(frozen=True)
 class LabelledFrame:
     """A frame with its ground-truth mask.
@@ -33,11 +40,22 @@ class LabelledFrame:
         frame: the picture.
         mask: (H, W) float32 in 0..1, 1 = person, at the frame's size; None if there is none.
         split: `calibrate`, `evaluate`, or empty.
+        kind: `portrait`, `everyday` or `empty` (nobody in it); an empty string where photographs have no kinds.
+        tags: what the picture shows, such as `group` or `dark`.
     """
 
     frame: Frame
     mask: np.ndarray | None = None
     split: str = ""
+    kind: str = ""
+    tags: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """The kind to report this photograph under. Without a kind of its own, one with an empty mask is `empty`."""
+        if not self.kind and self.mask is not None and not (self.mask >= DRAWN).any():
+            return EMPTY
+        return self.kind
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # Exit codes of the command line.
-EXIT_GATE = 1  # a gate failed: parity, audit, budget
 EXIT_INPUT = 2  # usage or bad input
 EXIT_INTERNAL = 3  # a bug in portrait-export
 EXIT_INTERRUPTED = 130  # Ctrl-C or SIGTERM: 128 + SIGINT, as shells count
@@ -101,11 +100,9 @@ class TrainingError(PortraitError):
     code = "training-failed"
 
 
-class GateError(PortraitError):
-    """A gate failed: the result exists but is not good enough."""
-
-    code = "gate-failed"
-    exit_code = EXIT_GATE
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's message, which may be pages long, or else the error's class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...], *, what: str) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from .artifacts import Frame
 
+METADATA_PREFIX = "portrait_export."  # of our entries in the metadata of packages and ONNX models
+SPEC_KEY = METADATA_PREFIX + "spec"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # per RGB channel, of pixels scaled to 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
 COLORS = ("rgb", "bgr")
@@ -77,8 +79,10 @@ class PortraitSpec:
         try:
             data: dict[str, Any] = json.loads(text)
             known = {field.name for field in fields(cls)}
-            if not isinstance(data, dict) or set(data) - known:
-                raise ValueError(f"unknown fields {sorted(set(data) - known)}")
+            if not isinstance(data, dict):
+                raise ValueError(f"a JSON object is needed, found {text[:40]}")
+            if set(data) != known:
+                raise ValueError(f"unknown fields {sorted(set(data) - known)}, missing {sorted(known - set(data))}")
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
             return cls(**values)
         except (ValueError, TypeError) as error:

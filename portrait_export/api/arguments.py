@@ -98,7 +98,8 @@ def _own_network(
 
 def _read(name: str, value: Any) -> Any:
     """Check the value of one of NetworkOptions, as the TOML file's values are checked."""
-    from ..capture.foreign.options import READERS
+    from ..capture.foreign.options import Settings
+    from ..utils.toml import readers_of
 
     if name not in NetworkOptions.__annotations__:
         hint = nearest(name, list(NetworkOptions.__annotations__), what="option")
@@ -108,7 +109,7 @@ def _read(name: str, value: Any) -> Any:
     if name == "fix_inputs":
         value = [f"{key}={number}" for key, number in dict(value).items()]
     try:
-        return READERS[name](value)
+        return readers_of(Settings)[name](value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"`{name}={value!r}` cannot be used: {error}.") from error
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..training.evaluate import Evaluation
     from ..verify.parity import ParityReport
-    from ..workflows.blame import BlameReport
+    from ..workflows.blame import BlameResult
 
 ARITHMETICS = ("as_typed", "fp16", "fp32")
 
@@ -87,7 +87,7 @@ def find_blame(
     arithmetic: str = "as_typed",
     bar_db: float | None = None,
     observer: Observer | None = None,
-) -> BlameReport:
+) -> BlameResult:
     """Find the operation that makes a package differ from the model it was made from.
 
     Args:

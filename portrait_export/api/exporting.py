@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..artifacts import DEFAULT_OPSET
 from ..utils.stages import Observer, SilentObserver
 from .arguments import NetworkOptions, Size, StrPath, path_of, require_known, size_of, source_of
 
@@ -111,7 +112,7 @@ def export_onnx(
     torchscript: StrPath | None = None,
     random_weights: bool = False,
     size: Size | None = None,
-    opset: int = 17,
+    opset: int = DEFAULT_OPSET,
     out: StrPath | None = None,
     force: bool = False,
     observer: Observer | None = None,

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ..imaging.photo import Photo
+    from ..inputs.runners import OpenRunner
     from ..preprocessing import PortraitSpec
     from ..runtime.model import CoreMLProgram
-    from ..runtime.runner import PackageRunner
-    from ..workflows.segment import Segmenter
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,17 +95,14 @@ class Package:
         path: the .mlpackage.
         spec: how photos are prepared for it.
         sizes: its input sizes as (height, width), the default first.
+        program: the ML Program itself, with `predict` and `trace` over the package's own inputs, as in `load_program`.
     """
 
     path: Path
     spec: PortraitSpec
     sizes: tuple[Size, ...]
-    _runner: PackageRunner = field(repr=False)
-
-    @property
-    def program(self) -> CoreMLProgram:
-        """The ML Program itself: `predict` and `trace` with the package's own inputs, as in `load_program`."""
-        return self._runner.program
+    program: CoreMLProgram = field(repr=False)
+    _opened: OpenRunner = field(repr=False)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -125,12 +121,7 @@ class Package:
             PhotoError: the image or the depth map cannot be used.
             UsageError: a missing or unexpected depth map.
         """
-        return _segment(self._segmenter(), image, depth)
-
-    def _segmenter(self) -> Segmenter:
-        from ..workflows.segment import Segmenter
-
-        return Segmenter(self._runner, self.spec, self.sizes)
+        return _segment(self._opened, image, depth)
 
 
 def load(path: StrPath, *, arithmetic: str = "as_typed", device: str = "cpu") -> Package:
@@ -148,13 +139,13 @@ def load(path: StrPath, *, arithmetic: str = "as_typed", device: str = "cpu") ->
         ExecutionError: it contains operators that the runtime lacks; all of them are named.
         UsageError: it does not segment images.
     """
+    from ..inputs.runners import open_package
     from ..runtime.runner import PackageRunner
-    from ..workflows.segment import open_package
 
     require_known("arithmetic", arithmetic, ARITHMETICS)
-    segmenter = open_package(Path(path), arithmetic=arithmetic, device=device)
-    assert isinstance(segmenter.runner, PackageRunner)
-    return Package(Path(path), segmenter.spec, segmenter.sizes, segmenter.runner)
+    opened = open_package(Path(path), arithmetic=arithmetic, device=device)
+    assert isinstance(opened.runner, PackageRunner)
+    return Package(Path(path), opened.spec, opened.sizes, opened.runner.program, opened)
 
 
 def load_program(
@@ -205,7 +196,7 @@ def segment(
     Raises:
         PortraitError: the photo, the depth map, the package or the model cannot be used.
     """
-    from ..workflows.segment import open_segmenter
+    from ..workflows.segment import open_model_or_package
 
     if isinstance(package, Package):
         if model or checkpoint or random_weights or size:
@@ -214,20 +205,21 @@ def segment(
             )
         return package.predict(image, depth=depth)
     source = source_of(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size)
-    return _segment(open_segmenter(source, path_of(package)), image, depth)
+    return _segment(open_model_or_package(source, path_of(package)), image, depth)
 
 
 def _segment(
-    segmenter: Segmenter, image: StrPath | Image.Image | np.ndarray, depth: StrPath | np.ndarray | None
+    opened: OpenRunner, image: StrPath | Image.Image | np.ndarray, depth: StrPath | np.ndarray | None
 ) -> Segmentation:
     import numpy as np
 
     from ..imaging.photo import open_depth
+    from ..workflows.segment import segment_photo
 
     photo = _open(image)
     values = depth if depth is None or isinstance(depth, np.ndarray) else open_depth(depth)
-    probability = segmenter.probability(photo, values)
-    return Segmentation(photo.pixels, probability, segmenter.spec.threshold, photo.notes)
+    probability = segment_photo(opened, photo, values)
+    return Segmentation(photo.pixels, probability, opened.spec.threshold, photo.notes)
 
 
 def _open(image: StrPath | Image.Image | np.ndarray) -> Photo:

@@ -1,10 +1,12 @@
-"""PyTorch module (or a user's ONNX file) in, checked and simplified ONNX out.
+"""Capture a network as a checked and simplified ONNX model.
 
-checkpoint/    weights of any published naming → a network
-deployment.py  the network with its mask head
-export.py      deployment → ONNX, the same bytes every time
-onnx/          load, check, edit, trace and describe an ONNX model
-simplify/      onnxsim, then exact rewrites, one rule per file
-foreign/       networks that users bring
-runners.py     frames → predictions, as a Runner
+checkpoint/     weights of any published naming → a network
+deployment.py   the network with its mask head
+export.py       deployment → ONNX, the same bytes every time
+onnx/           load, check, edit, trace and describe an ONNX model
+simplify/       onnxsim, then exact rewrites, one rule per file
+runners.py      PyTorch and ONNX Runtime as Runners
+registered.py   a network of `models/`, ready to export and to run
+foreign/        a network of the user's own, ready to export and to run
+huggingface.py  config.json and preprocessor_config.json next to a network
 """

@@ -1,4 +1,4 @@
-"""A network and its PortraitSpec in; the module that is exported out: the person's `logits` and `mask`."""
+"""Add the mask head to a network: the person's `logits` and `mask`."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class MaskHead(nn.Module):
 
 
 class Deployment(nn.Module):
-    """What is deployed: normalised inputs to the person's logits and mask.
+    """The module that is deployed: normalised inputs to the person's logits and mask.
 
     Args:
-        net: takes `image` (1, 3, H, W), and `depth` (1, 1, H, W) where the spec asks for it; gives (1, 1, h, w) logits.
+        net: takes `image` (1, 3, H, W), and `depth` (1, 1, H, W) if the spec asks for it; returns (1, 1, h, w) logits.
         spec: sizes, inputs and which class the logits are about.
     """
 
@@ -47,7 +47,7 @@ class Deployment(nn.Module):
         self.flip = spec.positive == "background"
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The spec's inputs in order, float32; gives `logits` (1, 1, h, w) and `mask` (1, 1, H, W)."""
+        """The spec's inputs in order, float32; returns `logits` (1, 1, h, w) and `mask` (1, 1, H, W)."""
         logits = _only_logits(self.net(*inputs))
         logits = -logits if self.flip else logits
         return logits, self.mask_head(logits)

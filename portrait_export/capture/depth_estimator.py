@@ -1,4 +1,4 @@
-"""A MiDaS file (PyTorch checkpoint or ONNX) in; a function from a photograph to its relative inverse depth out."""
+"""Estimate relative inverse depth with a MiDaS file, a PyTorch checkpoint or ONNX."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def estimator_from_checkpoint(path: Path) -> DepthEstimator:
 
 
 def estimator_from_onnx(path: Path) -> DepthEstimator:
-    """Any ONNX network with one photograph in and one map of inverse depth out, such as MiDaS' own `model-small.onnx`.
+    """Any ONNX network that maps one photograph to one map of inverse depth, such as MiDaS' own `model-small.onnx`.
 
-    Pixels go in as the graph tells: normalised by ImageNet's mean and std, unless it starts with a normalisation.
+    Pixels are normalised by ImageNet's mean and std, unless the graph starts with a normalisation of its own.
 
     Raises:
         CaptureError: it cannot be read or run, takes no photograph, or gives no single map.

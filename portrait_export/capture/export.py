@@ -1,4 +1,4 @@
-"""A PyTorch module and its PortraitSpec in; a checked ONNX model with outputs `logits` and `mask` out."""
+"""Export a PyTorch module to a checked ONNX model with outputs `logits` and `mask`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CaptureError
-from ..preprocessing import PortraitSpec
+from ..artifacts import DEFAULT_OPSET
+from ..errors import CaptureError, first_line
+from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.quiet import quiet
 from ..utils.version import __version__
+from .onnx.load import MAX_PROTOBUF_BYTES
 
 if TYPE_CHECKING:
     import onnx
     import torch
 
-DEFAULT_OPSET = 17
 OPSETS = range(13, 21)  # what the TorchScript exporter of every supported torch writes
 OUTPUTS = ("logits", "mask")
-METADATA_PREFIX = "portrait_export."
-MAX_PROTOBUF_BYTES = 2**31 - 1  # one protobuf message cannot be larger
 
 
 def export_onnx(
@@ -38,14 +37,15 @@ def export_onnx(
     and needs no further package (the exporter of `torch.export` needs onnxscript).
 
     Args:
-        module: takes the spec's inputs, normalised, in order; gives (1, 1, h, w) logits about `spec.positive`.
+        module: takes the spec's inputs, normalised, in order; returns (1, 1, h, w) logits about `spec.positive`.
         spec: the preprocessing; stored in the model as `portrait_export.spec`.
         opset: ONNX opset, 13..20.
         metadata: further `metadata_props`, stored as `portrait_export.<key>`.
         check: compare with PyTorch under ONNX Runtime before returning.
     Returns:
         A model with static shapes, float32: inputs `image` (1, 3, H, W) and perhaps `depth` (1, 1, H, W); outputs
-        `logits` (1, 1, h, w), about the person, and `mask` (1, 1, H, W), P(person). The same input, the same bytes.
+        `logits` (1, 1, h, w), about the person, and `mask` (1, 1, H, W), P(person). The same input gives the same
+        bytes.
     Raises:
         CaptureError: tracing or exporting failed, the model is larger than 2 GB, or its numbers differ from PyTorch's.
     """
@@ -98,7 +98,7 @@ def set_metadata(model: onnx.ModelProto, entries: Mapping[str, str]) -> None:
 def spec_of(model: onnx.ModelProto) -> PortraitSpec | None:
     """The PortraitSpec that an exported model carries, or None for a model from elsewhere."""
     for prop in model.metadata_props:
-        if prop.key == METADATA_PREFIX + "spec":
+        if prop.key == SPEC_KEY:
             return PortraitSpec.from_json(prop.value)
     return None
 
@@ -188,10 +188,9 @@ def _trace(deployment: Any, inputs: tuple[torch.Tensor, ...], spec: PortraitSpec
         raise
     except Exception as error:  # the exporter and the network's own code raise anything
         name = type(deployment.net).__name__
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CaptureError(
             f"{name} could not be traced and exported to ONNX opset {opset} at {spec.height}x{spec.width}:"
-            f" {type(error).__name__}: {first_line}",
+            f" {type(error).__name__}: {first_line(error)}",
             context=[f"no ONNX form: {operator}" for operator in _unconvertible(deployment, inputs, opset)],
             hint="sizes must divide as the network needs them; data-dependent Python code cannot be traced",
         ) from error
@@ -222,9 +221,9 @@ def _evaluation(module: torch.nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_tracing() -> Iterator[None]:
-    """No warnings from tracing: what they warn of (baked-in Python values) is wanted, as shapes are static.
+    """Silence tracing: what it warns of (baked-in Python values) is wanted, as shapes are static.
 
-    Nor the exporter's dump of the whole graph beside the error that it raises.
+    Nor does the exporter print the whole graph with the error that it raises.
     """
     import torch
 

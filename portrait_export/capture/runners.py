@@ -1,4 +1,4 @@
-"""A PyTorch module or an ONNX model in; a Runner that segments frames out."""
+"""Run a PyTorch module or an ONNX model on frames."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class OnnxRunner:
         loaded = load_onnx(model) if isinstance(model, (str, os.PathLike)) else model
         found = spec or spec_of(loaded)
         if found is None:
-            raise CaptureError("This ONNX model does not say how a photograph is prepared for it; pass a PortraitSpec.")
+            raise CaptureError("This ONNX model stores no PortraitSpec, and none was passed.")
         self.name = name
         self.spec = found
         self._session = make_session(loaded)

@@ -21,6 +21,7 @@ COMMANDS = {
     "blame": "Find the operation that makes a saved package differ from its model.",
     "models": "List the models with their size, cost and weights.",
     "segment": "Cut people out of photos with a model or a package.",
+    "serve": "Run a package for another program: frames in, probabilities out.",
     "predict": "Run any Core ML ML Program once and show its outputs.",
     "inspect": "Show the inputs, outputs, operations and weights of a package or ONNX file.",
     "evaluate": "Score a model, checkpoint, package or ONNX file against ground-truth masks.",

@@ -11,7 +11,7 @@ from . import options
 
 if TYPE_CHECKING:
     from ..inputs.sources import ModelSource
-    from ..workflows.blame import BlameReport
+    from ..workflows.blame import BlameResult
 
 
 @click.command()
@@ -71,7 +71,7 @@ def blame(
     return 0 if report.passed else 1
 
 
-def _write(report: BlameReport, folder: Path) -> None:
+def _write(report: BlameResult, folder: Path) -> None:
     from ..imaging.encode import png_bytes
     from ..utils.files import write_bytes, write_json
     from ..verify.report.curve import curve

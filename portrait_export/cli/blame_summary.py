@@ -10,7 +10,7 @@ from . import render
 
 if TYPE_CHECKING:
     from ..verify.blame import OpError
-    from ..workflows.blame import BlameReport
+    from ..workflows.blame import BlameResult
 
 _LOST_ROWS = 5  # operations listed as losing most in half precision
 _BAD_ROWS = 10
@@ -18,7 +18,7 @@ _NAME_WIDTH = 60  # characters of a value's name; the end distinguishes values
 _MISSING_NAMES = 6  # values listed as having no counterpart
 
 
-def show(report: BlameReport, out: Path | None, *, quiet: bool) -> None:
+def show(report: BlameResult, out: Path | None, *, quiet: bool) -> None:
     """Print the verdict, and before it all tables unless `quiet`."""
     if not quiet:
         _show_links(report)
@@ -29,7 +29,7 @@ def show(report: BlameReport, out: Path | None, *, quiet: bool) -> None:
         render.result(f"\ncurve    {out / 'blame.png'}")
 
 
-def _show_links(report: BlameReport) -> None:
+def _show_links(report: BlameResult) -> None:
     """Print the comparison of the models before the package, by their outputs."""
     rows = [
         [_mark(link.bad), link.step, link.output, _db(link.snr_db), _db(link.psnr_db), f"{link.max_abs:.2g}"]
@@ -40,7 +40,7 @@ def _show_links(report: BlameReport) -> None:
         render.result("\n" + render.table(headers, rows, right=(3, 4, 5)))
 
 
-def _show_ops(report: BlameReport) -> None:
+def _show_ops(report: BlameResult) -> None:
     """Print every compared value in the order of computation."""
     found = report.found
     isolated = ["own", "fp32", "bar"] if found.isolated else []
@@ -65,7 +65,7 @@ def _show_ops(report: BlameReport) -> None:
         )
 
 
-def _show_half(report: BlameReport) -> None:
+def _show_half(report: BlameResult) -> None:
     """Print the overflows in half precision, then the values with the largest loss."""
     found = report.found
     infinite = [op for op in found.ops if op.overflows_half or op.overflows_here]
@@ -75,7 +75,7 @@ def _show_half(report: BlameReport) -> None:
     render.result("\n" + render.table(["lose most in half precision", "type", "SNR dB", "range"], rows, right=(2,)))
 
 
-def _show_verdict(report: BlameReport) -> None:
+def _show_verdict(report: BlameResult) -> None:
     bad_links = [link for link in report.links if link.bad]
     for link in bad_links:
         render.result(
@@ -96,7 +96,7 @@ def _show_verdict(report: BlameReport) -> None:
             render.result("  without --isolate, errors smaller than the inherited error are not found")
 
 
-def _show_first(first: OpError, report: BlameReport) -> None:
+def _show_first(first: OpError, report: BlameResult) -> None:
     render.result(f"\n{_mark(True)} first to diverge: {render.style(first.name, bold=True)}")
     render.result(f"  {first.kind} {first.candidate}, {'x'.join(map(str, first.shape))}")
     for line in _reasons(first, isolated=report.found.isolated):

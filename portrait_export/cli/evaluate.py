@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from .network_options import own_network
 
 if TYPE_CHECKING:
     from ..inputs.sources import ModelSource
-    from ..training.evaluate import Evaluation
+    from ..training.evaluate import Evaluation, Group
 
 
 @click.command()
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 @click.option("--csv", "csv_file", type=options.File(), help="Write one row per photo to this file.")
 @click.option("--sheet", type=options.File(), help="Write a picture of the worst photos to this file (PNG).")
 @click.option("--worst", type=click.IntRange(1, 64), default=8, help="How many of the worst photos to show.")
-@click.option("--min-iou", type=click.FloatRange(0, 1), help="Exit with 1 if the mean IoU is below this.")
+@click.option(
+    "--min-iou",
+    type=click.FloatRange(0, 1),
+    help="Exit with code 1 if the mean IoU over the photos with people is lower.",
+)
 @options.OUTPUT_OPTIONS
 def evaluate(
     source: ModelSource,
@@ -40,8 +45,10 @@ def evaluate(
     """Score a model, checkpoint, package or network of your own against ground-truth masks.
 
     \b
-    IoU         person pixels in both masks over person pixels in either, per photograph
-    boundary F  how much of the two outlines lies within 0.8 % of the image's diagonal of one another
+    IoU            person pixels in both masks over person pixels in either, per photograph with people
+    boundary F     how much of the two outlines lies within 0.8 % of the image's diagonal of one another
+    empty, person  on how many pictures with nobody in them over 1 % of the pixels are predicted to be person
+    haze           share of the pixels whose P(person) is between 0.1 and 0.9
     """
     from ..training.evaluate import worst_sheet
     from ..utils.files import refuse_existing, write_bytes, write_text
@@ -57,7 +64,7 @@ def evaluate(
         write_text(csv_file, scores.to_csv())
     if sheet is not None:
         write_bytes(sheet, worst_sheet(result.worst))
-    passed = min_iou is None or scores.iou_mean >= min_iou
+    passed = min_iou is None or _reached(scores, min_iou)
     if console.as_json:
         render.result_json({**scores.summary(), "min_iou": min_iou, "passed": passed})
     else:
@@ -66,19 +73,51 @@ def evaluate(
 
 
 def _show(result: Evaluation, worst: int, min_iou: float | None) -> None:
+    from ..artifacts import EMPTY
     from . import render
 
-    rows = [
-        ["IoU mean", f"{result.iou_mean:.4f}"],
-        ["IoU median", f"{result.iou_median:.4f}"],
-        ["IoU worst", f"{result.iou_worst:.4f}"],
-        ["IoU over all pixels", f"{result.iou_set:.4f}"],
-        ["boundary F mean", f"{result.boundary_f_mean:.4f}"],
+    kinds = {kind or "other": group for kind, group in result.named_kinds.items()}
+    render.result(f"{result.runner}, {len(result.scores)} photographs")
+    render.result(_table("kind", kinds | {"all": result} if len(kinds) > 1 else kinds or {"all": result}))
+    if result.tags:
+        render.result("")
+        render.result(_table("tag", result.tags))
+    lines = [
+        [
+            score.name,
+            *(["–", "–"] if score.kind == EMPTY else [_number(score.iou), _number(score.boundary_f)]),
+            f"{score.person_share:.1%}",
+        ]
+        for score in result.worst(worst)
     ]
-    render.result(render.table([f"{len(result.scores)} photographs", result.runner], rows, right=(1,)))
-    lines = [[score.name, f"{score.iou:.4f}", f"{score.boundary_f:.4f}"] for score in result.worst(worst)]
     render.result("")
-    render.result(render.table(["worst", "IoU", "boundary F"], lines, right=(1, 2)))
+    render.result(render.table(["worst", "IoU", "boundary F", "person"], lines, right=(1, 2, 3)))
     if min_iou is not None:
-        verdict = "passed" if result.iou_mean >= min_iou else "FAILED"
-        render.result(f"\nmean IoU {result.iou_mean:.4f}, wanted {min_iou}: {verdict}")
+        verdict = "passed" if _reached(result, min_iou) else "FAILED"
+        render.result(f"\nmean IoU {_number(result.iou_mean)}, required {min_iou}: {verdict}")
+
+
+def _table(heading: str, groups: Mapping[str, Group]) -> str:
+    """One row per group of photographs."""
+    from . import render
+
+    columns = [heading, "photos", "IoU mean", "median", "worst", "all pixels", "boundary F", "empty, person", "haze"]
+    rows = [
+        [
+            name,
+            str(len(group.scores)),
+            *map(_number, (group.iou_mean, group.iou_median, group.iou_worst, group.iou_set, group.boundary_f_mean)),
+            f"{group.empty_with_person} of {len(group.empty)}" if group.empty else "–",
+            _number(group.haze),
+        ]
+        for name, group in groups.items()
+    ]
+    return render.table(columns, rows, right=range(1, len(columns)))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _reached(result: Evaluation, min_iou: float) -> bool:
+    return result.iou_mean is not None and result.iou_mean >= min_iou

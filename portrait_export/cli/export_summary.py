@@ -39,6 +39,7 @@ def show(export: CoreMLExport, console: Console) -> None:
 
 def show_parity(report: ParityReport) -> None:
     """Print the gates, the worst images, and notes."""
+    from ..artifacts import EMPTY
     from ..verify.parity import SIGNS, number
 
     rows = [
@@ -57,8 +58,7 @@ def show_parity(report: ParityReport) -> None:
     rows = [
         [
             s.name,
-            number(s.iou),
-            number(s.boundary_f),
+            *(["–", "–"] if s.kind == EMPTY else [number(s.iou), number(s.boundary_f)]),
             f"{s.flipped_pixels:,.0f}",
             "–" if s.psnr_db is None else f"{s.psnr_db:.1f}",
         ]

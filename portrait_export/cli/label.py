@@ -115,19 +115,17 @@ def _network(source: ModelSource) -> tuple[Segmenter, str]:
 
     from ..artifacts import Frame
     from ..calibration.dataset import resize_photo
-    from ..capture.runners import TorchRunner
-    from ..inputs.sources import load_model
+    from ..inputs.runners import open_runner
 
-    loaded = load_model(source)
-    if "depth" in loaded.spec.inputs:
-        raise UsageError(f"Model `{loaded.name}` needs a depth map, which photos to label do not have.")
-    runner = TorchRunner(loaded.module, loaded.spec, name=loaded.name)
+    opened = open_runner(source)
+    if "depth" in opened.spec.inputs:
+        raise UsageError(f"Model `{opened.runner.name}` needs a depth map, which photos to label do not have.")
 
     def segment(photo: np.ndarray) -> np.ndarray:
-        (prediction,) = runner.run([Frame(resize_photo(photo, (loaded.spec.height, loaded.spec.width)))])
+        (prediction,) = opened.runner.run([Frame(resize_photo(photo, opened.sizes[0]))])
         return prediction.probability
 
-    return segment, loaded.name
+    return segment, opened.runner.name
 
 
 def _cache() -> Path:

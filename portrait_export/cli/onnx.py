@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..artifacts import DEFAULT_OPSET
 from . import options
 from .network_options import own_network
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.SOURCE
 @own_network
-@click.option("--opset", type=click.IntRange(13, 20), default=17, help="ONNX opset of the exported file.")
+@click.option("--opset", type=click.IntRange(13, 20), default=DEFAULT_OPSET, help="ONNX opset of the exported file.")
 @click.option("--out", "-o", type=options.File(), help="Output file.  [default: build/MODEL/MODEL.onnx]")
 @options.FORCE
 @options.OUTPUT_OPTIONS

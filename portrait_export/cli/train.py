@@ -90,7 +90,7 @@ def _start(settings: TrainConfig) -> Any:
     if not settings.init:
         return None
     from ..capture.checkpoint.tensors import read_tensors
-    from ..inputs.sources import ModelSource, load_model
+    from ..inputs.sources import ModelSource, load_registered
     from ..models.efficientnet_weights import is_published_lite, packaged_lite
     from ..training.config import IMAGENET
 
@@ -101,7 +101,7 @@ def _start(settings: TrainConfig) -> Any:
         tensors = read_tensors(file)
         if is_published_lite(tensors):
             return tensors
-    return load_model(_source(settings.init, ModelSource)).module.state_dict()
+    return load_registered(_source(settings.init, ModelSource)).module.state_dict()
 
 
 def _teacher(settings: TrainConfig) -> Any:
@@ -109,13 +109,15 @@ def _teacher(settings: TrainConfig) -> Any:
     if not settings.teacher:
         return None
     from ..errors import UsageError
-    from ..inputs.sources import ModelSource, load_model
+    from ..inputs.sources import ModelSource, load_registered
     from ..training.fit import normalised
 
-    loaded = load_model(_source(settings.teacher, ModelSource))
-    if "depth" in loaded.spec.inputs or loaded.spec.positive != "person":
-        raise UsageError(f"teacher `{settings.teacher}` must take an image alone and give logits about the person.")
-    return normalised(loaded.module, loaded.spec.mean, loaded.spec.std)
+    loaded = load_registered(_source(settings.teacher, ModelSource))
+    spec = loaded.spec
+    if "depth" in spec.inputs or spec.positive != "person" or spec.color != "rgb":
+        raise UsageError(f"teacher `{settings.teacher}` must take an RGB image alone and give logits about the person.")
+    unit = 255 * spec.scale  # mean and std in units of 0..1
+    return normalised(loaded.module, [m / unit for m in spec.mean], [s / unit for s in spec.std])
 
 
 def _source(name: str, source: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..artifacts import Feature, Lowered
+from ..artifacts import READABLE_OPSETS, Feature, Lowered
 from ..errors import LoweringError, UsageError, nearest
 from ..mil import coreml
 from .emitter import Emitter
@@ -15,7 +15,6 @@ from .names import identifier
 from .nodes import NodeLowering, Scope
 from .outputs import Outputs
 from .refusals import refusal
-from .support import OPSETS
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -35,7 +34,7 @@ def lower(
     """Lower a model for a deployment target.
 
     Args:
-        model: ONNX with static shapes, of an operator set in OPSETS.
+        model: ONNX with static shapes, of an operator set in READABLE_OPSETS.
         spec: how pixels become the input `image`, and what the output `mask` becomes. None keeps every input and
             output a plain tensor.
         target: iOS16, iOS17 or iOS18.
@@ -90,9 +89,9 @@ def _inlined(model: ModelProto) -> ModelProto:
 def _supported_opset(model: ModelProto, *, source: str) -> int:
     """The version of the model's operator set. Raises LoweringError if it is not supported."""
     opset = opset_of(model)
-    if opset not in OPSETS:
+    if opset not in READABLE_OPSETS:
         raise LoweringError(
-            f"{source} uses opset {opset}; opsets {OPSETS[0]} to {OPSETS[-1]} are supported.",
+            f"{source} uses opset {opset}; opsets {READABLE_OPSETS[0]} to {READABLE_OPSETS[-1]} are supported.",
             code="unsupported-opset",
             hint="convert it with onnx.version_converter, or export it with another opset.",
         )

@@ -12,7 +12,6 @@ from .graph import DEFAULT_DOMAINS, all_nodes, label_of, opset_of, qualified
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OPSETS = range(1, 29)  # supported versions of the default operator set
 LOWERED = "lowered"  # has its own lowering, which may still refuse attributes and types
 EXPANDED = "function"  # lowered through the function body that the ONNX standard gives it
 MISSING = "missing"

@@ -98,7 +98,7 @@ def open_frame(item: Item, spec: PortraitSpec) -> LabelledFrame:
     image_only = spec if depth is not None else replace(spec, inputs=("image",))
     frame, placement = to_frame(Photo(whole.frame.image, item.name), image_only, depth)
     mask = None if whole.mask is None else place_map(whole.mask, placement, item.name, what="mask")
-    return LabelledFrame(frame, mask, item.split)
+    return LabelledFrame(frame, mask, item.split, item.kind, item.tags)
 
 
 def _with_depth(labelled: LabelledFrame) -> LabelledFrame:

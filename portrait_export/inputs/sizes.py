@@ -8,14 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import PortraitError, UsageError
-from .sources import LoadedModel, ModelSource, load_model
+from .sources import LoadedModel, ModelSource, Size, load_model, model_loader
 
 if TYPE_CHECKING:
     from ..mil.features import Feature
 
 MAX_SIZES = 8  # each is traced, lowered and compared; Core ML itself takes 128
-
-Size = tuple[int, int]  # height, width in pixels
 
 
 def label(size: Size) -> str:
@@ -59,17 +57,14 @@ def load_sizes(source: ModelSource, sizes: Sequence[Size], *, any_size: bool = F
     """
     if not sizes:
         return (load_model(source),)
-    if source.foreign is not None and (any_size or len(sizes) > 1):
-        source = replace(source, foreign=replace(source.foreign, any_size=True))
+    load = model_loader(source, any_size=any_size or len(sizes) > 1)
     models: list[LoadedModel] = []
     failures: list[tuple[Size, PortraitError]] = []
     for size in sizes:
         try:
-            model = load_model(replace(source, size=size))
+            models.append(load(size))
         except PortraitError as error:
             failures.append((size, error))
-            continue
-        models.append(replace(model, module=models[0].module) if models else model)  # share the weights
     if failures:
         raise _joined(failures, len(sizes))
     _require_one_reading(models)

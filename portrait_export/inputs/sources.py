@@ -1,21 +1,25 @@
-"""What the user points at — a model's name, a checkpoint, random weights — in; a network ready for export out."""
+"""Load the network that a user points at: a model's name, a checkpoint, random weights, or a network of their own."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from ..artifacts import DEFAULT_OPSET
 from ..errors import UsageError
 from ..preprocessing import PortraitSpec
 
 if TYPE_CHECKING:
-    import torch
+    import onnx
 
-    from ..capture.foreign.network import ForeignNetwork
+    from ..artifacts import Runner
     from ..capture.foreign.options import ForeignOptions
+    from ..capture.registered import RegisteredNetwork
+
+Size = tuple[int, int]  # height, width in pixels
+Self = TypeVar("Self", bound="LoadedModel")
 
 
 @dataclass(frozen=True)
@@ -23,133 +27,196 @@ class ModelSource:
     """Which network with which weights.
 
     Attributes:
-        model: a registered name; may be left out if the checkpoint says which network it is.
+        model: a registered name; may be omitted if the checkpoint determines the network.
         checkpoint: a file or folder with weights to use instead of the shipped ones.
-        random_weights: take well-scaled random weights, seed 0, even where trained ones are shipped.
-        size: (height, width) in pixels; None takes the model's own.
+        random_weights: use well-scaled random weights, seed 0, even where trained ones are shipped.
+        size: (height, width) in pixels; None uses the model's own.
         foreign: a network of the user's own instead of a registered one.
     """
 
     model: str | None = None
     checkpoint: Path | None = None
     random_weights: bool = False
-    size: tuple[int, int] | None = None
+    size: Size | None = None
     foreign: ForeignOptions | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the network is read from."""
+        files = [self.checkpoint, None if self.foreign is None else self.foreign.file]
+        return tuple(file for file in files if file is not None)
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A network in evaluation mode and what is known of it.
+    @property
+    def plain_onnx(self) -> Path | None:
+        """The user's own ONNX file, if nothing else is given."""
+        foreign = self.foreign
+        if foreign is None or foreign.onnx is None:
+            return None
+        return foreign.onnx if self == ModelSource(foreign=type(foreign)(onnx=foreign.onnx)) else None
 
-    Attributes:
-        name: the registered name, or the checkpoint's.
-        module: float32, evaluation mode; gives logits (1, 1, h, w) about `spec.positive`. None for a foreign network.
-        spec: preprocessing at the size asked for.
-        trained: False for random weights, whose masks mean nothing.
-        licence, paper: of the network.
-        provenance: where the weights came from, for metadata and reports.
-        foreign: the user's own network, where it is one.
-    """
 
-    name: str
-    module: torch.nn.Module | Any
-    spec: PortraitSpec
-    trained: bool
-    licence: str
-    paper: str
-    provenance: Mapping[str, str] = field(default_factory=dict)
-    foreign: ForeignNetwork | None = None
+class LoadedModel(Protocol):
+    """A network with its weights at one input size, wherever it came from, ready to export and to run."""
+
+    @property
+    def name(self) -> str:
+        """What files made from it are called."""
+
+    @property
+    def spec(self) -> PortraitSpec:
+        """How a photograph becomes its input, and its output a mask."""
+
+    @property
+    def trained(self) -> bool:
+        """False for random weights, whose masks mean nothing."""
+
+    @property
+    def licence(self) -> str:
+        """Of the network; empty where it is not known."""
+
+    @property
+    def paper(self) -> str:
+        """Where the network comes from; empty where it is not known."""
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """Where the weights came from, for metadata and reports."""
 
     @property
     def parameters(self) -> int:
-        """Number of trainable parameters."""
-        if self.foreign is not None:
-            return self.foreign.parameters
-        return sum(p.numel() for p in self.module.parameters())
+        """Number of parameters."""
+
+    @property
+    def reference_name(self) -> str:
+        """What reports call the network when it runs as it came, such as `PyTorch`."""
+
+    @property
+    def summary(self) -> str:
+        """What was found out about it, in one line; empty where nothing had to be."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Everything that was found out about it."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was only guessed, or looks wrong."""
+
+    @property
+    def kept_outputs(self) -> tuple[str, ...]:
+        """Outputs of `to_onnx` that a package returns in addition to the mask."""
+
+    def with_output(self: Self, output: str) -> Self:
+        """The same network for a package that returns something else, one of `preprocessing.OUTPUTS`.
+
+        Raises:
+            UsageError: the network cannot return that.
+        """
+
+    def open_runner(self, name: str = "") -> Runner:
+        """The network as it came, as a Runner.
+
+        Args:
+            name: what reports call it; by default `reference_name`.
+        """
+
+    def to_onnx(self, *, opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
+        """A model with input `image`, perhaps `depth`, and outputs `mask` and `logits`, checked against the network.
+
+        Args:
+            opset: of a network that is traced; an ONNX file keeps its own.
+        Raises:
+            CaptureError: it cannot be exported, or the numbers differ.
+        """
 
 
 def load_model(source: ModelSource) -> LoadedModel:
-    """Build the network and load its weights. Random ones only where they are asked for: see `trained`.
+    """Build the network and load its weights, at the source's size.
 
     Raises:
-        UsageError: neither a model nor a checkpoint, or options that exclude one another, or a size it cannot take.
-        CheckpointError: the weights cannot be read or do not fit, or the model comes without any.
+        UsageError: neither a model nor a checkpoint, or options that cannot be used together, or a size that the
+            network does not take.
+        CheckpointError: the weights cannot be read or do not fit, or the model is shipped without weights.
+        CaptureError: a network of the user's own cannot be read or run, or its input or mask is not found.
+    """
+    return model_loader(source)(source.size)
+
+
+def model_loader(source: ModelSource, *, any_size: bool = False) -> Callable[[Size | None], LoadedModel]:
+    """A function that gives the network at a size (None: its own). Registered networks are read once, here.
+
+    Args:
+        any_size: run a file of the user's own that fixes one size at others.
     """
     _require_utf8_names(source)
-    if source.foreign is not None:
-        return _foreign(source)
+    if source.foreign is None:
+        return load_registered(source).at_size
+    if source.model is not None or source.random_weights:
+        flag = "--model" if source.model is not None else "--random-weights"
+        raise UsageError(
+            f"{flag} is about registered models; --onnx, --torch and --torchscript bring a network of yours."
+        )
+    from ..capture.foreign.load import load_foreign
+
+    foreign = replace(source.foreign, any_size=any_size or source.foreign.any_size)
+    return lambda size: load_foreign(replace(foreign, size=size or foreign.size), source.checkpoint)
+
+
+def load_registered(source: ModelSource) -> RegisteredNetwork:
+    """A registered network at its own size, whatever the source's. Raises as `load_model`."""
     if source.model is None and source.checkpoint is None:
         raise UsageError(
             "Which model? Neither --model nor --checkpoint is given.",
             hint="try `--model serseg_b0`; `portrait-export models` lists them all.",
         )
     if source.checkpoint is not None and source.random_weights:
-        raise UsageError("--checkpoint and --random-weights exclude one another.")
+        raise UsageError("--checkpoint and --random-weights cannot be used together.")
     if source.checkpoint is not None:
-        return _from_checkpoint(source)
-    return _registered(source)
+        return _from_checkpoint(source.checkpoint, source.model)
+    assert source.model is not None
+    return _from_catalogue(source.model, random_weights=source.random_weights)
 
 
 def _require_utf8_names(source: ModelSource) -> None:
-    """Raise UsageError for a file whose name cannot be written into a package, which says what it was made from."""
-    files = [source.checkpoint, None if source.foreign is None else source.foreign.file]
-    for file in files:
-        if file is not None and file.name != file.name.encode(errors="ignore").decode():
+    """Raise UsageError for a file whose name cannot be stored in a package as its provenance."""
+    for file in source.files:
+        if file.name != file.name.encode(errors="ignore").decode():
             raise UsageError(f"The name of the file {file} is not UTF-8.", hint="give the file another name.")
 
 
-def _foreign(source: ModelSource) -> LoadedModel:
-    from ..capture.foreign.network import load_foreign
-
-    assert source.foreign is not None
-    if source.model is not None or source.random_weights:
-        flag = "--model" if source.model is not None else "--random-weights"
-        raise UsageError(
-            f"{flag} is about registered models; --onnx, --torch and --torchscript bring a network of yours."
-        )
-    network = load_foreign(replace(source.foreign, size=source.size or source.foreign.size), source.checkpoint)
-    return LoadedModel(
-        name=network.name,
-        module=None,
-        spec=network.spec,
-        trained=True,
-        licence="",
-        paper="",
-        provenance=network.provenance,
-        foreign=network,
-    )
-
-
-def _registered(source: ModelSource) -> LoadedModel:
+def _from_catalogue(name: str, *, random_weights: bool) -> RegisteredNetwork:
+    from ..capture.registered import RegisteredNetwork
     from ..models.registry import create_model, load_shipped, model_spec
+    from ..models.weights_io import weights_sha256
 
-    assert source.model is not None
-    spec = model_spec(source.model)
-    if source.random_weights:
-        module, origin = create_model(source.model, seed=0).eval(), "random, seed 0"
+    spec = model_spec(name)
+    if random_weights:
+        module, origin = create_model(name, seed=0).eval(), "random, seed 0"
     else:
-        module, origin = load_shipped(source.model), f"shipped, {spec.weights}"
-    return LoadedModel(
+        module, origin = load_shipped(name), f"shipped, {spec.weights}"
+    return RegisteredNetwork(
         name=spec.name,
         module=module,
-        spec=_sized(spec.portrait_spec(), source, spec.config.size_multiple),
-        trained=not source.random_weights,
+        spec=spec.portrait_spec(),
+        trained=not random_weights,
         licence=spec.licence,
         paper=spec.paper,
         provenance={"model": spec.name, "weights": origin, "weights_sha256": weights_sha256(module)},
+        size_multiple=spec.config.size_multiple,
     )
 
 
-def _from_checkpoint(source: ModelSource) -> LoadedModel:
+def _from_checkpoint(checkpoint: Path, model: str | None) -> RegisteredNetwork:
     from ..capture.checkpoint import load_checkpoint
+    from ..capture.registered import RegisteredNetwork
+    from ..models.weights_io import weights_sha256
 
-    assert source.checkpoint is not None
-    loaded = load_checkpoint(source.checkpoint, source.model)
+    loaded = load_checkpoint(checkpoint, model)
     module = loaded.person_module()
-    return LoadedModel(
+    return RegisteredNetwork(
         name=loaded.spec.name,
         module=module,
-        spec=_sized(loaded.spec.portrait_spec(), source, loaded.config.size_multiple),
+        spec=loaded.spec.portrait_spec(),
         trained=True,
         licence=loaded.spec.licence,
         paper=loaded.spec.paper,
@@ -159,28 +226,6 @@ def _from_checkpoint(source: ModelSource) -> LoadedModel:
             "checkpoint_sha256": loaded.provenance["sha256"],
             "weights_sha256": weights_sha256(module),
         },
+        size_multiple=loaded.config.size_multiple,
+        size_problem=loaded.size_problem,
     )
-
-
-def _sized(spec: PortraitSpec, source: ModelSource, multiple: int) -> PortraitSpec:
-    height, width = source.size or (spec.height, spec.width)
-    if height % multiple or width % multiple:
-        raise UsageError(
-            f"This network takes sides that are multiples of {multiple} pixels; found {height}x{width}.",
-            hint=f"the nearest size is {_nearest(height, multiple)}x{_nearest(width, multiple)}.",
-        )
-    return spec.with_size(height, width)
-
-
-def _nearest(side: int, multiple: int) -> int:
-    return max(multiple, round(side / multiple) * multiple)
-
-
-def weights_sha256(module: Any) -> str:
-    """A hash of every weight's name, shape and float32 bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        array = tensor.detach().cpu().numpy()
-        digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -12,11 +12,10 @@ import torch
 from ..artifacts import Frame, Prediction
 from ..errors import ExecutionError
 from ..mil.features import Feature
-from ..preprocessing import PortraitSpec
+from ..preprocessing import SPEC_KEY, PortraitSpec
 from .model import CoreMLProgram
 from .parallel import each
 
-SPEC_KEY = "portrait_export.spec"  # metadata key of the PortraitSpec in our packages
 LOGITS = "logits"
 
 

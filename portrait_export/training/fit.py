@@ -345,7 +345,8 @@ class Run(lightning.LightningModule):
         for kept, new in zip(self.average.parameters(), self.net.parameters(), strict=True):
             kept.lerp_(new.detach(), 1 - keep)
         for stored, seen in zip(self.average.buffers(), self.net.buffers(), strict=True):
-            stored.copy_(seen)
+            # BatchNorm's statistics belong to the averaged weights, and are averaged with them.
+            stored.lerp_(seen, 1 - keep) if stored.is_floating_point() else stored.copy_(seen)
 
     @torch.no_grad()
     def _show_pictures(self) -> None:

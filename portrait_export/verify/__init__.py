@@ -1,1 +1,1 @@
-"""Predictions in, a judgement out: metrics of masks and logits, gates on them, parity reports, pictures, blame."""
+"""Compare two runs of a network: metrics of masks and logits, gates, parity reports, and the operation to blame."""

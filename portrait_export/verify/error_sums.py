@@ -1,4 +1,4 @@
-"""Two runs' values in, array after array; error, range and overflow over all of them out: sums, no arrays."""
+"""Accumulate the error, range and overflow of one value over many inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK = 1 << 18  # elements compared at a time, so that double precision copies 
 
 @dataclass
 class ErrorSums:
-    """What is kept of a value's comparison over any number of inputs: sums and extremes, no arrays."""
+    """Sums and extremes of one value's comparison over any number of inputs; no arrays are kept."""
 
     count: int = 0
     signal: float = 0.0
@@ -74,8 +74,10 @@ class ErrorSums:
 
     @property
     def snr_db(self) -> float:
-        """10·log₁₀(signal / noise), at most IDENTICAL_DB; NaN where values are not finite on one side only, or where
-        an all-zero reference is not met exactly."""
+        """Signal-to-noise ratio, 10·log₁₀(Σ reference² / Σ (candidate − reference)²), at most IDENTICAL_DB.
+
+        NaN if a value is finite on one side only, or if the reference is all zero and the candidate is not.
+        """
         return NAN if self.different else _ratio_db(self.signal, self.noise)
 
     @property
@@ -88,16 +90,6 @@ class ErrorSums:
     def half_snr_db(self) -> float:
         """SNR of the reference rounded to half: what its storage alone costs. NaN where it overflows."""
         return NAN if self.overflows else _ratio_db(self.half_signal, self.half_noise)
-
-
-def snr_db(reference: np.ndarray, candidate: np.ndarray) -> float:
-    """Signal-to-noise ratio, 10·log₁₀(Σ reference² / Σ (candidate − reference)²), at most IDENTICAL_DB.
-
-    NaN where a value is finite on one side only, or where an all-zero reference is not met exactly.
-    """
-    sums = ErrorSums()
-    sums.add(reference, candidate)
-    return sums.snr_db
 
 
 def _ratio_db(signal: float, noise: float) -> float:

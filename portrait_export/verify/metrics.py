@@ -1,7 +1,6 @@
-"""Two masks, or two arrays of logits, in; one number out: how far they are apart.
+"""Measure how far apart two masks or two arrays of logits are.
 
-A NaN or an infinity in what is judged makes every number that depends on it NaN: NaN passes no gate, and aggregates
-keep it instead of averaging it away.
+A NaN or an infinity in the input makes every number that depends on it NaN. NaN passes no gate, and aggregates keep it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ THRESHOLD = 0.5  # P(person) from which a pixel is person
 # Boundary tolerance as a share of the image diagonal: Csurka et al., "What is a good evaluation measure for semantic
 # segmentation?", BMVC 2013, use 0.75 %; DAVIS (Perazzi et al., CVPR 2016) 0.8 %, which is 6 pixels at 512x512.
 BOUNDARY_SHARE = 0.008
-IDENTICAL_DB = 200.0  # what zero error counts as, so that reports stay finite; float32 rounding alone gives about 150
+IDENTICAL_DB = 200.0  # the value for zero error, so that reports stay finite; float32 rounding alone gives about 150
 
 
 # ---- masks ------------------------------------------------------------------------------------------------------
@@ -58,7 +57,7 @@ def flipped_pixels(a: np.ndarray, b: np.ndarray, threshold: float = THRESHOLD) -
 
 
 def flipped_margin(reference: np.ndarray, candidate: np.ndarray, threshold: float = THRESHOLD) -> float:
-    """How sure the reference was where the masks disagree: the largest |P − threshold| of its flipped pixels.
+    """How certain the reference was where the masks disagree: the largest |P − threshold| of its flipped pixels.
 
     Returns:
         0 where no pixel flipped: 0..1, or NaN if either holds a value that is not finite.
@@ -77,7 +76,7 @@ def boundary_f(a: np.ndarray, b: np.ndarray, threshold: float = THRESHOLD, radiu
 
     An outline pixel counts as found if the other outline comes within `radius` pixels (Euclidean):
         precision = found of A / |A|,  recall = found of B / |B|,  F = 2·P·R / (P + R).
-    Two masks without outline agree (1); one without and one with do not (0).
+    Two masks without an outline agree (1). If only one mask has an outline they do not (0).
 
     Args:
         a, b: (H, W) P(person).
@@ -106,7 +105,7 @@ def boundary_radius(shape: Sequence[int]) -> int:
 def outline(person: np.ndarray) -> np.ndarray:
     """The outline of a (H, W) bool mask, one pixel thin: where it differs from its right, lower or diagonal neighbour.
 
-    The image's border is no outline: beyond it nothing is known.
+    The image's border is not an outline: nothing is known beyond it.
     """
     import numpy as np
 
@@ -153,13 +152,14 @@ def mean_abs_error(a: np.ndarray, b: np.ndarray) -> float:
 def psnr_db(reference: np.ndarray, candidate: np.ndarray) -> float:
     """Peak signal-to-noise ratio, 10·log₁₀(peak² / MSE), where peak = max(reference) − min(reference).
 
-    The range of the values is the signal that a mask is cut from; unlike the largest value it does not grow with a
+    The peak is the range of the values because a mask is cut from it; unlike the largest value it does not grow with a
     constant offset.
 
     Args:
         reference, candidate: of one shape.
     Returns:
-        Decibels, at most IDENTICAL_DB. NaN if either is not finite, or if a constant reference is not met exactly.
+        Decibels, at most IDENTICAL_DB. NaN if either is not finite, or if the reference is constant and the candidate
+        differs.
     """
     import numpy as np
 
@@ -187,7 +187,7 @@ def max_abs_error(reference: np.ndarray, candidate: np.ndarray) -> float:
 def max_rel_error(reference: np.ndarray, candidate: np.ndarray) -> float:
     """max |candidate − reference| / max |reference|: the largest error in units of the reference's scale.
 
-    0 where both are all zero; NaN if either is not finite, or if an all-zero reference is not met exactly.
+    0 where both are all zero; NaN if either is not finite, or if the reference is all zero and the candidate is not.
     """
     import numpy as np
 
@@ -198,7 +198,7 @@ def max_rel_error(reference: np.ndarray, candidate: np.ndarray) -> float:
     return error / scale if scale > 0 else NAN
 
 
-# ---- what they share ---------------------------------------------------------------------------------------------
+# ---- shared -------------------------------------------------------------------------------------------------------
 
 
 def badness_key(value: float) -> tuple[bool, float]:

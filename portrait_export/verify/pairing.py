@@ -1,4 +1,4 @@
-"""Two networks' computed values in, which of them are the same value out: by name, then by who takes them."""
+"""Pair the values of two networks that should be equal: by name, then by the operators that read them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _SYNONYMS = {"div": "realdiv", "gemm": "linear"}
 
 
 def plain_name(name: str) -> str:
-    """A value's name without the marks of tools: `/enc/Add_1.out_cast_fp16` → `enc_Add_1_out`."""
+    """A value's name without the suffixes that tools append: `/enc/Add_1.out_cast_fp16` → `enc_Add_1_out`."""
     return re.sub(r"[^0-9A-Za-z]+", "_", SUFFIXES.sub("", name)).strip("_")
 
 
 def pair_values(reference: Sequence[Value], candidate: Sequence[Value]) -> dict[str, str]:
-    """Find for each of the candidate's values the reference's that it should equal.
+    """Find the value of the reference that each of the candidate's values should equal.
 
-    By name first. A value whose own name has no partner (an operator that another one was fused into, a transpose
-    that was moved away) is found by the operators that take it: where the same operator, paired by name, takes just
-    one value without partner on either side, and both have one shape, they are the same value.
+    By name first. A value whose name has no counterpart (an operator was fused into another one, a transpose was moved
+    away) is found by the operators that read it: if an operator that is paired by name reads exactly one unpaired value
+    on each side, and the two have the same shape, they are the same value.
 
     Returns:
         candidate's name → reference's name, in the candidate's order. Two candidates may share a reference: a value
@@ -38,15 +38,15 @@ def pair_values(reference: Sequence[Value], candidate: Sequence[Value]) -> dict[
         partner = value.name if value.name in known else by_plain_name.get(plain_name(value.name))
         if partner is not None and _may_be_equal(known[partner], value):
             pairs[value.name] = partner
-    while found := _found_by_takers(known, {value.name: value for value in candidate}, pairs):
+    while found := _found_by_readers(known, {value.name: value for value in candidate}, pairs):
         pairs.update(found)
     return {value.name: pairs[value.name] for value in candidate if value.name in pairs}
 
 
-def _found_by_takers(
+def _found_by_readers(
     reference: Mapping[str, Value], candidate: Mapping[str, Value], pairs: Mapping[str, str]
 ) -> dict[str, str]:
-    """Further pairs, on which all takers agree."""
+    """Further pairs, on which all readers agree."""
     taken = set(pairs.values())
     proposals: dict[str, set[str]] = {}
     for name, partner in pairs.items():
@@ -76,13 +76,13 @@ def _same_shape(one: Value, other: Value) -> bool:
 def nearest_paired(
     values: Iterable[Value], paired: Iterable[str]
 ) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """What each value was computed from, looking through values without partner.
+    """Find the paired values that each value was computed from, looking through unpaired ones.
 
     Args:
         values: in the order of computation.
-        paired: names of those that have a partner.
+        paired: names of the paired values.
     Returns:
-        name → (the nearest values before it that have partners, the values between that have none).
+        name → (the nearest paired values before it, the unpaired values between).
     """
     have = set(paired)
     found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}

@@ -1,4 +1,4 @@
-"""Two runners and labelled frames in, a ParityReport out: does the candidate still do what the reference does?"""
+"""Compare a candidate's masks with a reference's, frame by frame, and report the verdict."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import ExecutionError, GateError
+from ..artifacts import EMPTY
+from ..errors import ExecutionError
 from ..utils.plain import plain_data
 from .gates import Gate, Thresholds, judge
 from .metrics import THRESHOLD, badness_key
-from .scores import ImageScore, SetScore, score_image, score_set
+from .scores import ImageScore, SetScore, score_image, score_kinds, score_set
 
 if TYPE_CHECKING:
     from ..artifacts import LabelledFrame, Prediction, Runner
@@ -23,8 +24,8 @@ SIGNS = {"at_least": "≥", "at_most": "≤"}
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One frame with both predictions and their score: what an `on_image` callback gets, to draw from or forget.
+class Comparison:
+    """One frame with both predictions and their score, as an `on_image` callback receives it.
 
     Attributes:
         threshold: P(person) from which a pixel was counted as person.
@@ -40,21 +41,22 @@ class Compared:
 class OnImage(Protocol):
     """Called after each image, in order."""
 
-    def __call__(self, compared: Compared) -> None: ...
+    def __call__(self, compared: Comparison) -> None: ...
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """How a candidate did against a reference.
+    """The result of comparing a candidate with a reference.
 
     Attributes:
         reference, candidate: the runners' names.
         images: one score per frame, in order.
         summary: over all of them.
-        gates: every bar and how it went.
-        notes: what a reader must know beside the numbers.
-        passed: every gate did.
-        parts: where images were compared at several sizes, the score over all of each size, by the size's name.
+        gates: every bar and its verdict.
+        notes: what a reader must know in addition to the numbers.
+        passed: every gate passed.
+        kinds: the score over each kind of image, by kind; an empty string is the kind of images without one.
+        parts: if images were compared at several sizes, the score over each size, by the size's name.
     """
 
     reference: str
@@ -64,18 +66,25 @@ class ParityReport:
     gates: tuple[Gate, ...]
     notes: tuple[str, ...]
     passed: bool
+    kinds: tuple[tuple[str, SetScore], ...] = ()
     parts: tuple[tuple[str, SetScore], ...] = ()
 
     def with_gates(self, *more: Gate | None) -> ParityReport:
-        """The same report with further gates, such as a size budget; None is no gate."""
+        """Add gates, such as a size budget; None adds nothing."""
         gates = (*self.gates, *(gate for gate in more if gate is not None))
         return replace(self, gates=gates, passed=all(gate.passed for gate in gates))
 
     def at_size(self, size: str) -> ParityReport:
-        """The same report, with the size's name in every image's and every gate's: `mean_mask_iou@256x256`."""
+        """Add the size to the name of every image and every gate: `mean_mask_iou@256x256`."""
         images = tuple(replace(score, name=name_at(score.name, size)) for score in self.images)
         gates = tuple(replace(g, name=f"{g.name}@{size}", where=name_at(g.where, size)) for g in self.gates)
-        return replace(self, images=images, summary=score_set(images), gates=gates)
+        kinds = tuple(score_kinds(images).items())
+        return replace(self, images=images, summary=score_set(images), gates=gates, kinds=kinds)
+
+    @property
+    def named_kinds(self) -> tuple[tuple[str, SetScore], ...]:
+        """`kinds`, if any of them has a name to show."""
+        return self.kinds if any(kind for kind, _ in self.kinds) else ()
 
     def worst(self, count: int) -> tuple[ImageScore, ...]:
         """The images on which the masks agree least, worst first; equal masks are ordered by their logits."""
@@ -91,7 +100,8 @@ class ParityReport:
             "gates": [plain_data(asdict(gate)) for gate in self.gates],
             "notes": list(self.notes),
             "summary": plain_data(asdict(self.summary)),
-            **({"sizes": {name: plain_data(asdict(part)) for name, part in self.parts}} if self.parts else {}),
+            **({"kinds": _by_name(self.named_kinds)} if self.named_kinds else {}),
+            **({"sizes": _by_name(self.parts)} if self.parts else {}),
             "images": [plain_data(asdict(score)) for score in self.images],
         }
 
@@ -120,15 +130,10 @@ class ParityReport:
                     f"{self.candidate} against {self.reference}: {complaint}"
                 )
 
-    def require(self) -> None:
-        """Raise GateError, naming every failed gate, unless the report passed."""
-        failed = [gate for gate in self.gates if not gate.passed]
-        if failed:
-            raise GateError(
-                f"{self.candidate} does not match {self.reference}: {len(failed)} of {len(self.gates)} gates failed.",
-                context=[_complaint(gate) for gate in failed],
-                hint="look at the worst images in the report; `--min-iou` sets another bar.",
-            )
+
+def _by_name(scores: Iterable[tuple[str, SetScore]]) -> dict[str, Any]:
+    """Named scores as plain data. Images without a kind are listed as `other`."""
+    return {name or "other": plain_data(asdict(score)) for name, score in scores}
 
 
 def compare(
@@ -143,40 +148,54 @@ def compare(
     """Run both on every frame, one at a time, and judge.
 
     Args:
-        frames: at the runners' input size; may be a generator, nothing of a frame is kept but its score.
+        frames: at the runners' input size; may be a generator, as only the score of a frame is kept.
         thresholds: from `gates.thresholds_for`.
         threshold: P(person) from which a pixel is person.
-        on_image: is handed every frame with its predictions and score, as it comes.
+        on_image: called with every frame, its predictions and its score.
     Raises:
-        DataError: no frames, or the two disagree about shapes.
-        ExecutionError: a runner did not give one prediction for one frame.
+        DataError: there are no frames, or the shapes of the two sides differ.
+        ExecutionError: a runner did not return exactly one prediction for a frame.
     """
     scores: list[ImageScore] = []
     broken_references: list[str] = []
     for labelled in frames:
         expected, found = (_predict(runner, labelled) for runner in (reference, candidate))
-        score = score_image(expected, found, label=labelled.mask, name=labelled.frame.name, threshold=threshold)
+        score = score_image(
+            expected,
+            found,
+            label=labelled.mask,
+            name=labelled.frame.name,
+            kind=labelled.group,
+            threshold=threshold,
+        )
         scores.append(score)
         if score.finite and math.isnan(score.iou):
             broken_references.append(score.name)
         if on_image is not None:
-            on_image(Compared(labelled, expected, found, score, threshold))
-    summary = score_set(scores)
-    gates, notes = judge(summary, thresholds)
+            on_image(Comparison(labelled, expected, found, score, threshold))
+    summary, kinds = score_set(scores), score_kinds(scores)
+    gates, notes = judge(summary, kinds, thresholds)
     if broken_references:
         notes = (*notes, f"The reference itself gives NaN or infinity on: {', '.join(broken_references)}.")
     return ParityReport(
-        reference.name, candidate.name, tuple(scores), summary, gates, notes, all(gate.passed for gate in gates)
+        reference=reference.name,
+        candidate=candidate.name,
+        images=tuple(scores),
+        summary=summary,
+        gates=gates,
+        notes=notes,
+        passed=all(gate.passed for gate in gates),
+        kinds=tuple(kinds.items()),
     )
 
 
 def name_at(name: str, size: str) -> str:
-    """What an image is called that is compared at several sizes."""
+    """The name of an image in a comparison at several sizes."""
     return f"{name}, {size}"
 
 
 def joined(reports: Mapping[str, ParityReport]) -> ParityReport:
-    """Reports on one package at several sizes, by the size's name, as one: it passes if each of them does."""
+    """Join reports on one package at several sizes, by the size's name. The result passes if each of them does."""
     sized = [report.at_size(size) for size, report in reports.items()]
     images = tuple(score for report in sized for score in report.images)
     return ParityReport(
@@ -187,20 +206,26 @@ def joined(reports: Mapping[str, ParityReport]) -> ParityReport:
         gates=tuple(gate for report in sized for gate in report.gates),
         notes=tuple(dict.fromkeys(note for report in reports.values() for note in report.notes)),
         passed=all(report.passed for report in sized),
+        kinds=tuple(score_kinds(images).items()),
         parts=tuple((size, report.summary) for size, report in zip(reports, sized, strict=True)),
     )
 
 
 def badness(score: ImageScore) -> tuple[Any, ...]:
-    """Sorts scores from worst to best: by mask IoU, then by logits, then by name; NaN before any number."""
+    """Sorts scores from worst to best: by mask agreement, then by logits, then by name; NaN before any number.
+
+    Agreement is the IoU; on empty pictures it is the share of pixels that did not flip.
+    """
+    agreement = 1 - score.flipped_share if score.kind == EMPTY else score.iou
     logits = 0.0 if score.psnr_db is None else score.psnr_db
-    return (badness_key(score.iou), badness_key(-score.flipped_share), badness_key(logits), score.name)
+    return (badness_key(agreement), badness_key(-score.flipped_share), badness_key(logits), score.name)
 
 
-def describe(gate: Gate) -> str:
-    """One line for people: `mean mask IoU 0.9991 ≥ 0.995, over 12 images`."""
-    note = f" ({gate.note})" if gate.note else ""
-    return f"{gate.title} {measured(gate)} {SIGNS[gate.better]} {number(gate.threshold)}, {gate.where}{note}"
+def agreement(score: ImageScore) -> str:
+    """How far two masks agree, in words: `IoU 0.9991`, or `0.02 % flipped` on an empty picture."""
+    if score.kind == EMPTY:
+        return f"{number(100 * score.flipped_share, 3)} % flipped"
+    return f"IoU {number(score.iou)}"
 
 
 def number(value: float | None, digits: int = 5) -> str:
@@ -219,7 +244,7 @@ def number(value: float | None, digits: int = 5) -> str:
 
 
 def measured(gate: Gate) -> str:
-    """A gate's value with as many digits as it takes to tell it from the bar: 0.9989996, not 0.999, misses 0.999."""
+    """A gate's value with enough digits to tell it from the bar: 0.9989996, not 0.999, misses 0.999."""
     bar, digits = number(gate.threshold), 5
     while number(gate.value, digits) == bar and gate.value != gate.threshold and digits < 17:
         digits += 1
@@ -229,12 +254,12 @@ def measured(gate: Gate) -> str:
 def _predict(runner: Runner, labelled: LabelledFrame) -> Prediction:
     predictions = runner.run([labelled.frame])
     if len(predictions) != 1:
-        raise ExecutionError(f"{runner.name} gave {len(predictions)} predictions for one frame.")
+        raise ExecutionError(f"{runner.name} returned {len(predictions)} predictions for one frame.")
     return predictions[0]
 
 
 def _complaint(gate: Gate) -> str:
-    """What failed, or nothing."""
+    """Why a gate failed, or an empty string."""
     if gate.passed:
         return ""
     note = f" ({gate.note})" if gate.note else ""

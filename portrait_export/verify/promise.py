@@ -1,8 +1,7 @@
-"""An operation of a package in; the signal-to-noise ratio that its stored types promise out.
+"""Bound the error of a package's operation by the precision of its stored types.
 
-An operation that is given exact inputs errs by the rounding of its weights and of its result, and by nothing else. How
-much that is can be told from what is stored; an error well above it is a fault, however small it may look beside the
-error of an int8 weight elsewhere.
+With exact inputs an operation errs only by the rounding of its weights and of its result. The stored types bound
+that error. A much larger one is a fault, even if it is smaller than the error of an int8 weight elsewhere.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from ..mil.types import TensorType
 from ..mil.weights import BITS
 
 # Lowest SNR of an undamaged operation given its reference's inputs, over five registered networks: 122 dB in float32,
-# 65 dB with half-precision weights; the bars keep a distance from them.
+# 65 dB with half-precision weights; the bars are well below them.
 FLOAT_BAR_DB = 90.0
 HALF_WEIGHT_BAR_DB = 50.0
-MARGIN_DB = 10.0  # what correlated inputs and cancelling sums may take from a weight's own SNR
-SPARSE_BAR_DB = 0.0  # pruning leaves out what it likes: nothing is promised
+MARGIN_DB = 10.0  # correlated inputs and cancelling sums may lower a weight's SNR by this much
+SPARSE_BAR_DB = 0.0  # nothing is known about the values that pruning left out
 
 
 @dataclass(frozen=True)
 class Promise:
-    """What an operation's stored types let expect of it.
+    """The precision that an operation's stored types allow.
 
     Attributes:
         weights_db: lowest SNR that its weights' storage explains; FLOAT_BAR_DB without weights.
@@ -37,16 +36,16 @@ class Promise:
     half: bool = False
 
     def joined(self, other: Promise) -> Promise:
-        """Of two operations, one after the other."""
+        """The promise of two operations, one after the other."""
         return Promise(min(self.weights_db, other.weights_db), self.half or other.half)
 
     def in_half(self) -> Promise:
-        """Where every constant and result is rounded to half, whatever is declared."""
+        """The promise if every constant and result is rounded to half, whatever type is declared."""
         return Promise(min(self.weights_db, HALF_WEIGHT_BAR_DB), half=True)
 
 
 def promises_of(function: Function) -> dict[str, Promise]:
-    """Value name → what to expect of the operation that computes it; nested blocks aside."""
+    """The promise of every operation, by the name of the value that it computes; nested blocks are left out."""
     producers = {name: op for op in function.block.operations for name, _ in op.outputs}
     found = {}
     for op in function.block.operations:
@@ -59,7 +58,7 @@ def promises_of(function: Function) -> dict[str, Promise]:
 
 
 def _argument_db(argument: Reference | Constant, producers: Mapping[str, Operation]) -> float:
-    """What a constant argument's storage promises; FLOAT_BAR_DB for computed ones, which add no error of their own."""
+    """The SNR of a constant argument; FLOAT_BAR_DB for a computed one, which adds no error of its own."""
     if isinstance(argument, Constant):
         return _constant_db(argument)
     op = producers.get(argument.name)
@@ -76,10 +75,10 @@ def _constant_db(constant: Constant) -> float:
 
 
 def _decoder_db(op: Operation, producers: Mapping[str, Operation]) -> float:
-    """What a compressed weight promises: rounding to a step has the noise step²/12.
+    """The SNR of a compressed weight: rounding to a step adds noise of step²/12.
 
-    For scale·(q − z) the SNR is 12·mean((q − z)²), whatever the scale. It is not believed below 6.02·bits − 20 dB,
-    so that a payload of zeros promises no less than a healthy one.
+    For scale·(q − z) the SNR is 12·mean((q − z)²), whatever the scale. It is bounded below by 6.02·bits − 20 dB, so
+    that a payload of zeros does not lower the bar.
     """
     if op.type == "constexpr_cast":
         return HALF_WEIGHT_BAR_DB
@@ -109,7 +108,7 @@ def _step_snr_db(data: Constant, parts: Mapping[str, Constant]) -> float:
 
 
 def _parts(op: Operation, producers: Mapping[str, Operation]) -> dict[str, Constant]:
-    """A decoder's constants by parameter: literal, or by reference to a const operation."""
+    """A decoder's constants by parameter: literals, and references to const operations."""
     parts = {name: value for name, value in op.attributes.items() if name != "name"}
     for name, values in op.inputs.items():
         for value in values:

@@ -1,4 +1,4 @@
-"""Predictions of one frame, or scores of many frames, in; one score out: how far masks and logits are apart."""
+"""Score a candidate's predictions against a reference's, per image and over a set of images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..artifacts import EMPTY
 from ..errors import DataError
 from .metrics import (
     NAN,
@@ -37,16 +38,18 @@ class ImageScore:
 
     Attributes:
         name: the frame's.
+        kind: `portrait`, `everyday`, `empty` (nobody in it), or an empty string.
         finite: neither of the candidate's maps holds a NaN or an infinity.
         iou, boundary_f: of the two masks at the threshold, 0..1.
         flipped_pixels, flipped_share: pixels on which the masks disagree; their share of all pixels.
         flipped_margin: the largest distance of the reference's P(person) from the threshold on such a pixel.
         mean_abs_probability: mean |ΔP(person)|.
         psnr_db, max_abs_logit, max_rel_logit: of the logits; None where either side gives none.
-        label_iou_reference, label_iou_candidate: each mask against the one people drew; None where nobody did.
+        label_iou_reference, label_iou_candidate: each mask against the drawn one; None without a drawn mask.
     """
 
     name: str
+    kind: str
     finite: bool
     iou: float
     boundary_f: float
@@ -65,29 +68,35 @@ class ImageScore:
 class SetScore:
     """A set of frames, candidate against reference.
 
+    Where nobody is in a picture, IoU and boundary F compare a few stray pixels and jump between 0 and 1. Pictures of
+    kind `empty` are therefore left out of them; `flipped_share` counts their pixels like any other's.
+
     Attributes:
         images: how many.
         non_finite: names of the frames on which the candidate gave a NaN or an infinity.
-        iou_mean, iou_worst, iou_worst_image: over images.
-        boundary_f_mean, boundary_f_worst: over images.
+        iou_mean, iou_worst, iou_worst_image: over images with people; None, and an empty name, without any.
+        boundary_f_mean, boundary_f_worst: likewise.
         flipped_pixels, flipped_share, flipped_margin: all of them; mean share per image; largest of any image.
+        flipped_share_worst, flipped_share_worst_image: the largest share of any image.
         mean_abs_probability: mean over images.
         psnr_mean_db, psnr_worst_db, psnr_worst_image: over images; None where an image has no logits.
         max_abs_logit, max_rel_logit: largest of any image; None likewise.
-        labelled: how many frames have a drawn mask.
-        label_miou_reference, label_miou_candidate: mean IoU against the drawn masks; None without any.
+        labelled: how many frames with people have a drawn mask.
+        label_miou_reference, label_miou_candidate: mean IoU against these drawn masks; None without any.
         label_drop_points: reference − candidate of these, in points (1 point = 0.01 IoU); negative is a gain.
     """
 
     images: int
     non_finite: tuple[str, ...]
-    iou_mean: float
-    iou_worst: float
+    iou_mean: float | None
+    iou_worst: float | None
     iou_worst_image: str
-    boundary_f_mean: float
-    boundary_f_worst: float
+    boundary_f_mean: float | None
+    boundary_f_worst: float | None
     flipped_pixels: float
     flipped_share: float
+    flipped_share_worst: float
+    flipped_share_worst_image: str
     flipped_margin: float
     mean_abs_probability: float
     psnr_mean_db: float | None
@@ -107,12 +116,13 @@ def score_image(
     *,
     label: np.ndarray | None = None,
     name: str = "",
+    kind: str = "",
     threshold: float = THRESHOLD,
 ) -> ImageScore:
     """Compare two predictions of one frame.
 
     Args:
-        label: (H, W) 0..1, the mask people drew, at the predictions' size.
+        label: (H, W) 0..1, the drawn mask, at the predictions' size.
         threshold: P(person) from which a pixel of a prediction is person; labels are cut at one half.
     Raises:
         DataError: masks, logits or label differ in shape.
@@ -125,6 +135,7 @@ def score_image(
     drawn = None if label is None else np.where(label >= THRESHOLD, 1.0, 0.0)
     return ImageScore(
         name=name,
+        kind=kind,
         finite=finite(b) and (candidate.logits is None or finite(candidate.logits)),
         iou=mask_iou(a, b, threshold),
         boundary_f=boundary_f(a, b, threshold),
@@ -141,7 +152,7 @@ def score_image(
 
 
 def _label_iou(probability: np.ndarray, drawn: np.ndarray, threshold: float) -> float:
-    """IoU with a drawn mask that is 0 or 1 already, so that any threshold in 0..1 leaves it alone."""
+    """IoU with a drawn mask that holds only 0 and 1."""
     import numpy as np
 
     require_same_shape(probability, drawn, "mask and drawn mask")
@@ -149,26 +160,30 @@ def _label_iou(probability: np.ndarray, drawn: np.ndarray, threshold: float) -> 
 
 
 def score_set(scores: Sequence[ImageScore]) -> SetScore:
-    """Aggregate. Raises DataError on an empty set: nothing compared is nothing proven."""
+    """Aggregate. Raises DataError if there are no scores."""
     if not scores:
         raise DataError("There is no image to compare on.", hint="pass a folder of photographs with `--data`.")
-    iou_worst = _worst(scores, [score.iou for score in scores])
+    people = [score for score in scores if score.kind != EMPTY]
+    iou_worst = _worst(people, [score.iou for score in people]) if people else None
+    flipped_worst = _worst(scores, [-score.flipped_share for score in scores])
     psnr = _all_or_none([score.psnr_db for score in scores])
     psnr_worst = _worst(scores, psnr) if psnr else None
-    labelled = [score for score in scores if score.label_iou_reference is not None]
+    labelled = [score for score in people if score.label_iou_reference is not None]
     miou_reference = _mean_or_none([score.label_iou_reference for score in labelled])
     miou_candidate = _mean_or_none([score.label_iou_candidate for score in labelled])
     dropped = None if miou_reference is None or miou_candidate is None else 100 * (miou_reference - miou_candidate)
     return SetScore(
         images=len(scores),
         non_finite=tuple(score.name for score in scores if not score.finite),
-        iou_mean=_mean([score.iou for score in scores]),
-        iou_worst=iou_worst.value,
-        iou_worst_image=iou_worst.name,
-        boundary_f_mean=_mean([score.boundary_f for score in scores]),
-        boundary_f_worst=_worst(scores, [score.boundary_f for score in scores]).value,
+        iou_mean=_mean_or_none([score.iou for score in people]),
+        iou_worst=iou_worst.value if iou_worst else None,
+        iou_worst_image=iou_worst.name if iou_worst else "",
+        boundary_f_mean=_mean_or_none([score.boundary_f for score in people]),
+        boundary_f_worst=_worst(people, [score.boundary_f for score in people]).value if people else None,
         flipped_pixels=sum(score.flipped_pixels for score in scores),
         flipped_share=_mean([score.flipped_share for score in scores]),
+        flipped_share_worst=_largest([score.flipped_share for score in scores]),
+        flipped_share_worst_image=flipped_worst.name,
         flipped_margin=_largest([score.flipped_margin for score in scores]),
         mean_abs_probability=_mean([score.mean_abs_probability for score in scores]),
         psnr_mean_db=_mean(psnr) if psnr else None,
@@ -183,6 +198,14 @@ def score_set(scores: Sequence[ImageScore]) -> SetScore:
     )
 
 
+def score_kinds(scores: Sequence[ImageScore]) -> dict[str, SetScore]:
+    """Aggregate the images of each kind, in the order in which the kinds first appear."""
+    kinds: dict[str, list[ImageScore]] = {}
+    for score in scores:
+        kinds.setdefault(score.kind, []).append(score)
+    return {kind: score_set(members) for kind, members in kinds.items()}
+
+
 @dataclass(frozen=True)
 class _Worst:
     value: float
@@ -190,7 +213,7 @@ class _Worst:
 
 
 def _worst(scores: Sequence[ImageScore], values: Sequence[float]) -> _Worst:
-    """The lowest value and its image; a NaN is lower than any number, and the first of equals is taken."""
+    """The lowest value and its image. A NaN counts as lower than any number; of equal values the first is taken."""
     worst = min(range(len(values)), key=lambda i: badness_key(values[i]))
     return _Worst(values[worst], scores[worst].name)
 
@@ -206,7 +229,7 @@ def _mean_or_none(values: Sequence[float | None]) -> float | None:
 
 
 def _all_or_none(values: Sequence[float | None]) -> list[float]:
-    """All values, or none of them if one is missing: an aggregate over a part would speak for the whole."""
+    """All values, or none if one is missing, so that no aggregate is taken over a part of the set."""
     known = [value for value in values if value is not None]
     return known if len(known) == len(values) else []
 

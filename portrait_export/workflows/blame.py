@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import onnx
 
     from ..artifacts import Prediction, Runner
-    from ..verify.blame import Blame
+    from ..verify.blame import BlameReport
     from ..verify.error_sums import ErrorSums
 
 PHOTOS = 3  # of the calibration set, if the user passes none
@@ -80,7 +80,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class BlameReport:
+class BlameResult:
     """The comparison of a package with its model.
 
     Attributes:
@@ -101,7 +101,7 @@ class BlameReport:
     stand_in_depth: tuple[str, ...]
     arithmetic: str
     links: tuple[Link, ...]
-    found: Blame
+    found: BlameReport
     unpaired: tuple[str, ...]
     values: int
     held_bytes: int
@@ -137,7 +137,7 @@ class BlameReport:
         return data
 
 
-def find_blame(request: BlameRequest, observer: Observer) -> BlameReport:
+def find_blame(request: BlameRequest, observer: Observer) -> BlameResult:
     """Compare a package with its model, value by value.
 
     Raises:
@@ -172,7 +172,7 @@ def find_blame(request: BlameRequest, observer: Observer) -> BlameReport:
     half = request.arithmetic != "fp32"
     found = tally.blame(bar_db=request.bar_db, own_bar_db=request.bar_db, half=half)
     names = tuple(frame.name for frame in frames)
-    return BlameReport(
+    return BlameResult(
         package=request.package.name,
         reference=name,
         photographs=names,
@@ -199,17 +199,16 @@ def _reference(
         if source.model or source.checkpoint or source.random_weights:
             raise UsageError("`onnx=` cannot be used with `model=`, `checkpoint=` or `random_weights=True`.")
         return _given_onnx(request.onnx, saved)
-    from ..capture.export import export_onnx
-    from ..capture.runners import OnnxRunner, TorchRunner
+    from ..capture.runners import OnnxRunner
     from ..capture.simplify import simplify
 
     if saved is not None:
         source = ModelSource(source.model, source.checkpoint, source.random_weights, (saved.height, saved.width))
     model = load_model(source)
-    traced = export_onnx(model.module, spec=model.spec)
+    traced = model.to_onnx()
     simplified, _ = simplify(traced)
     runners: list[Runner] = [
-        TorchRunner(model.module, model.spec, name="PyTorch"),
+        model.open_runner(),
         OnnxRunner(traced, model.spec, name="traced ONNX"),
         OnnxRunner(simplified, model.spec, name="simplified ONNX"),
     ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..runtime.model import CoreMLProgram
     from ..runtime.runner import PackageRunner
-    from ..verify.blame import Compared, Tally
+    from ..verify.blame import Tally, ValuePair
     from ..verify.error_sums import ErrorSums
 
 MASK_STEPS = 255.0  # of an 8-bit mask
@@ -27,7 +27,7 @@ MASK_STEPS = 255.0  # of an 8-bit mask
 
 def pair(
     package: PackageRunner, model: onnx.ModelProto, *, given: bool
-) -> tuple[onnx.ModelProto, list[Compared], tuple[str, ...]]:
+) -> tuple[onnx.ModelProto, list[ValuePair], tuple[str, ...]]:
     """Pair the package's values with the model's.
 
     A model from the user (`given`) may not be simplified yet; it is simplified here if that pairs more values.
@@ -68,9 +68,9 @@ def _static(shape: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
     return None if shape is None or None in shape else tuple(side or 0 for side in shape)
 
 
-def _compared_values(program: CoreMLProgram, ours: Sequence[Value], theirs: Sequence[Value]) -> list[Compared]:
+def _compared_values(program: CoreMLProgram, ours: Sequence[Value], theirs: Sequence[Value]) -> list[ValuePair]:
     """List the pairs in the package's order, each with the accuracy that its stored types allow."""
-    from ..verify.blame import Compared
+    from ..verify.blame import ValuePair
     from ..verify.pairing import nearest_paired, pair_values
     from ..verify.promise import Promise, promises_of
 
@@ -86,7 +86,7 @@ def _compared_values(program: CoreMLProgram, ours: Sequence[Value], theirs: Sequ
                 promise = promise.joined(promises.get(name, Promise()))
             if program.environment.arithmetic == "fp16":
                 promise = promise.in_half()
-            compared.append(Compared(value.name, pairs[value.name], value.kind, inputs, covers, promise))
+            compared.append(ValuePair(value.name, pairs[value.name], value.kind, inputs, covers, promise))
     return compared
 
 
@@ -110,7 +110,7 @@ def _mask_stage(name: str) -> str:
     return _MASK_STAGES.get(SUFFIXES.sub("", name), "")
 
 
-def _expected(op: Compared, reference: Mapping[str, np.ndarray], *, image: bool) -> np.ndarray | None:
+def _expected(op: ValuePair, reference: Mapping[str, np.ndarray], *, image: bool) -> np.ndarray | None:
     """Return the expected value of an operation: its counterpart's, scaled and rounded for an image mask."""
     import numpy as np
 
@@ -127,7 +127,7 @@ class _Comparison:
     """Runs a package on photos and compares each value while it is computed."""
 
     tally: Tally
-    compared: Sequence[Compared]
+    compared: Sequence[ValuePair]
     image: bool
     expected: dict[str, np.ndarray | None] = field(default_factory=dict)
 
@@ -154,7 +154,7 @@ class _Comparison:
 def compare_values(
     package: PackageRunner,
     model: onnx.ModelProto,
-    compared: Sequence[Compared],
+    compared: Sequence[ValuePair],
     frames: Sequence[Frame],
     spec: PortraitSpec,
     *,

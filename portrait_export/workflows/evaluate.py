@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..inputs.frames import load_frames, require_depth
-from ..inputs.sizes import listed_sizes, require_listed
-from ..inputs.sources import ModelSource, load_model
+from ..inputs.runners import open_runner
+from ..inputs.sources import ModelSource
 from ..preprocessing import PortraitSpec
 from ..utils.stages import Observer, Stages
 
 if TYPE_CHECKING:
     from ..artifacts import LabelledFrame, Prediction, Runner
-    from ..training.evaluate import Evaluation, Score, Seen
+    from ..training.evaluate import Evaluation, Score, WorstCase
     from ..utils.stages import RunningStage
 
 
@@ -43,7 +43,7 @@ class Evaluated:
     """Scores, and the photographs with the lowest ones, worst first."""
 
     scores: Evaluation
-    worst: tuple[Seen, ...]
+    worst: tuple[WorstCase, ...]
 
 
 def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
@@ -72,8 +72,14 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
             stage.progress(done, len(frames))
 
         scores = evaluate(runner, frames, iou=mask_iou, boundary_f=boundary_f, threshold=spec.threshold, on_image=keep)
-        stage.summary = f"mean IoU {scores.iou_mean:.4f}, worst {scores.iou_worst:.4f}"
-    return Evaluated(scores, tuple(worst.seen))
+        stage.summary = _summary(scores)
+    return Evaluated(scores, tuple(worst.cases))
+
+
+def _summary(scores: Evaluation) -> str:
+    if scores.iou_mean is None:
+        return f"a person found on {scores.empty_with_person} of {len(scores.empty)} empty pictures"
+    return f"mean IoU {scores.iou_mean:.4f}, worst {scores.iou_worst:.4f}"
 
 
 def runner_of(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, PortraitSpec]:
@@ -91,46 +97,9 @@ def runner_of(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, Po
             f"What shall be evaluated? {' and '.join(chosen) or 'Nothing'} is given.",
             hint=f"give exactly one of {'; '.join(named)}.",
         )
-    if request.package is not None:
-        return _package(request.package, source)
-    if source.foreign is not None:
-        return _foreign(source, stage)
-    from ..capture.runners import TorchRunner
-
-    model = load_model(source)
-    return TorchRunner(model.module, model.spec, name=model.name), model.spec
-
-
-def _package(package: Path, source: ModelSource) -> tuple[Runner, PortraitSpec]:
-    from ..runtime.runner import PackageRunner
-
-    if source.random_weights:
+    if request.package is not None and source.random_weights:
         raise UsageError("--package has its weights in it: it excludes --random-weights.")
-    saved = PackageRunner(package)
-    if saved.spec is None:
-        raise UsageError(f"{package} does not say how photographs are prepared for it: it is not one of ours.")
-    default = saved.spec.height, saved.spec.width
-    size = source.size or default
-    require_listed(size, listed_sizes(saved.program.inputs) or (default,), name=package.name)
-    return saved, saved.spec.with_size(*size)
-
-
-def _foreign(source: ModelSource, stage: RunningStage) -> tuple[Runner, PortraitSpec]:
-    """A network of the user's own, untouched; or an ONNX file of ours, which says itself how it is used."""
-    from ..capture.export import spec_of
-    from ..capture.foreign.options import ForeignOptions
-    from ..capture.onnx.load import load_onnx
-    from ..capture.runners import OnnxRunner
-
-    foreign = source.foreign
-    assert foreign is not None
-    plain = foreign == ForeignOptions(onnx=foreign.onnx) and source == ModelSource(foreign=foreign)
-    if foreign.onnx is not None and plain:
-        file = load_onnx(foreign.onnx)
-        if (spec := spec_of(file)) is not None:
-            return OnnxRunner(file, spec, name=foreign.onnx.name), spec
-    model = load_model(source)
-    assert model.foreign is not None
-    stage.details += model.foreign.notes
-    stage.warnings += model.foreign.warnings
-    return model.foreign.reference(), model.spec
+    opened = open_runner(source, request.package)
+    stage.details += opened.notes
+    stage.warnings += opened.warnings
+    return opened.runner, opened.spec

@@ -51,8 +51,8 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
 
 def _require_free_places(folder: Path, model: LoadedModel, request: CoreMLRequest) -> None:
     """Raise UsageError if the package or its ONNX file would replace existing files or the source."""
-    source, onnx_file = request.source.foreign, folder / f"{model.name}.onnx"
-    if source is not None and onnx_file.exists() and onnx_file.samefile(source.file):
+    onnx_file = folder / f"{model.name}.onnx"
+    if onnx_file.exists() and any(file.exists() and onnx_file.samefile(file) for file in request.source.files):
         raise UsageError(
             f"The simplified ONNX file would replace its own source, {onnx_file}.",
             hint="choose another folder with `out=`.",
@@ -83,8 +83,6 @@ def _export_into(
 def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) -> None:
     """Raise PortraitError early if these networks cannot become such a package."""
     model = models[0]
-    if model.foreign is not None:
-        model.foreign.require_output(request.output)
     if len(models) > 1:
         from ..frontend.unify import require_target
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from ..inputs.frames import load_frames, stand_in_note
 from ..inputs.sizes import label, listed_sizes, require_listed, size_of
 from ..inputs.sources import LoadedModel, ModelSource
-from ..preprocessing import PortraitSpec
+from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.stages import Observer, Stages
 from . import steps
-from .records import KEY
 from .requests import ParityRequest
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from ..quantize.recipe import Recipe
     from ..utils.stages import RunningStage
     from ..verify.gates import Thresholds
-    from ..verify.parity import Compared, ParityReport
+    from ..verify.parity import Comparison, ParityReport
 
 WORST_IMAGES = 4  # how many pictures of the worst images are written
 
@@ -40,12 +39,12 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
         if listed:
             require_listed(source.size, listed, name=package.name)
         sizes = (source.size,)
-    elif not sizes and f"{KEY}.spec" in stored:
-        saved = PortraitSpec.from_json(stored[f"{KEY}.spec"])
+    elif not sizes and SPEC_KEY in stored:
+        saved = PortraitSpec.from_json(stored[SPEC_KEY])
         sizes = ((saved.height, saved.width),)
     models = steps.load(stages, source, sizes, any_size=bool(listed))
-    recipe = RECIPES.get(stored.get(f"{KEY}.recipe", ""), RECIPES["none"])
-    precision = stored.get(f"{KEY}.precision", "fp16")
+    recipe = RECIPES.get(stored.get(f"{METADATA_PREFIX}recipe", ""), RECIPES["none"])
+    precision = stored.get(f"{METADATA_PREFIX}precision", "fp16")
     return compare_masks(stages, models, package, recipe, precision, request, folder=None)
 
 
@@ -101,9 +100,9 @@ class _Shown:
         from ..verify.report.pictures import Thumbnails
 
         self.thumbnails = Thumbnails()
-        self.worst: list[Compared] = []
+        self.worst: list[Comparison] = []
 
-    def keep(self, compared: Compared) -> None:
+    def keep(self, compared: Comparison) -> None:
         """Add one image."""
         from ..verify.parity import badness
 
@@ -123,17 +122,16 @@ def _compared(
     size: str,
 ) -> ParityReport:
     """Compare at one size; `size` is its name if there are several, else empty."""
-    from ..capture.runners import TorchRunner
     from ..verify.parity import compare, name_at
 
     spec = model.spec
     frames = load_frames(request.data, spec)
     if frames.without_depth:
         stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
-    reference: Runner = model.foreign.reference() if model.foreign else TorchRunner(model.module, spec, name="PyTorch")
+    reference = model.open_runner()
     done = 0
 
-    def keep(compared: Compared) -> None:
+    def keep(compared: Comparison) -> None:
         nonlocal done
         done += 1
         score = replace(compared.score, name=name_at(compared.score.name, size)) if size else compared.score
@@ -156,5 +154,6 @@ def _package_runner(package: Path, request: ParityRequest) -> Runner:
 def _parity_summary(report: ParityReport, model: LoadedModel) -> str:
     failed = sum(not gate.passed for gate in report.gates)
     verdict = "all gates passed" if not failed else f"{failed} of {len(report.gates)} gates FAILED"
-    masks = f", mean mask IoU {report.summary.iou_mean:.5f}" if model.trained else ""
+    mean = report.summary.iou_mean
+    masks = f", mean mask IoU {mean:.5f}" if model.trained and mean is not None else ""
     return f"{len(report.images)} photographs{masks}, {verdict}"

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..inputs.sizes import Size, labels
 from ..inputs.sources import LoadedModel
-from ..preprocessing import PortraitSpec
+from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.version import __version__
 from .requests import CoreMLExport, CoreMLRequest
 
 if TYPE_CHECKING:
     from ..mil.program import Metadata
     from ..quantize.recipe import Recipe
-
-KEY = "portrait_export"  # prefix of our keys in a package's user-defined metadata
 
 
 def package_metadata(model: LoadedModel, recipe: Recipe, request: CoreMLRequest, sizes: Sequence[Size]) -> Metadata:
@@ -35,14 +33,14 @@ def package_metadata(model: LoadedModel, recipe: Recipe, request: CoreMLRequest,
         version=__version__,
         description=_description(model, recipe.dtype or request.precision, sizes),
         user_defined={
-            f"{KEY}.spec": model.spec.to_json(),
-            f"{KEY}.recipe": recipe.name,
-            f"{KEY}.precision": request.precision,
-            f"{KEY}.trained": str(model.trained).lower(),
-            f"{KEY}.paper": model.paper,
-            **({f"{KEY}.sizes": labels(sizes, last=",").replace(" ", "")} if len(sizes) > 1 else {}),
-            **{f"{KEY}.{key}": value for key, value in model.provenance.items()},
-            **{f"{KEY}.version.{name}": version for name, version in tool_versions().items()},
+            SPEC_KEY: model.spec.to_json(),
+            f"{METADATA_PREFIX}recipe": recipe.name,
+            f"{METADATA_PREFIX}precision": request.precision,
+            f"{METADATA_PREFIX}trained": str(model.trained).lower(),
+            f"{METADATA_PREFIX}paper": model.paper,
+            **({f"{METADATA_PREFIX}sizes": labels(sizes, last=",").replace(" ", "")} if len(sizes) > 1 else {}),
+            **{f"{METADATA_PREFIX}{key}": value for key, value in model.provenance.items()},
+            **{f"{METADATA_PREFIX}version.{name}": version for name, version in tool_versions().items()},
             **_preview(model.spec),
         },
     )
@@ -59,7 +57,7 @@ def _preview(spec: PortraitSpec) -> dict[str, str]:
     https://apple.github.io/coremltools/docs-guides/source/xcode-model-preview-types.html
     """
     labels = {"labels": ["background", "person"], "colors": ["#000000", "#FFFFFF"]}
-    entries = {f"{KEY}.classes": json.dumps(labels["labels"])}
+    entries = {f"{METADATA_PREFIX}classes": json.dumps(labels["labels"])}
     if spec.output == "multiarray":
         entries["com.apple.coreml.model.preview.type"] = "imageSegmenter"
         entries["com.apple.coreml.model.preview.params"] = json.dumps(labels)

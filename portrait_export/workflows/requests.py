@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..artifacts import DEFAULT_OPSET
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stage
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from ..quantize.recipe import Recipe
     from ..verify.gates import Gate
     from ..verify.parity import ParityReport
-
-OPSET = 17
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class OnnxRequest:
 
     source: ModelSource
     out: Path | None = None
-    opset: int = OPSET
+    opset: int = DEFAULT_OPSET
     force: bool = False
 
 

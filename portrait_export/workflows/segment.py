@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PortraitError, UsageError
-from ..inputs.sizes import closest, labels, listed_sizes, require_listed, size_of
-from ..inputs.sources import ModelSource, load_model
+from ..inputs.runners import OpenRunner, open_runner
+from ..inputs.sizes import closest, labels
+from ..inputs.sources import ModelSource
 from ..preprocessing import PortraitSpec
 from ..utils.files import refuse_existing
 from ..utils.stages import Observer, Stages
@@ -17,10 +18,7 @@ from ..utils.stages import Observer, Stages
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..artifacts import Runner
     from ..imaging.photo import Photo
-    from ..inputs.sizes import Size
-    from ..mil.features import Feature
 
 SUFFIXES = {"mask": ".png", "cutout": ".png", "replace": ".jpg", "blur": ".jpg"}  # of files written into a folder
 
@@ -73,34 +71,6 @@ class SegmentResult:
     error: PortraitError | None = None
 
 
-@dataclass(frozen=True)
-class Segmenter:
-    """Segments photos of any resolution with one network.
-
-    Attributes:
-        runner: runs the network.
-        spec: how photos are prepared for it.
-        sizes: its input sizes as (height, width), the default first.
-    """
-
-    runner: Runner
-    spec: PortraitSpec
-    sizes: tuple[Size, ...]
-
-    def probability(self, photo: Photo, depth: np.ndarray | None = None) -> np.ndarray:
-        """Segment a photo at the input size that suits it best.
-
-        Args:
-            depth: (h, w) float32 in 0..1 of the same view at any resolution, for depth models; else None.
-        Returns:
-            (H, W) float32 in 0..1: P(person) at the photo's resolution.
-        """
-        from ..imaging.placement import mask_back, to_frame
-
-        frame, placement = to_frame(photo, self.spec.with_size(*closest(self.sizes, photo.size)), depth)
-        return mask_back(self.runner.run([frame])[0].probability, placement)
-
-
 def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[SegmentResult]:
     """Segment the photos one by one; a photo that fails does not stop the others.
 
@@ -113,28 +83,42 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
     paint = Painter(request.look)
     stages = Stages(observer)
     with stages.stage("load") as stage:
-        segmenter = open_segmenter(request.source, request.package)
-        depths = depth_maps(request, segmenter.spec)
-        stage.summary = f"{segmenter.runner.name}, {labels(segmenter.sizes, last=' or ')}"
+        opened = open_model_or_package(request.source, request.package)
+        depths = depth_maps(request, opened.spec)
+        stage.summary = f"{opened.runner.name}, {labels(opened.sizes, last=' or ')}"
     for photo, out, depth in zip(request.photos, outs, depths, strict=True):
         try:
-            notes = segment_one(photo, out, segmenter, paint, depth=depth, force=request.force)
+            notes = segment_one(photo, out, opened, paint, depth=depth, force=request.force)
             yield SegmentResult(photo, out, notes)
         except PortraitError as error:
             yield SegmentResult(photo, out, error=error)
 
 
 def segment_one(
-    path: Path, out: Path, segmenter: Segmenter, paint: Painter, *, depth: Path | None, force: bool
+    path: Path, out: Path, opened: OpenRunner, paint: Painter, *, depth: Path | None, force: bool
 ) -> tuple[str, ...]:
     """Read a photo, segment it and write the picture; return notes on what was ignored while reading."""
     from ..imaging.compose import write_picture
     from ..imaging.photo import open_depth, open_photo
 
     photo = open_photo(path)
-    probability = segmenter.probability(photo, None if depth is None else open_depth(depth))
+    probability = segment_photo(opened, photo, None if depth is None else open_depth(depth))
     write_picture(out, paint(photo, probability), force=force)
     return photo.notes
+
+
+def segment_photo(opened: OpenRunner, photo: Photo, depth: np.ndarray | None = None) -> np.ndarray:
+    """Segment a photo of any size at the input size that suits it best.
+
+    Args:
+        depth: (h, w) float32 in 0..1 of the same view at any resolution, for depth models; else None.
+    Returns:
+        (H, W) float32 in 0..1: P(person) at the photo's resolution.
+    """
+    from ..imaging.placement import mask_back, to_frame
+
+    frame, placement = to_frame(photo, opened.spec.with_size(*closest(opened.sizes, photo.size)), depth)
+    return mask_back(opened.runner.run([frame])[0].probability, placement)
 
 
 def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]:
@@ -164,48 +148,11 @@ def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]
     return [given]
 
 
-def open_segmenter(source: ModelSource, package: Path | None = None) -> Segmenter:
-    """Open a saved package, or load a model if there is no package.
-
-    Raises:
-        UsageError: a package together with a model, or a size that the package does not list.
-        PortraitError: the package or the weights cannot be read.
-    """
-    if package is not None:
-        if source.model or source.checkpoint or source.random_weights:
-            raise UsageError("`package=` cannot be used with `model=`, `checkpoint=` or `random_weights=True`.")
-        return open_package(package, size=source.size)
-    from ..capture.runners import TorchRunner
-
-    model = load_model(source)
-    return Segmenter(TorchRunner(model.module, model.spec, name=model.name), model.spec, (size_of(model),))
-
-
-def open_package(
-    path: Path, *, size: Size | None = None, arithmetic: str = "as_typed", device: str = "cpu"
-) -> Segmenter:
-    """Open a saved package, ours or another tool's; `size` limits it to one of its sizes."""
-    from ..runtime.runner import PackageRunner
-
-    package = PackageRunner(path, arithmetic=arithmetic, device=device)
-    spec = package.spec or _spec_of_inputs(package.program.inputs, path)
-    sizes = listed_sizes(package.program.inputs) or ((spec.height, spec.width),)
-    if size is not None:
-        require_listed(size, sizes, name=path.name)
-        sizes = (size,)
-    return Segmenter(package, spec, sizes)
-
-
-def _spec_of_inputs(inputs: Sequence[Feature], package: Path) -> PortraitSpec:
-    """Return the spec of a package from another tool: the size of its only image input. It normalises pixels itself."""
-    images = [feature for feature in inputs if feature.kind == "image"]
-    if len(images) != 1 or len(inputs) != 1:
-        found = ", ".join(f"{feature.name} ({feature.kind})" for feature in inputs)
-        raise UsageError(
-            f"{package.name} takes {found}; segmentation needs a package with one image input and no others."
-        )
-    height, width = images[0].shape[-2:]
-    return PortraitSpec(height=height, width=width)
+def open_model_or_package(source: ModelSource, package: Path | None) -> OpenRunner:
+    """Open the package, or load the model. Raises UsageError if both are given."""
+    if package is not None and (source.model or source.checkpoint or source.random_weights):
+        raise UsageError("`package=` cannot be used with `model=`, `checkpoint=` or `random_weights=True`.")
+    return open_runner(source, package)
 
 
 def output_paths(request: SegmentRequest) -> list[Path]:

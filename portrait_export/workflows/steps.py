@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..artifacts import DEFAULT_OPSET
 from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stages
 from .records import package_metadata
-from .requests import OPSET, CoreMLRequest
+from .requests import CoreMLRequest
 
 if TYPE_CHECKING:
     import onnx
@@ -47,12 +47,11 @@ def load(
         stage.summary = f"{model.name}, {model.parameters / 1e6:.2f} M parameters ({model.provenance['weights']})"
         if len(models) > 1:
             stage.summary += f"; {labels(sizes)}"
-        if model.foreign is not None:
-            stage.summary += f"; {model.foreign.head.notes[0]}"
-            stage.details += model.foreign.notes
-            found = [line for each in models if each.foreign is not None for line in each.foreign.warnings]
-            stage.warnings += dict.fromkeys(found)
-    return tuple(replace(model, spec=replace(model.spec, output=output)) for model in models)
+        if model.summary:
+            stage.summary += f"; {model.summary}"
+        stage.details += model.notes
+        stage.warnings += dict.fromkeys(line for each in models for line in each.warnings)
+        return tuple(model.with_output(output) for model in models)
 
 
 def size_prefixes(models: Sequence[LoadedModel]) -> list[str]:
@@ -60,19 +59,13 @@ def size_prefixes(models: Sequence[LoadedModel]) -> list[str]:
     return [f"{label(size_of(model))}: " if len(models) > 1 else "" for model in models]
 
 
-def capture(stages: Stages, model: LoadedModel, *, opset: int = OPSET, prefix: str = "") -> onnx.ModelProto:
-    """Trace the network, or adapt the user's own graph to our inputs and outputs."""
-    from ..capture.export import export_onnx
-
+def capture(stages: Stages, model: LoadedModel, *, opset: int = DEFAULT_OPSET, prefix: str = "") -> onnx.ModelProto:
+    """Export the network to ONNX, with our inputs and outputs."""
     with stages.stage("capture") as stage:
-        if model.foreign is not None:
-            graph = model.foreign.to_onnx(model.spec)
-            stage.summary = (
-                f"{prefix}our inputs and outputs, {len(graph.graph.node)} nodes, same numbers as the original"
-            )
-        else:
-            graph = export_onnx(model.module, spec=model.spec, opset=opset, metadata=model.provenance)
-            stage.summary = f"{prefix}ONNX opset {opset}, {len(graph.graph.node)} nodes, same numbers as PyTorch"
+        graph = model.to_onnx(opset=opset)
+        written = max(entry.version for entry in graph.opset_import if not entry.domain)
+        nodes = len(graph.graph.node)
+        stage.summary = f"{prefix}ONNX opset {written}, {nodes} nodes, same numbers as {model.reference_name}"
     return graph
 
 
@@ -130,8 +123,8 @@ def lower(stages: Stages, graph: onnx.ModelProto, model: LoadedModel, target: st
     from ..frontend import convert
 
     with stages.stage("lower") as stage:
-        extra = model.foreign.kept_names if model.foreign else ()
-        lowered = convert.lower(graph, spec=model.spec, target=target, extra=extra, source=model.name)
+        kept = model.kept_outputs
+        lowered = convert.lower(graph, spec=model.spec, target=target, extra=kept, source=model.name)
         count = len(lowered.program.functions["main"].operations)
         stage.summary = f"{prefix}MIL for {target}, {count} operations"
     return lowered

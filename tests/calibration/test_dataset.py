@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from portrait_export import training
 from portrait_export.calibration.dataset import ROOT, find_items, load_calibration, load_folder, read_manifest
 from portrait_export.errors import DataError, UsageError
 
@@ -31,11 +32,12 @@ def mask(path: Path, size=(20, 10), left=255, right=0) -> None:
 # ---- the bundled set --------------------------------------------------------------------------------------------
 
 
-def test_bundled_set_has_16_photographs_to_calibrate_and_16_to_evaluate() -> None:
+def test_bundled_set_has_half_of_each_kind_to_calibrate_and_half_to_evaluate() -> None:
     frames = load_calibration(size=(64, 96))
-    assert [frame.split for frame in frames].count("calibrate") == 16
-    assert [frame.split for frame in frames].count("evaluate") == 16
-    assert len({frame.frame.name for frame in frames}) == 32
+    assert len({frame.frame.name for frame in frames}) == 64
+    for kind, half in {"portrait": 16, "everyday": 13, "empty": 3}.items():
+        splits = [frame.split for frame in frames if frame.kind == kind]
+        assert sorted(splits) == ["calibrate"] * half + ["evaluate"] * half
     for labelled in frames:
         assert labelled.frame.image.shape == (64, 96, 3)
         assert labelled.frame.image.dtype == np.uint8
@@ -53,17 +55,54 @@ def test_no_photograph_is_in_both_splits() -> None:
     assert not sources["calibrate"] & sources["evaluate"]
 
 
-def test_every_photograph_names_source_and_free_licence() -> None:
+def test_every_photograph_names_its_source_and_a_free_licence_of_its_own() -> None:
     for entry in read_manifest():
         assert entry["source"]
-        assert entry["licence"].startswith("CC0-1.0")
+        assert entry["licence"].startswith(("CC0-1.0", "Public domain", "CC BY 2.0 (stated for this picture"))
+        assert "whole" not in entry["licence"]
+        assert entry.get("author") or entry["licence"].startswith("CC0-1.0")
 
 
-def test_people_cover_from_under_a_tenth_to_over_two_thirds_of_a_picture() -> None:
-    shares = {frame.frame.name: float((frame.mask > 0.5).mean()) for frame in load_calibration(size=(128, 128))}
-    assert min(shares, key=shares.get) == "cc0_051_small"
+def test_people_cover_from_a_few_hundredths_to_over_two_thirds_of_a_picture() -> None:
+    frames = [frame for frame in load_calibration(size=(128, 128)) if frame.kind != "empty"]
+    shares = {frame.frame.name: float((frame.mask > 0.5).mean()) for frame in frames}
+    assert shares["everyday_401d553fd552"] < 0.04
     assert shares["cc0_051_small"] < 0.1
     assert shares["cc0_069_large"] > 0.66
+    assert min(shares.values()) > 0.01
+
+
+def test_masks_are_zero_exactly_in_the_pictures_of_kind_empty() -> None:
+    for frame in load_calibration(size=None):
+        assert frame.mask.any() == (frame.kind != "empty"), frame.frame.name
+
+
+def test_insides_of_everyday_masks_are_firm() -> None:
+    for frame in load_calibration(size=None):
+        if frame.kind == "everyday":
+            soft = (frame.mask > 0.1) & (frame.mask < 0.9)
+            assert soft.mean() < 0.06, frame.frame.name
+
+
+def test_kinds_and_tags_come_with_the_frames() -> None:
+    group = next(frame for frame in load_calibration(size=(32, 32)) if frame.frame.name == "everyday_5271b7134be5")
+    assert (group.kind, group.split) == ("everyday", "calibrate")
+    assert {"group", "back", "child"} <= set(group.tags)
+
+
+def test_no_everyday_photograph_is_trained_on() -> None:
+    rejected = json.loads((Path(training.__file__).parent / "rejected.json").read_text())
+    names = {entry["name"].partition("_")[2] for entry in read_manifest() if entry["kind"] != "portrait"}
+    assert names == set(rejected["everyday"]["calibration"])
+
+
+def test_an_unknown_kind_lists_the_known_ones(bundle: Path) -> None:
+    data = json.loads((bundle / "manifest.json").read_text())
+    data["images"][0]["kind"] = "selfie"
+    (bundle / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(DataError) as caught:
+        load_calibration(root=bundle)
+    assert "unknown kind 'selfie'; it is one of portrait, everyday, empty" in str(caught.value)
 
 
 def test_stored_size_comes_through_unchanged() -> None:
@@ -102,7 +141,7 @@ def test_changed_missing_and_escaping_files_are_all_named_in_one_error(bundle: P
     text = str(caught.value)
     assert f"{first['name']}: image '{first['image']}' has sha256" in text
     assert f"{second['name']}: mask '{second['mask']}' is missing" in text
-    assert f"{third['name']}: image '../elsewhere.jpg' lies outside the folder" in text
+    assert f"{third['name']}: image '../elsewhere.jpg' is outside the folder" in text
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"images": [{"name": "a"}]}', '{"images": 3}', '{"images": [1]}'])

@@ -144,7 +144,7 @@ def test_an_onnx_model_from_elsewhere_needs_a_spec():
         onnx.parser.parse_graph("g (float[1,3,4,4] image) => (float[1,3,4,4] mask) { mask = Sigmoid(image) }"),
         opset_imports=[onnx.helper.make_opsetid("", 17)],
     )
-    with pytest.raises(CaptureError, match="does not say how a photograph is prepared"):
+    with pytest.raises(CaptureError, match="stores no PortraitSpec, and none was passed"):
         OnnxRunner(model)
 
 

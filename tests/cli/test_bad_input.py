@@ -286,7 +286,7 @@ WRONG_NAMES = {
     "tiny size": (["coreml", "-m", "serseg_b0", "--size", "1x1"], "32 to 4096"),
     "size of the wrong multiple": (["coreml", "-m", "sernet_former", "--random-weights", "--size", "100x96"], "96x96"),
     "no model": (["coreml"], "Neither --model nor --checkpoint"),
-    "both kinds of weights": (["onnx", "--checkpoint", "x", "--random-weights"], "exclude one another"),
+    "both kinds of weights": (["onnx", "--checkpoint", "x", "--random-weights"], "cannot be used together"),
     "look": (["segment", "a.png", "-m", "serseg_b0", "-o", "b.png", "--as", "blurr"], "did you mean `blur`?"),
     "background": (
         ["segment", "a.png", "-m", "serseg_b0", "-o", "b.png", "--background", "red"],

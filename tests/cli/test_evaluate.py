@@ -18,7 +18,7 @@ from portrait_export.models.registry import model_spec
 
 SIDE = 64
 SHARP = 200.0  # logits per unit of brightness: a step
-# Of mean IoU over 16 photographs at 64x64. ONNX Runtime against torch: 0; a half-precision package: 4e-4.
+# Of mean IoU over 29 photographs with people at 64x64. ONNX Runtime against torch: 0; a half-precision package: 4e-4.
 SAME, HALF_PRECISION = 1e-4, 5e-3
 
 
@@ -104,7 +104,12 @@ def test_the_same_network_scores_the_same_in_every_form(cli, kinds, tmp_path):
         results[kind] = scored(cli, *arguments, "--split", "evaluate", "--csv", tmp_path / f"{kind}.csv")
         rows[kind] = list(csv.DictReader((tmp_path / f"{kind}.csv").open()))
     model = results["model"]
-    assert model["images"] == 16
+    assert model["images"] == 32
+    assert {kind: group["images"] for kind, group in model["kinds"].items()} == {
+        "portrait": 16,
+        "everyday": 13,
+        "empty": 3,
+    }
     assert 0.05 < model["iou_mean"] < 0.95  # at an eighth of its size: neither empty masks nor perfect ones
     for kind, bar in {"checkpoint": SAME, "onnx": SAME, "package": HALF_PRECISION}.items():
         assert abs(results[kind]["iou_mean"] - model["iou_mean"]) < bar, kind
@@ -216,6 +221,44 @@ def test_a_package_is_scored_at_a_size_that_it_lists(cli, folder, tmp_path):
     ran = cli("evaluate", *package, "--size", "48x48")
     assert ran.code == 2
     assert "takes 64x64 or 32x96; found --size 48x48." in ran.err
+
+
+def test_empty_pictures_of_a_users_folder_are_found_by_their_masks(cli, folder, tmp_path):
+    for name, brightness in {"dark": 20, "bright": 220}.items():
+        save(Image.new("RGB", (SIDE, SIDE), (brightness,) * 3), folder / f"images/{name}.png")
+        save(Image.new("L", (SIDE, SIDE), 0), folder / f"masks/{name}.png")
+    own = ["--onnx", bright_net(tmp_path / "bright.onnx"), "--mean", "0", "--std", "1", "--data", folder]
+    found = scored(cli, *own)
+    assert found["iou_worst"] > 0.97  # the bright picture is no part of it
+    assert (found["empty"], found["empty_with_person"], found["empty_with_person_share"]) == (2, 1, 0.5)
+    assert list(found["kinds"]) == ["other", "empty"]
+    ran = cli("evaluate", *own, "--min-iou", "0.97")
+    assert ran.code == 0, ran.err
+    table = ran.out.splitlines()[1:5]
+    assert [line.split()[0] for line in table] == ["kind", "other", "empty", "all"]
+    assert ["1 of 2" in line for line in table] == [False, False, True, True]
+    assert ran.out.splitlines()[7].split() == ["bright", "–", "–", "100.0%"]  # the worst: a person in an empty picture
+    assert ran.out.rstrip().endswith("required 0.97: passed")
+
+
+def test_a_folder_of_empty_pictures_has_no_iou_to_reach(cli, tmp_path):
+    save(Image.new("RGB", (SIDE, SIDE), (20, 20, 20)), tmp_path / "data/images/a.png")
+    save(Image.new("L", (SIDE, SIDE), 0), tmp_path / "data/masks/a.png")
+    own = ["--onnx", bright_net(tmp_path / "bright.onnx"), "--mean", "0", "--std", "1", "--data", tmp_path / "data"]
+    assert scored(cli, *own)["iou_mean"] is None
+    ran = cli("evaluate", *own, "--min-iou", "0.1")
+    assert ran.code == 1
+    assert "mean IoU –, required 0.1: FAILED" in ran.out
+
+
+def test_kinds_and_tags_of_the_calibration_set_are_printed(cli, tmp_path):
+    own = ["--onnx", bright_net(tmp_path / "bright.onnx"), "--mean", "0", "--std", "1", "--split", "evaluate"]
+    ran = cli("evaluate", *own)
+    assert ran.code == 0, ran.err
+    first = [line.split()[0] for line in ran.out.splitlines() if line.strip()]
+    assert first[1:6] == ["kind", "portrait", "everyday", "empty", "all"]
+    assert {"tag", "group", "monochrome", "statue"} - set(first) == {"statue"}  # the statue is in the other half
+    assert "worst" in first
 
 
 REFUSED = {

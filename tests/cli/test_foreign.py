@@ -126,7 +126,7 @@ def test_what_was_guessed_is_shown(cli, own, tmp_path):
     ran = cli("onnx", "--onnx", own, "-o", tmp_path / "ours.onnx")
     assert ran.code == 0, ran.err
     assert "person: output 'out' (1, 2, 64, 64), logits, class 1 of 2" in ran.err
-    assert "! no preprocessing was said, so ImageNet's is assumed" in ran.err
+    assert "! no preprocessing was given, so ImageNet's is assumed" in ran.err
     made = onnx.load(tmp_path / "ours.onnx")
     assert [value.name for value in made.graph.output] == ["logits", "mask"]
     assert "portrait_export.spec" in {prop.key for prop in made.metadata_props}
@@ -135,7 +135,7 @@ def test_what_was_guessed_is_shown(cli, own, tmp_path):
 REFUSED = {
     "two_networks": (
         ["--onnx", "a.onnx", "--torchscript", "b.pt"],
-        "--onnx and --torchscript exclude one another: one network at a time.",
+        "--onnx and --torchscript cannot be used together: one network at a time.",
     ),
     "no_network": (
         ["-m", "segformer_b0", "--mean", "0.5", "--person-class", "1"],

@@ -87,9 +87,15 @@ def test_depth_that_stands_in_is_counted_and_can_be_refused(wide: Path) -> None:
 
 
 def test_calibration_set_by_split() -> None:
-    assert len(load_frames(None, SPEC)) == 32
+    assert len(load_frames(None, SPEC)) == 64
     halves = [load_frames(None, SPEC, split=split) for split in ("calibrate", "evaluate")]
-    assert [(len(half), half[3].split) for half in halves] == [(16, "calibrate"), (16, "evaluate")]
+    assert [(len(half), half[3].split) for half in halves] == [(32, "calibrate"), (32, "evaluate")]
+    assert {(frame.kind, "statue" in frame.tags) for frame in halves[0]} == {
+        ("portrait", False),
+        ("everyday", False),
+        ("empty", False),
+        ("empty", True),
+    }
     with pytest.raises(UsageError, match="no split `val`"):
         load_frames(None, SPEC, split="val")
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .oracle import resize, sigmoid
+from .oracle import channel_linear, resize, sigmoid
 
 State = dict[str, Tensor]
 # (stride, blocks) of the stages after the stem, and in which layer they are.
@@ -91,7 +91,7 @@ def fpn(s: State, image: Tensor) -> Tensor:
         for block in range(sum(key.startswith(f"{p}.blocks.") and key.endswith("depthwise.0.weight") for key in s)):
             x = conv_norm(s, f"{p}.blocks.{block}.depthwise", x)
             x = relu6(conv_norm(s, f"{p}.blocks.{block}.pointwise", x))
-    return conv(s, "decode_head.classifier", x)
+    return channel_linear(s, "decode_head.classifier", x)
 
 
 def conv_norm(s: State, key: str, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from portrait_export.errors import CheckpointError
 from portrait_export.models.config import SegformerConfig, SersegConfig
 from portrait_export.models.initialise import randomize_
-from portrait_export.models.remap import canonical
+from portrait_export.models.remap import canonical, unwrap_for
 from portrait_export.models.weights_io import load_encoder, load_into
 
 from .foreign import MmsegSegformer, authors_names
@@ -296,3 +296,20 @@ def test_load_encoder_starts_the_depth_channel_at_nothing() -> None:
         with_depth, without = depth.sersegformer(image, levels), rgb.sersegformer(image)
     for found, expected in zip(with_depth, without, strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "names"),
+    [
+        ({"network": {"a.weight": 1}}, {"a.weight"}),
+        ({"state_dict": {"module.model.a.weight": 1}}, {"a.weight"}),
+        ({"state_dict": {"module.model.a.weight": 1}}, {"model.a.weight"}),
+        ({"ema": {"_orig_mod.net.a.weight": 1, "decay": 1}}, {"net.a.weight"}),
+        ({"model.a.weight": 1, "b.weight": 1}, {"b.weight", "model.a.weight"}),
+    ],
+)
+def test_only_as_many_prefixes_go_as_a_network_s_own_names_need(checkpoint, names):
+    def filled(data: Any) -> Any:
+        return {key: filled(value) for key, value in data.items()} if isinstance(data, dict) else torch.zeros(1)
+
+    assert set(unwrap_for(filled(checkpoint), names)) == names

@@ -1,4 +1,4 @@
-"""Gates: each bar fails just below and passes just at it; NaN never passes; what is not gated is said."""
+"""Each gate fails just beyond its bar and passes at it; NaN never passes; what is not gated is noted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from portrait_export.errors import UsageError
 from portrait_export.verify import gates
-from portrait_export.verify.gates import Thresholds, judge, kind_of, size_gate, thresholds_for
+from portrait_export.verify.gates import Gate, Thresholds, judge, kind_of, size_gate, thresholds_for
 from portrait_export.verify.scores import SetScore
 
 PERFECT = SetScore(
@@ -22,6 +22,8 @@ PERFECT = SetScore(
     boundary_f_worst=1.0,
     flipped_pixels=0.0,
     flipped_share=0.0,
+    flipped_share_worst=0.0,
+    flipped_share_worst_image="c.jpg",
     flipped_margin=0.0,
     mean_abs_probability=0.0,
     psnr_mean_db=200.0,
@@ -59,8 +61,27 @@ EDGES = {
 }
 
 
+NOBODY = replace(
+    PERFECT,
+    iou_mean=None,
+    iou_worst=None,
+    iou_worst_image="",
+    boundary_f_mean=None,
+    boundary_f_worst=None,
+    labelled=0,
+    label_miou_reference=None,
+    label_miou_candidate=None,
+    label_drop_points=None,
+)
+
+
+def judged(score: SetScore, thresholds: Thresholds) -> tuple[tuple[Gate, ...], tuple[str, ...]]:
+    """Judge images without kinds."""
+    return judge(score, {"": score}, thresholds)
+
+
 def failed(score: SetScore, thresholds: Thresholds) -> list[str]:
-    return [gate.name for gate in judge(score, thresholds)[0] if not gate.passed]
+    return [gate.name for gate in judged(score, thresholds)[0] if not gate.passed]
 
 
 @pytest.mark.parametrize("name", EDGES)
@@ -86,14 +107,14 @@ def test_one_image_with_nan_fails_every_kind(kind: str, trained: bool) -> None:
 
 def test_many_bad_images_are_named_in_short() -> None:
     names = tuple(f"{i}.jpg" for i in range(9))
-    gate = judge(replace(PERFECT, non_finite=names), thresholds_for("fp16"))[0][0]
+    gate = judged(replace(PERFECT, non_finite=names), thresholds_for("fp16"))[0][0]
     assert (gate.value, gate.where) == (9.0, "0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 4 more")
 
 
 @pytest.mark.parametrize("kind", gates.UNTRAINED)
-def test_masks_of_untrained_weights_are_not_gated_and_it_is_said(kind: str) -> None:
+def test_masks_of_untrained_weights_are_not_gated_and_a_note_explains_it(kind: str) -> None:
     bad_masks = replace(PERFECT, iou_mean=0.1, iou_worst=0.0, label_drop_points=50.0)
-    found, notes = judge(bad_masks, thresholds_for(kind, trained=False))
+    found, notes = judged(bad_masks, thresholds_for(kind, trained=False))
     assert all(gate.passed for gate in found)
     assert any("masks cut from them mean nothing" in note for note in notes)
 
@@ -102,9 +123,9 @@ def test_every_kind_has_bars_for_trained_and_untrained_weights() -> None:
     assert set(gates.TRAINED) == set(gates.UNTRAINED)
 
 
-def test_missing_logits_are_said_and_leave_the_masks_to_judge_by() -> None:
+def test_missing_logits_are_noted_and_leave_the_masks_to_judge_by() -> None:
     without = replace(PERFECT, psnr_mean_db=None, psnr_worst_db=None, max_abs_logit=None, max_rel_logit=None)
-    found, notes = judge(without, thresholds_for("fp16"))
+    found, notes = judged(without, thresholds_for("fp16"))
     assert [gate.name for gate in found] == ["non_finite_images", "mean_mask_iou", "worst_mask_iou"]
     assert notes == ("Logits were not available on both sides, so logits PSNR, dB was not gated.",)
 
@@ -114,13 +135,13 @@ def test_nothing_to_judge_by_is_a_failure() -> None:
     assert failed(without, thresholds_for("fp16", trained=False)) == ["measured"]
 
 
-def test_no_drawn_masks_are_said() -> None:
+def test_missing_drawn_masks_are_noted() -> None:
     without = replace(PERFECT, labelled=0, label_drop_points=None)
-    assert "No image has a drawn mask" in judge(without, thresholds_for("int8"))[1][0]
+    assert "No image has a drawn mask" in judged(without, thresholds_for("int8"))[1][0]
 
 
 def test_where_names_the_image_that_gave_the_value() -> None:
-    found = {gate.name: gate.where for gate in judge(PERFECT, thresholds_for("int8"))[0]}
+    found = {gate.name: gate.where for gate in judged(PERFECT, thresholds_for("int8"))[0]}
     assert found == {
         "non_finite_images": "over 3 images",
         "mean_mask_iou": "over 3 images",
@@ -145,7 +166,7 @@ OVERRIDES = {
 @pytest.mark.parametrize("name", OVERRIDES)
 def test_min_iou_changes_the_mask_bars_and_is_reported(name: str) -> None:
     min_iou, mean, worst = OVERRIDES[name]
-    found = {gate.name: gate for gate in judge(PERFECT, thresholds_for("fp16", min_iou=min_iou))[0]}
+    found = {gate.name: gate for gate in judged(PERFECT, thresholds_for("fp16", min_iou=min_iou))[0]}
     assert (found["mean_mask_iou"].threshold, found["mean_mask_iou"].note) == mean
     assert (found["worst_mask_iou"].threshold, found["worst_mask_iou"].note) == worst
     assert found["logits_psnr_db"].threshold == 40.0
@@ -154,7 +175,7 @@ def test_min_iou_changes_the_mask_bars_and_is_reported(name: str) -> None:
 def test_min_iou_asks_for_masks_even_of_untrained_weights() -> None:
     thresholds = thresholds_for("fp16", trained=False, min_iou=0.9)
     assert failed(replace(PERFECT, iou_mean=0.5, iou_worst=0.5), thresholds) == ["mean_mask_iou", "worst_mask_iou"]
-    assert judge(PERFECT, thresholds)[0][1].note == "set by --min-iou; not gated by default"
+    assert judged(PERFECT, thresholds)[0][1].note == "set by --min-iou; not gated by default"
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, 99, math.nan])
@@ -185,12 +206,81 @@ def test_size_budgets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("iou", "margin", "said"),
+    ("iou", "margin", "noted"),
     [(0.99, 0.004, True), (0.99, 0.3, False), (1.0, 0.004, False), (0.99, math.nan, False)],
     ids=["undecided", "decided", "passed", "not_finite"],
 )
-def test_masks_that_differ_only_where_the_model_is_undecided_are_told_so(iou: float, margin: float, said: bool) -> None:
+def test_masks_that_differ_only_where_the_model_is_undecided_get_a_note(iou: float, margin: float, noted: bool) -> None:
     score = replace(PERFECT, iou_mean=iou, flipped_pixels=500.0, flipped_margin=margin)
-    gates, notes = judge(score, thresholds_for("fp16"))
-    assert all(gate.passed for gate in gates) == (iou == 1.0)  # the note excuses nothing
-    assert any("itself is undecided" in note and "within 0.004" in note for note in notes) == said
+    found, notes = judged(score, thresholds_for("fp16"))
+    assert all(gate.passed for gate in found) == (iou == 1.0)  # the note excuses nothing
+    assert any("itself is undecided" in note and "within 0.004" in note for note in notes) == noted
+
+
+# ---- kinds ------------------------------------------------------------------------------------------------------
+
+KINDS = {"portrait": PERFECT, "everyday": PERFECT, "empty": NOBODY}
+# kind of package, kind of photograph, field of its score, value at the bar, value just beyond it, gate that fails then
+KIND_EDGES = {
+    "portraits_mean": ("fp16", "portrait", "iou_mean", 0.999, 0.9989, "mean_mask_iou.portrait"),
+    "everyday_worst": ("fp16", "everyday", "iou_worst", 0.995, 0.9949, "worst_mask_iou.everyday"),
+    "everyday_label_drop": ("int8", "everyday", "label_drop_points", 0.2, 0.21, "label_miou_drop_points.everyday"),
+    "empty_mean_fp32": ("fp32", "empty", "flipped_share", 2.49e-5, 2.6e-5, "mean_flipped_share.empty"),
+    "empty_worst_fp32": ("fp32", "empty", "flipped_share_worst", 2.49e-4, 2.6e-4, "worst_flipped_share.empty"),
+    "empty_mean_fp16": ("fp16", "empty", "flipped_share", 2.49e-4, 2.6e-4, "mean_flipped_share.empty"),
+    "empty_worst_fp16": ("fp16", "empty", "flipped_share_worst", 1.24e-3, 1.3e-3, "worst_flipped_share.empty"),
+    "empty_mean_int8": ("int8", "empty", "flipped_share", 1.24e-3, 1.3e-3, "mean_flipped_share.empty"),
+    "empty_worst_int8": ("int8", "empty", "flipped_share_worst", 4.9e-3, 5.1e-3, "worst_flipped_share.empty"),
+}
+
+
+def kinds_failed(kind: str, kinds: dict[str, SetScore]) -> list[str]:
+    return [gate.name for gate in judge(PERFECT, kinds, thresholds_for(kind))[0] if not gate.passed]
+
+
+@pytest.mark.parametrize("name", KIND_EDGES)
+def test_each_kind_of_photograph_has_to_reach_the_bars_by_itself(name: str) -> None:
+    package, kind, field, at, beyond, gate = KIND_EDGES[name]
+    for value, expected in ((at, []), (beyond, [gate]), (math.nan, [gate])):
+        changed = KINDS | {kind: replace(KINDS[kind], **{field: value})}
+        assert kinds_failed(package, changed) == expected
+
+
+def test_gates_of_a_mixed_set_name_the_kind_and_logits_are_gated_once() -> None:
+    found, notes = judge(PERFECT, KINDS, thresholds_for("fp16"))
+    assert [(gate.name, gate.title) for gate in found] == [
+        ("non_finite_images", "images with NaN or infinity"),
+        ("mean_mask_iou.portrait", "mean mask IoU, portrait"),
+        ("mean_mask_iou.everyday", "mean mask IoU, everyday"),
+        ("worst_mask_iou.portrait", "worst mask IoU, portrait"),
+        ("worst_mask_iou.everyday", "worst mask IoU, everyday"),
+        ("mean_flipped_share.empty", "mean share of flipped pixels, empty"),
+        ("worst_flipped_share.empty", "worst share of flipped pixels, empty"),
+        ("logits_psnr_db", "logits PSNR, dB"),
+    ]
+    assert found[-2].where == "c.jpg"
+    assert notes == (gates.EMPTY_NOTE,)
+
+
+def test_a_set_of_empty_pictures_alone_is_judged_by_its_flipped_pixels() -> None:
+    found, _ = judge(NOBODY, {"empty": NOBODY}, thresholds_for("int8"))
+    assert [gate.name for gate in found] == [
+        "non_finite_images",
+        "mean_flipped_share.empty",
+        "worst_flipped_share.empty",
+    ]
+    assert all(gate.passed for gate in found)
+
+
+def test_min_iou_sets_the_bar_of_every_kind_with_people() -> None:
+    found = judge(PERFECT, KINDS, thresholds_for("fp16", min_iou=0.9))[0]
+    bars = {gate.name: (gate.threshold, gate.note) for gate in found}
+    for kind in ("portrait", "everyday"):
+        assert bars[f"mean_mask_iou.{kind}"] == (0.9, "set by --min-iou; the named bar is 0.999")
+    assert bars["mean_flipped_share.empty"] == (gates.FP16_EMPTY_MEAN_FLIPPED, "")
+
+
+def test_an_undecided_model_gets_the_note_if_only_empty_pictures_fail() -> None:
+    kinds = KINDS | {"empty": replace(NOBODY, flipped_share=0.1)}
+    notes = judge(replace(PERFECT, flipped_pixels=9.0, flipped_margin=0.004), kinds, thresholds_for("int8"))[1]
+    assert any("itself is undecided" in note for note in notes)

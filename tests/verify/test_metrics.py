@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from portrait_export.artifacts import Prediction
 from portrait_export.errors import DataError
 from portrait_export.verify import metrics
-from portrait_export.verify.scores import ImageScore, score_image, score_set
+from portrait_export.verify.scores import ImageScore, score_image, score_kinds, score_set
 
 BOOLS = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(lambda s: st.tuples(arrays(bool, s), arrays(bool, s)))
 
@@ -205,9 +206,11 @@ def test_score_image_by_hand() -> None:
         prediction(mask("##..", "#..."), logits + np.float32(0.5)),
         label=mask("###.", "#..."),
         name="a.jpg",
+        kind="portrait",
     )
     assert score == ImageScore(
         name="a.jpg",
+        kind="portrait",
         finite=True,
         iou=0.75,
         boundary_f=1.0,
@@ -264,6 +267,21 @@ def test_score_set_by_hand() -> None:
     assert summary.label_drop_points == pytest.approx(25.0)
 
 
+def test_empty_pictures_count_by_their_flipped_pixels_alone() -> None:
+    nobody = replace(scored("nobody", mask("...."), mask("#..."), mask("....")), kind="empty")
+    person = replace(scored("person", mask("##.."), mask("##.."), mask("##..")), kind="everyday")
+    assert (nobody.iou, nobody.label_iou_reference, nobody.label_iou_candidate) == (0.0, 1.0, 0.0)
+    summary = score_set([nobody, person])
+    assert (summary.iou_mean, summary.iou_worst, summary.iou_worst_image) == (1.0, 1.0, "person")
+    assert (summary.boundary_f_mean, summary.labelled, summary.label_drop_points) == (1.0, 1, 0.0)
+    assert (summary.flipped_share, summary.flipped_share_worst) == (0.125, 0.25)
+    assert summary.flipped_share_worst_image == "nobody"
+    kinds = score_kinds([nobody, person, nobody])
+    assert {kind: part.images for kind, part in kinds.items()} == {"empty": 2, "everyday": 1}
+    empty = kinds["empty"]
+    assert (empty.iou_mean, empty.iou_worst, empty.iou_worst_image, empty.label_drop_points) == (None, None, "", None)
+
+
 def test_one_nan_among_many_stays() -> None:
     broken = mask("##..")
     broken[0, 3] = math.nan
@@ -275,6 +293,8 @@ def test_one_nan_among_many_stays() -> None:
     for name in ("iou_mean", "iou_worst", "boundary_f_mean", "flipped_pixels", "psnr_mean_db", "max_abs_logit"):
         assert math.isnan(getattr(summary, name)), name
     assert math.isnan(summary.label_drop_points)
+    assert math.isnan(summary.flipped_share_worst)
+    assert summary.flipped_share_worst_image == "bad"
 
 
 def test_logits_missing_on_one_image_are_missing_for_the_set() -> None:

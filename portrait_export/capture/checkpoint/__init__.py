@@ -1,11 +1,11 @@
 """Load published or trained checkpoints without executing anything in them.
 
 load.py      a folder or file → the network with its weights, in evaluation mode
-locate.py    the weight files of a checkpoint, and the JSON files next to them
+locate.py    the weight files of a checkpoint
 tensors.py   a weight file → tensors on the CPU
 pickles.py   pickles, read by PyTorch's restricted unpickler only
 resolve.py   the model that the tensors and config.json belong to
-metadata.py  labels, person classes, positive class, mean and std
+metadata.py  person classes, positive class, preprocessing
 """
 
 from .load import LoadedCheckpoint, load_checkpoint

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ...errors import CheckpointError
 from ...models.config import NetConfig
 from ...models.registry import ModelSpec, model_spec, net_class
-from .locate import locate, read_json
-from .metadata import labels_of, person_of, pixel_statistics, positive_of
+from ..huggingface import labels_of, read_json, read_preprocessor
+from .locate import locate
+from .metadata import person_of, positive_of, preprocessing_of
 from .resolve import resolve
 from .tensors import is_safetensors, read_tensors
 
@@ -29,16 +30,18 @@ class LoadedCheckpoint:
 
     Attributes:
         module: the network in evaluation mode, float32, on the CPU; forward(image, depth=None) gives (N, K, h, w).
-        spec: the model it is, with the checkpoint's own config, positive class, mean and std.
+        spec: the model it is, with the checkpoint's own config, positive class and preprocessing.
         provenance: plain data for reports and metadata: checkpoint, files, sha256, format, layout (whose names the
             keys had), config_json (whether a config.json decided), positive (what the file says, or None), person (the
             classes that are the person where there are several; empty: all but class 0), id2label, ignored (tensors
             of a wrapper around the network).
+        size_problem: why the checkpoint's own preprocessing gives no fixed input size; empty where it does.
     """
 
     module: nn.Module
     spec: ModelSpec
     provenance: dict[str, Any]
+    size_problem: str = ""
 
     @property
     def config(self) -> NetConfig:
@@ -46,7 +49,7 @@ class LoadedCheckpoint:
         return self.spec.config
 
     def person_module(self) -> nn.Module:
-        """The network with a single logit: itself if it has one, else with the person's logit computed behind it."""
+        """The network with a single logit: itself if it has one, else followed by the person's logit."""
         from ...models.person import PersonLogit
 
         labels = self.config.num_labels
@@ -58,7 +61,7 @@ class LoadedCheckpoint:
 def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None = None) -> LoadedCheckpoint:
     """Load a published or trained checkpoint. Nothing in it is ever executed.
 
-    A config.json in the folder, or beside the file, decides the switches. Without one the model does; without a model,
+    A config.json in the folder, or next to the file, decides the switches. Without one the model does; without a model,
     the shapes of the weights do, as far as they can.
 
     Args:
@@ -73,17 +76,18 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
     described = read_json(folder / "config.json")
     found = _canonical(files, label)
     spec = resolve(found, described, asked, label)
+    preprocessor = read_preprocessor(folder)
     provenance = _provenance(files, label, found, described or {})
     provenance["positive"] = positive_of(described or {}, folder)
     from ...models.initialise import empty_net
     from ...models.weights_io import load_into
 
     net = load_into(empty_net(net_class(spec), spec.config), found.tensors, source=label).eval()
-    said = {"positive": provenance["positive"], **pixel_statistics(folder, found)}
+    own = {"positive": provenance["positive"], **preprocessing_of(preprocessor, found)}
     if spec.config.num_labels > 1:
-        said["positive"] = "person"  # several classes are brought to the person's logit
-    spec = dataclasses.replace(spec, **{key: value for key, value in said.items() if value is not None})
-    return LoadedCheckpoint(net, spec, provenance)
+        own["positive"] = "person"  # several classes are brought to the person's logit
+    spec = dataclasses.replace(spec, **{key: value for key, value in own.items() if value is not None})
+    return LoadedCheckpoint(net, spec, provenance, preprocessor.why_no_size if preprocessor is not None else "")
 
 
 def _canonical(files: list[Path], label: str) -> Canonical:

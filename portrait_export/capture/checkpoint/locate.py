@@ -1,15 +1,13 @@
-"""Find the weight files of a checkpoint, and read the JSON files next to them."""
+"""Find the weight files of a checkpoint."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from ...errors import CheckpointError
+from ..huggingface import read_json
 
 MAX_BYTES = 4 * 2**30  # of all weight files together; the largest network of these families, B5, has 0.34 GB
-MAX_JSON_BYTES = 8 * 2**20
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt")
 # In a folder, the first of these that exists holds the weights.
 WEIGHT_FILES = (
@@ -81,20 +79,3 @@ def _bounded(files: list[Path]) -> list[Path]:
             code="too-large",
         )
     return files
-
-
-def read_json(file: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is no such file."""
-    if not file.is_file():
-        return None
-    if file.stat().st_size > MAX_JSON_BYTES:
-        raise CheckpointError(f"{file.name} has more than {MAX_JSON_BYTES / 2**20:.0f} MiB.", code="too-large")
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.", code="unreadable") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not JSON: {error}.", code="bad-config") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{file} holds a JSON {type(data).__name__}; expected an object.", code="bad-config")
-    return data

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, first_line
 from ...utils.quiet import quiet
 from .locate import MAX_BYTES, SUFFIXES
 
@@ -30,9 +30,8 @@ def read_pickle(file: Path) -> Mapping[str, Any]:
         raise _unpickling_problem(file, str(error)) from error
     # The unpickler and the zip reader raise whatever damaged bytes lead them to: EOFError, IndexError, struct.error, …
     except Exception as error:
-        first = str(error).strip().splitlines()[0:1] or [type(error).__name__]
         raise CheckpointError(
-            f"{file.name} is not a whole PyTorch checkpoint: {first[0][:200]}",
+            f"{file.name} is not a whole PyTorch checkpoint: {first_line(error)[:200]}",
             code="damaged-checkpoint",
             hint="download or save it again.",
         ) from error

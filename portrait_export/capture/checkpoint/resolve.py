@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CheckpointError
-from ...models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
+from ...models.config import EfficientNetFPNConfig, NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from ...models.registry import ModelSpec, list_models, model_spec
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ FAMILY_NAMES: dict[type[NetConfig], str] = {
     SegformerConfig: "SegFormer",
     SersegConfig: "SERSeg",
     SernetConfig: "SERNet-Former",
+    EfficientNetFPNConfig: "EfficientNet-FPN",
 }
 
 
@@ -59,6 +60,8 @@ def _family(found: Canonical) -> type[NetConfig] | None:
         return SersegConfig
     if "segformer" in roots:
         return SegformerConfig
+    if {"encoder", "decode_head"} <= roots:
+        return EfficientNetFPNConfig
     return SernetConfig if {"encoder", "decoder"} <= roots else None
 
 

@@ -1,12 +1,15 @@
-"""A user's own network in: ONNX, torch code or TorchScript. What goes on is the project's contract, and a reference.
+"""Bring a user's own network (ONNX, torch code or TorchScript) to the project's inputs and outputs.
 
-options.py        what the user says; the TOML beside the network
+options.py        what the user can set, as options or in a TOML file
+original.py       the network as it came: the Original protocol, ONNX files
+pytorch.py        torch code and TorchScript, exported to ONNX
 interface.py      the image input: name, layout, type; shapes pinned
-normalisation.py  mean and std: said, found in the graph, or assumed and said so
-widen.py          half and double precision as float32
-head.py           which output and class is the person, and what was done to it
-adapt.py          operators before and behind the graph: `image` in, `logits` and `mask` out
-reference.py      the untouched network as a Runner, in numpy: the other side of parity
-pytorch.py        torch code and TorchScript as ONNX
-network.py        these in order
+normalisation.py  scale, mean and std: given, found in the graph, or assumed with a warning
+widen.py          half and double precision to float32
+head.py           which output and class is the person, and what activation was applied to it
+adapt.py          operators before and after the graph: `image` in, `logits` and `mask` out
+reference.py      the original as a Runner, in numpy: the reference of the parity check
+network.py        the network, ready to export and to run
+load.py           all of these in order
+finding.py        a value with notes and warnings
 """

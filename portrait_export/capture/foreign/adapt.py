@@ -1,6 +1,6 @@
-"""A foreign graph, its image input and its head in; a model with the project's inputs and outputs out.
+"""Bring a foreign graph to the project's inputs and outputs: `image`, `logits` and `mask`.
 
-The graph itself is left as it is; operators are put before its input and behind the value that holds the person:
+The graph itself is left as it is; operators are added before its input and after the value that holds the person:
     K = 1:             logits = ±l                    (minus where the channel is the background)
     softmax, K = 2:    logits = l_person − l_rest     as a 1x1 convolution, which later rules merge
     softmax, K > 2:    logits = logΣexp(l_person) − logΣexp(l_rest), each shifted by its maximum
@@ -11,43 +11,46 @@ The graph itself is left as it is; operators are put before its input and behind
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import CaptureError
-from ..onnx.unique import unique_name
+import numpy as np
+import onnx
+
+from ...artifacts import DEFAULT_OPSET
+from ...errors import CaptureError, first_line
+from ...utils.names import unique_name
+from ..onnx.graph import Graph
+from ..onnx.subgraphs import subgraphs
 from .head import Field, Head
 from .interface import ImageInput
 
-if TYPE_CHECKING:
-    import onnx
-
 OURS = ("image", "logits", "mask")
-OPSET = 17  # what older models are brought to, so that one form of every operator is written
-OLDEST_OPSET = 13
+OLDEST_OPSET = 13  # older models are upgraded, so that one form of every operator is written
 _BYTES_MAY_PASS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Slice", "Concat", "Gather", "Split")
 
 
 def upgrade_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model at opset 13 or newer. Raises CaptureError where it cannot be brought there."""
-    import onnx
-
-    version = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    version = _opset_of(model)
     if version >= OLDEST_OPSET:
         return model
     try:
-        return onnx.version_converter.convert_version(model, OPSET)
+        return onnx.version_converter.convert_version(model, DEFAULT_OPSET)
     except Exception as error:  # the C++ converter raises RuntimeErrors of its own
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CaptureError(
-            f"The model's opset {version} could not be brought to {OPSET}: {first_line}",
+            f"The model's opset {version} could not be brought to {DEFAULT_OPSET}: {first_line(error)}",
             code="old-opset",
             hint="export the network again with opset 13 or newer.",
         ) from error
 
 
+def _opset_of(model: onnx.ModelProto) -> int:
+    return max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
 def adapt(
     model: onnx.ModelProto, image: ImageInput, head: Head, *, positive: str, keep: Sequence[str] = ()
-) -> tuple[onnx.ModelProto, dict[str, str]]:
+) -> onnx.ModelProto:
     """Bring a model with static shapes to the project's contract.
 
     Args:
@@ -55,64 +58,50 @@ def adapt(
         keep: outputs (or values) to keep as they are.
     Returns:
         The model: input `image` (1, 3, H, W) float32; outputs `mask` (1, 1, H, W), `logits` (1, 1, h, w) where they can
-        be had exactly, and the kept ones; and what each kept one is called now, where one of our names was taken.
+        be computed exactly, and the kept ones, renamed as `renamed_values` says.
     """
-    import onnx
-
-    from ..onnx.graph import Graph
-
     adapted = onnx.ModelProto()
     adapted.CopyFrom(model)
-    renamed = _free_our_names(adapted.graph)
+    renamed = renamed_values(model)
+    if renamed:
+        _rename(adapted.graph, renamed)
     new = {name: renamed.get(name, name) for name in (head.output, head.source or head.output, image.name, *keep)}
     if image.dtype == "UINT8":
         _let_bytes_be_floats(adapted.graph, new[image.name])
     surgeon = _Surgeon(adapted)
-    surgeon.put_image_before(image, new[image.name])
-    outputs = surgeon.put_person_behind(head, new, (image.height, image.width), flip=positive == "background")
+    surgeon.add_image_input(image, new[image.name])
+    outputs = surgeon.add_person_outputs(head, new, (image.height, image.width), flip=positive == "background")
     adapted = surgeon.finished()
     kept = _values_named(adapted, [new[name] for name in keep])
     del adapted.graph.output[:]
     adapted.graph.output.extend([*outputs, *kept])
-    return Graph(adapted).to_model(), {name: new[name] for name in keep if new[name] != name}
+    return Graph(adapted).to_model()
 
 
-def _free_our_names(graph: Any) -> dict[str, str]:
-    """Rename values that have one of our names; returns old name → new."""
+def renamed_values(model: onnx.ModelProto) -> dict[str, str]:
+    """New names for the values of a user's graph that have one of our names."""
+    graph = model.graph
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
     taken |= {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
-    renamed = {}
-    for name in OURS:
-        if name in taken:
-            number = 0
-            while f"net_{name}{number or ''}" in taken:
-                number += 1
-            renamed[name] = f"net_{name}{number or ''}"
-    if renamed:
-        _rename(graph, renamed)
-    return renamed
+    return {name: unique_name(f"net_{name}", taken) for name in OURS if name in taken}
 
 
-def _rename(graph: Any, names: dict[str, str]) -> None:
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = names.get(value.name, value.name)
     for node in graph.node:
         for values in (node.input, node.output):
             for index, name in enumerate(values):
                 values[index] = names.get(name, name)
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    _rename(inner, names)
+        for inner in subgraphs(node):
+            _rename(inner, names)
 
 
-def _let_bytes_be_floats(graph: Any, name: str) -> None:
-    """Let a byte input be float32. Whole numbers stay what they are through operators that only move them.
+def _let_bytes_be_floats(graph: onnx.GraphProto, name: str) -> None:
+    """Make a byte input float32. Whole numbers stay what they are through operators that only move them.
 
     Raises CaptureError where the graph computes with bytes, which wrap and round as floats do not.
     """
-    import onnx
-
     bytes_now, computing = {name}, []
     for node in graph.node:
         read = bytes_now & set(node.input)
@@ -139,34 +128,30 @@ class _Surgeon:
 
     def __init__(self, model: onnx.ModelProto):
         self.model = model
-        self.opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        self.opset = _opset_of(model)
         self._taken = {name for node in model.graph.node for name in (node.name, *node.input, *node.output)}
         self._taken |= {value.name for value in model.graph.initializer}
-        self._before: list[Any] = []
-        self._behind: list[Any] = []
+        self._before: list[onnx.NodeProto] = []
+        self._after: list[onnx.NodeProto] = []
 
     def emit(self, op: str, inputs: Sequence[str], *, output: str = "", first: bool = False, **attributes: Any) -> str:
         """One operator; returns its output's name."""
-        import onnx
 
         name = unique_name(f"/portrait/{output or op}", self._taken)
         value = output or unique_name(f"{name}_output_0", self._taken)
         node = onnx.helper.make_node(op, list(inputs), [value], name=name, **attributes)
-        (self._before if first else self._behind).append(node)
+        (self._before if first else self._after).append(node)
         return value
 
-    def constant(self, array: Any, name: str) -> str:
+    def constant(self, array: np.ndarray, name: str) -> str:
         """A stored array; returns its name."""
-        import onnx
 
         unique = unique_name(f"portrait.{name}", self._taken)
         self.model.graph.initializer.append(onnx.numpy_helper.from_array(array, unique))
         return unique
 
-    def put_image_before(self, image: ImageInput, name: str) -> None:
+    def add_image_input(self, image: ImageInput, name: str) -> None:
         """`image` (1, 3, H, W) float32 → the graph's own input, in its layout."""
-        import numpy as np
-        import onnx
 
         graph = self.model.graph
         del graph.input[:]
@@ -182,7 +167,9 @@ class _Surgeon:
             last = index == max(len(steps) - 1, 0)
             value = self.emit(op, [value, *more], output=name if last else "", first=True, **attributes)
 
-    def put_person_behind(self, head: Head, new: dict[str, str], size: tuple[int, int], *, flip: bool) -> list[Any]:
+    def add_person_outputs(
+        self, head: Head, new: dict[str, str], size: tuple[int, int], *, flip: bool
+    ) -> list[onnx.ValueInfoProto]:
         """The person's logits and mask. Returns the outputs."""
         if head.source is None:
             value = self._channels(new[head.output], head.field)
@@ -198,8 +185,6 @@ class _Surgeon:
 
     def _channels(self, value: str, field: Field) -> str:
         """Any field of classes as (1, K, h, w) float32."""
-        import numpy as np
-        import onnx
 
         value = self.emit("Cast", [value], to=onnx.TensorProto.FLOAT)
         if field.axis == 3:
@@ -212,7 +197,6 @@ class _Surgeon:
         return self.emit("Reshape", [value, shape])
 
     def _person_logit(self, value: str, head: Head, total: int) -> str:
-        import numpy as np
 
         if total == 1:
             return value
@@ -226,8 +210,7 @@ class _Surgeon:
         return self.emit("Sub", [strongest(self._take(value, head.person)), strongest(self._take(value, rest))])
 
     def _take(self, value: str, classes: tuple[int, ...]) -> str:
-        """Channels by number: slices of neighbours, put together."""
-        import numpy as np
+        """Channels by number: slices of neighbours, concatenated."""
 
         runs: list[list[int]] = []
         for k in classes:
@@ -243,7 +226,6 @@ class _Surgeon:
         return slices[0] if len(slices) == 1 else self.emit("Concat", slices, axis=1)
 
     def _index(self, index: int, name: str) -> str:
-        import numpy as np
 
         return self.constant(np.array([index], np.int64), name)
 
@@ -259,7 +241,6 @@ class _Surgeon:
         return self.emit("Add", [self.emit("Log", [total]), top])
 
     def _resized(self, value: str, pixels: tuple[int, int], size: tuple[int, int]) -> str:
-        import numpy as np
 
         if pixels == size:
             return value
@@ -267,7 +248,6 @@ class _Surgeon:
         return self.emit("Resize", [value, "", "", sizes], mode="linear", coordinate_transformation_mode="half_pixel")
 
     def _mask_of_probability(self, value: str, head: Head, size: tuple[int, int], *, flip: bool) -> None:
-        import numpy as np
 
         if head.kind == "argmax":
             value = self._is_one_of(value, head.person)
@@ -283,8 +263,6 @@ class _Surgeon:
 
     def _is_one_of(self, value: str, classes: tuple[int, ...]) -> str:
         """1.0 where a class number is one of some."""
-        import numpy as np
-        import onnx
 
         masks = []
         for k in classes:
@@ -294,22 +272,18 @@ class _Surgeon:
 
     def finished(self) -> onnx.ModelProto:
         """The model with the new operators in their places."""
-        nodes = [*self._before, *self.model.graph.node, *self._behind]
+        nodes = [*self._before, *self.model.graph.node, *self._after]
         del self.model.graph.node[:]
         self.model.graph.node.extend(nodes)
         return self.model
 
 
-def _float_output(name: str, shape: tuple[int, ...]) -> Any:
-    import onnx
-
+def _float_output(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
 
-def _values_named(model: onnx.ModelProto, names: Sequence[str]) -> list[Any]:
+def _values_named(model: onnx.ModelProto, names: Sequence[str]) -> list[onnx.ValueInfoProto]:
     """Outputs or inner values as outputs, with the types and shapes that are known."""
-    import onnx
-
     inferred = onnx.shape_inference.infer_shapes(model)
     known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
     return [known[name] for name in dict.fromkeys(names)]

@@ -1,18 +1,16 @@
-"""A graph and its outputs' shapes in; where the person is in them, and what was done to it, out."""
+"""Find which output and class of a foreign network is the person, and what activation was applied to it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ...errors import CaptureError, UsageError, nearest
-from .options import ForeignOptions
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ..onnx.graph import Graph, Node, Shape
+from ..onnx.graph import Graph, Node, Shape
+from .finding import Finding
+from .options import Settings
 
 # Which class is the person where only the number of classes is known, and whose classes those are.
 KNOWN_SETS = {
@@ -26,7 +24,17 @@ _ACTIVATIONS = {"Sigmoid": "sigmoid", "Softmax": "softmax", "LogSoftmax": "logso
 _RESIZES = ("Resize", "Upsample")
 # Operators that a probability comes out of without one of the activations: min-max scaling, 1 / (1 + exp(-x)), clips.
 _BOUNDED = ("Div", "Reciprocal", "Clip", "HardSigmoid", "Min", "Max", "Where", "ReduceSum", "Greater", "GreaterOrEqual")
-_NAMES = ("mask", "matte", "alpha", "pha", "person", "seg", "fused", "prob", "logits", "out")  # likelier first
+_LIKELY_NAMES = ("mask", "matte", "alpha", "pha", "person", "seg", "fused", "prob", "logits", "out")  # likelier first
+_SLACK = 1e-3  # by how much a probability may leave 0..1: rounding in half precision
+_DESCRIPTIONS = {
+    "logits": "logits",
+    "multilabel": "logits of classes that may overlap",
+    "sigmoid": "a sigmoid",
+    "softmax": "a softmax",
+    "logsoftmax": "a log-softmax",
+    "argmax": "an argmax",
+    "probability": "a probability",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class Head:
     Attributes:
         output: the value that the user's app would read.
         field: how it holds classes.
-        kind: what it is: `logits` (softmax over classes, or the logistic function of one, is still to come),
+        kind: what it is: `logits` (before the softmax over classes, or the logistic function of one class),
             `multilabel`, `sigmoid`, `softmax`, `logsoftmax`, `argmax` or `probability`.
         source, source_field: the value that the activation was computed from, where there is one: exact logits.
         person: classes of the person, counted in `source` (or, without a source, in `output`).
@@ -79,13 +87,13 @@ class Head:
     warnings: tuple[str, ...] = ()
 
     @property
-    def words(self) -> str:
-        """What the output is, for people."""
-        return _WORDS[self.kind]
+    def description(self) -> str:
+        """What the output is, for messages."""
+        return _DESCRIPTIONS[self.kind]
 
     @property
     def has_logits(self) -> bool:
-        """Whether the person's logits can be had exactly."""
+        """Whether the person's logits can be computed exactly."""
         return self.source is not None
 
     @property
@@ -98,16 +106,16 @@ class Head:
 
 @dataclass
 class _Walk:
-    """What stands between an output and what it was computed from.
+    """The operators between an output and what it was computed from.
 
     Attributes:
         kind: the activation found, empty where there is none.
         source: what the activation was computed from.
-        axis: of its classes; None where the activation does not tell.
+        axis: of its classes; None where the activation does not determine it.
         node: the last operator that computes something.
-        resized: whether a resize stands behind the activation, so that it is not exactly undone.
-        picked: classes that were picked behind the activation.
-        unsure: why the activation's input cannot stand for the output, empty where it can.
+        resized: whether a resize follows the activation, so that it cannot be undone exactly.
+        picked: classes that were picked after the activation.
+        unsure: why the activation's input cannot replace the output, empty where it can.
     """
 
     kind: str = ""
@@ -122,66 +130,56 @@ class _Walk:
 def find_head(
     graph: Graph,
     outputs: Mapping[str, np.ndarray],
-    options: ForeignOptions,
+    options: Settings,
     *,
     size: tuple[int, int],
     labels: Mapping[int, str],
 ) -> Head:
-    """Find the person.
+    """Find the person in a network's outputs.
 
     Args:
         graph: the network with static shapes, constants folded.
         outputs: each candidate's value on a probe picture, by name.
-        options: what the user says, which wins over everything found.
+        options: the user's, which override everything found.
         size: (H, W) of the input.
-        labels: class names by number, where a file beside the network tells them.
+        labels: class names by number, from a config.json next to the network.
     Raises:
-        CaptureError: no output is a map of the picture, or the values are not what was said.
+        CaptureError: no output is a map of the picture, or the values contradict the options.
         UsageError: the person's class is needed, or does not exist.
     """
-    output, warnings = _choose_output(outputs, options.mask_output, size)
-    value = outputs[output]
+    chosen = _choose_output(outputs, options.mask_output, size)
+    output, value = chosen.value, outputs[chosen.value]
     walk = _walk_back(graph, output)
-    kind, notes, doubts = _kind(walk, value, options.activation)
+    found = _kind(walk, value, options.activation)
+    kind = found.value
     output_field = field_of(value.shape, size)
-    assert output_field is not None
+    assert output_field is not None  # _choose_output picks maps only
     source, source_field = _source(graph, walk, kind, output, output_field, size)
     picked = walk.picked if source not in (None, output) else None
     total = (source_field or output_field).classes
     if kind == "argmax" and source is None:
         total = _classes_of_argmax(graph, walk) or max(int(value.max()) + 1, 2)
-    person, words, more = _person(options, total, picked, labels)
-    if kind in ("sigmoid", "multilabel", "probability") and len(person) != 1:
+    person = _person(options, total, picked, labels)
+    if kind in ("sigmoid", "multilabel", "probability") and len(person.value) != 1:
         raise UsageError(
-            f"{len(person)} classes were named, and the output {output!r} holds {_WORDS[kind]}: they may overlap.",
+            f"{len(person.value)} classes were named, and the output {output!r} holds {_DESCRIPTIONS[kind]}:"
+            " they may overlap.",
             hint="name one class with --person-class",
         )
     _check_values(output, kind, value)
-    if source is None:
-        notes.append("its logits cannot be had exactly, so the mask alone is compared")
-    said = f"person: output {output!r} {_text(value.shape)}, {_WORDS[kind]}, {words}"
+    no_logits = () if source is not None else ("its logits cannot be computed exactly, so the mask alone is compared",)
+    description = f"person: output {output!r} {_text(value.shape)}, {_DESCRIPTIONS[kind]}, {person.notes[0]}"
     return Head(
         output=output,
         field=output_field,
         kind=kind,
         source=source,
         source_field=source_field,
-        person=person,
+        person=person.value,
         picked=picked,
-        notes=(said, *notes),
-        warnings=(*warnings, *doubts, *more),
+        notes=(description, *found.notes, *no_logits),
+        warnings=(*chosen.warnings, *found.warnings, *person.warnings),
     )
-
-
-_WORDS = {
-    "logits": "logits",
-    "multilabel": "logits of classes that may overlap",
-    "sigmoid": "a sigmoid",
-    "softmax": "a softmax",
-    "logsoftmax": "a log-softmax",
-    "argmax": "an argmax",
-    "probability": "a probability",
-}
 
 
 def field_of(shape: Shape, size: tuple[int, int]) -> Field | None:
@@ -201,15 +199,7 @@ def field_of(shape: Shape, size: tuple[int, int]) -> Field | None:
 # Which output
 
 
-def _classes_of_argmax(graph: Graph, walk: _Walk) -> int:
-    """How many classes a resized or rearranged argmax chose from; 0 where that is not known."""
-    shape = graph.shape(walk.source) if walk.kind == "argmax" and walk.source else None
-    return 0 if shape is None or walk.axis is None else shape[walk.axis]
-
-
-def _choose_output(
-    outputs: Mapping[str, np.ndarray], asked: str | None, size: tuple[int, int]
-) -> tuple[str, list[str]]:
+def _choose_output(outputs: Mapping[str, np.ndarray], asked: str | None, size: tuple[int, int]) -> Finding[str]:
     if asked is not None and asked not in outputs:
         raise UsageError(f"The network has no output {asked!r}.", hint=nearest(asked, list(outputs), what="output"))
     names = [asked] if asked else list(outputs)
@@ -223,11 +213,12 @@ def _choose_output(
             " --mask-output NAME takes any value inside the graph, too.",
         )
     if len(maps) == 1:
-        return maps[0], []
+        return Finding(maps[0])
     pictures = [name for name in maps if _classes(outputs[name], size) == 3]
     likely = [name for name in maps if name not in pictures] or maps
     chosen = min(likely, key=_rank)
-    return chosen, [f"{len(maps)} outputs could be the mask: {', '.join(maps)}; {chosen} was taken (--mask-output)"]
+    warning = f"{len(maps)} outputs could be the mask: {', '.join(maps)}; {chosen} is used (--mask-output)"
+    return Finding(chosen, warnings=(warning,))
 
 
 def _classes(value: np.ndarray, size: tuple[int, int]) -> int:
@@ -236,14 +227,14 @@ def _classes(value: np.ndarray, size: tuple[int, int]) -> int:
 
 
 def _rank(name: str) -> int:
-    return next((rank for rank, word in enumerate(_NAMES) if word in name.lower()), len(_NAMES))
+    return next((rank for rank, word in enumerate(_LIKELY_NAMES) if word in name.lower()), len(_LIKELY_NAMES))
 
 
-# What was done to it
+# What was applied to it
 
 
 def _walk_back(graph: Graph, output: str) -> _Walk:
-    """From an output towards the input, up to the activation or the first operator that is none."""
+    """From an output towards the input, up to the activation or the first operator that computes something else."""
     walk, value, moved = _Walk(), output, False
     while (node := graph.maker(value)) is not None:
         if node.op in _ACTIVATIONS:
@@ -281,8 +272,6 @@ def _activation_axis(graph: Graph, node: Node) -> int | None:
 
 def _picked(graph: Graph, node: Node, value: str) -> tuple[int, tuple[int, ...]] | None:
     """The axis and the indices along it that a node picks; None where that is not constant or not along one axis."""
-    import numpy as np
-
     shape = graph.shape(node.input(0))
     if shape is None:
         return None
@@ -307,27 +296,32 @@ def _picked(graph: Graph, node: Node, value: str) -> tuple[int, tuple[int, ...]]
     return None
 
 
-def _kind(walk: _Walk, value: np.ndarray, asked: str | None) -> tuple[str, list[str], list[str]]:
-    """What the output is, with notes and warnings."""
-    if asked not in (None, "auto"):
-        assert asked is not None
-        found = walk.kind.replace("logsoftmax", "softmax")
-        said = [f"--activation {asked} was said, but the graph ends in a {found}"] if found not in ("", asked) else []
-        return ("logsoftmax" if walk.kind == "logsoftmax" and asked == "softmax" else asked), [], said
-    low, high = float(value.min()), float(value.max())
+def _kind(walk: _Walk, value: np.ndarray, asked: str | None) -> Finding[str]:
+    """What the output is, one of `_DESCRIPTIONS`."""
+    if asked is not None and asked != "auto":
+        return _asked_kind(walk, asked)
     if walk.kind == "logsoftmax" and walk.resized:
-        return "logits", [], []  # interpolated log-probabilities: their differences are logits still
+        return Finding("logits")  # interpolated log-probabilities: their differences are still logits
     if walk.kind and (walk.resized or walk.unsure) and walk.kind != "argmax":
         where = "resized" if walk.resized else "rearranged"
-        return "probability", [f"the result of a {walk.kind} is {where} inside the graph"], []
+        return Finding("probability", (f"the result of a {walk.kind} is {where} inside the graph",))
     if walk.kind:
-        return walk.kind, [f"a {walk.node.op} ends the graph" if walk.node else ""], []
+        return Finding(walk.kind, (f"a {walk.node.op} ends the graph" if walk.node else "",))
     operator = walk.node.op if walk.node is not None else "nothing"
     if value.dtype.kind in "iu":
-        return "argmax", [], [f"the output holds whole numbers ({operator}): taken as class numbers (--activation)"]
-    if operator in _BOUNDED and low >= 0 and high <= 1:
-        return "probability", [], [f"the graph ends in {operator} with values in 0..1: taken as a probability"]
-    return "logits", [f"no activation at its end ({operator}), so the values are logits"], []
+        doubt = f"the output holds whole numbers ({operator}): taken as class numbers (--activation)"
+        return Finding("argmax", warnings=(doubt,))
+    if operator in _BOUNDED and value.min() >= 0 and value.max() <= 1:
+        doubt = f"the graph ends in {operator} with values in 0..1: taken as a probability"
+        return Finding("probability", warnings=(doubt,))
+    return Finding("logits", (f"no activation at its end ({operator}), so the values are logits",))
+
+
+def _asked_kind(walk: _Walk, asked: str) -> Finding[str]:
+    """The kind that the options set."""
+    found = walk.kind.replace("logsoftmax", "softmax")
+    doubts = (f"--activation is {asked}, but the graph ends in a {found}",) if found not in ("", asked) else ()
+    return Finding("logsoftmax" if walk.kind == "logsoftmax" and asked == "softmax" else asked, warnings=doubts)
 
 
 def _source(
@@ -349,32 +343,38 @@ def _source(
 # Which of its classes
 
 
+def _classes_of_argmax(graph: Graph, walk: _Walk) -> int:
+    """How many classes a resized or rearranged argmax chose from; 0 where that is not known."""
+    shape = graph.shape(walk.source) if walk.kind == "argmax" and walk.source else None
+    return 0 if shape is None or walk.axis is None else shape[walk.axis]
+
+
 def _person(
-    options: ForeignOptions, total: int, picked: tuple[int, ...] | None, labels: Mapping[int, str]
-) -> tuple[tuple[int, ...], str, list[str]]:
-    """The person's classes, counted where `total` is; in words; and warnings about a guess."""
+    options: Settings, total: int, picked: tuple[int, ...] | None, labels: Mapping[int, str]
+) -> Finding[tuple[int, ...]]:
+    """The person's classes, counted where `total` is, with one note that describes them."""
     asked = options.person_class
     if picked is not None and len(picked) == 1:
         if asked not in (None, picked):
-            raise UsageError(f"--person-class says {_text(asked or ())}; the graph itself picks class {picked[0]}.")
-        return picked, f"class {picked[0]} of {total}, as the graph picks it", []
+            raise UsageError(f"--person-class is {_text(asked or ())}; the graph itself picks class {picked[0]}.")
+        return Finding(picked, (f"class {picked[0]} of {total}, as the graph picks it",))
     visible = total if picked is None else len(picked)
     if asked is not None:
         if max(asked) >= visible or (visible > 1 and len(asked) == visible):
             raise UsageError(
-                f"--person-class says {', '.join(map(str, asked))}; the network's output has"
+                f"--person-class is {', '.join(map(str, asked))}; the network's output has"
                 f" {visible} class{'es' if visible > 1 else ''}, counted from 0.",
                 hint="name some of them, not all"
                 if visible > 1
-                else "with one class there is nothing to choose; --positive background says that it is the background.",
+                else "with one class there is nothing to choose; set --positive background if it is the background.",
             )
-        return _within(asked, picked), f"class {', '.join(map(str, asked))} of {visible}", []
+        return Finding(_within(asked, picked), (f"class {', '.join(map(str, asked))} of {visible}",))
     if visible == 1:
-        return (0,), f"its one channel is the {options.positive or 'person'}", []
+        return Finding((0,), (f"its one channel is the {options.positive or 'person'}",))
     named = _named(labels) if len(labels) == visible else ()
     if named:
         names = ", ".join(f"{k} ({labels[k]})" for k in named[:4])
-        return _within(named, picked), f"class {names} of {visible}, by config.json", []
+        return Finding(_within(named, picked), (f"class {names} of {visible}, by config.json",))
     if visible not in KNOWN_SETS:
         raise UsageError(
             f"The network has {visible} classes; which of them are the person?",
@@ -382,14 +382,13 @@ def _person(
             hint="name them, counted from 0: --person-class 1 or --person-class 1-8.",
         )
     known, whose = KNOWN_SETS[visible]
-    text = ", ".join(map(str, known))
-    doubt = [] if visible == 2 else [f"{visible} classes: taken as {whose} (--person-class)"]
-    return _within(known, picked), f"class {text} of {visible}", doubt
+    doubts = () if visible == 2 else (f"{visible} classes: taken as {whose} (--person-class)",)
+    return Finding(_within(known, picked), (f"class {', '.join(map(str, known))} of {visible}",), doubts)
 
 
 def _named(labels: Mapping[int, str]) -> tuple[int, ...]:
-    """The classes that are the person by their names."""
-    from ...models.person import person_classes  # imports torch, which an ONNX file without labels does without
+    """The classes whose names say that they are the person."""
+    from ...models.person import person_classes  # imports torch, which an ONNX file without labels does not need
 
     return person_classes(labels)
 
@@ -399,20 +398,15 @@ def _within(chosen: tuple[int, ...], picked: tuple[int, ...] | None) -> tuple[in
 
 
 def _check_values(output: str, kind: str, value: np.ndarray) -> None:
-    import numpy as np
-
     if not np.isfinite(value).all():
         raise CaptureError(f"The network's output {output!r} has NaN or infinity on a picture.", code="not-finite")
     low, high = float(value.min()), float(value.max())
     if kind in ("sigmoid", "softmax", "probability") and (low < -_SLACK or high > 1 + _SLACK):
         raise CaptureError(
-            f"The output {output!r} was taken as {_WORDS[kind]}, and its values run from {low:.4g} to {high:.4g}.",
+            f"The output {output!r} was taken as {_DESCRIPTIONS[kind]}, and its values are in {low:.4g}..{high:.4g}.",
             code="not-a-probability",
-            hint="--activation logits says that they are logits; --mask-output NAME takes another value.",
+            hint="set --activation logits if they are logits; --mask-output NAME takes another value.",
         )
-
-
-_SLACK = 1e-3  # by how much a probability may leave 0..1: rounding in half precision
 
 
 def _text(shape: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""A foreign ONNX model in; its image input (name, layout, type) found, and every shape pinned."""
+"""Find the image input of a foreign ONNX model (name, layout, type), and pin every shape."""
 
 from __future__ import annotations
 
@@ -81,14 +81,20 @@ def dtype_of(value: Any) -> str:
 
 
 def find_image_input(
-    model: onnx.ModelProto, *, name: str | None, size: tuple[int, int] | None, fixed: Mapping[str, float]
+    model: onnx.ModelProto,
+    *,
+    name: str | None,
+    size: tuple[int, int] | None,
+    fixed: Mapping[str, float],
+    open_size: tuple[int, int] = DEFAULT_SIZE,
 ) -> ImageInput:
     """The input that takes the photograph, and what fills its open dimensions.
 
     Args:
         name: the user's choice; None takes the only input with three channels.
-        size: (height, width) asked for; None keeps the file's, or takes 512x512 where it has none.
-        fixed: inputs that are filled with a number, which the photograph is not.
+        size: (height, width) asked for; None keeps the file's.
+        fixed: inputs that are filled with a number.
+        open_size: (height, width) of dimensions that the file leaves open, where `size` is None.
     Raises:
         CaptureError: no input or several could be it, or it is not one photograph of three channels.
         UsageError: an unknown name, or a size that the file does not take.
@@ -124,7 +130,7 @@ def find_image_input(
         )
     layouts = candidates[chosen]
     layout = layouts[0] if len(layouts) == 1 else _layout_by_use(model, chosen, layouts)
-    return _pinned(values[chosen], layout, size)
+    return _pinned(values[chosen], layout, size, open_size)
 
 
 def _layouts(value: Any) -> list[str]:
@@ -139,7 +145,7 @@ def _layouts(value: Any) -> list[str]:
 
 
 def _layout_by_use(model: onnx.ModelProto, name: str, layouts: list[str]) -> str:
-    """Where the shape does not tell: channels-last inputs are transposed to (0, 3, 1, 2) before anything else."""
+    """The layout of an input whose shape leaves it open: NHWC if the graph first transposes it by (0, 3, 1, 2)."""
     readers = [node for node in model.graph.node if name in node.input]
     for node in readers:
         for attribute in node.attribute:
@@ -148,15 +154,15 @@ def _layout_by_use(model: onnx.ModelProto, name: str, layouts: list[str]) -> str
     return layouts[0]
 
 
-def _pinned(value: Any, layout: str, size: tuple[int, int] | None) -> ImageInput:
+def _pinned(value: Any, layout: str, size: tuple[int, int] | None, open_size: tuple[int, int]) -> ImageInput:
     dims = dict(zip(layout, dims_of(value), strict=True))
-    asked = dict(zip("HW", size or DEFAULT_SIZE, strict=True))
+    asked = dict(zip("HW", size or open_size, strict=True))
     sides = {letter: dims[letter] or asked[letter] for letter in "HW"}
     if size is not None and (sides["H"], sides["W"]) != size:
         raise UsageError(
             f"The file's input {value.name!r} is fixed at {dims['H'] or 'any'}x{dims['W'] or 'any'} pixels;"
             f" --size asks for {size[0]}x{size[1]}.",
-            hint="leave --size out, or export the network again with open (dynamic) height and width.",
+            hint="omit --size, or export the network again with open (dynamic) height and width.",
         )
     names = {"N": "batch", "H": "height", "W": "width"}
     dynamic = tuple(word for letter, word in names.items() if letter in dims and not dims[letter])

@@ -1,136 +1,23 @@
-"""What a user says about their own network, as options or in a TOML file beside it; one checked ForeignOptions out."""
+"""Define the settings of a user's own network, given as options or in a TOML file next to it."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError, nearest
+from ...errors import UsageError
 from ...preprocessing import COLORS, POSITIVES, RESIZES
+from ...utils.toml import read_toml, setting
 
 ACTIVATIONS = ("auto", "logits", "multilabel", "sigmoid", "softmax", "argmax", "probability")
 SOURCES = {"onnx": "--onnx", "torch": "--torch", "torchscript": "--torchscript"}
-MAX_TOML_BYTES = 1 << 16  # a page of settings
 
 
-@dataclass(frozen=True)
-class ForeignOptions:
-    """Where a foreign network is, how photographs are prepared for it, and what in its output is the person.
-
-    Every field but the sources may be None: then the TOML file, the graph, or a stated default decides, in this order.
-
-    Attributes:
-        onnx, torchscript: a file. torch: `module.py:factory`. One of the three is given.
-        preprocessing: the TOML file; None looks for one beside the network, with its name.
-        size: (height, width) in pixels.
-        mean, std: per channel in the order that `color` gives, in the units of `pixel * scale`.
-        scale, color, resize, positive, threshold: as in PortraitSpec.
-        image_input: the input that takes the photograph.
-        mask_output: the output, or any value inside the graph, that holds the person.
-        person_class: which of its classes are the person.
-        activation: what that output has been through, one of `ACTIVATIONS`.
-        keep_outputs: further outputs that the package is to return, as they are.
-        fix_inputs: name → the number that fills an input other than the photograph.
-        any_size: run a file that fixes its input's size at another one, where it does.
-    """
-
-    onnx: Path | None = None
-    torch: str | None = None
-    torchscript: Path | None = None
-    preprocessing: Path | None = None
-    size: tuple[int, int] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    scale: float | None = None
-    color: str | None = None
-    resize: str | None = None
-    positive: str | None = None
-    threshold: float | None = None
-    image_input: str | None = None
-    mask_output: str | None = None
-    person_class: tuple[int, ...] | None = None
-    activation: str | None = None
-    keep_outputs: tuple[str, ...] = ()
-    fix_inputs: tuple[tuple[str, float], ...] = ()
-    any_size: bool = False
-
-    @property
-    def file(self) -> Path:
-        """The file that holds the network, or its code."""
-        if self.onnx is not None:
-            return self.onnx
-        if self.torchscript is not None:
-            return self.torchscript
-        assert self.torch is not None
-        return Path(self.torch.rpartition(":")[0] or self.torch)
-
-    @property
-    def normalises(self) -> bool:
-        """Whether anything was said about the numbers that the network expects."""
-        return not (self.mean is None and self.std is None and self.scale is None)
-
-
-def require_one_source(options: ForeignOptions) -> None:
-    """Raise UsageError unless exactly one of --onnx, --torch and --torchscript is given."""
-    given = [flag for name, flag in SOURCES.items() if getattr(options, name) is not None]
-    if len(given) == 1:
-        return
-    if given:
-        raise UsageError(f"{' and '.join(given)} exclude one another: one network at a time.")
-    said = [field.name for field in fields(options) if getattr(options, field.name) != field.default]
-    flags = ", ".join("--" + {"keep_outputs": "keep-output", "fix_inputs": "fix-input"}.get(n, n) for n in said)
-    raise UsageError(
-        f"{flags.replace('_', '-')} describe a network of your own, and none is given.",
-        hint="add --onnx FILE, --torch FILE.py:FACTORY or --torchscript FILE; registered models know their own.",
-    )
-
-
-def with_toml(options: ForeignOptions) -> tuple[ForeignOptions, str]:
-    """The options, completed by a TOML file; and that file's name, empty where there is none.
-
-    Raises UsageError with everything that is wrong with the file.
-    """
-    beside = options.file.with_suffix(".toml")
-    file = options.preprocessing or (beside if beside.is_file() else None)
-    if file is None:
-        return options, ""
-    table = _read_toml(file)
-    values, problems = {}, []
-    for key, value in table.items():
-        if key not in READERS:
-            problems.append(f"{key}: not a setting; {nearest(key, list(READERS), what='setting')}")
-            continue
-        try:
-            values[key] = READERS[key](value)
-        except (ValueError, TypeError) as error:
-            problems.append(f"{key} = {value!r}: {error}")
-    if problems:
-        raise UsageError(f"{file.name} has {len(problems)} settings that cannot be used.", context=problems)
-    missing = {key: value for key, value in values.items() if getattr(options, key) in (None, ())}
-    return replace(options, **missing), file.name
-
-
-def _read_toml(file: Path) -> Mapping[str, Any]:
-    import sys
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        if file.stat().st_size > MAX_TOML_BYTES:
-            raise UsageError(f"{file.name} has {file.stat().st_size:,} bytes: not a page of settings.")
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file.name} is not TOML: {error}.") from error
-
-
-# Values, as text or as TOML has them. Each raises ValueError in words.
+# Values, as text or as TOML has them. Each function raises ValueError with the reason why not.
 
 
 def three_numbers(value: Any) -> tuple[float, ...]:
@@ -145,8 +32,6 @@ def three_numbers(value: Any) -> tuple[float, ...]:
 
 def number(value: Any) -> float:
     """A number, or a fraction such as `1/255`."""
-    import math
-
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError("expected a number")
     top, _, bottom = str(value).partition("/")
@@ -176,9 +61,8 @@ def classes(value: Any) -> tuple[int, ...]:
 
 def fixed(value: Any) -> tuple[tuple[str, float], ...]:
     """`["r1i=0", "downsample_ratio=0.25"]`: what fills the inputs that are not the photograph."""
-    items = [value] if isinstance(value, str) else list(value)
     pairs = []
-    for item in items:
+    for item in _listed(value):
         name, separator, text = str(item).rpartition("=")
         if not separator or not name:
             raise ValueError(f"{item!r} is not NAME=NUMBER")
@@ -202,35 +86,121 @@ def _text(value: Any) -> str:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(_text(item) for item in ([value] if isinstance(value, str) else value))
+    return tuple(_text(item) for item in _listed(value))
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    return [value]
 
 
 def _size(value: Any) -> tuple[int, int]:
-    items = value.lower().split("x") if isinstance(value, str) else value
+    items = value.lower().split("x") if isinstance(value, str) else _listed(value)
     if len(items) != 2 or not all(str(item).isdigit() and 1 <= int(item) <= 16384 for item in items):
         raise ValueError("expected height and width in pixels, such as [512, 512]")
     return int(items[0]), int(items[1])
 
 
 def _share(value: Any) -> float:
-    if not 0 < number(value) < 1:
+    share = number(value)
+    if not 0 < share < 1:
         raise ValueError("expected a number between 0 and 1")
-    return number(value)
+    return share
 
 
-READERS: dict[str, Callable[[Any], Any]] = {
-    "size": _size,
-    "mean": three_numbers,
-    "std": three_numbers,
-    "scale": number,
-    "color": _one_of(COLORS),
-    "resize": _one_of(RESIZES),
-    "positive": _one_of(POSITIVES),
-    "threshold": _share,
-    "image_input": _text,
-    "mask_output": _text,
-    "person_class": classes,
-    "activation": _one_of(ACTIVATIONS),
-    "keep_outputs": _texts,
-    "fix_inputs": fixed,
-}
+@dataclass(frozen=True)
+class Settings:
+    """How photographs are prepared for a network, and what in its output is the person.
+
+    A field that is None or empty is not set.
+
+    Attributes:
+        size: (height, width) in pixels.
+        mean, std: per channel in the order that `color` gives, in the units of `pixel * scale`.
+        scale, color, resize, positive, threshold: as in PortraitSpec.
+        image_input: the input that takes the photograph.
+        mask_output: the output, or any value inside the graph, that holds the person.
+        person_class: which of its classes are the person.
+        activation: what has been applied to that output, one of `ACTIVATIONS`.
+        keep_outputs: further outputs that the package is to return, as they are.
+        fix_inputs: name → the number that fills an input other than the photograph.
+    """
+
+    size: tuple[int, int] | None = setting(_size)
+    mean: tuple[float, ...] | None = setting(three_numbers)
+    std: tuple[float, ...] | None = setting(three_numbers)
+    scale: float | None = setting(number)
+    color: str | None = setting(_one_of(COLORS))
+    resize: str | None = setting(_one_of(RESIZES))
+    positive: str | None = setting(_one_of(POSITIVES))
+    threshold: float | None = setting(_share)
+    image_input: str | None = setting(_text)
+    mask_output: str | None = setting(_text)
+    person_class: tuple[int, ...] | None = setting(classes)
+    activation: str | None = setting(_one_of(ACTIVATIONS))
+    keep_outputs: tuple[str, ...] = setting(_texts, ())
+    fix_inputs: tuple[tuple[str, float], ...] = setting(fixed, ())
+
+    @property
+    def normalises(self) -> bool:
+        """Whether any of the numbers that the network expects is set."""
+        return not (self.mean is None and self.std is None and self.scale is None)
+
+
+@dataclass(frozen=True)
+class ForeignOptions(Settings):
+    """Where a foreign network is, and its settings.
+
+    What is not set is decided by the TOML file, else by the graph or the files next to it, else by a stated default.
+
+    Attributes:
+        onnx, torchscript: a file. torch: `module.py:factory`. Exactly one of the three is given.
+        preprocessing: the TOML file; None looks for one next to the network, with its name.
+        any_size: run a file that fixes its input's size at another size.
+    """
+
+    onnx: Path | None = None
+    torch: str | None = None
+    torchscript: Path | None = None
+    preprocessing: Path | None = None
+    any_size: bool = False
+
+    @property
+    def file(self) -> Path:
+        """The file that holds the network, or its code."""
+        if self.onnx is not None:
+            return self.onnx
+        if self.torchscript is not None:
+            return self.torchscript
+        assert self.torch is not None
+        return Path(self.torch.rpartition(":")[0] or self.torch)
+
+
+def require_one_source(options: ForeignOptions) -> None:
+    """Raise UsageError unless exactly one of --onnx, --torch and --torchscript is given."""
+    given = [flag for name, flag in SOURCES.items() if getattr(options, name) is not None]
+    if len(given) == 1:
+        return
+    if given:
+        raise UsageError(f"{' and '.join(given)} cannot be used together: one network at a time.")
+    used = [field.name for field in fields(options) if getattr(options, field.name) != field.default]
+    flags = ", ".join("--" + {"keep_outputs": "keep-output", "fix_inputs": "fix-input"}.get(n, n) for n in used)
+    raise UsageError(
+        f"{flags.replace('_', '-')} describe a network of your own, and none is given.",
+        hint="add --onnx FILE, --torch FILE.py:FACTORY or --torchscript FILE; registered models have their own.",
+    )
+
+
+def with_toml(options: ForeignOptions) -> tuple[ForeignOptions, str]:
+    """The options, completed by a TOML file; and that file's name, empty where there is none.
+
+    Raises UsageError with everything that is wrong with the file.
+    """
+    beside = options.file.with_suffix(".toml")
+    file = options.preprocessing or (beside if beside.is_file() else None)
+    if file is None:
+        return options, ""
+    stored = read_toml(file, Settings)
+    unset = [field.name for field in fields(Settings) if getattr(options, field.name) in (None, ())]
+    return replace(options, **{name: getattr(stored, name) for name in unset}), file.name

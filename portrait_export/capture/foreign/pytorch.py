@@ -1,81 +1,108 @@
-"""A user's PyTorch code or TorchScript file in; the same network as ONNX, and as something to call, out.
+"""Load a user's PyTorch code or TorchScript file, export it to ONNX, and run it as it came.
 
-Both run what they are given: `--torch` imports and calls the user's own Python file, `--torchscript` runs the program
-in the file. Weights from a checkpoint are read as plain tensors only.
+Both execute what they are given: `--torch` imports and calls the user's own Python file, `--torchscript` runs the
+program in the file. Weights from a checkpoint are read as plain tensors only.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
+import inspect
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
-from ...errors import CaptureError, CheckpointError, UsageError
+import numpy as np
+import onnx
+import torch
+
+from ...artifacts import DEFAULT_OPSET
+from ...errors import CaptureError, CheckpointError, UsageError, first_line
+from ...models.remap import unwrap_for
+from ...models.weights_io import weights_sha256
+from ...preprocessing import PortraitSpec
 from ...utils.quiet import quiet
-from .head import Head
-from .interface import DEFAULT_SIZE, ImageInput
+from ..checkpoint.locate import locate
+from ..checkpoint.tensors import read_tensors
+from ..export import example_inputs, quiet_tracing
 from .options import ForeignOptions
-from .reference import Call, Open
+from .original import Call
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import numpy as np
-    import onnx
-    import torch
-
-OPSETS = (17, 20)  # the one that everything reads, and the exporter's newest, for operators that came since
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema", "params")
-_PREFIXES = ("module.", "model.", "net.", "_orig_mod.")
+OPSETS = (DEFAULT_OPSET, 20)  # the exporter's newest is used where the network has operators that came since
+MOST_LISTED = 12  # weights that do not fit
 
 
-def torch_network(options: ForeignOptions, checkpoint: Path | None) -> tuple[onnx.ModelProto, Any, dict[str, str]]:
-    """The network as ONNX at the size asked for; what says how it is run, once its head is known; where it came from.
+@dataclass(frozen=True)
+class TorchOriginal:
+    """A PyTorch module, run by PyTorch. See Original.
 
-    Raises:
-        UsageError: the factory is not where it was said to be.
-        CheckpointError: the weights do not fit.
-        CaptureError: the code, or tracing it, failed.
+    Attributes:
+        net: float32, evaluation mode; takes one (1, 3, H, W) tensor.
+        outputs: names of what it returns.
     """
-    if options.torch is not None:
-        net, reference, weights = _from_factory(options.torch, checkpoint)
-    else:
-        assert options.torchscript is not None
-        net, reference, weights = _from_torchscript(options.torchscript)
-    height, width = options.size or DEFAULT_SIZE
-    picture = _example(height, width)
-    names, _ = _run(net, picture)
-    model = _export(net, picture, names)
 
-    def opener(head: Head, fillings: Mapping[str, np.ndarray], image: ImageInput) -> tuple[Open, bool]:
-        import torch
+    net: torch.nn.Module
+    outputs: tuple[str, ...]
+    model: onnx.ModelProto
+    name: str
+    weights: str
+    sha256: str
 
-        def call(array: np.ndarray) -> dict[str, np.ndarray]:
-            found, tensors = _run(net, torch.from_numpy(array))
-            return {name: tensor.numpy() for name, tensor in zip(found, tensors, strict=True)}
+    @classmethod
+    def load(cls, options: ForeignOptions, checkpoint: Path | None, size: tuple[int, int]) -> TorchOriginal:
+        """Load the network and trace it at a size.
 
-        def open_it(*, keep_memory: bool) -> Call:
-            return call  # it is in memory as it is, and PyTorch keeps none between runs
+        Raises:
+            UsageError: the factory does not exist.
+            CheckpointError: the weights do not fit.
+            CaptureError: the code, or tracing it, failed.
+        """
+        if options.torch is not None:
+            loaded = _from_factory(options.torch, checkpoint)
+        else:
+            assert options.torchscript is not None  # established by require_one_source
+            loaded = _from_torchscript(options.torchscript)
+        (picture,) = example_inputs(PortraitSpec(height=size[0], width=size[1]))
+        outputs = tuple(_run(loaded.net, picture))
+        model = _export(loaded.net, picture, outputs)
+        return cls(loaded.net, outputs, model, loaded.name, loaded.weights, weights_sha256(loaded.net))
 
-        return open_it, head.source in (None, *names)
+    def readable(self, values: Sequence[str]) -> tuple[str, ...]:
+        """What the network returns can be read, and nothing inside it."""
+        return tuple(value for value in values if value in self.outputs)
 
-    return model, opener, {"reference": reference, "weights": weights, "sha256": _sha256(net)}
+    def open(
+        self, image: str, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True
+    ) -> Call:
+        """The module itself: it has one input, and PyTorch keeps no memory between runs."""
+        return self._call
+
+    def _call(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: tensor.numpy() for name, tensor in _run(self.net, torch.from_numpy(array)).items()}
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A module, what reports call it, and where its weights came from."""
+
+    net: torch.nn.Module
+    name: str
+    weights: str
 
 
 # The network
 
 
-def _from_factory(said: str, checkpoint: Path | None) -> tuple[torch.nn.Module, str, str]:
-    import torch
-
-    path, separator, attribute = said.rpartition(":")
+def _from_factory(text: str, checkpoint: Path | None) -> _Loaded:
+    """Call `FILE.py:FACTORY`, and load a checkpoint into what it returns."""
+    path, separator, attribute = text.rpartition(":")
     if not separator or not attribute or not path.endswith(".py"):
-        raise UsageError(f"--torch takes FILE.py:FACTORY; found {said!r}.", hint="such as --torch my_net.py:build")
+        raise UsageError(f"--torch takes FILE.py:FACTORY; found {text!r}.", hint="such as --torch my_net.py:build")
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"There is no file {file} with the network's code.")
@@ -93,20 +120,20 @@ def _from_factory(said: str, checkpoint: Path | None) -> tuple[torch.nn.Module, 
                 net = factory()
         except Exception as error:  # the user's own code raises anything
             raise CaptureError(
-                f"{attribute}() of {file.name} failed: {type(error).__name__}: {_first_line(error)}",
+                f"{attribute}() of {file.name} failed: {type(error).__name__}: {_message(error)}",
                 code="factory-failed",
-                hint="it is called without arguments; write a function that gives the network ready-made.",
+                hint="it is called without arguments; write a function that returns the finished network.",
             ) from error
     if not isinstance(net, torch.nn.Module):
-        raise CaptureError(f"{attribute}() of {file.name} gave a {type(net).__name__}, not a torch.nn.Module.")
+        raise CaptureError(f"{attribute}() of {file.name} returned a {type(net).__name__}, not a torch.nn.Module.")
     weights = f"as {attribute}() leaves them"
     if checkpoint is not None:
         load_weights(net, checkpoint)
         weights = f"checkpoint {checkpoint.name}"
-    return net.float().eval(), f"PyTorch, {attribute}", weights
+    return _Loaded(net.float().eval(), f"PyTorch, {attribute}", weights)
 
 
-def _import(file: Path) -> Any:
+def _import(file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
@@ -117,7 +144,7 @@ def _import(file: Path) -> Any:
     except Exception as error:  # the user's own code raises anything
         del sys.modules[file.stem]
         raise CaptureError(
-            f"{file.name} cannot be imported: {type(error).__name__}: {_first_line(error)}", code="import-failed"
+            f"{file.name} cannot be imported: {type(error).__name__}: {_message(error)}", code="import-failed"
         ) from error
     return module
 
@@ -135,18 +162,15 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 
 def load_weights(net: torch.nn.Module, checkpoint: Path) -> None:
-    """Load a checkpoint, strictly, after taking off the wrappers that training scripts put around one.
+    """Load a checkpoint, strictly, without the wrappers that training scripts put around one.
 
     Raises CheckpointError with every missing, unexpected or misshapen weight.
     """
-    from ..checkpoint.locate import locate
-    from ..checkpoint.tensors import read_tensors
-
     tensors: dict[str, Any] = {}
     for file in locate(checkpoint)[0]:
         tensors.update(read_tensors(file))
     wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    found = _unwrapped(tensors, set(wanted))
+    found = unwrap_for(tensors, set(wanted), source=checkpoint.name)
     lines = [f"missing: {name} {shape}" for name, shape in wanted.items() if name not in found]
     lines += [f"unexpected: {name} {tuple(tensor.shape)}" for name, tensor in found.items() if name not in wanted]
     lines += [
@@ -155,33 +179,18 @@ def load_weights(net: torch.nn.Module, checkpoint: Path) -> None:
         if name in wanted and tuple(tensor.shape) != wanted[name]
     ]
     if lines:
-        shown = [*lines[:12], *([f"and {len(lines) - 12} more"] if len(lines) > 12 else [])]
+        more = len(lines) - MOST_LISTED
+        shown = [*lines[:MOST_LISTED], *([f"and {more} more"] if more > 0 else [])]
         raise CheckpointError(
             f"{checkpoint.name} does not fit the network: {len(lines)} of its weights.",
             code="weights-do-not-fit",
             context=shown,
-            hint="the factory must build the network with the very options it was trained with.",
+            hint="the factory must build the network with the options that it was trained with.",
         )
     net.load_state_dict(found)
 
 
-def _unwrapped(tensors: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
-    import torch
-
-    for key in _WRAPPERS:
-        if isinstance(tensors.get(key), Mapping):
-            tensors = tensors[key]
-            break
-    found = {str(name): value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
-    for prefix in _PREFIXES:
-        if found and all(name.startswith(prefix) for name in found) and not wanted & set(found):
-            found = {name[len(prefix) :]: value for name, value in found.items()}
-    return found
-
-
-def _from_torchscript(file: Path) -> tuple[torch.nn.Module, str, str]:
-    import torch
-
+def _from_torchscript(file: Path) -> _Loaded:
     if not file.is_file():
         raise CaptureError(f"There is no TorchScript file at {file}.", code="no-such-file")
     try:
@@ -189,29 +198,18 @@ def _from_torchscript(file: Path) -> tuple[torch.nn.Module, str, str]:
             loaded = torch.jit.load(str(file), map_location="cpu")
     except Exception as error:  # RuntimeErrors of the C++ reader, of many kinds
         raise CaptureError(
-            f"{file.name} is not a TorchScript program: {_first_line(error)}",
+            f"{file.name} is not a TorchScript program: {_message(error)}",
             code="not-torchscript",
             hint="`torch.jit.save` writes one; weights alone go with --torch FILE.py:FACTORY --checkpoint FILE.",
         ) from error
-    return loaded.float().eval(), f"TorchScript, {file.name}", f"file {file.name}"
+    return _Loaded(loaded.float().eval(), f"TorchScript, {file.name}", f"file {file.name}")
 
 
 # Running and exporting it
 
 
-def _example(height: int, width: int) -> torch.Tensor:
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.randn(1, 3, 4, 4, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-    return smooth + 0.25 * torch.randn(1, 3, height, width, generator=generator)
-
-
-def _run(net: Any, picture: torch.Tensor) -> tuple[list[str], list[torch.Tensor]]:
-    """Outputs with names: keys of a dictionary, else `output`, or `output_0`, `output_1`, …"""
-    import torch
-
+def _run(net: torch.nn.Module, picture: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Outputs by name: keys of a dictionary, else `output`, or `output_0`, `output_1`, …"""
     try:
         with torch.no_grad():
             result = net(picture)
@@ -221,20 +219,18 @@ def _run(net: Any, picture: torch.Tensor) -> tuple[list[str], list[torch.Tensor]
         if isinstance(net, torch.jit.ScriptModule):
             hint += " A traced program may hold the size of its trace: trace it at this size, or use torch.jit.script."
         raise CaptureError(
-            f"The network failed on a {shape} picture: {type(error).__name__}: {_first_line(error)}",
+            f"The network failed on a {shape} picture: {type(error).__name__}: {_message(error)}",
             code="network-failed",
             hint=hint,
         ) from error
     named = flatten(result)
     if not named:
         raise CaptureError(f"The network returned {type(result).__name__}, with no tensor in it.", code="no-tensor")
-    return list(named), list(named.values())
+    return named
 
 
-def flatten(result: Any, name: str = "output") -> dict[str, Any]:
+def flatten(result: Any, name: str = "output") -> dict[str, torch.Tensor]:
     """Tensors in whatever a network returns, by name."""
-    import torch
-
     if isinstance(result, torch.Tensor):
         return {name: result}
     if isinstance(result, Mapping):
@@ -243,49 +239,43 @@ def flatten(result: Any, name: str = "output") -> dict[str, Any]:
         items = [(f"{name}_{index}", value) for index, value in enumerate(result)]
     else:
         items = [(str(key), value) for key, value in getattr(result, "__dict__", {}).items()]
-    flat: dict[str, Any] = {}
+    flat: dict[str, torch.Tensor] = {}
     for key, value in items:
         flat.update(flatten(value, key))
     return flat
 
 
-def _export(net: Any, picture: torch.Tensor, names: list[str]) -> onnx.ModelProto:
-    import inspect
+class _Flat(torch.nn.Module):
+    """A network whose outputs are one tuple of tensors, as the exporter needs them."""
 
-    import onnx
-    import torch
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
 
-    from ..export import quiet_tracing
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(flatten(self.net(image)).values())
 
-    class Flat(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = net
 
-        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return tuple(flatten(self.net(image)).values())
-
-    options: dict[str, Any] = {"input_names": ["image"], "output_names": names}
+def _export(net: torch.nn.Module, picture: torch.Tensor, names: Sequence[str]) -> onnx.ModelProto:
+    options: dict[str, Any] = {"input_names": ["image"], "output_names": list(names)}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     try:
         with quiet_tracing(), torch.no_grad():
-            flat: Any = Flat().eval()
+            flat: Any = _Flat(net).eval()
             if isinstance(net, torch.jit.ScriptModule):  # the exporter's own tracer does not follow a script
                 flat = torch.jit.trace(flat, (picture,), strict=False)
             return onnx.load_from_string(_written(flat, picture, options))
     except Exception as error:  # the exporter and the network's own code raise anything
         raise CaptureError(
             f"The network could not be exported to ONNX at {picture.shape[2]}x{picture.shape[3]}:"
-            f" {type(error).__name__}: {_first_line(error)}",
-            hint="data-dependent Python code cannot be traced; an ONNX file of your own goes with --onnx.",
+            f" {type(error).__name__}: {_message(error)}",
+            hint="data-dependent Python code cannot be traced; an ONNX file of your own can be given with --onnx.",
         ) from error
 
 
 def _written(net: torch.nn.Module, picture: torch.Tensor, options: Mapping[str, Any]) -> bytes:
-    """The bytes of the first opset that has all of the network's operators."""
-    import torch
-
+    """The ONNX bytes, at the first opset that has all of the network's operators."""
     for opset in OPSETS:
         buffer: Any = io.BytesIO()
         try:
@@ -298,18 +288,9 @@ def _written(net: torch.nn.Module, picture: torch.Tensor, options: Mapping[str, 
     return buffer.getvalue()
 
 
-def _first_line(error: BaseException) -> str:
-    """The line that says what is wrong: TorchScript puts it last, below its own traceback."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    of_script = lines[0].startswith("The following operation failed in the TorchScript interpreter")
-    return lines[-1].removeprefix("RuntimeError: ")[:300] if of_script else lines[0][:300]
-
-
-def _sha256(net: Any) -> str:
-    """Of every weight's name, shape and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(net.state_dict().items()):
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def _message(error: BaseException) -> str:
+    """The line with the cause: TorchScript puts it last, below its own traceback."""
+    first = first_line(error)
+    if first.startswith("The following operation failed in the TorchScript interpreter"):
+        return str(error).strip().splitlines()[-1].removeprefix("RuntimeError: ")[:300]
+    return first[:300]

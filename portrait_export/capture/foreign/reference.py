@@ -1,12 +1,11 @@
-"""The user's own network, untouched, as a Runner: frames in, the person as its own outputs say it out.
+"""Run the user's own network, untouched, as a Runner.
 
-It is the other side of every parity check, so it shares no code with the graph surgery: numpy in double precision.
+It is the reference of every parity check, so it shares no code with the graph surgery: numpy in double precision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,22 +13,14 @@ from ...artifacts import Frame, Prediction
 from ...preprocessing import PortraitSpec
 from .head import Field, Head
 from .interface import ImageInput
-
-Call = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-
-
-class Open(Protocol):
-    """Makes a network ready to run, as often as it is asked to."""
-
-    def __call__(self, *, keep_memory: bool) -> Call:
-        """What runs it; without `keep_memory` it takes longer, and little memory where it is run once."""
+from .original import Call
 
 
 class ForeignReference:
     """Segments frames with the network as the user gave it.
 
     Args:
-        call: the input in the network's own layout and type → outputs by name. Beside `head.output` it may give
+        call: the input in the network's own layout and type → outputs by name: `head.output`, and perhaps
             `head.source`, the value before the activation; without it there are no logits to compare.
         image: the network's input.
         head: where the person is.
@@ -69,7 +60,7 @@ def planes(array: np.ndarray, field: Field) -> np.ndarray:
 
 
 def person_logits(outputs: Mapping[str, np.ndarray], head: Head, *, flip: bool) -> np.ndarray | None:
-    """(h, w) float64; None where the value before the activation is not to be had."""
+    """(h, w) float64; None where the value before the activation is not available."""
     if head.source is None or head.source not in outputs:
         return None
     assert head.source_field is not None

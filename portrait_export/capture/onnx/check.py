@@ -1,15 +1,17 @@
-"""An ONNX model in, nothing or a CaptureError out: structure by onnx.checker, numbers by ONNX Runtime."""
+"""Check an ONNX model: its structure with onnx.checker, its numbers with ONNX Runtime."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...errors import CaptureError
+import numpy as np
+import onnx
+
+from ...errors import CaptureError, first_line
 
 if TYPE_CHECKING:
-    import numpy as np
-    import onnx
     import torch
 
 # Largest |difference| over the largest |reference value| of an output. Measured against PyTorch on all registered
@@ -22,8 +24,6 @@ SMALLEST_SCALE = 1e-2
 
 def check_model(model: onnx.ModelProto) -> None:
     """Structure, types and shapes. Raises CaptureError with the checker's words."""
-    import onnx
-
     try:
         onnx.checker.check_model(model, full_check=True)
     # The checker words its complaint with the file's own bytes, which need not be text.
@@ -43,8 +43,6 @@ def make_session(
         threads: how many; by default as many as ONNX Runtime finds cores, or OMP_NUM_THREADS.
         keep_memory: keep what a run took for the next one; see `run_once` for a model that is run once.
     """
-    import os
-
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -59,8 +57,7 @@ def make_session(
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a class per status, all of them "cannot load"
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        raise CaptureError(f"ONNX Runtime cannot load this model: {first_line}", code="onnx-runtime") from error
+        raise CaptureError(f"ONNX Runtime cannot load this model: {first_line(error)}", code="onnx-runtime") from error
 
 
 def run_session(session: Any, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -69,8 +66,7 @@ def run_session(session: Any, feeds: Mapping[str, np.ndarray]) -> dict[str, np.n
     try:
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        raise CaptureError(f"ONNX Runtime cannot run this model: {first_line}", code="onnx-runtime") from error
+        raise CaptureError(f"ONNX Runtime cannot run this model: {first_line(error)}", code="onnx-runtime") from error
 
 
 def run_once(
@@ -88,8 +84,6 @@ def differences(
     reference: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], *, tolerance: float = RELATIVE_TOLERANCE
 ) -> list[str]:
     """One line for each output that is missing, of another shape, or further off than the tolerance."""
-    import numpy as np
-
     lines = []
     for name, expected in reference.items():
         actual = found.get(name)
@@ -108,8 +102,6 @@ def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
     NaN and infinity must be in the same places.
     Infinite for arrays of two shapes; for integers and booleans, the share of numbers that differ.
     """
-    import numpy as np
-
     if expected.shape != actual.shape:
         return float("inf")
     if expected.size == 0:
@@ -150,9 +142,6 @@ def random_feeds(model: onnx.ModelProto, *, seed: int = 0) -> dict[str, np.ndarr
 
     Raises CaptureError for an input without a static shape.
     """
-    import numpy as np
-    import onnx
-
     generator = np.random.default_rng(seed)
     constants = {tensor.name for tensor in model.graph.initializer}
     feeds = {}

@@ -1,4 +1,4 @@
-"""An ONNX model with static shapes in; what it costs out: parameters, MACs per family, bytes, layout operators.
+"""Estimate the cost of an ONNX model with static shapes: parameters, MACs per family, bytes, layout operators.
 
 The same `Cost` as of a package (`mil.cost`), counted from the ONNX operators.
 """
@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import onnx
+
 from ...mil.cost import BICUBIC_TAPS, BILINEAR_TAPS, Cost, OperatorMemory, einsum_macs, peak_bytes
 
 if TYPE_CHECKING:
-    import onnx
-
     from .graph import Graph, Node
 
 LAYOUT_OPS = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "DepthToSpace", "SpaceToDepth"})
@@ -30,8 +31,6 @@ def cost_of(model: onnx.ModelProto) -> Cost:
 
 def cost_of_graph(graph: Graph) -> Cost:
     """The cost of an editable graph, see `cost_of`."""
-    import numpy as np
-
     constants = {name for node in graph.nodes for name in node.inputs if graph.is_constant(name)}
     arrays = [graph.constant(name) for name in sorted(constants)]
     stored = [array for array in arrays if array is not None]
@@ -210,9 +209,7 @@ def _peak_bytes(graph: Graph) -> int:
 
 
 def _bytes(graph: Graph, value: str) -> int:
-    import onnx
-
-    shape, kind = graph.shape(value), graph.types.get(value)
+    shape, kind = graph.shape(value), graph.dtype(value)
     if shape is None or not kind or kind == onnx.TensorProto.STRING:
         return 0
     return math.prod(shape) * onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize

@@ -1,19 +1,19 @@
-"""An ONNX model in; plain facts out: what it takes and gives, its operators, its weights, its metadata."""
+"""Describe an ONNX model: inputs, outputs, operators, weights and metadata."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import onnx
 
 from .cost import cost_of
 
-if TYPE_CHECKING:
-    import onnx
-
 
 def describe_onnx(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
-    """Say what is in a model that was read from `path`."""
+    """Describe a model that was read from `path`, as plain data."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return {
         "kind": "ONNX",
@@ -36,8 +36,6 @@ def _operator_histogram(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _describe_value(value: onnx.ValueInfoProto) -> dict[str, Any]:
-    import onnx
-
     tensor = value.type.tensor_type
     shape = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
     dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
@@ -45,10 +43,6 @@ def _describe_value(value: onnx.ValueInfoProto) -> dict[str, Any]:
 
 
 def _weights_by_dtype(model: onnx.ModelProto) -> dict[str, dict[str, int]]:
-    import math
-
-    import onnx
-
     table: dict[str, dict[str, int]] = {}
     for tensor in model.graph.initializer:
         dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()

@@ -1,17 +1,18 @@
-"""An ONNX model in, an editable graph out (and back): nodes, constants, static shapes, makers and readers of values."""
+"""Edit an ONNX graph: nodes, constants, static shapes, and who makes and reads each value."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import CaptureError
-from .unique import unique_name
+import numpy as np
+import onnx
+from onnx import TensorProto
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
+from ...errors import CaptureError, first_line
+from ...utils.names import unique_name
+from .subgraphs import subgraphs
 
 Shape = tuple[int, ...]
 
@@ -46,12 +47,12 @@ class Node:
 
 
 class Graph:
-    """A model's main graph, to be edited. Values inside control-flow bodies are not seen, what they read is protected.
+    """A model's main graph, to be edited through its methods. Values inside control-flow bodies are not visible; the
+    outer values that such a body reads keep their names.
 
     The model itself is only read, and must not be changed as long as the graph is used.
 
     Attributes:
-        nodes: in an order in which they can run.
         inputs, outputs: names of the graph's own values; these never disappear and never change their meaning.
         opset: version of ONNX's own operators; 0 where the model uses none.
     """
@@ -63,16 +64,16 @@ class Graph:
         self.opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._arrays: dict[str, np.ndarray] = {}
-        self.inputs = [value.name for value in graph.input if value.name not in self._tensors]
-        self.outputs = [value.name for value in graph.output]
-        self.shapes: dict[str, Shape] = {}
-        self.types: dict[str, int] = {}
+        self.inputs = tuple(value.name for value in graph.input if value.name not in self._tensors)
+        self.outputs = tuple(value.name for value in graph.output)
+        self._shapes: dict[str, Shape] = {}
+        self._types: dict[str, int] = {}
         for value in (*inferred.graph.input, *inferred.graph.output, *inferred.graph.value_info):
             self._note(value)
         for tensor in graph.initializer:
-            self.shapes[tensor.name], self.types[tensor.name] = tuple(tensor.dims), tensor.data_type
+            self.declare(tensor.name, tuple(tensor.dims), tensor.data_type)
         self._names: set[str] = set()
-        self.nodes: list[Node] = []
+        self._nodes: list[Node] = []
         for proto in graph.node:
             self._read(proto)
         self._uses: dict[str, list[Node]] | None = None
@@ -81,17 +82,22 @@ class Graph:
 
     # Reading ------------------------------------------------------------------------------------------------------
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes, in an order in which they can run."""
+        return tuple(self._nodes)
+
     def maker(self, value: str) -> Node | None:
         """The node that computes a value; None for inputs, constants and left-out inputs."""
         if self._makers is None:
-            self._makers = {name: node for node in self.nodes for name in node.outputs if name}
+            self._makers = {name: node for node in self._nodes for name in node.outputs if name}
         return self._makers.get(value)
 
     def uses(self, value: str) -> list[Node]:
         """The nodes that read a value, once per reading."""
         if self._uses is None:
             self._uses = {}
-            for node in self.nodes:
+            for node in self._nodes:
                 for name in (*node.inputs, *captured(node)):
                     if name:
                         self._uses.setdefault(name, []).append(node)
@@ -120,37 +126,43 @@ class Graph:
             return self._arrays[value]
         if value not in self._tensors:
             return None
-        import onnx
-
         array = onnx.numpy_helper.to_array(self._tensors[value])
         array.setflags(write=False)
         self._arrays[value] = array
         return array
 
+    def scalar(self, value: str) -> float | None:
+        """The number in a stored value of one element; None for anything else."""
+        array = self.constant(value)
+        return None if array is None or array.size != 1 else float(array.reshape(()))
+
     def shape(self, value: str) -> Shape | None:
         """A value's static shape; None where it is not known."""
-        return self.shapes.get(value)
+        return self._shapes.get(value)
+
+    def dtype(self, value: str) -> int:
+        """A value's element type, a number of `TensorProto.DataType`; UNDEFINED where it is not known."""
+        return self._types.get(value, TensorProto.UNDEFINED)
 
     def is_float(self, value: str) -> bool:
         """Whether a value is float32, the type that the rewrites are proven (and tested) for."""
-        return self.types.get(value) == 1
+        return self.dtype(value) == TensorProto.FLOAT
 
     # Writing ------------------------------------------------------------------------------------------------------
 
     def add_constant(self, array: np.ndarray, *, name: str) -> str:
         """Store an array under a unique name like `name`; returns the name."""
-        import numpy as np
-        import onnx
-
         unique = self.unique(name)
-        stored = np.ascontiguousarray(array).reshape(array.shape)
-        self._arrays[unique] = stored
-        self.shapes[unique] = tuple(array.shape)
-        self.types[unique] = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        self._arrays[unique] = np.ascontiguousarray(array).reshape(array.shape)
+        self.declare(unique, array.shape, onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
         return unique
 
+    def declare(self, value: str, shape: Sequence[int], dtype: int) -> None:
+        """Note a value's shape and element type."""
+        self._shapes[value], self._types[value] = tuple(shape), dtype
+
     def rename_constant(self, old: str, new: str) -> None:
-        """Store a constant under another name; one that is taken gets a number."""
+        """Store a constant under another name. A number is added if that name is taken."""
         name = self.unique(new)
         for node in self.uses(old):
             node.inputs = [name if value == old else value for value in node.inputs]
@@ -161,9 +173,9 @@ class Graph:
             self._tensors[name] = tensor
         if old in self._arrays:
             self._arrays[name] = self._arrays.pop(old)
-        self.shapes[name], self.types[name] = self.shapes.pop(old), self.types.pop(old)
+        self.declare(name, self._shapes.pop(old), self._types.pop(old))
         self._names.discard(old)
-        self.changed()
+        self._changed()
 
     def add_node(
         self,
@@ -174,7 +186,7 @@ class Graph:
         shape: Shape,
         output: str = "",
         attrs: dict[str, Any] | None = None,
-        like: str = "",
+        dtype: int | None = None,
         before: Node | None = None,
     ) -> str:
         """Insert a node with one output.
@@ -183,45 +195,83 @@ class Graph:
             op, inputs, attrs: the operator.
             name: what to call it; made unique.
             shape: of its output.
-            output: the value to produce, where it must be an existing name; else one is made from the node's name.
-            like: a value of the same element type; by default the first input.
-            before: where in the order to insert it; by default at the end (`sort` finds the place).
+            dtype: the output's element type; by default the first input's.
+            before: where in the order to insert it; by default at the end (`clean` finds the place).
         Returns:
             The output's name.
         """
         unique = self.unique(name)
-        value = output or self.unique(f"{unique}_output_0")
+        value = self.unique(f"{unique}_output_0")
         node = Node(op, list(inputs), [value], dict(attrs or {}), unique)
-        position = self.nodes.index(before) if before is not None else len(self.nodes)
-        self.nodes.insert(position, node)
-        self.shapes[value] = tuple(shape)
-        self.types[value] = self.types.get(like or inputs[0], 1)
-        self.changed()
+        self._nodes.insert(self._nodes.index(before) if before is not None else len(self._nodes), node)
+        self.declare(value, shape, dtype or self._types.get(inputs[0], TensorProto.FLOAT))
+        self._changed()
         return value
+
+    def append(self, node: Node, *, shape: Shape | None = None) -> None:
+        """Add a node at the end.
+
+        Args:
+            shape: of its output, which then is float32; None where that is declared already.
+        """
+        self._nodes.append(node)
+        if shape is not None:
+            self.declare(node.output, shape, TensorProto.FLOAT)
+        self._changed()
+
+    def take_nodes(self) -> list[Node]:
+        """Empty the graph of its nodes, to rebuild it from them."""
+        taken, self._nodes = self._nodes, []
+        self._changed()
+        return taken
+
+    def set_input(self, node: Node, index: int, value: str) -> None:
+        """Let a node read another value as one of its inputs."""
+        node.inputs[index] = value
+        self._changed()
+
+    def set_inputs(self, node: Node, values: Sequence[str]) -> None:
+        """Let a node read other values."""
+        node.inputs = list(values)
+        self._changed()
+
+    def redirect(self, node: Node, old: str, new: str) -> None:
+        """Let one node read `new` wherever it reads `old`."""
+        self.set_inputs(node, [new if value == old else value for value in node.inputs])
+
+    def set_output(self, node: Node, *, shape: Shape, like: str) -> str:
+        """Let a node compute a new value, named after the node, instead of its output.
+
+        Args:
+            shape: of the new value.
+            like: a value of the same element type.
+        Returns:
+            The new value's name.
+        """
+        node.outputs = [self.unique(f"{node.name}_output_0")]
+        self.declare(node.output, shape, self.dtype(like))
+        self._changed()
+        return node.output
 
     def replace_uses(self, old: str, new: str) -> None:
         """Let every reader of `old` read `new` instead. Where the name `old` must stay, `new` is renamed to it."""
         fixed = self.is_fixed(old)
         for node in list(self.uses(old)):
             node.inputs = [new if name == old else name for name in node.inputs]
-        self.changed()
+        self._changed()
         if fixed:
             self._rename_into_fixed(old, new)
 
     def remove(self, nodes: Iterable[Node]) -> None:
         """Take nodes out. Their outputs must not be read any more."""
         gone = {id(node) for node in nodes}
-        self.nodes = [node for node in self.nodes if id(node) not in gone]
-        self.changed()
-
-    def changed(self) -> None:
-        """Forget who makes and reads what, after nodes were edited directly."""
-        self._uses = self._makers = None
+        self._nodes = [node for node in self._nodes if id(node) not in gone]
+        self._changed()
 
     def clean(self) -> None:
         """Drop nodes and constants that no output needs, and bring the nodes into an order in which they can run."""
         needed: set[str] = set(self.outputs)
-        by_output = {name: node for node in self.nodes for name in node.outputs if name}
+        by_output = {name: node for node in self._nodes for name in node.outputs if name}
         kept: set[int] = set()
         stack = [*self.outputs]
         while stack:
@@ -232,15 +282,15 @@ class Graph:
             reads = [name for name in (*node.inputs, *captured(node)) if name]
             needed.update(reads)
             stack.extend(reads)
-        self.nodes = [node for node in self.nodes if id(node) in kept]
+        self._nodes = [node for node in self._nodes if id(node) in kept]
         self._arrays = {name: array for name, array in self._arrays.items() if name in needed}
         self._tensors = {name: tensor for name, tensor in self._tensors.items() if name in needed}
         self._sort()
-        self.changed()
+        self._changed()
 
     def release_names(self) -> None:
-        """Let names be given again that nothing in the graph has any more."""
-        names = {name for node in self.nodes for name in (node.name, *node.inputs, *node.outputs, *captured(node))}
+        """Make names available again that nothing in the graph has any more."""
+        names = {name for node in self._nodes for name in (node.name, *node.inputs, *node.outputs, *captured(node))}
         self._names = names | set(self._tensors) | set(self._arrays) | set(self.inputs)
 
     def copy(self) -> Graph:
@@ -248,33 +298,31 @@ class Graph:
         import copy
 
         twin = copy.copy(self)
-        twin.nodes = [
+        twin._nodes = [
             Node(node.op, list(node.inputs), list(node.outputs), dict(node.attrs), node.name, node.domain)
-            for node in self.nodes
+            for node in self._nodes
         ]
-        twin.shapes, twin.types = dict(self.shapes), dict(self.types)
+        twin._shapes, twin._types = dict(self._shapes), dict(self._types)
         twin._tensors, twin._arrays, twin._names = dict(self._tensors), dict(self._arrays), set(self._names)
-        twin.changed()
+        twin._changed()
         return twin
 
     def adopt(self, twin: Graph) -> None:
         """Become what an edited copy has become."""
         self.__dict__.update(twin.__dict__)
-        self.changed()
+        self._changed()
 
     def to_model(self) -> onnx.ModelProto:
         """The edited model: cleaned, with the shapes of all values noted."""
-        import onnx
-
         self.clean()
         model = onnx.ModelProto()
         _copy(self._model, model, without=("graph",))
         graph = model.graph
         # Left out, not deleted afterwards: a message's memory is only free again when all of it is.
         _copy(self._model.graph, graph, without=("node", "initializer", "value_info"))
-        for node in self.nodes:
+        for node in self._nodes:
             graph.node.append(self._node_proto(node))
-        order = list(dict.fromkeys(name for node in self.nodes for name in (*node.inputs, *captured(node))))
+        order = list(dict.fromkeys(name for node in self._nodes for name in (*node.inputs, *captured(node))))
         for name in (*order, *self.outputs):
             if self.is_constant(name) and name not in {tensor.name for tensor in graph.initializer}:
                 graph.initializer.append(self._tensor_proto(name))
@@ -283,93 +331,88 @@ class Graph:
         del graph.input[:]
         graph.input.extend(kept)
         own = {*self.inputs, *self.outputs}
-        for node in self.nodes:
+        for node in self._nodes:
             for name in node.outputs:
-                if name and name not in own and self.shapes.get(name) is not None and self.types.get(name):
-                    graph.value_info.append(
-                        onnx.helper.make_tensor_value_info(name, self.types[name], self.shapes[name])
-                    )
+                shape, dtype = self.shape(name), self.dtype(name)
+                if name and name not in own and shape is not None and dtype:
+                    graph.value_info.append(onnx.helper.make_tensor_value_info(name, dtype, shape))
         return model
 
     # Inside -------------------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        """Forget who makes and reads what."""
+        self._uses = self._makers = None
 
     def _note(self, value: onnx.ValueInfoProto) -> None:
         tensor = value.type.tensor_type
         if not tensor.elem_type:
             return
-        self.types[value.name] = tensor.elem_type
+        self._types[value.name] = tensor.elem_type
         dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
         if tensor.HasField("shape") and all(size >= 0 for size in dims):
-            self.shapes[value.name] = tuple(dims)
+            self._shapes[value.name] = tuple(dims)
 
     def _read(self, proto: onnx.NodeProto) -> None:
-        import onnx
-
         if proto.op_type == "Constant" and not proto.domain and len(proto.attribute) == 1:
             tensor = _constant_tensor(proto.attribute[0])
             if tensor is not None:
                 tensor.name = proto.output[0]
                 self._tensors[tensor.name] = tensor
-                self.shapes[tensor.name], self.types[tensor.name] = tuple(tensor.dims), tensor.data_type
+                self.declare(tensor.name, tuple(tensor.dims), tensor.data_type)
                 return
         attrs = {
             attribute.name: attribute if attribute.ref_attr_name else onnx.helper.get_attribute_value(attribute)
             for attribute in proto.attribute
         }
         attrs = {key: value.decode() if isinstance(value, bytes) else value for key, value in attrs.items()}
-        self.nodes.append(Node(proto.op_type, list(proto.input), list(proto.output), attrs, proto.name, proto.domain))
+        self._nodes.append(Node(proto.op_type, list(proto.input), list(proto.output), attrs, proto.name, proto.domain))
 
     def _give_names(self) -> None:
-        """Give every node a name of its own, kept where it has one."""
+        """Give every node a name of its own; the first node with a name keeps it."""
         self.release_names()
         seen: set[str] = set()
-        for index, node in enumerate(self.nodes):
+        for index, node in enumerate(self._nodes):
             if not node.name or node.name in seen:
-                base = node.name or f"/{node.op}_{index}"
-                node.name = base
-                number = 1
-                while node.name in seen or node.name in self._names:
-                    number += 1
-                    node.name = f"{base}_{number}"
+                node.name = self.unique(node.name or f"/{node.op}_{index}")
             seen.add(node.name)
-        self._names |= seen
 
     def unique(self, name: str) -> str:
         """A name like `name` that nothing in the graph has yet; it is taken from now on."""
         return unique_name(name, self._names)
 
     def _rename_into_fixed(self, output: str, value: str) -> None:
-        """Let `value` be computed under a name that must stay."""
+        """Make the producer of `value` output under the fixed name."""
         maker = self.maker(value)
         old = self.maker(output)
         if maker is None or self.is_fixed(value):
             # An input, a constant or another such name: it needs a copy.
             if old is not None:
                 old.outputs = [self.unique(f"{output}_old") if name == output else name for name in old.outputs]
-            self.nodes.append(Node("Identity", [value], [output], {}, self.unique(f"/{output}/Identity")))
-            self.changed()
+            self._nodes.append(Node("Identity", [value], [output], {}, self.unique(f"/{output}/Identity")))
+            self._changed()
             return
         if old is not None:
             old.outputs = [self.unique(f"{output}_old") if name == output else name for name in old.outputs]
         maker.outputs = [output if name == value else name for name in maker.outputs]
         for node in self.uses(value):
             node.inputs = [output if name == value else name for name in node.inputs]
-        self.shapes[output] = self.shapes.get(value, self.shapes.get(output, ()))
-        self.changed()
+        self._shapes[output] = self._shapes.get(value, self._shapes.get(output, ()))
+        self._changed()
 
     def _sort(self) -> None:
         """Stable topological order: a node moves only as far back as its inputs force it to."""
-        made_by = {name: index for index, node in enumerate(self.nodes) for name in node.outputs if name}
+        made_by = {name: index for index, node in enumerate(self._nodes) for name in node.outputs if name}
         order: list[Node] = []
-        state = [0] * len(self.nodes)  # 0 not seen, 1 being placed, 2 placed
-        for root in range(len(self.nodes)):
+        state = [0] * len(self._nodes)  # 0 not seen, 1 being placed, 2 placed
+        for root in range(len(self._nodes)):
             stack = [root]
             while stack:
                 index = stack[-1]
                 if state[index] == 2:
                     stack.pop()
                     continue
-                node = self.nodes[index]
+                node = self._nodes[index]
                 waiting = [
                     made_by[name]
                     for name in (*node.inputs, *captured(node))
@@ -384,11 +427,9 @@ class Graph:
                     raise CaptureError(f"The graph has a cycle through {node.op} {node.name!r}.", code="invalid-onnx")
                 state[index] = 1
                 stack.extend(reversed(waiting))
-        self.nodes = order
+        self._nodes = order
 
     def _node_proto(self, node: Node) -> onnx.NodeProto:
-        import onnx
-
         proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, name=node.name, domain=node.domain or None)
         for key in sorted(node.attrs):
             value = node.attrs[key]
@@ -398,8 +439,6 @@ class Graph:
         return proto
 
     def _tensor_proto(self, name: str) -> onnx.TensorProto:
-        import onnx
-
         if name in self._tensors:
             return self._tensors[name]
         return onnx.numpy_helper.from_array(self._arrays[name], name)
@@ -419,19 +458,14 @@ def _copy(source: Any, target: Any, *, without: Sequence[str]) -> None:
 
 
 def _infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    import onnx
-
     try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # the C++ inference raises RuntimeErrors of its own
-        raise CaptureError(f"Shapes cannot be inferred: {str(error).splitlines()[0]}", code="invalid-onnx") from error
+        raise CaptureError(f"Shapes cannot be inferred: {first_line(error)}", code="invalid-onnx") from error
 
 
 def _constant_tensor(attribute: onnx.AttributeProto) -> onnx.TensorProto | None:
-    """The tensor that a Constant node's attribute stands for; None for strings and sparse tensors."""
-    import numpy as np
-    import onnx
-
+    """The tensor of a Constant node's attribute; None for strings and sparse tensors."""
     if attribute.name == "value":
         tensor = onnx.TensorProto()
         tensor.CopyFrom(attribute.t)
@@ -448,20 +482,20 @@ def captured(node: Node) -> list[str]:
     names: list[str] = []
     for value in node.attrs.values():
         for inner in value if isinstance(value, list) else [value]:
-            if hasattr(inner, "node") and hasattr(inner, "initializer"):
-                for child in inner.node:
-                    names.extend(child.input)
-                    names.extend(_captured_in(child))
-                names.extend(output.name for output in inner.output)
+            if isinstance(inner, onnx.GraphProto):
+                names.extend(_read_in(inner))
     return names
 
 
 def _captured_in(proto: onnx.NodeProto) -> list[str]:
+    return [name for inner in subgraphs(proto) for name in _read_in(inner)]
+
+
+def _read_in(graph: onnx.GraphProto) -> list[str]:
+    """Every value that a graph's nodes and outputs read, those of inner graphs included."""
     names: list[str] = []
-    for attribute in proto.attribute:
-        for inner in (attribute.g, *attribute.graphs):
-            for child in inner.node:
-                names.extend(child.input)
-                names.extend(_captured_in(child))
-            names.extend(output.name for output in inner.output)
+    for node in graph.node:
+        names.extend(node.input)
+        names.extend(_captured_in(node))
+    names.extend(output.name for output in graph.output)
     return names

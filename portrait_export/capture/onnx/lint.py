@@ -1,18 +1,19 @@
-"""An ONNX model in; advice out: what would be slow on, or kept off, the Neural Engine once it is a package."""
+"""Advise on an ONNX model: what would be slow on the Neural Engine, or kept off it, once it is a package."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import onnx
+from onnx import TensorProto
+
 from ...mil.lint import Advice, LintOp, Shape, advise
 
 if TYPE_CHECKING:
-    import onnx
-
     from .graph import Graph, Node
 
-# ONNX operators that the rules speak of, by the MIL operator that they become. Others go by their own name.
+# The MIL operator that each ONNX operator of the rules becomes. Others keep their own name.
 MIL_NAMES = {
     "Conv": "conv",
     "ConvTranspose": "conv_transpose",
@@ -34,7 +35,7 @@ MIL_NAMES = {
     "MatMul": "matmul",
     "Gemm": "linear",
 }
-INTEGERS = (6, 7)  # ONNX's numbers for int32 and int64
+INTEGERS = (TensorProto.INT32, TensorProto.INT64)
 
 
 def lint_model(model: onnx.ModelProto) -> list[Advice]:
@@ -54,7 +55,7 @@ def _ops(graph: Graph) -> Iterable[LintOp]:
             name=node.name,
             inputs=tuple(_shape(graph, name) for name in node.inputs if name and not graph.is_constant(name)),
             outputs=tuple(_shape(graph, name) for name in node.outputs if name),
-            dtype="int64" if node.outputs and graph.types.get(node.output) in INTEGERS else "",
+            dtype="int64" if node.outputs and graph.dtype(node.output) in INTEGERS else "",
             dilations=_numbers(node, "dilations"),
             kernel=_numbers(node, "kernel_shape"),
             constant_weight=not node.op.startswith("Conv") or graph.is_constant(weight) or _decoded(graph, weight),

@@ -1,4 +1,4 @@
-"""The path of an ONNX file from anywhere in; a complete, checked ModelProto out."""
+"""Read an ONNX file that may come from anywhere, with its external data, and check it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import onnx
+
+from ...artifacts import READABLE_OPSETS
 from ...errors import CaptureError
+from .subgraphs import all_graphs
 
-if TYPE_CHECKING:
-    import onnx
-
-MAX_BYTES = 2**31 - 1  # of the file and of its external data together: what one protobuf message can hold
-OPSET_RANGE = range(7, 27)  # older ones have other semantics for common operators; newer ones are not known
+MAX_PROTOBUF_BYTES = 2**31 - 1  # of one message, and so of a file and its external data together
 
 
 def load_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """Read an ONNX file and its external data, trusting nothing in it.
 
-    External data must lie in the model's own folder (no absolute path, no `..`, no link out of it).
+    External data must be in the model's own folder (no absolute path, no `..`, no link out of it).
 
     Args:
         path: the `.onnx` file.
@@ -56,7 +55,7 @@ def _read(file: Path) -> bytes:
         raise CaptureError(f"{file} is not a file.", code="no-such-file", hint="give the .onnx file itself")
     try:
         size = file.stat().st_size
-        if size > MAX_BYTES:
+        if size > MAX_PROTOBUF_BYTES:
             raise CaptureError(f"{file.name} has {size / 2**30:.1f} GiB; at most 2 GiB can be read.", code="too-large")
         return file.read_bytes()
     except OSError as error:
@@ -64,7 +63,6 @@ def _read(file: Path) -> bytes:
 
 
 def _parse(file: Path, data: bytes) -> onnx.ModelProto:
-    import onnx
     from google.protobuf.message import DecodeError
 
     model = onnx.ModelProto()
@@ -78,8 +76,6 @@ def _parse(file: Path, data: bytes) -> onnx.ModelProto:
 
 def _content_problems(model: onnx.ModelProto) -> list[str]:
     """What keeps a parsed message from being a model; a cut-off file often still parses."""
-    import onnx
-
     lines = []
     if not model.graph.node:
         lines.append("it has no graph with nodes in it")
@@ -87,30 +83,20 @@ def _content_problems(model: onnx.ModelProto) -> list[str]:
         lines.append("its graph has no outputs")
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if not opsets:
-        lines.append("it does not say which ONNX opset it is written in")
+        lines.append("it does not name its ONNX opset")
     lines += [
-        f"its opset {version} is outside {OPSET_RANGE[0]}..{OPSET_RANGE[-1]}"
+        f"its opset {version} is outside {READABLE_OPSETS[0]}..{READABLE_OPSETS[-1]}"
         for version in opsets
-        if version not in OPSET_RANGE
+        if version not in READABLE_OPSETS
     ]
     if model.ir_version > onnx.IR_VERSION:
         lines.append(f"its IR version {model.ir_version} is newer than {onnx.IR_VERSION}, which the onnx package reads")
     return lines
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph and all graphs inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node or inner.initializer:
-                    yield from _graphs(inner)
-
-
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """Every stored tensor: initializers, sparse ones' parts, and attributes, in inner graphs too."""
-    for inner in _graphs(graph):
+    for inner in all_graphs(graph):
         yield from inner.initializer
         for sparse in inner.sparse_initializer:
             yield sparse.values
@@ -123,9 +109,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _inline_external_data(model: onnx.ModelProto, file: Path) -> None:
-    """Read external data into the tensors, in place, after all of it has been found to be sound."""
-    import onnx
-
+    """Read external data into the tensors, in place, once all of it has been checked."""
     external = [tensor for tensor in _tensors(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
     folder = file.parent
     problems, total, slices = [], 0, []
@@ -136,14 +120,14 @@ def _inline_external_data(model: onnx.ModelProto, file: Path) -> None:
             problems.append(f"{tensor.name or 'unnamed'}: {problem}")
         total += length
         slices.append((tensor, data_file, offset, length))
-    if total > MAX_BYTES:
+    if total > MAX_PROTOBUF_BYTES:
         problems.append(f"together {total / 2**30:.1f} GiB; at most 2 GiB can be read")
     if problems:
         raise CaptureError(
             f"{len(problems)} of {len(external)} weights that {file.name} keeps in other files cannot be read.",
             code="external-data",
             context=problems[:20],
-            hint="keep the model's data files beside it, under the names that it stores",
+            hint="keep the model's data files in its folder, under the names that it stores",
         )
     for tensor, data_file, offset, length in slices:
         with data_file.open("rb") as stream:
@@ -154,7 +138,7 @@ def _inline_external_data(model: onnx.ModelProto, file: Path) -> None:
 
 
 def _resolve(folder: Path, tensor: onnx.TensorProto, entries: dict[str, str]) -> tuple[str, Path, int, int]:
-    """What is wrong with a tensor's external data (or nothing), and where it lies: file, offset, length in bytes."""
+    """What is wrong with a tensor's external data (or nothing), and where it is: file, offset, length in bytes."""
     location = entries.get("location", "")
     data_file = folder / location
     try:
@@ -177,8 +161,6 @@ def _resolve(folder: Path, tensor: onnx.TensorProto, entries: dict[str, str]) ->
 
 def _size_problems(tensor: onnx.TensorProto) -> list[str]:
     """Whether a tensor stored as raw bytes has exactly the bytes that its shape and type need."""
-    import onnx
-
     name = tensor.name or "unnamed"
     if any(size < 0 for size in tensor.dims):
         return [f"{name}: negative dimension in {list(tensor.dims)}"]

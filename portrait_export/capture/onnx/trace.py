@@ -1,24 +1,20 @@
-"""An ONNX model in; every value that lies between its inputs and outputs out, as ONNX Runtime computes it."""
+"""Compute the intermediate values of an ONNX model with ONNX Runtime."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
 
 from ...artifacts import Value
 from ...errors import CaptureError, nearest
 from .check import make_session, run_session
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
-
 
 def values_of(model: onnx.ModelProto) -> list[Value]:
     """Every value that the graph computes, in the order of its nodes; shapes where they can be inferred."""
-    import onnx
-
     inferred = onnx.shape_inference.infer_shapes(model)
     shapes = {
         value.name: _shape(value)
@@ -33,7 +29,7 @@ def values_of(model: onnx.ModelProto) -> list[Value]:
 
 
 class OnnxTrace:
-    """Runs a model as it is written, without ONNX Runtime's own rewrites, and gives the values asked for.
+    """Runs a model as it is written, without ONNX Runtime's own rewrites, and returns the values asked for.
 
     Args:
         model: static shapes.
@@ -41,8 +37,6 @@ class OnnxTrace:
     """
 
     def __init__(self, model: onnx.ModelProto, names: Iterable[str]):
-        import onnx
-
         self.names = tuple(dict.fromkeys(names))
         known = {name for node in model.graph.node for name in node.output if name}
         unknown = [name for name in self.names if name not in known]

@@ -1,4 +1,4 @@
-"""An ONNX model in; a cheaper one with the same interface and the same numbers out, and an account of what was done.
+"""Simplify an ONNX model: fewer operations, the same interface and the same numbers, with a report of what was done.
 
 First onnxsim (shapes, constants, batch norms), then our own rules, one per file, until none fires any more. Every rule
 is an exact identity: what is not exact belongs to quantization.
@@ -6,28 +6,27 @@ is an exact identity: what is not exact belongs to quantization.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import CaptureError
+import numpy as np
+import onnx
+
+from ...errors import CaptureError, first_line
 from ..onnx.check import RELATIVE_TOLERANCE, check_model, random_feeds, relative_error, run_once
 from ..onnx.graph import Graph
 from .folding import fold_constants
 from .naming import name_weights
 from .report import Fired, Refused, SimplifyReport
-from .rule import Match, Rule
+from .rule import Match, P, Rule
 from .rules import RULES
-
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
 
 __all__ = ["RULES", "Fired", "Graph", "Match", "Refused", "Rule", "SimplifyReport", "apply_rules", "simplify"]
 
-MAX_ROUNDS = 50  # the seven registered models need at most 4; a pair of rules that undo one another would never end
+MAX_ROUNDS = 50  # the seven registered models need at most 4; two rules that undo each other would never end
 
 
 def simplify(
-    model: onnx.ModelProto, *, rules: tuple[Rule, ...] = RULES, keep_opset: bool = False
+    model: onnx.ModelProto, *, rules: tuple[Rule[Any], ...] = RULES, keep_opset: bool = False
 ) -> tuple[onnx.ModelProto, SimplifyReport]:
     """Fold constants with onnxsim, then apply the rules to a fixed point.
 
@@ -37,7 +36,7 @@ def simplify(
         keep_opset: leave the opset alone, and so what needs a newer one; else it is raised where a rule fires for it.
     Returns:
         The cheaper model, deterministic, accepted by onnx.checker, with the same inputs, outputs and metadata; and the
-        report. A rule under which ONNX Runtime computes other numbers than before is left out, and reported as refused.
+        report. A rule that changes the numbers under ONNX Runtime is skipped and reported as refused.
     Raises:
         CaptureError: the model is invalid, dynamic, or cannot be run at all.
     """
@@ -53,7 +52,7 @@ def simplify(
     error = expected.error(rewritten)
     if error > RELATIVE_TOLERANCE:
         if expected.error(folded) > RELATIVE_TOLERANCE:
-            notes.append("onnxsim or the newer opset changed the numbers; the model goes on unfolded")
+            notes.append("onnxsim or the newer opset changed the numbers; the unfolded model is used")
             folded = model
         sound, unsound = _sound_rules(expected, folded, rules)
         rewritten, fired, refused = apply_rules(folded, sound)
@@ -68,7 +67,7 @@ def simplify(
 
 
 def apply_rules(
-    model: onnx.ModelProto, rules: tuple[Rule, ...] = RULES
+    model: onnx.ModelProto, rules: tuple[Rule[Any], ...] = RULES
 ) -> tuple[onnx.ModelProto, tuple[Fired, ...], tuple[Refused, ...]]:
     """Apply rules until none fires any more. Numbers are not compared here, see `simplify`."""
     graph = Graph(model)
@@ -84,14 +83,13 @@ def apply_rules(
                 name_weights(graph)
             return graph.to_model(), tuple(fired), tuple(refused.values())
     raise CaptureError(
-        f"The rewrite rules did not come to an end in {MAX_ROUNDS} rounds.",
+        f"The rewrite rules did not terminate within {MAX_ROUNDS} rounds.",
         code="endless-rewrite",
         context=[f"{entry.rule} at {entry.node}" for entry in fired[-4:]],
     )
 
 
-def _apply(graph: Graph, rule: Rule, fired: list[Fired], refused: dict[tuple[str, str], Refused]) -> None:
-    changed = False
+def _apply(graph: Graph, rule: Rule[P], fired: list[Fired], refused: dict[tuple[str, str], Refused]) -> None:
     for match in rule.pattern(graph):
         if graph.opset < rule.since:
             reason = f"needs opset {rule.since}, the model has {graph.opset}"
@@ -101,16 +99,12 @@ def _apply(graph: Graph, rule: Rule, fired: list[Fired], refused: dict[tuple[str
             refused[rule.name, match.anchor.name] = Refused(rule.name, match.anchor.name, reason)
             continue
         rule.rewrite(graph, match)
-        fired.append(Fired(rule.name, match.anchor.name))
-        changed = True
-    if changed:
         graph.clean()
+        fired.append(Fired(rule.name, match.anchor.name))
 
 
-def raise_opset(model: onnx.ModelProto, rules: tuple[Rule, ...], notes: list[str]) -> onnx.ModelProto:
-    """Bring a model to the opset that the rules with a match in it need; `notes` says where that cannot be done."""
-    import onnx
-
+def raise_opset(model: onnx.ModelProto, rules: tuple[Rule[Any], ...], notes: list[str]) -> onnx.ModelProto:
+    """Bring a model to the opset that the rules with a match in it need; a note is added where that fails."""
     graph = Graph(model)
     needed = [rule.since for rule in rules if rule.since > graph.opset and any(True for _ in rule.pattern(graph))]
     if not needed or not graph.opset:
@@ -120,8 +114,7 @@ def raise_opset(model: onnx.ModelProto, rules: tuple[Rule, ...], notes: list[str
         raised.ir_version = max(raised.ir_version, onnx.helper.find_min_ir_version_for(raised.opset_import, True))
         check_model(raised)
     except Exception as error:  # the C++ converter raises RuntimeErrors of its own
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        notes.append(f"opset {graph.opset} could not be raised to {max(needed)}: {first_line}")
+        notes.append(f"opset {graph.opset} could not be raised to {max(needed)}: {first_line(error)}")
         return model
     return raised
 
@@ -148,10 +141,10 @@ def _pairs(expected: Any, found: Any) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _sound_rules(
-    expected: _Expected, folded: onnx.ModelProto, rules: tuple[Rule, ...]
-) -> tuple[tuple[Rule, ...], list[Refused]]:
+    expected: _Expected, folded: onnx.ModelProto, rules: tuple[Rule[Any], ...]
+) -> tuple[tuple[Rule[Any], ...], list[Refused]]:
     """The rules that together keep the numbers, and a refusal for each that does not."""
-    sound: tuple[Rule, ...] = ()
+    sound: tuple[Rule[Any], ...] = ()
     unsound: list[Refused] = []
     for rule in rules:
         rewritten, fired, _ = apply_rules(folded, (*sound, rule))

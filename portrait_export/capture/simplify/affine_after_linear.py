@@ -1,4 +1,4 @@
-"""A scale and shift per channel (layer scale, batch norm, ·, −) after a linear on tokens goes into its weights.
+"""Fold a scale and shift per channel (layer scale, batch norm, ·, −) after a linear on tokens into its weights.
 
 Algebra. (x·W + b)·s + t = x·(W·s) + (b·s + t), where s and t scale and shift the columns of W, one per channel; the
 products are formed in float64 and rounded once. Reshapes in between that keep the last axis keep the columns.
@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..onnx.graph import Graph, Node
 from .rule import Match, Rule
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class _Parts:
     shift: np.ndarray
 
 
-def _pattern(graph: Graph) -> Iterator[Match]:
-    for node in list(graph.nodes):
+def _pattern(graph: Graph) -> Iterator[Match[_Parts]]:
+    for node in graph.nodes:
         if node.op not in _SCALES or node.domain or graph.maker(node.output) is not node:
             continue
         affine = _affine(graph, node)
@@ -47,8 +45,6 @@ def _pattern(graph: Graph) -> Iterator[Match]:
 
 def _affine(graph: Graph, node: Node) -> tuple[str, np.ndarray, np.ndarray] | None:
     """The operand, scale and shift of a map of the last axis."""
-    import numpy as np
-
     shape = graph.shape(node.output)
     if not shape or len(shape) == 4 or not graph.is_float(node.output):
         return None  # on images channels are not the last axis, see affine_after_conv.py
@@ -80,8 +76,6 @@ _SCALES = frozenset({"Mul", "Div", "Add", "Sub", "BatchNormalization"})
 
 def _batch_norm(graph: Graph, node: Node, width: int) -> tuple[str, np.ndarray, np.ndarray] | None:
     """g·(x − m)/√(v+ε) + β of a (L, C) value = s·x + (β − s·m) with s = g/√(v+ε)."""
-    import numpy as np
-
     stored = [graph.constant(name) for name in node.inputs[1:5]]
     arrays = [array.astype(np.float64) for array in stored if array is not None and array.size == width]
     if len(arrays) != 4 or node.attrs.get("training_mode") or len([name for name in node.outputs if name]) != 1:
@@ -120,28 +114,26 @@ def _is_row(constant: np.ndarray | None, width: int) -> bool:
     return constant is not None and constant.size == width == (constant.shape or (1,))[-1]
 
 
-def _check(graph: Graph, match: Match) -> str:
-    parts: _Parts = match.parts
+def _check(graph: Graph, match: Match[_Parts]) -> str:
+    parts = match.parts
     if any(graph.sole_use(value) is None for value in parts.between):
         return "the linear's output is also read as it is"
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    import numpy as np
-
-    parts: _Parts = match.parts
+def _rewrite(graph: Graph, match: Match[_Parts]) -> None:
+    parts = match.parts
     product, bias = parts.product, parts.bias
     weight = graph.constant(product.input(1))
     assert weight is not None  # established by the pattern
     scaled = (weight.astype(np.float64) * parts.scale).astype(np.float32)
-    product.inputs[1] = graph.add_constant(scaled, name=product.input(1))
+    graph.set_input(product, 1, graph.add_constant(scaled, name=product.input(1)))
     if bias is not None:
         at = 0 if graph.is_constant(bias.input(0)) else 1
         stored = graph.constant(bias.input(at))
         assert stored is not None  # established by the pattern
         moved = stored.astype(np.float64).reshape(-1) * parts.scale + parts.shift
-        bias.inputs[at] = graph.add_constant(moved.astype(np.float32), name=bias.input(at))
+        graph.set_input(bias, at, graph.add_constant(moved.astype(np.float32), name=bias.input(at)))
     value = match.anchor.input(1 if graph.is_constant(match.anchor.input(0)) else 0)
     if bias is None and parts.shift.any():
         added = graph.add_constant(parts.shift.astype(np.float32), name=f"{match.anchor.name}.shift")

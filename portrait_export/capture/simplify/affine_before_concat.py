@@ -1,4 +1,4 @@
-"""A scale and shift per channel after a concatenation is done on each part, where a convolution can take it in.
+"""Move a scale and shift per channel before a concatenation, into the convolutions that make its parts.
 
 Algebra. concat(x, y)·s + t = concat(x·s₁ + t₁, y·s₂ + t₂), where s and t are cut where the channels are.
 """
@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..onnx.graph import Graph, Node
 from .linear import Affine, affine_of, kernel_of, resize_ratio
 from .rule import Match, Rule
 
 
-def _pattern(graph: Graph) -> Iterator[Match]:
-    for node in list(graph.nodes):
+def _pattern(graph: Graph) -> Iterator[Match[tuple[Affine, Node]]]:
+    for node in graph.nodes:
         affine = affine_of(graph, node) if node.outputs and graph.maker(node.output) is node else None
         concat = graph.maker(affine.source) if affine is not None else None
         if affine is not None and concat is not None and concat.op == "Concat":
             yield Match(node, (affine, concat))
 
 
-def _check(graph: Graph, match: Match) -> str:
-    concat: Node = match.parts[1]
+def _check(graph: Graph, match: Match[tuple[Affine, Node]]) -> str:
+    _, concat = match.parts
     if concat.attrs["axis"] not in (1, -3):
         return "the concatenation is not along the channels"
     if not graph.feeds_only(concat.output, match.anchor):
@@ -43,11 +45,8 @@ def _absorbs(graph: Graph, value: str) -> bool:
     return kernel_of(graph, maker) is not None
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    import numpy as np
-
-    affine: Affine = match.parts[0]
-    concat: Node = match.parts[1]
+def _rewrite(graph: Graph, match: Match[tuple[Affine, Node]]) -> None:
+    affine, concat = match.parts
     start, parts = 0, []
     for name in concat.inputs:
         shape = graph.shape(name) or ()
@@ -59,10 +58,9 @@ def _rewrite(graph: Graph, match: Match) -> None:
             constant = graph.add_constant(array, name=f"{match.anchor.name}.{op.lower()}")
             value = graph.add_node(op, [value, constant], name=f"{match.anchor.name}/{op}", shape=shape)
         parts.append(value)
-    concat.inputs = parts
+    graph.set_inputs(concat, parts)
     graph.remove([match.anchor])
     graph.replace_uses(match.anchor.output, concat.output)
-    graph.clean()
 
 
 RULE = Rule(name="affine-before-concat", pattern=_pattern, check=_check, rewrite=_rewrite)

@@ -1,4 +1,4 @@
-"""A scale and shift per channel after an enlarging resize is done before it, on fewer pixels.
+"""Move a scale and shift per channel before an enlarging resize, where there are fewer pixels.
 
 Algebra. Every number of a resized image is an average Σ w·x with Σ w = 1 (nearest, linear and cubic alike), so
 s·(Σ w·x) + t = Σ w·(s·x + t). Before the resize a convolution or another rule can take it in.
@@ -13,16 +13,16 @@ from .linear import affine_of, why_not_before
 from .rule import Match, Rule
 
 
-def _pattern(graph: Graph) -> Iterator[Match]:
-    for node in list(graph.nodes):
+def _pattern(graph: Graph) -> Iterator[Match[Node]]:
+    for node in graph.nodes:
         affine = affine_of(graph, node) if node.outputs and graph.maker(node.output) is node else None
         resize = graph.maker(affine.source) if affine is not None else None
         if resize is not None and resize.op == "Resize":
             yield Match(node, resize)
 
 
-def _check(graph: Graph, match: Match) -> str:
-    resize: Node = match.parts
+def _check(graph: Graph, match: Match[Node]) -> str:
+    resize = match.parts
     reason = why_not_before(graph, resize)
     if reason:
         return reason
@@ -31,17 +31,13 @@ def _check(graph: Graph, match: Match) -> str:
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
+def _rewrite(graph: Graph, match: Match[Node]) -> None:
     affine_node, resize = match.anchor, match.parts
     source, old = resize.input(0), affine_node.output
-    small = graph.unique(f"{affine_node.name}_output_0")
-    graph.shapes[small], graph.types[small] = graph.shapes[source], graph.types[source]
-    affine_node.inputs = [source if name == resize.output else name for name in affine_node.inputs]
-    affine_node.outputs = [small]
-    resize.inputs[0] = small
-    graph.changed()
+    graph.redirect(affine_node, resize.output, source)
+    small = graph.set_output(affine_node, shape=graph.shape(source) or (), like=source)
+    graph.set_input(resize, 0, small)
     graph.replace_uses(old, resize.output)
-    graph.clean()
 
 
 RULE = Rule(name="affine-before-resize", pattern=_pattern, check=_check, rewrite=_rewrite)

@@ -1,4 +1,4 @@
-"""Token networks (N, L, C) to channels-first (N, C, H, W): linears become 1x1 convolutions, layout operators cancel.
+"""Turn token networks (N, L, C) channels-first (N, C, H, W): linears become 1x1 convolutions, layout operators cancel.
 
 Algebra. Let t be the tokens of an image x: t[n, h·W + w, c] = x[n, c, h, w]. Then
   - a linear on tokens is a 1x1 convolution of x:  (t·A)[n, h·W + w, d] = Σ_c x[n, c, h, w]·A[c, d],
@@ -15,15 +15,13 @@ through all reshapes and transposes (see view.py), and it is kept where fewer la
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..onnx.cost import layout_cost
 from ..onnx.graph import Graph, Node, Shape
 from .rule import Match, Rule
 from .view import View, identity, layout_steps, reshaped, transposed
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Operators that compute each number of their output from one number of each input, attributes not about axes.
 UNARY = frozenset(
@@ -37,7 +35,7 @@ BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Max", "Min"})
 LAYOUT = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
 
 
-def _pattern(graph: Graph) -> Iterator[Match]:
+def _pattern(graph: Graph) -> Iterator[Match[Graph]]:
     """One match: the whole graph, where it has a transpose."""
     first = next((node for node in graph.nodes if node.op == "Transpose" and not node.domain), None)
     if first is None:
@@ -49,14 +47,14 @@ def _pattern(graph: Graph) -> Iterator[Match]:
         yield Match(first, rewritten)
 
 
-def _check(graph: Graph, match: Match) -> str:
+def _check(graph: Graph, match: Match[Graph]) -> str:
     before, after = layout_cost(graph), layout_cost(match.parts)
     if after >= before:
         return f"channels-first would need {after} layout operators, there are {before}"
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
+def _rewrite(graph: Graph, match: Match[Graph]) -> None:
     graph.adopt(match.parts)
 
 
@@ -66,18 +64,17 @@ class _Rewriter:
     Attributes:
         views: original values that are (so far) only arrangements of an emitted value.
         made: arrangements that were emitted after all, by base and dims.
-        grids: the (H, W) that a number of tokens was last seen to stand for.
+        grids: the (H, W) that a number of tokens last belonged to.
         shape_constants: stored targets of reshapes.
     """
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.old = graph.nodes
+        self.old = graph.take_nodes()
         self.views: dict[str, View] = {}
         self.made: dict[tuple[str, object], str] = {}
         self.grids: dict[int, tuple[int, int]] = {}
         self.shape_constants: dict[tuple[int, ...], str] = {}
-        graph.nodes = []
 
     def run(self) -> None:
         for node in self.old:
@@ -86,7 +83,6 @@ class _Rewriter:
         for output in self.graph.outputs:
             if output in self.views:
                 self._emit_output(output)
-        self.graph.changed()
 
     # Following layout operators --------------------------------------------------------------------------------------
 
@@ -215,7 +211,7 @@ class _Rewriter:
     def _channels_last(self, value: str, channels: int) -> View | None:
         """A value as a view of an (N, C, H, W) base whose last axis runs through exactly C.
 
-        Where it is another view (heads put together, say) of tokens whose grid is known, it is first brought there.
+        Another view (concatenated heads, for example) of tokens whose grid is known is first brought into that form.
         """
         view = self.views.get(value)
         if view is None or channels == 1 or view.shape[-1] != channels:
@@ -252,8 +248,7 @@ class _Rewriter:
         if cache and key in self.made:
             return self.made[key]
         value = output or self.graph.unique(f"{name}_output_0")
-        self.graph.nodes.append(Node(op, inputs, [value], dict(attrs), name))
-        self.graph.shapes[value], self.graph.types[value] = tuple(shape), 1
+        self.graph.append(Node(op, inputs, [value], dict(attrs), name), shape=shape)
         if cache:
             self.made[key] = value
         return value
@@ -263,7 +258,7 @@ class _Rewriter:
         node.inputs = [self._plain(name) for name in node.inputs]
         for name in captured_views(node, self.views):
             self._make(self.views.pop(name), output=name)
-        self.graph.nodes.append(node)
+        self.graph.append(node)
 
     def _plain(self, value: str) -> str:
         """A value in the form that the graph had it in."""
@@ -272,9 +267,7 @@ class _Rewriter:
     def _emit_output(self, output: str) -> None:
         view = self.views.pop(output)
         if view.is_base:
-            self.graph.nodes.append(
-                Node("Identity", [view.base], [output], {}, self.graph.unique(f"/{output}/Identity"))
-            )
+            self.graph.append(Node("Identity", [view.base], [output], {}, self.graph.unique(f"/{output}/Identity")))
         else:
             self._make(view, output=output)
 
@@ -309,8 +302,6 @@ class _Rewriter:
         return value
 
     def _shape_constant(self, shape: tuple[int, ...]) -> str:
-        import numpy as np
-
         if shape not in self.shape_constants:
             name = "shape_" + "x".join(map(str, shape))
             self.shape_constants[shape] = self.graph.add_constant(np.asarray(shape, np.int64), name=name)
@@ -331,8 +322,6 @@ def constant_in_base(constant: np.ndarray, view: View) -> np.ndarray | None:
     Returns:
         An array that broadcasts to the base's shape, of the base's rank; None where it has more axes than the view.
     """
-    import numpy as np
-
     rank = len(view.dims)
     if constant.size == 1:
         return constant.reshape((1,) * len(view.base_shape))

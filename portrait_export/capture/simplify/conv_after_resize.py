@@ -1,4 +1,4 @@
-"""A convolution after an enlarging resize works on fewer pixels, and what it reads from where becomes small matrices.
+"""Replace a convolution after an enlarging resize by small matrix products on the image before the resize.
 
 Algebra. A convolution is a sum over its taps (a, b), each a matrix W_ab of the channels. What tap (a, b) reads of the
 resized image is M_a·x·N_bᵀ (see resize_taps.py), so with × for products over the channels
@@ -10,13 +10,13 @@ because W mixes channels, M rows and N columns. Two forms of it are tried, and t
     by rows: u_a = Σ_b W_ab × (x·N_bᵀ) is a convolution with one row of taps of the image resized along W alone
     by taps: W_ab × x are pointwise convolutions of the small image, and N multiplies their columns
 
-and then y = Σ_a M_a·u_a, one matrix product over (tap, row) for each tile of rows. β is the bias of a tap that lies
+and then y = Σ_a M_a·u_a, one matrix product over (tap, row) for each tile of rows. β is the bias of a tap that is
 inside the image for every output, whose rows of M (and N) sum to 1. Padding stays exact: M and N have zeros there.
 
 It pays where channels are many: a 3x3 convolution after doubling is left with about 0.6 of the multiplications, after
-a fourfold resize to few channels with less than a tenth, but the pieces are cut out and put together again, which is
+a fourfold resize to few channels with less than a tenth, but the pieces are cut out and concatenated again, which is
 counted as work (see NUMBER_MOVED). Medians on one core, ONNX Runtime and PyTorch: 512 → 32 channels, 32² → 128²: 12 and
-14 times as fast; 256 → 64, 128² → 256²: 1.6 and 1.8; 128 → 128, 256² → 512²: 1.5 and 1.3. Not worth it, and left alone:
+14 times as fast; 256 → 64, 128² → 256²: 1.6 and 1.8; 128 → 128, 256² → 512²: 1.5 and 1.3. Not worth it, and skipped:
 64 → 64, 256² → 512²: 1.2 and 1.0.
 """
 
@@ -25,7 +25,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..onnx.cost import cost_of_graph, macs_of
 from ..onnx.graph import Graph, Node
@@ -33,11 +34,8 @@ from .linear import bias_of, group_of, is_pointwise, kernel_of, why_not_before
 from .resize_taps import TapWindow, Tile, resize_matrix, resize_one_axis, tap_matrix, tiles, whole_tap, windows
 from .rule import Match, Rule, at_each
 
-if TYPE_CHECKING:
-    import numpy as np
-
 # What reading or writing a number takes in multiply-accumulates: one core did 45 G of these a second, and copied 2 G
-# numbers. It tells the layers above that got faster from those that did not.
+# numbers. It separates the layers above that got faster from those that did not.
 NUMBER_MOVED = 22
 LEAST_SAVING = 0.2  # of that work
 LEAST_SAVED = 100_000_000  # below, the dozens of operators' own overhead is as much
@@ -81,7 +79,7 @@ def _find(graph: Graph, node: Node) -> Node | None:
     return resize
 
 
-def _check(graph: Graph, match: Match) -> str:
+def _check(graph: Graph, match: Match[Node]) -> str:
     conv, resize = match.anchor, match.parts
     reason = why_not_before(graph, resize)
     if reason:
@@ -104,15 +102,15 @@ def _check(graph: Graph, match: Match) -> str:
 
 
 def _taps(graph: Graph, conv: Node, resize: Node) -> _Taps | str:
-    """What the forms are made from, or the reason why there is no such thing."""
+    """What the forms are made from, or the reason why there is none."""
     kernel, along = kernel_of(graph, conv), windows(graph, conv)
     resized = [resize_matrix(graph, resize, axis) for axis in (ROWS, COLUMNS)]
     if kernel is None or along is None or resized[0] is None or resized[1] is None:
-        return "the resize along H and the one along W cannot be told apart"
+        return "the resize along H and the one along W cannot be separated"
     rows, columns = tap_matrix(resized[0], along[0]), tap_matrix(resized[1], along[1])
     bias, at = bias_of(graph, conv), (whole_tap(rows), whole_tap(columns))
     if bias.any() and None in at:
-        return "no tap lies inside the image for every output, so that it could take the bias"
+        return "no tap is inside the image for every output, so that it could take the bias"
     return _Taps(kernel, bias, rows, columns, (at[0] or 0, at[1] or 0), along[1])
 
 
@@ -140,7 +138,7 @@ def _work_of(graph: Graph, node: Node) -> int:
     return macs_of(graph, node)[1] + NUMBER_MOVED * moved
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
+def _rewrite(graph: Graph, match: Match[Node]) -> None:
     conv, resize = match.anchor, match.parts
     taps = _taps(graph, conv, resize)
     assert isinstance(taps, _Taps)  # established by the check
@@ -160,11 +158,11 @@ def _replace(graph: Graph, conv: Node, resize: Node, taps: _Taps, form: Form) ->
             value = graph.add_node("Reshape", [value, target], name=f"{name}/Reshape", shape=joined)
         matrix = graph.add_constant(tile.matrix, name=f"{name}.matrix")
         shape = (*out[:2], len(tile.matrix), out[3])
-        parts.append(graph.add_node("MatMul", [matrix, value], name=name, shape=shape, like=value))
+        parts.append(graph.add_node("MatMul", [matrix, value], name=name, shape=shape))
     result = _joined(graph, parts, ROWS, name=f"{conv.name}/rows")
     graph.remove([node for node in graph.nodes if node.output in (conv.output, resize.output)])
     graph.replace_uses(conv.output, result)
-    graph.clean()
+    graph.clean()  # what is counted on a copy must not include what nothing reads
 
 
 Form = Callable[[Graph, Node, Node, _Taps, "list[Tile]"], Iterator[str]]
@@ -225,8 +223,6 @@ def _by_taps(graph: Graph, conv: Node, resize: Node, taps: _Taps, cut: list[Tile
 
 def _placed(bias: np.ndarray, taps: int, at: int) -> np.ndarray:
     """(…,) → (…, taps) with the bias at one tap and zeros at the others."""
-    import numpy as np
-
     placed = np.zeros((*bias.shape, taps))
     placed[..., at] = bias
     return placed
@@ -234,8 +230,6 @@ def _placed(bias: np.ndarray, taps: int, at: int) -> np.ndarray:
 
 def _stored(graph: Graph, conv: Node, kernel: np.ndarray, bias: np.ndarray) -> list[str]:
     """A kernel, and a bias where there is one, as constants."""
-    import numpy as np
-
     names = [graph.add_constant(kernel, name=f"{conv.input(1)}.taps")]
     if bias.any():
         names.append(graph.add_constant(bias.astype(np.float32), name=f"{conv.input(1)}.taps.bias"))
@@ -258,7 +252,7 @@ def _slice(graph: Graph, value: str, ranges: dict[int, tuple[int, int]], *, name
 
 
 def _joined(graph: Graph, parts: list[str], axis: int, *, name: str) -> str:
-    """Parts put together along an axis."""
+    """Concatenate parts along an axis."""
     if len(parts) == 1:
         return parts[0]
     shape = list(graph.shape(parts[0]) or ())
@@ -267,8 +261,6 @@ def _joined(graph: Graph, parts: list[str], axis: int, *, name: str) -> str:
 
 
 def _integers(graph: Graph, numbers: tuple[int, ...], *, name: str) -> str:
-    import numpy as np
-
     return graph.add_constant(np.asarray(numbers, np.int64), name=name)
 
 

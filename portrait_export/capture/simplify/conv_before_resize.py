@@ -1,4 +1,4 @@
-"""A 1x1 convolution after an enlarging resize is done before it, on fewer pixels.
+"""Move a 1x1 convolution before an enlarging resize, where there are fewer pixels.
 
 Algebra. Every number of a resized image is an average Σ w·x with Σ w = 1, the same w for every channel. A 1x1
 convolution mixes channels, a resize mixes pixels, so they commute: W·(Σ w·x) + b = Σ w·(W·x + b).
@@ -19,8 +19,8 @@ def _find(graph: Graph, node: Node) -> Node | None:
     return resize if resize is not None and resize.op == "Resize" and is_pointwise(graph, node) else None
 
 
-def _check(graph: Graph, match: Match) -> str:
-    resize: Node = match.parts
+def _check(graph: Graph, match: Match[Node]) -> str:
+    resize = match.parts
     reason = why_not_before(graph, resize)
     if reason:
         return reason
@@ -42,21 +42,16 @@ def work_before_resize(graph: Graph, conv: Node, resize: Node) -> int:
     return math.prod(small) * weight.shape[0] + resizing
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
+def _rewrite(graph: Graph, match: Match[Node]) -> None:
     conv, resize = match.anchor, match.parts
     source, old = resize.input(0), conv.output
     batch, channels = (graph.shape(old) or ())[:2]
     height, width = (graph.shape(source) or ())[2:]
-    small = graph.unique(f"{conv.name}_output_0")
-    graph.shapes[small], graph.types[small] = (batch, channels, height, width), graph.types[source]
-    further = resized_channels(graph, resize, channels)
-    conv.inputs[0], conv.outputs = source, [small]
-    resize.inputs = [small, *further]
-    resize.outputs = [graph.unique(f"{resize.name}_output_0")]
-    graph.shapes[resize.output], graph.types[resize.output] = graph.shapes[old], graph.types[old]
-    graph.changed()
+    graph.set_input(conv, 0, source)
+    small = graph.set_output(conv, shape=(batch, channels, height, width), like=source)
+    graph.set_inputs(resize, [small, *resized_channels(graph, resize, channels)])
+    graph.set_output(resize, shape=graph.shape(old) or (), like=old)
     graph.replace_uses(old, resize.output)
-    graph.clean()
 
 
 RULE = Rule(name="conv-before-resize", pattern=at_each("Conv", _find), check=_check, rewrite=_rewrite)

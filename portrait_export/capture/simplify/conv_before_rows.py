@@ -1,4 +1,4 @@
-"""What narrows tiles of rows is done before they are put together: less is copied, and the wide image never exists.
+"""Move a 1x1 convolution that reduces channels before the concatenation of row tiles: fewer channels are copied.
 
 Algebra. An activation and a 1x1 convolution treat every pixel alike, whichever rows it came with:
 W·f(concat(x₁, …, xₖ)) + b = concat(W·f(x₁) + b, …, W·f(xₖ) + b) for a concatenation along H.
@@ -47,18 +47,18 @@ def _is_activation(graph: Graph, node: Node) -> bool:
     return node.op != "PRelu" or (slope is not None and (slope.ndim < 2 or slope.shape[-2] == 1))
 
 
-def _check(graph: Graph, match: Match) -> str:
-    tail: _Tail = match.parts
+def _check(graph: Graph, match: Match[_Tail]) -> str:
+    tail = match.parts
     if any(graph.sole_use(step.input(0)) is None for step in tail.steps):
         return "a value on the way is also read elsewhere"
     before, after = ((graph.shape(name) or (0, 0))[1] for name in (tail.concat.output, match.anchor.output))
     if after >= before:
-        return f"{before} channels become {after}: no less would be put together"
+        return f"{before} channels become {after}: no fewer would be concatenated"
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    tail: _Tail = match.parts
+def _rewrite(graph: Graph, match: Match[_Tail]) -> None:
+    tail = match.parts
     conv = match.anchor
     values = []
     for index, value in enumerate(tail.concat.inputs):
@@ -73,7 +73,6 @@ def _rewrite(graph: Graph, match: Match) -> None:
     result = graph.add_node("Concat", values, name=f"{conv.name}/rows", shape=shape, attrs={"axis": ROWS})
     graph.remove(tail.steps)
     graph.replace_uses(conv.output, result)
-    graph.clean()
 
 
 RULE = Rule(name="conv-before-rows", pattern=at_each("Conv", _find), check=_check, rewrite=_rewrite)

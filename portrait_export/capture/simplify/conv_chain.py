@@ -1,4 +1,4 @@
-"""Two convolutions in a row, one of them 1x1, become one where that is less work.
+"""Merge two convolutions in a row, one of them 1x1, if that takes less work.
 
 Algebra. With B a 1x1 convolution: B·(A∗x + a) + b = (B·A)∗x + (B·a + b), whatever the kernel and padding of A.
 With A the 1x1 one: B∗(A·x + a) + b = (B·A)∗x + (b + Σ B·a), where beyond the border the inner value is 0, not a: with
@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..onnx.cost import macs_of
 from ..onnx.graph import Graph, Node
 from .linear import bias_of, group_of, is_padded, is_pointwise, kernel_of, set_kernel
 from .rule import Match, Rule
 
-if TYPE_CHECKING:
-    import numpy as np
 
-
-def _pattern(graph: Graph) -> Iterator[Match]:
-    for node in list(graph.nodes):
+def _pattern(graph: Graph) -> Iterator[Match[Node]]:
+    for node in graph.nodes:
         if node.op != "Conv" or graph.maker(node.output) is not node:
             continue
         first = graph.maker(node.input(0))
         if first is None or first.op != "Conv" or _is_grouped(first) or _is_grouped(node):
-            continue  # pointwise beside depthwise is every mobile network's pattern, and what it should be
+            continue  # pointwise and depthwise in a row is the pattern of mobile networks, and cheaper than both in one
         if is_pointwise(graph, node) or is_pointwise(graph, first):
             yield Match(node, first)
 
@@ -35,9 +33,8 @@ def _is_grouped(node: Node) -> bool:
     return group_of(node) > 1
 
 
-def _check(graph: Graph, match: Match) -> str:
-    first: Node = match.parts
-    second = match.anchor
+def _check(graph: Graph, match: Match[Node]) -> str:
+    first, second = match.parts, match.anchor
     kernels = kernel_of(graph, first), kernel_of(graph, second)
     if kernels[0] is None or kernels[1] is None:
         return "a convolution's weights are computed"
@@ -54,7 +51,7 @@ def _check(graph: Graph, match: Match) -> str:
     return ""
 
 
-def _merged_shape(graph: Graph, match: Match) -> tuple[int, ...]:
+def _merged_shape(graph: Graph, match: Match[Node]) -> tuple[int, ...]:
     first, second = kernel_of(graph, match.parts), kernel_of(graph, match.anchor)
     assert first is not None  # established by the check
     assert second is not None
@@ -64,16 +61,12 @@ def _merged_shape(graph: Graph, match: Match) -> tuple[int, ...]:
 
 def _merged(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(M, C, …) then (D, M, …), one of them 1x1, as one (D, C, …) kernel."""
-    import numpy as np
-
     return np.einsum("dmij,mckl->dcikjl", second, first).reshape(
         second.shape[0], first.shape[1], second.shape[2] * first.shape[2], second.shape[3] * first.shape[3]
     )
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    import numpy as np
-
+def _rewrite(graph: Graph, match: Match[Node]) -> None:
     first, second = match.parts, match.anchor
     inner, outer = kernel_of(graph, first), kernel_of(graph, second)
     assert inner is not None  # established by the check
@@ -82,7 +75,7 @@ def _rewrite(graph: Graph, match: Match) -> None:
     bias = bias_of(graph, second) + outer.sum(axis=(2, 3)) @ bias_of(graph, first)
     if is_pointwise(graph, second):
         second.attrs = dict(first.attrs)  # strides, pads and dilations are the first one's
-    second.inputs[0] = first.input(0)
+    graph.set_input(second, 0, first.input(0))
     set_kernel(graph, second, _merged(inner, outer), bias)
     graph.remove([first])
 

@@ -1,28 +1,27 @@
-"""An ONNX model in, the same folded by onnxsim out: shapes computed, constants folded, batch norms merged; quietly."""
+"""Fold an ONNX model with onnxsim: shapes are computed, constants folded, batch norms merged."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from typing import TYPE_CHECKING
 
-from ...errors import CaptureError
+import onnx
+
+from ...errors import CaptureError, first_line
 from ...utils.quiet import quiet
 
-if TYPE_CHECKING:
-    import onnx
-
-# A folded constant may not be larger than this: expanding a small computation into a large weight is no saving.
+# A folded constant may not be larger than this: expanding a small computation into a large weight saves nothing.
 LARGEST_FOLDED = "4MB"
 
 OUR_PRODUCER = "portrait-export"  # what `export_onnx` writes; those graphs are known to pass
 LONGEST_RUN_S = 600
 
-# Optimizers of onnxsim that would stand in our rules' way. Names that another version does not know are ignored there.
+# Optimizers of onnxsim that would prevent our rules. Versions that do not know a name ignore it.
 SKIPPED = (
     "fuse_matmul_add_bias_into_gemm",  # the first three put layout operators around matrix products
     "fuse_matmul_add_bias_into_gemm_batched",
     "fuse_qkv",
-    "fuse_mul_into_conv",  # takes GELU's ½ away before GELU is recognised; affine-before-conv does the same later
+    "fuse_mul_into_conv",  # removes GELU's ½ before GELU is recognised; affine-before-conv does the same later
     "fuse_preceding_mul_into_conv",
 )
 
@@ -32,13 +31,12 @@ def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
 
     Returns:
         The folded model, its inputs and outputs in the same order under the same names; and a note, empty where all
-        went well, that says why the model was left as it was.
+        went well, with the reason why the model is unchanged.
     """
     try:
         folded = _run(model) if model.producer_name == OUR_PRODUCER else _run_apart(model)
-    except Exception as error:  # whatever the C++ code behind it raises; the model goes on unfolded, and says so
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return model, f"onnxsim left the model as it was: {first_line}"
+    except Exception as error:  # the C++ code raises anything; the unfolded model is used, with a note
+        return model, f"onnxsim left the model as it was: {first_line(error)}"
     for before, after in ((model.graph.input, folded.graph.input), (model.graph.output, folded.graph.output)):
         constants = {tensor.name for tensor in model.graph.initializer}
         wanted = [value.name for value in before if value.name not in constants]
@@ -59,10 +57,6 @@ def _run(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _run_apart(model: onnx.ModelProto) -> onnx.ModelProto:
     """`_run` in another process that finds its modules where this one does. Raises RuntimeError where it fails."""
-    import subprocess
-
-    import onnx
-
     program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
     data = model.SerializeToString()
     done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, timeout=LONGEST_RUN_S)
@@ -75,7 +69,5 @@ def _run_apart(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def serve() -> None:
     """The other process: a model on standard input, the folded one on standard output."""
-    import onnx
-
     folded = _run(onnx.load_from_string(sys.stdin.buffer.read()))
     sys.stdout.buffer.write(folded.SerializeToString())

@@ -1,4 +1,4 @@
-"""A resize to the size that its input has is left out.
+"""Remove a resize to the size that its input has.
 
 Algebra. At scale 1 every coordinate transformation used here maps pixel i to coordinate i, where the interpolation's
 weight of pixel i is 1 and all others are 0.
@@ -11,12 +11,13 @@ from .linear import AVERAGING
 from .rule import Match, Rule, at_each
 
 
-def _find(graph: Graph, node: Node) -> bool | None:
+def _find(graph: Graph, node: Node) -> str | None:
+    """What a resize to the same size reads."""
     shape = graph.shape(node.output)
-    return True if shape is not None and shape == graph.shape(node.input(0)) else None
+    return node.input(0) if shape is not None and shape == graph.shape(node.input(0)) else None
 
 
-def _check(graph: Graph, match: Match) -> str:
+def _check(graph: Graph, match: Match[str]) -> str:
     node = match.anchor
     mode = node.attrs.get("coordinate_transformation_mode", "half_pixel")
     if mode not in AVERAGING:
@@ -27,10 +28,9 @@ def _check(graph: Graph, match: Match) -> str:
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    source = match.anchor.input(0)
+def _rewrite(graph: Graph, match: Match[str]) -> None:
     graph.remove([match.anchor])
-    graph.replace_uses(match.anchor.output, source)
+    graph.replace_uses(match.anchor.output, match.parts)
 
 
 RULE = Rule(name="identity-resize", pattern=at_each("Resize", _find), check=_check, rewrite=_rewrite, since=11)

@@ -1,4 +1,4 @@
-"""Layer normalisation spelt out with means becomes one LayerNormalization operator.
+"""Replace layer normalisation written out with means by one LayerNormalization operator.
 
 Algebra. With μ = mean(x) and d = x − μ over the normalised axes: y = d / √(mean(d²) + ε)·γ + β, which is ONNX's
 definition of LayerNormalization (opset 17) over the last axes. Over the channels (axis 1) of an image it is the same
@@ -8,13 +8,12 @@ with the channels moved last and back, a pair of transposes that MIL's layer_nor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..onnx.graph import Graph, Node
 from .rule import Match, Rule, at_each
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,6 @@ def _mean(graph: Graph, value: str) -> tuple[str, tuple[int, ...]] | None:
     return node.input(0), tuple(sorted(int(axis) % rank for axis in axes))
 
 
-def _scalar(graph: Graph, value: str) -> float | None:
-    constant = graph.constant(value)
-    return None if constant is None or constant.size != 1 else float(constant.reshape(()))
-
-
 def _centered(graph: Graph, value: str) -> tuple[str, tuple[int, ...]] | None:
     """x and the axes of x − mean(x)."""
     node = graph.maker(value)
@@ -72,7 +66,7 @@ def _squared(graph: Graph, value: str) -> str | None:
         return None
     if node.op == "Mul" and node.input(0) == node.input(1):
         return node.input(0)
-    if node.op == "Pow" and _scalar(graph, node.input(1)) == 2:
+    if node.op == "Pow" and graph.scalar(node.input(1)) == 2:
         return node.input(0)
     return None
 
@@ -83,7 +77,7 @@ def _find(graph: Graph, root: Node) -> _Parts | None:
     if add is None or add.op != "Add":
         return None
     left, right = add.inputs
-    epsilon, mean = (_scalar(graph, left), right) if graph.is_constant(left) else (_scalar(graph, right), left)
+    epsilon, mean = (graph.scalar(left), right) if graph.is_constant(left) else (graph.scalar(right), left)
     variance = _mean(graph, mean)
     square = graph.maker(mean)
     operand = _squared(graph, square.input(0)) if square is not None else None
@@ -109,7 +103,6 @@ def _stored_operand(graph: Graph, node: Node, op: str, x: str, axes: tuple[int, 
     constant, shape = graph.constant(other), graph.shape(x) or ()
     if constant is None or constant.ndim > len(shape):
         return node, None
-    import numpy as np
 
     padded: np.ndarray = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
     wanted = tuple(size if axis in axes else 1 for axis, size in enumerate(shape))
@@ -119,8 +112,8 @@ def _stored_operand(graph: Graph, node: Node, op: str, x: str, axes: tuple[int, 
     return following, full.reshape([shape[axis] for axis in axes])
 
 
-def _check(graph: Graph, match: Match) -> str:
-    parts: _Parts = match.parts
+def _check(graph: Graph, match: Match[_Parts]) -> str:
+    parts = match.parts
     shape = graph.shape(parts.x)
     if shape is None or not graph.is_float(parts.x):
         return "it is not computed in float32 on a known shape"
@@ -134,10 +127,8 @@ def _check(graph: Graph, match: Match) -> str:
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    import numpy as np
-
-    parts: _Parts = match.parts
+def _rewrite(graph: Graph, match: Match[_Parts]) -> None:
+    parts = match.parts
     shape, axes, name = graph.shape(parts.x) or (), parts.axes[0], f"{parts.last.name}/LayerNormalization"
     size = [shape[axis] for axis in axes]
     scale = np.ones(size, np.float32) if parts.scale is None else parts.scale
@@ -157,7 +148,6 @@ def _rewrite(graph: Graph, match: Match) -> None:
         value = graph.add_node("Transpose", [value], name=f"{name}/ToFirst", shape=shape, attrs=attrs)
     graph.remove([parts.last])
     graph.replace_uses(parts.last.output, value)
-    graph.clean()
 
 
 RULE = Rule(name="layer-norm", pattern=at_each("Sqrt", _find), check=_check, rewrite=_rewrite, since=17)

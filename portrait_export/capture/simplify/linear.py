@@ -1,15 +1,13 @@
-"""What several rules ask about linear operators: convolutions, per-channel affine maps, resizes."""
+"""Inspect linear operators for the rules: convolutions, per-channel affine maps, resizes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..onnx.graph import Graph, Node
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Coordinate modes in which every output number is an average of input numbers: the weights sum to 1.
 AVERAGING = frozenset({"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"})
@@ -26,8 +24,6 @@ def kernel_of(graph: Graph, node: Node | None) -> np.ndarray | None:
 
 def bias_of(graph: Graph, node: Node) -> np.ndarray:
     """A convolution's bias (D,), zeros where it has none; float64."""
-    import numpy as np
-
     stored = graph.constant(node.input(2)) if node.input(2) else None
     weight = graph.constant(node.input(1))
     return np.zeros(0 if weight is None else weight.shape[0]) if stored is None else stored.astype(np.float64)
@@ -61,16 +57,13 @@ def is_pointwise(graph: Graph, node: Node | None) -> bool:
 
 def set_kernel(graph: Graph, node: Node, weight: np.ndarray, bias: np.ndarray) -> None:
     """Give a convolution other stored numbers (float64 is rounded once, here)."""
-    import numpy as np
-
     named = node.input(2) or f"{node.name}.bias"
     inputs = [node.input(0), graph.add_constant(weight.astype(np.float32), name=node.input(1))]
     if node.input(2) or bias.any():
         inputs.append(graph.add_constant(bias.astype(np.float32), name=named))
-    node.inputs = inputs
+    graph.set_inputs(node, inputs)
     if "kernel_shape" in node.attrs:
         node.attrs["kernel_shape"] = list(weight.shape[2:])
-    graph.changed()
 
 
 @dataclass(frozen=True)
@@ -112,8 +105,6 @@ def affine_of(graph: Graph, node: Node | None) -> Affine | None:
 
 
 def _affine(graph: Graph, source: str, shape: tuple[int, ...], scale: object, shift: object) -> Affine | None:
-    import numpy as np
-
     if graph.shape(source) != shape or graph.is_constant(source):
         return None
     full = (np.broadcast_to(np.asarray(value, np.float64), (shape[1],)) for value in (scale, shift))
@@ -122,8 +113,6 @@ def _affine(graph: Graph, source: str, shape: tuple[int, ...], scale: object, sh
 
 def _batch_norm(graph: Graph, node: Node, shape: tuple[int, ...]) -> Affine | None:
     """g·(x − m)/√(v+ε) + β = s·x + (β − s·m) with s = g/√(v+ε)."""
-    import numpy as np
-
     stored = [graph.constant(name) for name in node.inputs[1:5]]
     per_channel = node.attrs.get("spatial", 1)  # before opset 9 there was another kind
     if node.attrs.get("training_mode") or not per_channel or len([name for name in node.outputs if name]) != 1:
@@ -138,8 +127,6 @@ def _batch_norm(graph: Graph, node: Node, shape: tuple[int, ...]) -> Affine | No
 
 def _per_channel(constant: np.ndarray | None, channels: int) -> np.ndarray | None:
     """A constant operand of an (N, C, H, W) value as one float64 per channel; None where it varies otherwise."""
-    import numpy as np
-
     if constant is None or constant.ndim > 4 or not np.issubdtype(constant.dtype, np.floating):
         return None
     if constant.size == 1:
@@ -165,7 +152,7 @@ def resize_ratio(graph: Graph, node: Node | None) -> float:
 
 
 def why_not_before(graph: Graph, resize: Node) -> str:
-    """The reason why work per pixel that follows a resize had better stay behind it; empty if there is none."""
+    """The reason why work per pixel should stay after a resize; empty if there is none."""
     ratio = resize_ratio(graph, resize)
     if not ratio:
         return "the resize is not an average over H and W whose size is stored"

@@ -1,4 +1,4 @@
-"""Two linears on tokens in a row become one where that is less work.
+"""Merge two linears on tokens in a row if that takes less work.
 
 Algebra. (x·A + a)·B + b = x·(A·B) + (a·B + b), for MatMul or Gemm with stored A and B. Products are formed in
 float64 and rounded once. (On images linears are 1x1 convolutions, see conv_chain.py.)
@@ -9,18 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..onnx.graph import Graph, Node
 from .rule import Match, Rule
 
-if TYPE_CHECKING:
-    import numpy as np
-
 
 @dataclass(frozen=True)
 class _Linear:
-    """x·W + b as it stands in the graph.
+    """x·W + b in the graph.
 
     Attributes:
         source: the name of x.
@@ -35,8 +33,8 @@ class _Linear:
     last: Node
 
 
-def _pattern(graph: Graph) -> Iterator[Match]:
-    for node in list(graph.nodes):
+def _pattern(graph: Graph) -> Iterator[Match[tuple[_Linear, _Linear]]]:
+    for node in graph.nodes:
         if graph.maker(node.output if node.outputs else "") is not node:
             continue
         second = _product(graph, node)
@@ -47,8 +45,6 @@ def _pattern(graph: Graph) -> Iterator[Match]:
 
 def _product(graph: Graph, node: Node | None) -> _Linear | None:
     """A product with a stored matrix on the right."""
-    import numpy as np
-
     if node is None or node.domain or node.op not in ("MatMul", "Gemm") or not graph.is_float(node.output):
         return None
     weight = graph.constant(node.input(1))
@@ -92,7 +88,7 @@ def _with_bias(graph: Graph, linear: _Linear) -> _Linear:
     return _Linear(linear.source, linear.weight, linear.bias + row.reshape(-1), linear.product, add)
 
 
-def _check(graph: Graph, match: Match) -> str:
+def _check(graph: Graph, match: Match[tuple[_Linear, _Linear]]) -> str:
     first, second = match.parts
     if graph.sole_use(first.last.output) is None:
         return "the value between the linears is also read elsewhere"
@@ -104,9 +100,7 @@ def _check(graph: Graph, match: Match) -> str:
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    import numpy as np
-
+def _rewrite(graph: Graph, match: Match[tuple[_Linear, _Linear]]) -> None:
     first, second = match.parts
     shape = graph.shape(second.last.output) or ()
     name = second.product.name
@@ -118,7 +112,6 @@ def _rewrite(graph: Graph, match: Match) -> None:
         value = graph.add_node("Add", [value, row], name=f"{name}/Add", shape=shape)
     graph.remove([second.last])
     graph.replace_uses(second.last.output, value)
-    graph.clean()
 
 
 RULE = Rule(name="linear-chain", pattern=_pattern, check=_check, rewrite=_rewrite)

@@ -1,4 +1,4 @@
-"""A rewritten graph in; the same with its changed weights named after the operators that read them."""
+"""Name the changed weights of a rewritten graph after the operators that read them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def name_weights(graph: Graph) -> None:
 
 
 def module_path(node: Node) -> str:
-    """The module that a node was traced from, as PyTorch writes it; the node's own name where that cannot be told.
+    """The module that a node was traced from, as PyTorch writes it; the node's own name if that cannot be determined.
 
     >>> module_path(Node("MatMul", [], [], name="/encoder/block.0/query/MatMul_1"))
     'encoder.block.0.query'

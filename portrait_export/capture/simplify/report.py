@@ -1,4 +1,4 @@
-"""What simplification did: which rule fired where, which was refused and why, and the cost before and after."""
+"""Report a simplification: which rule fired where, which was refused and why, and the cost before and after."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Fired:
 
 @dataclass(frozen=True)
 class Refused:
-    """A rule's pattern found and left alone; `reason` says why."""
+    """A match of a rule that was not rewritten, with the reason."""
 
     rule: str
     node: str
@@ -31,9 +31,9 @@ class SimplifyReport:
 
     Attributes:
         fired, refused: in order.
-        before, after: the cost model's figures of the model as it came and as it left.
+        before, after: the cost of the model before and after.
         error: largest relative difference of any output between the two, under ONNX Runtime on random inputs.
-        notes: stages that did less than asked, in words.
+        notes: stages that did less than asked.
     """
 
     fired: tuple[Fired, ...]

@@ -1,4 +1,4 @@
-"""A resize and the convolution that reads it in; out, for one axis, the matrix of both: what each tap reads from where.
+"""Compute, for one axis, the matrix of a resize and the convolution that reads it: what each tap reads from where.
 
 Along one axis a resize is a matrix R (resized, size). Tap a of a convolution with stride s, dilation d and padding p
 reads, for output i, the resized element s·i + d·a − p, or 0 where there is none. So the tap reads M_a·x with
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto
 
 from ..onnx.check import make_session, run_session
 from ..onnx.graph import Graph, Node
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Elements of a tile's matrix: few enough that it multiplies few zeros, and that no recipe takes it for a weight.
 MAX_ELEMENTS = 2048
@@ -80,10 +80,8 @@ def windows(graph: Graph, conv: Node) -> tuple[TapWindow, TapWindow] | None:
 def resize_one_axis(graph: Graph, resize: Node, value: str, axis: int, *, name: str) -> str | None:
     """A resize along H (axis 2) or W (axis 3) alone, of an image of any channels; None where it cannot be split.
 
-    It stands for half of `resize`: every mode that resizes an image does H and W independently of one another.
+    It is one half of `resize`: every mode that resizes an image does H and W independently of one another.
     """
-    import numpy as np
-
     small, large = graph.shape(value), graph.shape(resize.output)
     scales = graph.constant(resize.input(2)) if resize.input(2) else None
     sizes = graph.constant(resize.input(3)) if resize.input(3) else None
@@ -105,9 +103,6 @@ def resize_matrix(graph: Graph, resize: Node, axis: int) -> np.ndarray | None:
 
     It is what ONNX Runtime makes of the unit vectors, so that its rounding of coordinates is the reference's own.
     """
-    import numpy as np
-    import onnx
-
     shape, large = graph.shape(resize.input(0)), graph.shape(resize.output)
     if shape is None or large is None:
         return None
@@ -115,7 +110,7 @@ def resize_matrix(graph: Graph, resize: Node, axis: int) -> np.ndarray | None:
     image = [1, size, 1, 1]
     image[axis] = size
     twin = graph.copy()
-    twin.shapes["units"] = tuple(image)
+    twin.declare("units", image, TensorProto.FLOAT)
     value = resize_one_axis(twin, resize, "units", axis, name="alone")
     if value is None:
         return None
@@ -127,8 +122,8 @@ def resize_matrix(graph: Graph, resize: Node, axis: int) -> np.ndarray | None:
         onnx.helper.make_graph(
             [node],
             "resize",
-            [onnx.helper.make_tensor_value_info("units", onnx.TensorProto.FLOAT, image)],
-            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+            [onnx.helper.make_tensor_value_info("units", TensorProto.FLOAT, image)],
+            [onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
             [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in stored],
         ),
         opset_imports=[onnx.helper.make_opsetid("", graph.opset)],
@@ -141,8 +136,6 @@ def resize_matrix(graph: Graph, resize: Node, axis: int) -> np.ndarray | None:
 
 def tap_matrix(resized: np.ndarray, window: TapWindow) -> np.ndarray:
     """M (out, taps, size) of a resize's matrix and the taps that read it, see above."""
-    import numpy as np
-
     padded = np.pad(resized, ((window.before, window.after), (0, 0)))
     reach = window.dilation * (window.taps - 1)
     outputs = np.arange(0, len(padded) - reach, window.stride)
@@ -162,17 +155,13 @@ def tiles(matrix: np.ndarray) -> list[Tile]:
 
 
 def _tile(rows: np.ndarray) -> Tile:
-    import numpy as np
-
     read = np.flatnonzero(rows.any(axis=(0, 1)))
     start, end = (int(read[0]), int(read[-1]) + 1) if read.size else (0, 1)
     return Tile(start, end, rows[:, :, start:end].reshape(len(rows), -1))
 
 
 def whole_tap(matrix: np.ndarray) -> int | None:
-    """A tap that lies inside the image for every output, so that it alone reads a constant as it is; None without."""
-    import numpy as np
-
+    """A tap inside the image for every output, so that a constant it reads stays unchanged; None if there is none."""
     sums = matrix.sum(axis=2)  # (out, taps)
     inside = np.abs(sums - 1).max(axis=0) < 1e-5
     return int(inside.argmax()) if inside.any() else None

@@ -1,16 +1,18 @@
-"""What a rewrite rule is: a pattern, a check that returns the reason why not, and a rewrite."""
+"""Define rewrite rules: a pattern, a check that returns the reason why not, and a rewrite."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 from ..onnx.graph import Graph, Node
 
+P = TypeVar("P")
+
 
 @dataclass(frozen=True)
-class Match:
+class Match(Generic[P]):
     """A place where a rule's pattern was found.
 
     Attributes:
@@ -19,31 +21,31 @@ class Match:
     """
 
     anchor: Node
-    parts: Any = None
+    parts: P
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Generic[P]):
     """An exact algebraic identity, applied wherever it saves work.
 
     Attributes:
         name: kebab-case, as reports and options call it.
         pattern: yields matches; the graph may be edited between two of them.
-        check: the reason why a match is left alone, in words; empty where the rewrite is exact and worth it.
+        check: the reason why a match is not rewritten; empty if the rewrite is exact and worth it.
         rewrite: edits the graph.
         since: first ONNX opset that has the operators which the rewrite emits.
         one_size: what it writes holds for one input size only, so a network for several sizes goes without it.
     """
 
     name: str
-    pattern: Callable[[Graph], Iterator[Match]]
-    check: Callable[[Graph, Match], str]
-    rewrite: Callable[[Graph, Match], None]
+    pattern: Callable[[Graph], Iterator[Match[P]]]
+    check: Callable[[Graph, Match[P]], str]
+    rewrite: Callable[[Graph, Match[P]], None]
     since: int = 7
     one_size: bool = False
 
 
-def at_each(op: str, find: Callable[[Graph, Node], Any]) -> Callable[[Graph], Iterator[Match]]:
+def at_each(op: str, find: Callable[[Graph, Node], P | None]) -> Callable[[Graph], Iterator[Match[P]]]:
     """A pattern that looks at every node of one operator type.
 
     Args:
@@ -51,7 +53,7 @@ def at_each(op: str, find: Callable[[Graph, Node], Any]) -> Callable[[Graph], It
         find: the parts of the match at a node, or None where the pattern is not there.
     """
 
-    def pattern(graph: Graph) -> Iterator[Match]:
+    def pattern(graph: Graph) -> Iterator[Match[P]]:
         for node in [node for node in graph.nodes if node.op == op and not node.domain]:
             if graph.maker(node.output) is node:  # a rewrite just before may have removed it
                 parts = find(graph, node)

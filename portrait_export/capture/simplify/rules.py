@@ -1,6 +1,8 @@
-"""The rewrite rules, in the order in which they are tried."""
+"""List the rewrite rules in the order in which they are tried."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from . import (
     affine_after_conv,
@@ -27,7 +29,7 @@ from . import (
 )
 from .rule import Rule
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule[Any], ...] = (
     identity.RULE,
     identity_resize.RULE,
     layer_norm.RULE,  # before channels-first, which follows whole layer norms
@@ -38,7 +40,7 @@ RULES: tuple[Rule, ...] = (
     two_classes.RULE,
     argmax_of_two.RULE,
     unread_channels.RULE,
-    affine_after_conv.RULE,  # before the rules that move convolutions: a batch norm would stand in their way
+    affine_after_conv.RULE,  # before the rules that move convolutions: a batch norm would block them
     affine_after_linear.RULE,
     linear_chain.RULE,
     affine_before_conv.RULE,

@@ -1,4 +1,4 @@
-"""A number that scales a matrix product scales one of its factors instead, where that is smaller or free.
+"""Apply a scale to one factor of a matrix product instead of to the product, if that factor is smaller or free.
 
 Algebra. s·(A·B) = (s·A)·B = A·(s·B), and a scale commutes with every reshape and transpose of the factor. Attention's
 1/√d so moves from the L·L' scores to the L·d queries, and from there into the weights that make them. In half precision
@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..onnx.graph import Graph, Node
 from .linear import kernel_of
@@ -31,8 +33,8 @@ class _Parts:
     scale: float
 
 
-def _pattern(graph: Graph) -> Iterator[Match]:
-    for node in list(graph.nodes):
+def _pattern(graph: Graph) -> Iterator[Match[_Parts]]:
+    for node in graph.nodes:
         if node.op not in ("Mul", "Div") or node.domain or graph.maker(node.output) is not node:
             continue
         for index in (0, 1):
@@ -66,8 +68,8 @@ def _is_free(graph: Graph, value: str) -> bool:
     return kernel_of(graph, graph.maker(value)) is not None and graph.sole_use(value) is not None
 
 
-def _check(graph: Graph, match: Match) -> str:
-    product: Node = match.parts.product
+def _check(graph: Graph, match: Match[_Parts]) -> str:
+    product = match.parts.product
     if not graph.is_float(product.output) or graph.shape(match.anchor.output) != graph.shape(product.output):
         return "it is not computed in float32 on a known shape"
     if not graph.feeds_only(product.output, match.anchor):
@@ -84,9 +86,7 @@ def _check(graph: Graph, match: Match) -> str:
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    import numpy as np
-
+def _rewrite(graph: Graph, match: Match[_Parts]) -> None:
     product, scale = match.parts.product, match.parts.scale
     source = _best(graph, product)
     reader = graph.sole_use(source)
@@ -94,10 +94,9 @@ def _rewrite(graph: Graph, match: Match) -> None:
     constant = graph.add_constant(np.asarray(scale, np.float32), name=f"{match.anchor.name}.scale")
     name = f"{match.anchor.name}/Scale"
     scaled = graph.add_node("Mul", [source, constant], name=name, shape=graph.shape(source) or (), before=reader)
-    reader.inputs = [scaled if value == source else value for value in reader.inputs]
+    graph.redirect(reader, source, scaled)
     graph.remove([match.anchor])
     graph.replace_uses(match.anchor.output, product.output)
-    graph.clean()
 
 
 RULE = Rule(name="scale-before-product", pattern=_pattern, check=_check, rewrite=_rewrite)

@@ -1,4 +1,4 @@
-"""A 1x1 convolution of a concatenation becomes a sum of 1x1 convolutions of its parts, where those are cheaper.
+"""Split a 1x1 convolution of a concatenation into a sum of 1x1 convolutions of its parts, if those are cheaper.
 
 Algebra. W·concat(x₁, …, xₖ) + b = Σᵢ Wᵢ·xᵢ + b, where Wᵢ are the columns of W for xᵢ's channels; b goes to the last
 part's convolution. By itself that saves nothing. It pays where a part is an enlarged image (then its convolution moves
@@ -23,8 +23,8 @@ def _find(graph: Graph, node: Node) -> Node | None:
     return concat if concat is not None and concat.op == "Concat" and is_pointwise(graph, node) else None
 
 
-def _check(graph: Graph, match: Match) -> str:
-    concat: Node = match.parts
+def _check(graph: Graph, match: Match[Node]) -> str:
+    concat = match.parts
     if concat.attrs["axis"] not in (1, -3):
         return "the concatenation is not along the channels"
     if not graph.feeds_only(concat.output, match.anchor):
@@ -63,7 +63,7 @@ def _part_work(graph: Graph, value: str, width: int, pixels: int) -> tuple[int, 
     return before, after + pixels * width * channels
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
+def _rewrite(graph: Graph, match: Match[Node]) -> None:
     conv, concat = match.anchor, match.parts
     weight = kernel_of(graph, conv)
     shape = graph.shape(conv.output) or ()
@@ -83,7 +83,6 @@ def _rewrite(graph: Graph, match: Match) -> None:
         total = graph.add_node("Add", [total, part], name=f"{conv.name}/sum{index}", shape=shape)
     graph.remove([conv])
     graph.replace_uses(conv.output, total)
-    graph.clean()
 
 
 RULE = Rule(name="split-concat-conv", pattern=at_each("Conv", _find), check=_check, rewrite=_rewrite)

@@ -1,4 +1,4 @@
-"""A matrix product that is transposed afterwards: the product of the transposed factors, the other way round.
+"""Replace a transposed matrix product by the product of the transposed factors in reverse order.
 
 Algebra. (A·B)ᵀ = Bᵀ·Aᵀ, each number the same sum of the same products. It is done where B is itself a transposed
 value B = Cᵀ, so that Bᵀ = C is there already: of two transposes (of B and of the product) one remains (of A), and that
@@ -26,8 +26,8 @@ def _find(graph: Graph, node: Node) -> Node | None:
     return product if swaps_last_two(node) and product is not None and product.op == "MatMul" else None
 
 
-def _check(graph: Graph, match: Match) -> str:
-    product: Node = match.parts
+def _check(graph: Graph, match: Match[Node]) -> str:
+    product = match.parts
     ranks = {len(graph.shape(name) or ()) for name in (*product.inputs, product.output)}
     if len(ranks) != 1 or min(ranks) < 2:
         return "the factors have different ranks, broadcast batch axes would be transposed with them"
@@ -38,8 +38,8 @@ def _check(graph: Graph, match: Match) -> str:
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    product: Node = match.parts
+def _rewrite(graph: Graph, match: Match[Node]) -> None:
+    product = match.parts
     left, right = product.inputs
     right_maker = graph.maker(right)
     shape = graph.shape(left) or ()
@@ -52,14 +52,9 @@ def _rewrite(graph: Graph, match: Match) -> None:
         shape=tuple(shape[axis] for axis in perm),
         attrs={"perm": perm},
     )
-    product.inputs = [right_maker.input(0), flipped]
-    old = product.output
-    product.outputs = [graph.unique(f"{product.name}_output_0")]
-    graph.shapes[product.output] = graph.shapes[match.anchor.output]
-    graph.types[product.output] = graph.types[old]
-    graph.changed()
+    graph.set_inputs(product, [right_maker.input(0), flipped])
+    graph.set_output(product, shape=graph.shape(match.anchor.output) or (), like=product.output)
     graph.replace_uses(match.anchor.output, product.output)
-    graph.clean()
 
 
 RULE = Rule(name="transposed-product", pattern=at_each("Transpose", _find), check=_check, rewrite=_rewrite)

@@ -1,4 +1,4 @@
-"""One class of a softmax over two becomes the sigmoid of a difference; of a log-softmax, a softplus.
+"""Replace one class of a softmax over two by the sigmoid of a difference, and of a log-softmax by a softplus.
 
 Algebra. softmax(z)₁ = e^z₁ / (e^z₀ + e^z₁) = 1 / (1 + e^(z₀ − z₁)) = σ(z₁ − z₀), and its logarithm is
 −ln(1 + e^(z₀ − z₁)) = −softplus(z₀ − z₁). The difference is written as a 1x1 convolution with weights ±1, which other
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ..onnx.graph import Graph, Node
 from .rule import Match, Rule
@@ -32,8 +34,8 @@ class _Pick:
     value: str
 
 
-def _pattern(graph: Graph) -> Iterator[Match]:
-    for node in list(graph.nodes):
+def _pattern(graph: Graph) -> Iterator[Match[_Pick]]:
+    for node in graph.nodes:
         softmax = graph.maker(node.input(0))
         if softmax is None or softmax.op not in SOFTMAXES or not node.outputs or graph.maker(node.output) is not node:
             continue
@@ -71,8 +73,8 @@ def _picked(graph: Graph, node: Node) -> tuple[int, str] | None:
     return min(max(start + shape[1] if start < 0 else start, 0), shape[1] - 1), node.output
 
 
-def _check(graph: Graph, match: Match) -> str:
-    softmax: Node = match.parts.softmax
+def _check(graph: Graph, match: Match[_Pick]) -> str:
+    softmax = match.parts.softmax
     shape = graph.shape(softmax.output) or ()
     if softmax.attrs.get("axis", -1) not in (1, -3):
         return "the softmax is not over the channels"
@@ -87,11 +89,9 @@ def _check(graph: Graph, match: Match) -> str:
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    import numpy as np
-
-    pick: _Pick = match.parts
-    softmax, node = pick.softmax, match.anchor
+def _rewrite(graph: Graph, match: Match[_Pick]) -> None:
+    pick, node = match.parts, match.anchor
+    softmax = pick.softmax
     is_log = softmax.op == "LogSoftmax"
     value = difference(graph, softmax.input(0), 1 - pick.index if is_log else pick.index, name=softmax.name)
     one = graph.shape(value) or ()
@@ -103,13 +103,10 @@ def _rewrite(graph: Graph, match: Match) -> None:
         value = graph.add_node("Reshape", [value, sizes], name=f"{node.name}/Reshape", shape=target)
     graph.remove([node])
     graph.replace_uses(pick.value, value)
-    graph.clean()
 
 
 def difference(graph: Graph, logits: str, index: int, *, name: str) -> str:
     """z_index − z_other of logits (N, 2, H, W) as a 1x1 convolution: (N, 1, H, W)."""
-    import numpy as np
-
     batch, _, height, width = graph.shape(logits) or ()
     signs = np.full((1, 2, 1, 1), -1.0, np.float32)
     signs[0, index] = 1.0

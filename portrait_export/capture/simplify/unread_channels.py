@@ -1,4 +1,4 @@
-"""Channels that nothing reads are not computed: a choice of channels moves before the resize and into the convolution.
+"""Compute only the channels that are read: move a channel selection before the resize and into the convolution.
 
 Algebra. A choice of channels S is a matrix of zeros and ones, so S·(W∗x + b) = (S·W)∗x + S·b: the rows of W and b that
 are chosen. A resize treats every channel alike, so S·resize(x) = resize(S·x).
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..onnx.graph import Graph, Node
 from .linear import bias_of, group_of, kernel_of, resize_ratio, resized_channels, set_kernel
 from .rule import Match, Rule
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,8 @@ class _Choice:
     value: str
 
 
-def _pattern(graph: Graph) -> Iterator[Match]:
-    for node in list(graph.nodes):
+def _pattern(graph: Graph) -> Iterator[Match[_Choice]]:
+    for node in graph.nodes:
         if node.op not in ("Slice", "Gather", "Split") or node.domain or graph.maker(node.output) is not node:
             continue
         maker = graph.maker(node.input(0))
@@ -48,8 +46,6 @@ def _pattern(graph: Graph) -> Iterator[Match]:
 
 def _channels(graph: Graph, node: Node, value: str) -> np.ndarray | None:
     """The channels of an image that an output of a node has, all pixels of them; None for anything else."""
-    import numpy as np
-
     shape, out = graph.shape(node.input(0)), graph.shape(value)
     if shape is None or out is None or len(shape) != 4 or len(out) != 4 or (out[0], *out[2:]) != (shape[0], *shape[2:]):
         return None
@@ -74,8 +70,8 @@ def _channels(graph: Graph, node: Node, value: str) -> np.ndarray | None:
     return every[int(starts[at]) : int(ends[at]) : int(stride[at])]
 
 
-def _check(graph: Graph, match: Match) -> str:
-    choice: _Choice = match.parts
+def _check(graph: Graph, match: Match[_Choice]) -> str:
+    choice = match.parts
     if not graph.feeds_only(choice.maker.output, match.anchor):
         return "the other channels are read as well"
     if group_of(choice.maker) != 1:
@@ -83,8 +79,8 @@ def _check(graph: Graph, match: Match) -> str:
     return ""
 
 
-def _rewrite(graph: Graph, match: Match) -> None:
-    choice: _Choice = match.parts
+def _rewrite(graph: Graph, match: Match[_Choice]) -> None:
+    choice = match.parts
     maker, channels = choice.maker, choice.channels
     shape = graph.shape(choice.value) or ()
     if maker.op == "Conv":
@@ -92,18 +88,14 @@ def _rewrite(graph: Graph, match: Match) -> None:
         assert kernel is not None  # established by the pattern
         set_kernel(graph, maker, kernel[channels], bias_of(graph, maker)[channels])
     else:
-        maker.inputs = [_chosen(graph, match), *resized_channels(graph, maker, len(channels))]
-    maker.outputs = [graph.unique(f"{maker.name}_output_0")]
-    graph.shapes[maker.output], graph.types[maker.output] = shape, graph.types[choice.value]
+        graph.set_inputs(maker, [_chosen(graph, match), *resized_channels(graph, maker, len(channels))])
+    graph.set_output(maker, shape=shape, like=choice.value)
     graph.remove([match.anchor])
     graph.replace_uses(choice.value, maker.output)
-    graph.clean()
 
 
-def _chosen(graph: Graph, match: Match) -> str:
+def _chosen(graph: Graph, match: Match[_Choice]) -> str:
     """The chosen channels of what a resize reads."""
-    import numpy as np
-
     choice, node = match.parts, match.anchor
     source = choice.maker.input(0)
     small, channels = graph.shape(source) or (), choice.channels

@@ -1,4 +1,4 @@
-"""Layout algebra: a value that is only another arrangement of a base value's numbers, and how to make it from the base.
+"""Describe a value as a rearrangement of another value's numbers, and find the shortest way to make it.
 
 Every chain of reshapes and transposes of a base is described by saying, for each axis of the result, which pieces of
 which axes of the base it runs through. A piece is (axis of the base, size, stride within that axis). For a base of

@@ -1,4 +1,4 @@
-"""A parity report and its worst images in; `parity.json`, `report.html` and PNG pictures in a folder out."""
+"""Write a parity report to a folder: `parity.json`, `report.html` and PNG pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...utils.files import write_bytes, write_text
 
 if TYPE_CHECKING:
-    from ..parity import Compared, ParityReport
+    from ..parity import Comparison, ParityReport
     from .pictures import Thumbnails
 
 JSON_FILE = "parity.json"
@@ -20,23 +20,23 @@ CONTACT_FILE = "contact.png"
 
 def write_report(
     report: ParityReport,
-    worst: Sequence[Compared],
+    worst: Sequence[Comparison],
     folder: Path,
     *,
     title: str,
     facts: Mapping[str, str],
     thumbnails: Thumbnails | None = None,
 ) -> str:
-    """Write everything a person or a script would want to see of a comparison.
+    """Write the report's files.
 
     Args:
         worst: the images to show side by side, worst first; may be empty.
-        folder: is made if it does not exist; files of these names in it are replaced.
+        folder: created if it does not exist; files of these names in it are replaced.
         title: the page's heading.
         facts: provenance and settings to show, name → value.
-        thumbnails: of all images, for the contact sheet; None leaves it out.
+        thumbnails: of all images, for the contact sheet; None leaves the sheet out.
     Returns:
-        What was written, for a status line: `parity.json, report.html, worst.png`.
+        The names of the files, for a status line: `parity.json, report.html, worst.png`.
     Raises:
         OutputError: the folder cannot be written.
     """

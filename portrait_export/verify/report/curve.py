@@ -1,4 +1,4 @@
-"""A Blame in, its curve out: the signal-to-noise ratio along the network as a picture."""
+"""Draw the signal-to-noise ratio along a network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..blame import Blame, OpError
+from ..blame import BlameReport, OpError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,7 +20,7 @@ MAX_TICKS = 12  # numbers below the curve
 BAD_NAMED = 3  # operations to blame that are named in the picture
 
 
-def curve(found: Blame, *, title: str = "") -> Image.Image:
+def curve(found: BlameReport, *, title: str = "") -> Image.Image:
     """SNR along the network: a blue line with inherited error, green dots each op's own, red what is to blame."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -40,9 +40,9 @@ def curve(found: Blame, *, title: str = "") -> Image.Image:
 
 
 class _Plot:
-    """The drawing of one Blame: where a decibel and an op lie, and what is drawn there."""
+    """The drawing of one report: maps decibels and operations to pixels, and draws each element."""
 
-    def __init__(self, draw: Any, font: Any, found: Blame):
+    def __init__(self, draw: Any, font: Any, found: BlameReport):
         self.draw, self.font, self.found = draw, font, found
         values = [v for op in found.ops for v in (op.snr_db, op.own_snr_db) if v is not None and not math.isnan(v)]
         self.bottom = max(-120, 20 * math.floor(min([0.0, *values]) / 20))

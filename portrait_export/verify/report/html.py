@@ -1,4 +1,4 @@
-"""A parity report and its worst images in, one HTML page out: no scripts, nothing loaded from anywhere."""
+"""Render a parity report as one HTML page, without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from ...artifacts import EMPTY
 from ...imaging.encode import image_bytes, png_bytes
-from ..parity import SIGNS, Compared, ParityReport, measured, number, xml_safe
-from ..scores import ImageScore
+from ..parity import SIGNS, Comparison, ParityReport, agreement, measured, number, xml_safe
+from ..scores import ImageScore, SetScore
 from .pictures import HEADINGS, HEAT_FULL, panels
 
 if TYPE_CHECKING:
@@ -49,18 +50,23 @@ figcaption { font-size: .85rem; color: var(--faint); margin-top: .25rem; }
 
 _NUMBER = ' class="number"'
 IMAGE_COLUMNS = (
-    ("mask IoU", lambda s: number(s.iou)),
-    ("boundary F", lambda s: number(s.boundary_f)),
+    ("mask IoU", lambda s: _of_people(s, s.iou)),
+    ("boundary F", lambda s: _of_people(s, s.boundary_f)),
     ("flipped pixels", lambda s: number(s.flipped_pixels)),
     ("mean ΔP", lambda s: number(s.mean_abs_probability, 3)),
     ("logits PSNR, dB", lambda s: number(s.psnr_db, 4)),
     ("largest Δlogit", lambda s: number(s.max_abs_logit, 3)),
-    ("drawn-mask IoU, reference", lambda s: number(s.label_iou_reference)),
-    ("drawn-mask IoU, package", lambda s: number(s.label_iou_candidate)),
+    ("drawn-mask IoU, reference", lambda s: _of_people(s, s.label_iou_reference)),
+    ("drawn-mask IoU, package", lambda s: _of_people(s, s.label_iou_candidate)),
 )
 
 
-def report_page(report: ParityReport, worst: Sequence[Compared], *, title: str, facts: Mapping[str, str]) -> str:
+def _of_people(score: ImageScore, value: float | None) -> str:
+    """A number that means something only if people are in the picture; else a dash."""
+    return number(None if score.kind == EMPTY else value)
+
+
+def report_page(report: ParityReport, worst: Sequence[Comparison], *, title: str, facts: Mapping[str, str]) -> str:
     """The whole page. The same report and images give the same text."""
     shown = xml_safe(title)
     body = "".join(
@@ -69,8 +75,9 @@ def report_page(report: ParityReport, worst: Sequence[Compared], *, title: str, 
             _section("Gates", _gates(report)),
             *(f'<p class="note">{_text(note)}</p>\n' for note in report.notes),
             _section("Summary", _summary(report)),
+            _section("By kind of photograph", _kinds(report.named_kinds)) if report.named_kinds else "",
             _section("Where the masks agree least", "".join(map(_worst, worst)) + _legend()) if worst else "",
-            _section("Every image", _images(report.images)),
+            _section("Every image", _images(report.images, kinds=bool(report.named_kinds))),
             _section("Made from", _facts(facts)) if facts else "",
         )
     )
@@ -127,7 +134,7 @@ def _gates(report: ParityReport) -> str:
 def _summary(report: ParityReport) -> str:
     s = report.summary
     rows = [
-        ("mask IoU", f"mean {number(s.iou_mean)}, worst {number(s.iou_worst)} ({s.iou_worst_image})"),
+        ("mask IoU", f"mean {number(s.iou_mean)}, worst {number(s.iou_worst)} ({s.iou_worst_image or '–'})"),
         ("boundary F", f"mean {number(s.boundary_f_mean)}, worst {number(s.boundary_f_worst)}"),
         (
             "flipped pixels",
@@ -151,6 +158,29 @@ def _summary(report: ParityReport) -> str:
     return _facts(dict(rows))
 
 
+KIND_COLUMNS = (
+    ("images", lambda s: number(s.images)),
+    ("mask IoU, mean", lambda s: number(s.iou_mean)),
+    ("worst", lambda s: number(s.iou_worst)),
+    ("boundary F, mean", lambda s: number(s.boundary_f_mean)),
+    ("flipped share, mean", lambda s: f"{number(100 * s.flipped_share, 3)} %"),
+    ("worst", lambda s: f"{number(100 * s.flipped_share_worst, 3)} %"),
+    ("drawn-mask IoU, reference", lambda s: number(s.label_miou_reference)),
+    ("drawn-mask IoU, package", lambda s: number(s.label_miou_candidate)),
+)
+
+
+def _kinds(kinds: Sequence[tuple[str, SetScore]]) -> str:
+    """One row per kind of photograph. IoU has no meaning on pictures with nobody in them: a dash."""
+    rows = (
+        f'<tr><th scope="row">{_text(kind or "other")}</th>'
+        + "".join(f'<td class="number">{_text(show(score))}</td>' for _, show in KIND_COLUMNS)
+        + "</tr>\n"
+        for kind, score in kinds
+    )
+    return _table((("kind", False), *((name, True) for name, _ in KIND_COLUMNS)), rows)
+
+
 def _facts(facts: Mapping[str, str]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{_text(name)}</th><td class="text">{_text(value)}</td></tr>\n'
@@ -159,14 +189,12 @@ def _facts(facts: Mapping[str, str]) -> str:
     return f'<div class="scroll"><table>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
 
 
-def _worst(compared: Compared) -> str:
+def _worst(compared: Comparison) -> str:
     name = compared.score.name or "(no name)"
     score = compared.score
-    words = [
-        f"IoU {number(score.iou)}",
-        f"boundary F {number(score.boundary_f)}",
-        f"{number(score.flipped_pixels)} flipped",
-    ]
+    words = [agreement(score), f"{number(score.flipped_pixels)} flipped pixels"]
+    if score.kind != EMPTY:
+        words.insert(1, f"boundary F {number(score.boundary_f)}")
     if score.psnr_db is not None:
         words.append(f"logits PSNR {number(score.psnr_db, 4)} dB")
     figures = "".join(
@@ -186,15 +214,18 @@ def _legend() -> str:
     return f'<p class="faint">{_text(words)}</p>\n'
 
 
-def _images(scores: Sequence[ImageScore]) -> str:
+def _images(scores: Sequence[ImageScore], *, kinds: bool) -> str:
+    """One row per image, with its kind if images have kinds."""
     rows = (
         f'<tr><th scope="row">{_text(score.name or "(no name)")}'
         f"{'' if score.finite else ' ' + _mark(False, 'NaN or infinity')}</th>"
+        + (f'<td class="text">{_text(score.kind or "other")}</td>' if kinds else "")
         + "".join(f'<td class="number">{_text(show(score))}</td>' for _, show in IMAGE_COLUMNS)
         + "</tr>\n"
         for score in scores
     )
-    return _table((("image", False), *((name, True) for name, _ in IMAGE_COLUMNS)), rows)
+    first = (("image", False), ("kind", False)) if kinds else (("image", False),)
+    return _table((*first, *((name, True) for name, _ in IMAGE_COLUMNS)), rows)
 
 
 def _data_url(pixels: np.ndarray, *, photo: bool) -> str:

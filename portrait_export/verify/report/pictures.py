@@ -1,13 +1,14 @@
-"""Compared predictions in, pictures out: photo, both masks and their difference side by side; contact sheets."""
+"""Draw compared masks: photo, both masks and their difference side by side, and contact sheets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...artifacts import EMPTY
 from ...imaging.resize import resize_bilinear
 from ..metrics import binary, outline
-from ..parity import Compared, badness, number
+from ..parity import Comparison, agreement, badness, number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +63,7 @@ def heat_picture(reference: np.ndarray, candidate: np.ndarray, threshold: float)
     return picture
 
 
-def outlined(compared: Compared, side: int) -> Image.Image:
+def outlined(compared: Comparison, side: int) -> Image.Image:
     """The photo, fitted into `side` and darkened, under both masks' outlines: reference green, candidate pink on top.
 
     The masks are scaled first and outlined then, so that the lines stay one pixel wide.
@@ -80,20 +81,22 @@ def outlined(compared: Compared, side: int) -> Image.Image:
     return Image.fromarray(picture)
 
 
-def panels(compared: Compared) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def panels(compared: Comparison) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The four pictures of HEADINGS, each (H, W, 3) uint8 at the frame's size."""
     a, b = compared.reference.probability, compared.candidate.probability
     return compared.labelled.frame.image, mask_picture(a), mask_picture(b), heat_picture(a, b, compared.threshold)
 
 
-def caption(compared: Compared) -> str:
+def caption(compared: Comparison) -> str:
     """The numbers of one image in one line."""
     score = compared.score
-    parts = [f"IoU {number(score.iou)}", f"boundary F {number(score.boundary_f)}"]
+    parts = [agreement(score)]
+    if score.kind != EMPTY:
+        parts.append(f"boundary F {number(score.boundary_f)}")
     parts.append(f"{number(score.flipped_pixels)} flipped pixel{'' if score.flipped_pixels == 1 else 's'}")
     if score.psnr_db is not None:
         parts.append(f"logits PSNR {number(score.psnr_db, 4)} dB")
-    if score.label_iou_candidate is not None:
+    if score.label_iou_candidate is not None and score.kind != EMPTY:
         parts.append(f"IoU with drawn mask {number(score.label_iou_reference)} -> {number(score.label_iou_candidate)}")
     return ", ".join(parts)
 
@@ -101,7 +104,7 @@ def caption(compared: Compared) -> str:
 # ---- sheets -----------------------------------------------------------------------------------------------------
 
 
-def side_by_side(compared: Compared) -> Image.Image:
+def side_by_side(compared: Comparison) -> Image.Image:
     """One image: its name and numbers above four headed panels."""
     from PIL import Image, ImageDraw
 
@@ -119,7 +122,7 @@ def side_by_side(compared: Compared) -> Image.Image:
     return canvas
 
 
-def worst_sheet(worst: Sequence[Compared]) -> Image.Image:
+def worst_sheet(worst: Sequence[Comparison]) -> Image.Image:
     """Several images side by side, one under the other, and a legend."""
     from PIL import Image, ImageDraw
 
@@ -148,10 +151,10 @@ class Thumbnails:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __call__(self, compared: Compared) -> None:
+    def __call__(self, compared: Comparison) -> None:
         picture = outlined(compared, THUMB)
         score = compared.score
-        self._kept.append((badness(score), score.name, f"IoU {number(score.iou)}", picture))
+        self._kept.append((badness(score), score.name, agreement(score), picture))
         self._kept.sort(key=lambda entry: entry[0])
         del self._kept[self.limit :]
 

@@ -1,4 +1,4 @@
-"""Checkpoints from disk: every published form, and everything that can be wrong with one."""
+"""Load checkpoints from disk: every published form, and everything that can be wrong with one."""
 
 from __future__ import annotations
 
@@ -189,16 +189,44 @@ def test_positive_class_from_the_model_card(tmp_path: Path) -> None:
 def test_unknown_positive_class_is_refused(tmp_path: Path) -> None:
     safetensors_folder(tmp_path)
     write_config(tmp_path, {**DESCRIBED, "positive": "cat"})
-    with pytest.raises(CheckpointError, match="said to be 'cat'; it can be person or background"):
+    with pytest.raises(CheckpointError, match="set to 'cat'; it can be person or background"):
         load_checkpoint(tmp_path)
 
 
 def test_mean_and_std_from_the_preprocessor(tmp_path: Path) -> None:
     safetensors_folder(tmp_path)
-    said = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "size": 512}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    stored = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "size": 512}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stored))
     spec = load_checkpoint(tmp_path).spec
     assert (spec.mean, spec.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def test_the_preprocessor_of_minus_one_to_one_is_not_imagenets(tmp_path: Path) -> None:
+    """do_normalize=false makes image_mean and image_std irrelevant, though transformers writes them nevertheless."""
+    safetensors_folder(tmp_path)
+    stored = {"do_normalize": False, "rescale_factor": 1 / 127.5, "image_mean": [0.485, 0.456, 0.406]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**stored, "image_std": [0.229, 0.224, 0.225]}))
+    spec = load_checkpoint(tmp_path).spec.portrait_spec()
+    assert (spec.scale, spec.mean, spec.std) == (1 / 127.5, (0, 0, 0), (1, 1, 1))
+
+
+def test_the_preprocessor_decides_size_and_channel_order(tmp_path: Path) -> None:
+    safetensors_folder(tmp_path)
+    stored = {"size": {"height": 384, "width": 640}, "do_flip_channel_order": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stored))
+    loaded = load_checkpoint(tmp_path)
+    spec = loaded.spec.portrait_spec()
+    assert (spec.height, spec.width, spec.color, spec.resize) == (384, 640, "bgr", "stretch")
+    assert loaded.size_problem == ""
+
+
+def test_a_preprocessor_without_a_fixed_size_is_reported(tmp_path: Path) -> None:
+    safetensors_folder(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 512}}')
+    assert load_checkpoint(tmp_path).size_problem == (
+        "preprocessor_config.json gives no fixed input size: it scales the shortest edge to 512 pixels and keeps the"
+        " aspect ratio."
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 255.0], ids=["of_0_to_1", "of_0_to_255"])
@@ -242,13 +270,13 @@ def test_one_class_is_already_the_persons_logit(tmp_path: Path) -> None:
 # --- what does not fit ------------------------------------------------------------------------------------------------
 
 
-def test_another_number_of_classes_is_said_as_such(tmp_path: Path) -> None:
+def test_another_number_of_classes_is_reported_as_such(tmp_path: Path) -> None:
     torch.save(net_of(SegformerConfig(num_labels=9)).state_dict(), tmp_path / "nine.pth")
     with pytest.raises(CheckpointError, match="different number of classes: the checkpoint has 9, the network 1"):
         load_checkpoint(tmp_path / "nine.pth", "segformer_b0")
 
 
-def test_another_architecture_is_said_as_such(tmp_path: Path) -> None:
+def test_another_architecture_is_reported_as_such(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "segformer.pth")
     with pytest.raises(CheckpointError, match="is a SegFormer checkpoint; model `serseg_b0` is a SERSeg") as caught:
         load_checkpoint(tmp_path / "segformer.pth", "serseg_b0")
@@ -264,7 +292,7 @@ def test_unknown_architecture_lists_all_keys_that_do_not_fit(tmp_path: Path) -> 
         load_checkpoint(tmp_path / "resnet.pth")
 
 
-def test_serseg_without_config_or_model_cannot_be_told(tmp_path: Path) -> None:
+def test_serseg_without_config_or_model_cannot_be_identified(tmp_path: Path) -> None:
     torch.save(net_of(SERSEG).state_dict(), tmp_path / "serseg.pth")
     with pytest.raises(CheckpointError, match="do not tell whether it has attention-boosting gates") as caught:
         load_checkpoint(tmp_path / "serseg.pth")
@@ -471,7 +499,7 @@ def test_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch
         load_checkpoint(tmp_path / "bomb.pth")
 
 
-def test_unreadable_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = file_of("weights.pth", torch.save)(tmp_path)
 
     def refuse(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Small nets built like the public portrait nets that people bring, with random weights, and their ONNX files."""
+"""Build small networks like the public portrait networks, with random weights, and their ONNX files."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class LrAspp(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """Dilated branches beside a global one; 21 classes and an auxiliary head, in a dictionary as torchvision's."""
+    """Dilated branches and a global one; 21 classes and an auxiliary head, in a dictionary as torchvision's."""
 
     def __init__(self, classes: int = 21):
         super().__init__()
@@ -99,7 +99,7 @@ class DeepLab(nn.Module):
 
 
 class After(nn.Module):
-    """A net and what its author put behind or before it."""
+    """A net with operations after or before it."""
 
     def __init__(
         self, net: nn.Module, after: Callable[[Tensor], Tensor], before: Callable[[Tensor], Tensor] | None = None

@@ -1,4 +1,4 @@
-"""Every kind of foreign net gets our inputs and outputs, and keeps the numbers that its own PyTorch code gives."""
+"""Test that foreign networks of every kind get our inputs and outputs and keep the numbers of their PyTorch code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from portrait_export.artifacts import Frame
-from portrait_export.capture.foreign.network import load_foreign
+from portrait_export.capture.foreign.load import load_foreign
 from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.capture.onnx.check import make_session, run_session
 
@@ -61,7 +61,7 @@ class Case:
     dynamic: bool = False
     opset: int = 17
     logits: bool = True
-    said: str = ""
+    note: str = ""
 
 
 def soft(k: int) -> Callable[[Tensor], Tensor]:
@@ -82,52 +82,52 @@ def channels_last(image: np.ndarray) -> Tensor:
 
 CASES = {
     "modnet_like_three_sigmoids": Case(
-        Matting, lambda y: y[2], ("semantic", "detail", "matte"), said="output 'matte' (1, 1, 64, 64), a sigmoid"
+        Matting, lambda y: y[2], ("semantic", "detail", "matte"), note="output 'matte' (1, 1, 64, 64), a sigmoid"
     ),
-    "u2net_like_side_outputs": Case(Nested, lambda y: y[0], ("d0", "d1", "d2"), said="output 'd0'"),
-    "bisenet_like_19_classes": Case(lambda: LrAspp(19), soft(11), said="class 11 of 19"),
-    "lraspp_two_classes": Case(lambda: LrAspp(2), soft(1), said="logits, class 1 of 2"),
+    "u2net_like_side_outputs": Case(Nested, lambda y: y[0], ("d0", "d1", "d2"), note="output 'd0'"),
+    "bisenet_like_19_classes": Case(lambda: LrAspp(19), soft(11), note="class 11 of 19"),
+    "lraspp_two_classes": Case(lambda: LrAspp(2), soft(1), note="logits, class 1 of 2"),
     "deeplab_like_dictionary": Case(
-        DeepLab, lambda y: y["out"].softmax(1)[:, 15:16], ("aux", "out"), said="output 'out' (1, 21, 64, 64), logits"
+        DeepLab, lambda y: y["out"].softmax(1)[:, 15:16], ("aux", "out"), note="output 'out' (1, 21, 64, 64), logits"
     ),
     "softmax_of_two": Case(
-        lambda: After(LrAspp(2), lambda y: y.softmax(1)), lambda y: y[:, 1:2], said="a softmax, class 1 of 2"
+        lambda: After(LrAspp(2), lambda y: y.softmax(1)), lambda y: y[:, 1:2], note="a softmax, class 1 of 2"
     ),
     "softmax_then_one_channel": Case(
-        lambda: After(LrAspp(2), lambda y: y.softmax(1)[:, 1]), lambda y: y[:, None], said="as the graph picks it"
+        lambda: After(LrAspp(2), lambda y: y.softmax(1)[:, 1]), lambda y: y[:, None], note="as the graph picks it"
     ),
     "log_softmax": Case(
         lambda: After(LrAspp(3), lambda y: y.log_softmax(1)),
         lambda y: y[:, 1:].exp().sum(1, keepdim=True),
         options={"mean": IMAGENET[0], "std": IMAGENET[1], "person_class": (1, 2)},
-        said="a log-softmax, class 1, 2 of 3",
+        note="a log-softmax, class 1, 2 of 3",
     ),
     "parts_of_a_person": Case(
         lambda: LrAspp(9),
         lambda y: y.softmax(1)[:, [1, 2, 3, 5, 8]].sum(1, keepdim=True),
         options={"mean": IMAGENET[0], "std": IMAGENET[1], "person_class": (1, 2, 3, 5, 8)},
-        said="class 1, 2, 3, 5, 8 of 9",
+        note="class 1, 2, 3, 5, 8 of 9",
     ),
     "overlapping_classes": Case(
         lambda: LrAspp(4),
         lambda y: y[:, 2:3].sigmoid(),
         options={"mean": 3 * (0.0,), "std": 3 * (1.0,), "person_class": (2,), "activation": "multilabel"},
         prepare=lambda image: pixels(image, 0.0, 1.0),
-        said="logits of classes that may overlap",
+        note="logits of classes that may overlap",
     ),
     "one_logit_of_the_background": Case(
         lambda: LrAspp(1),
         lambda y: 1 - y.sigmoid(),
         options={"mean": HALF[0], "std": HALF[1], "positive": "background"},
         prepare=lambda image: pixels(image, *HALF),
-        said="its one channel is the background",
+        note="its one channel is the background",
     ),
     "probability_of_the_background": Case(
         lambda: After(LrAspp(1), lambda y: bilinear(y.sigmoid(), (32, 32))),
         lambda y: 1 - bilinear(y, (SIDE, SIDE)),
         options={"mean": IMAGENET[0], "std": IMAGENET[1], "positive": "background"},
         logits=False,
-        said="a probability",
+        note="a probability",
     ),
     "logits_at_a_quarter": Case(
         lambda: After(LrAspp(1), lambda y: bilinear(y, (16, 16))), lambda y: bilinear(y, (SIDE, SIDE)).sigmoid()
@@ -137,7 +137,7 @@ CASES = {
         lambda y: bilinear(y.logit(), (SIDE, SIDE)).sigmoid(),
     ),
     "clipped_alpha": Case(
-        lambda: After(LrAspp(1), lambda y: (y + 0.5).clamp(0, 1)), lambda y: y, logits=False, said="a probability"
+        lambda: After(LrAspp(1), lambda y: (y + 0.5).clamp(0, 1)), lambda y: y, logits=False, note="a probability"
     ),
     "min_max_scaled": Case(
         lambda: After(LrAspp(1), lambda y: (y - y.amin()) / (y.amax() - y.amin())), lambda y: y, logits=False
@@ -161,7 +161,7 @@ CASES = {
         lambda: After(ChannelsLast(LrAspp(2)), lambda y: y.softmax(-1)),
         lambda y: y[..., 1][:, None],
         prepare=channels_last,
-        said="a softmax, class 1 of 2",
+        note="a softmax, class 1 of 2",
     ),
     "bytes_channels_last": Case(
         lambda: After(ChannelsLast(LrAspp(1)), lambda y: y.sigmoid(), lambda x: x.float() / 255),
@@ -175,7 +175,7 @@ CASES = {
     "half_precision_inside": Case(
         lambda: After(After(LrAspp(2).half(), lambda y: y.float(), lambda x: x.half()), lambda y: y.softmax(1)),
         lambda y: y[:, 1:2],
-        said="computed in float32",
+        note="computed in float32",
     ),
     "double_precision_input": Case(
         lambda: After(LrAspp(1), lambda y: y.sigmoid(), lambda x: x.float()),
@@ -207,14 +207,14 @@ def test_it_gives_what_its_author_would_compute(name, tmp_path):
     case = CASES[name]
     net, example, path = files(case, tmp_path)
     network = load_foreign(ForeignOptions(onnx=path, **case.options))
-    assert case.said in " ".join(network.notes)
+    assert case.note in " ".join(network.notes)
     adapted = network.to_onnx()
     assert [value.name for value in adapted.graph.output] == (["logits", "mask"] if case.logits else ["mask"])
     with torch.no_grad():
         expected = case.probability(net(example)).float().reshape(SIDE, SIDE).numpy()
     frame = Frame(picture(), name="blocks")
     found = run_session(make_session(adapted), {"image": network.spec.normalise(frame)})
-    [reference] = network.reference().run([frame])
+    [reference] = network.open_runner().run([frame])
     tolerance = 5e-3 if "half" in name else TOLERANCE
     assert np.ptp(expected) > 0.02, "a flat mask would prove nothing"
     assert found["mask"].shape == (1, 1, SIDE, SIDE)
@@ -240,7 +240,7 @@ def test_an_argmax_keeps_its_decision(classes, tmp_path):
     mask = run_session(make_session(network.to_onnx()), {"image": network.spec.normalise(frame)})["mask"][0, 0]
     assert 0.01 < (decided == person).mean() < 0.99
     np.testing.assert_array_equal(mask > 0.5, decided == person)
-    np.testing.assert_array_equal(network.reference().run([frame])[0].probability, decided == person)
+    np.testing.assert_array_equal(network.open_runner().run([frame])[0].probability, decided == person)
 
 
 def test_a_resized_argmax_is_a_mask_without_logits(tmp_path):
@@ -251,7 +251,7 @@ def test_a_resized_argmax_is_a_mask_without_logits(tmp_path):
     )
     path = save(to_onnx(net, pixels(picture(), 0.0, 1.0), ["classes"]), tmp_path / "net.onnx")
     network = load_foreign(ForeignOptions(onnx=path, scale=1 / 255, person_class=(3,), activation="argmax"))
-    [found] = network.reference().run([Frame(picture())])
+    [found] = network.open_runner().run([Frame(picture())])
     assert found.logits is None
     assert [value.name for value in network.to_onnx().graph.output] == ["mask"]
 
@@ -277,7 +277,7 @@ def test_kept_outputs_stay_as_they_are_and_give_way_to_our_names(tmp_path):
     network = load_foreign(options)
     adapted = network.to_onnx()
     assert [value.name for value in adapted.graph.output] == ["logits", "mask", "net_mask", "detail"]
-    assert network.kept_names == ("net_mask", "detail")
+    assert network.kept_outputs == ("net_mask", "detail")
     found = run_session(make_session(adapted), {"image": network.spec.normalise(Frame(picture()))})
     with torch.no_grad():
         semantic, detail, matte = net(pixels(picture()))

@@ -1,4 +1,4 @@
-"""What is guessed is said, wrong guesses are caught, and what cannot be guessed is asked for in exact words."""
+"""Test that guesses are reported, wrong guesses are caught, and the exact words of every refusal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from portrait_export.capture.foreign.network import load_foreign
+from portrait_export.capture.foreign.load import load_foreign
 from portrait_export.capture.foreign.normalisation import ASSUMED
 from portrait_export.capture.foreign.options import ForeignOptions, classes, number, three_numbers
 from portrait_export.errors import CaptureError, PortraitError, UsageError
@@ -48,10 +48,10 @@ def net(channels: int = 1, *before: onnx.NodeProto, **constants: np.ndarray) -> 
     return model([*before, node], **constants, **weights)
 
 
-def load(made: onnx.ModelProto, folder: Path, **said: object):
+def load(made: onnx.ModelProto, folder: Path, **settings: object):
     path = folder / "net.onnx"
     onnx.save(made, path)
-    return load_foreign(ForeignOptions(onnx=path, **said))
+    return load_foreign(ForeignOptions(onnx=path, **settings))
 
 
 def row(*values: float) -> np.ndarray:
@@ -64,7 +64,7 @@ MUL = helper.make_node("Mul", ["x", "g"], ["centred"])
 ADD = helper.make_node("Add", ["centred", "o"], ["normal"])
 
 
-def test_imagenet_is_assumed_loudly(tmp_path):
+def test_imagenet_is_assumed_with_a_warning(tmp_path):
     network = load(net(), tmp_path)
     assert network.warnings == (ASSUMED,)
     assert (network.spec.mean, network.spec.std, network.spec.scale) == (IMAGENET_MEAN, IMAGENET_STD, 1 / 255)
@@ -87,7 +87,7 @@ def test_imagenet_is_assumed_loudly(tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_a_normalising_graph_gets_plain_pixels_and_says_so(nodes, constants, scale, words, tmp_path):
+def test_a_normalising_graph_gets_plain_pixels_and_a_warning(nodes, constants, scale, words, tmp_path):
     network = load(net(1, *nodes, **constants), tmp_path)
     assert (network.spec.scale, network.spec.mean, network.spec.std) == (scale, (0, 0, 0), (1, 1, 1))
     [warning] = network.warnings
@@ -98,7 +98,7 @@ def test_normalising_twice_is_caught(tmp_path):
     made = net(1, SUB, DIV, m=row(0.485, 0.456, 0.406), s=row(0.229, 0.224, 0.225))
     network = load(made, tmp_path, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     [warning] = network.warnings
-    assert warning.endswith("come on top of it: twice is probably wrong")
+    assert warning.endswith("are applied before it: normalising twice is probably wrong")
 
 
 def test_pixels_in_the_wrong_units_are_caught(tmp_path):
@@ -111,7 +111,7 @@ def test_pixels_in_the_wrong_units_are_caught(tmp_path):
     [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4)).warnings
     assert warning == "mean and std are in units of 0..255, so --scale is taken as 1"
     [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), scale=1 / 255).warnings
-    assert warning == "mean (123.7, 116.3, 103.5) lies outside of pixel * scale, which is 0..1: wrong units?"
+    assert warning == "mean (123.7, 116.3, 103.5) is outside of pixel * scale, which is 0..1: wrong units?"
 
 
 def test_a_batch_norm_on_the_input_is_suspected(tmp_path):
@@ -121,7 +121,7 @@ def test_a_batch_norm_on_the_input_is_suspected(tmp_path):
     assert "the graph starts with BatchNormalization on its input" in warnings[1]
 
 
-def test_hugging_face_files_beside_the_network_are_read(tmp_path):
+def test_hugging_face_files_next_to_the_network_are_read(tmp_path):
     (tmp_path / "config.json").write_text('{"id2label": {"0": "wall", "1": "sky", "2": "person", "3": "car"}}')
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}')
     network = load(net(4), tmp_path)
@@ -130,7 +130,35 @@ def test_hugging_face_files_beside_the_network_are_read(tmp_path):
     assert "class 2 (person) of 4, by config.json" in " ".join(network.notes)
 
 
-def test_a_toml_beside_the_network_is_read_and_options_win(tmp_path):
+def test_the_preprocessor_means_what_it_means_for_a_checkpoint(tmp_path):
+    stored = '{"do_normalize": false, "rescale_factor": 0.0078431, "image_mean": [0.5, 0.4, 0.3], "image_std": 1}'
+    (tmp_path / "preprocessor_config.json").write_text(stored)
+    spec = load(net(), tmp_path).spec
+    assert (spec.scale, spec.mean, spec.std) == (0.0078431, (0, 0, 0), (1, 1, 1))
+
+
+def test_the_preprocessor_decides_the_size_that_a_file_leaves_open(tmp_path):
+    node, weights = conv(1)
+    made = model([node], image=["n", 3, "h", "w"], **weights)
+    (tmp_path / "preprocessor_config.json").write_text('{"size": {"height": 64, "width": 96}}')
+    spec = load(made, tmp_path, scale=1 / 255).spec
+    assert (spec.height, spec.width) == (64, 96)
+    spec = load(made, tmp_path, scale=1 / 255, size=(32, 32)).spec
+    assert (spec.height, spec.width) == (32, 32)
+    spec = load(net(), tmp_path, scale=1 / 255).spec
+    assert (spec.height, spec.width) == (32, 32), "a file's fixed size stays"
+
+
+def test_a_preprocessor_without_a_fixed_size_asks_for_one(tmp_path):
+    node, weights = conv(1)
+    made = model([node], image=["n", 3, "h", "w"], **weights)
+    (tmp_path / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 512}}')
+    with pytest.raises(UsageError, match="it scales the shortest edge to 512 pixels and keeps the aspect ratio"):
+        load(made, tmp_path, scale=1 / 255)
+    assert load(made, tmp_path, scale=1 / 255, size=(32, 32)).spec.height == 32
+
+
+def test_a_toml_next_to_the_network_is_read_and_options_win(tmp_path):
     (tmp_path / "net.toml").write_text(
         'mean = [0.5, 0.5, 0.5]\nstd = 0.25\nscale = "1/255"\ncolor = "bgr"\nresize = "fit"\nperson_class = "1-2"\n'
         "threshold = 0.4\n"
@@ -141,7 +169,7 @@ def test_a_toml_beside_the_network_is_read_and_options_win(tmp_path):
     assert "preprocessing from net.toml" in network.notes
 
 
-def test_everything_wrong_with_a_toml_is_said_at_once(tmp_path):
+def test_everything_wrong_with_a_toml_is_listed_at_once(tmp_path):
     (tmp_path / "net.toml").write_text('meen = 1\nstd = [1, 2]\ncolor = "gbr"\nperson_class = "a"\nscale = "1/0"\n')
     with pytest.raises(UsageError) as caught:
         load(net(), tmp_path)
@@ -162,11 +190,11 @@ def test_a_file_that_is_not_toml_is_refused(text, tmp_path):
         load(net(), tmp_path)
 
 
-def test_several_outputs_alike_are_said(tmp_path):
+def test_several_similar_outputs_are_reported(tmp_path):
     (one, first), (two, second) = conv(1, result="d1"), conv(1, result="d0")
     network = load(model([one, two], outputs=("d1", "d0"), **first, **second), tmp_path, mean=(0, 0, 0))
     assert network.head.output == "d1"
-    assert network.warnings == ("2 outputs could be the mask: d1, d0; d1 was taken (--mask-output)",)
+    assert network.warnings == ("2 outputs could be the mask: d1, d0; d1 is used (--mask-output)",)
 
 
 def test_voc_and_cityscapes_are_guessed_with_a_warning(tmp_path):
@@ -193,11 +221,11 @@ def refusals() -> dict[str, tuple[onnx.ModelProto, dict[str, object], str]]:
         "five_classes": (net(5), {}, "The network has 5 classes; which of them are the person?"),
         "class_out_of_range": (
             net(5), {"person_class": (5,)},
-            "--person-class says 5; the network's output has 5 classes, counted from 0.",
+            "--person-class is 5; the network's output has 5 classes, counted from 0.",
         ),
         "all_classes": (
             net(2), {"person_class": (0, 1)},
-            "--person-class says 0, 1; the network's output has 2 classes, counted from 0.",
+            "--person-class is 0, 1; the network's output has 2 classes, counted from 0.",
         ),
         "overlapping_classes": (
             net(5), {"person_class": (1, 2), "activation": "multilabel"},
@@ -210,7 +238,7 @@ def refusals() -> dict[str, tuple[onnx.ModelProto, dict[str, object], str]]:
         "another_size": (
             net(), {"size": (64, 64)}, "The file's input 'x' is fixed at 32x32 pixels; --size asks for 64x64.",
         ),
-        "logits_are_no_probability": (
+        "logits_are_not_a_probability": (
             model([logits], outputs=("z",), **weights), {"activation": "probability"}, "The output 'z' was taken as a",
         ),
         "not_finite": (
@@ -237,13 +265,13 @@ def refusals() -> dict[str, tuple[onnx.ModelProto, dict[str, object], str]]:
 
 @pytest.mark.parametrize("name", refusals())
 def test_it_refuses_in_these_words(name, tmp_path):
-    made, said, message = refusals()[name]
+    made, settings, message = refusals()[name]
     with pytest.raises(PortraitError) as caught:
-        load(made, tmp_path, **{"scale": 1 / 255, **said}).to_onnx()
+        load(made, tmp_path, **{"scale": 1 / 255, **settings}).to_onnx()
     assert caught.value.message.startswith(message)
 
 
-def test_a_size_the_network_cannot_take_is_said(tmp_path):
+def test_a_size_that_the_network_cannot_take_is_refused(tmp_path):
     """Halving and doubling an odd side does not come back to it."""
     node, weights = conv(3, result="z")
     half = helper.make_node("MaxPool", ["z"], ["half"], kernel_shape=[2, 2], strides=[2, 2])
@@ -265,14 +293,14 @@ def test_damaged_files_are_refused(keep, tmp_path):
         load_foreign(ForeignOptions(onnx=tmp_path / "net.onnx"))
 
 
-def test_names_that_are_no_text_are_refused(tmp_path):
+def test_names_that_are_not_text_are_refused(tmp_path):
     data = net().SerializeToString().replace(b"/y", b"/\x94", 1)
     (tmp_path / "net.onnx").write_bytes(data)
     with pytest.raises(CaptureError):
         load_foreign(ForeignOptions(onnx=tmp_path / "net.onnx", scale=1 / 255)).to_onnx()
 
 
-def test_an_output_without_elements_is_no_mask(tmp_path):
+def test_an_output_without_elements_is_not_a_mask(tmp_path):
     node, weights = conv(2, result="z")
     bounds = {"b": np.array([0], np.int64), "axis": np.array([1], np.int64)}
     none = helper.make_node("Slice", ["z", "b", "b", "axis"], ["y"])

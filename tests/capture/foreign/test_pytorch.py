@@ -1,4 +1,4 @@
-"""A user's own PyTorch code and TorchScript files: run, exported, and compared with what they themselves give."""
+"""Test users' PyTorch code and TorchScript files: run, exported, and compared with their own results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from portrait_export.artifacts import Frame
-from portrait_export.capture.foreign.network import load_foreign
+from portrait_export.capture.foreign.load import load_foreign
 from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.capture.onnx.check import make_session, run_session
 from portrait_export.errors import CaptureError, CheckpointError, PortraitError, UsageError
@@ -71,7 +71,7 @@ def test_an_operator_of_a_newer_opset_is_exported(code):
     adapted = network.to_onnx()
     assert "Col2Im" in {node.op_type for node in adapted.graph.node}
     found = run_session(make_session(adapted), {"image": network.spec.normalise(frame())})
-    [reference] = network.reference().run([frame()])
+    [reference] = network.open_runner().run([frame()])
     np.testing.assert_allclose(found["logits"][0, 0], reference.logits, atol=1e-5)
 
 
@@ -80,13 +80,21 @@ def test_a_factory_is_called_and_its_net_is_the_reference(code):
     assert (network.name, network.reference_name) == ("my_net", "PyTorch, build")
     assert network.head.output == "mask"
     found = run_session(make_session(network.to_onnx()), {"image": network.spec.normalise(frame())})
-    [reference] = network.reference().run([frame()])
+    [reference] = network.open_runner().run([frame()])
     np.testing.assert_allclose(found["mask"][0, 0], reference.probability, atol=1e-5)
     assert reference.logits is None  # PyTorch shows the sigmoid's result alone
     assert network.provenance["weights"] == "as build() leaves them"
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}])
+WRAPS = {
+    "bare": lambda state: state,
+    "trainer_and_data_parallel": lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}},
+    "network_entry": lambda state: {"network": state, "epoch": 3},
+    "ema_entry": lambda state: {"ema": {f"_orig_mod.model.{k}": v for k, v in state.items()}},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 def test_a_checkpoint_is_loaded_through_its_wrappers(wrap, code, tmp_path):
     torch.manual_seed(1)
     weights = {"a.weight": torch.randn(6, 3, 3, 3), "a.bias": torch.zeros(6)}
@@ -99,6 +107,13 @@ def test_a_checkpoint_is_loaded_through_its_wrappers(wrap, code, tmp_path):
     expected = torch.nn.functional.conv2d(hidden, weights["b.weight"], weights["b.bias"]).sigmoid()
     found = run_session(make_session(network.to_onnx()), {"image": image.numpy()})
     np.testing.assert_allclose(found["mask"], expected.numpy(), atol=1e-5)
+
+
+def test_a_value_inside_torch_code_cannot_be_the_mask(code):
+    options = ForeignOptions(torch=f"{code}:build", scale=1 / 255, size=SIZE, mask_output="/net/b/Conv_output_0")
+    with pytest.raises(UsageError, match="PyTorch, build does not return '/net/b/Conv_output_0'") as caught:
+        load_foreign(options)
+    assert "--mask-output" in caught.value.hint
 
 
 def test_weights_that_do_not_fit_are_all_named(code, tmp_path):
@@ -127,19 +142,19 @@ REFUSED = {
     "other.py:build": "There is no file",
     "my_net.py:biuld": "my_net.py has no function or class 'biuld'.",
     "my_net.py:constant": "my_net.py has no function or class 'constant'.",
-    "my_net.py:number": "number() of my_net.py gave a int, not a torch.nn.Module.",
+    "my_net.py:number": "number() of my_net.py returned a int, not a torch.nn.Module.",
     "my_net.py:broken": "broken() of my_net.py failed: RuntimeError: no such backbone",
 }
 
 
-@pytest.mark.parametrize("said", REFUSED)
-def test_a_factory_that_is_none_is_refused(said, code):
+@pytest.mark.parametrize("factory", REFUSED)
+def test_what_is_not_a_factory_is_refused(factory, code):
     with pytest.raises(PortraitError) as caught:
-        load_foreign(ForeignOptions(torch=str(code.parent / said), size=SIZE))
-    assert caught.value.message.startswith(REFUSED[said])
+        load_foreign(ForeignOptions(torch=str(code.parent / factory), size=SIZE))
+    assert caught.value.message.startswith(REFUSED[factory])
 
 
-def test_code_that_cannot_be_imported_says_why(tmp_path):
+def test_code_that_cannot_be_imported_is_reported_with_the_reason(tmp_path):
     (tmp_path / "net.py").write_text("import no_such_package\n")
     with pytest.raises(CaptureError, match=r"net\.py cannot be imported: ModuleNotFoundError: .*no_such_package"):
         load_foreign(ForeignOptions(torch=f"{tmp_path / 'net.py'}:build"))
@@ -156,7 +171,7 @@ def test_torchscript_runs_and_is_compared_with(script, tmp_path):
     with torch.no_grad():
         logits = net(torch.from_numpy(network.spec.normalise(frame())))
     np.testing.assert_allclose(found["mask"], logits.softmax(1)[:, 1:].numpy(), atol=1e-5)
-    [reference] = network.reference().run([frame()])
+    [reference] = network.open_runner().run([frame()])
     np.testing.assert_allclose(reference.logits, (logits[0, 1] - logits[0, 0]).numpy(), atol=1e-4)
 
 
@@ -168,13 +183,13 @@ def test_a_dictionary_s_keys_name_the_outputs(tmp_path):
     assert network.head.person == (15,)
 
 
-def test_what_is_no_torchscript_is_refused(tmp_path):
+def test_what_is_not_torchscript_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pt")
     with pytest.raises(CaptureError, match=r"weights\.pt is not a TorchScript program"):
         load_foreign(ForeignOptions(torchscript=tmp_path / "weights.pt"))
 
 
-def test_a_net_that_fails_says_so_with_its_own_words(tmp_path):
+def test_a_net_that_fails_is_reported_with_its_own_error(tmp_path):
     (tmp_path / "net.py").write_text(
         "import torch\nclass Net(torch.nn.Module):\n  def forward(s, x): return x.reshape(7)\n"
     )

@@ -1,4 +1,4 @@
-"""Comparing outputs: what counts as the same, and what a difference is called."""
+"""Compare outputs: which count as equal, and how a difference is reported."""
 
 import numpy as np
 import pytest

@@ -88,7 +88,7 @@ LAYOUT = {
 
 
 @pytest.mark.parametrize("case", LAYOUT)
-def test_layout_operators_that_mil_has_as_parameters_are_told_apart(case):
+def test_layout_operators_that_mil_has_as_parameters_are_distinguished(case):
     body, expected = LAYOUT[case]
     weights = {name: array for name, array in {"w": normal(4, 4), "s": ints(64)}.items() if f"{name})" in body}
     cost = cost_of(model(f"(float[4,4,4] x) => (float y) {{ {body} }}", **weights))

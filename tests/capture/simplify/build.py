@@ -1,4 +1,4 @@
-"""ONNX text and arrays in, a checked model out; and what a rule makes of it, compared with what it was."""
+"""Build models from ONNX text and arrays, apply rules to them, and compare the results."""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -54,7 +54,7 @@ def test_both_forms_keep_the_numbers(form, small, factor, coordinates, mode, win
     for match in conv_after_resize.RULE.pattern(graph):
         taps = conv_after_resize._taps(graph, match.anchor, match.parts)
         if isinstance(taps, str):
-            assert taps == "no tap lies inside the image for every output, so that it could take the bias"
+            assert taps == "no tap is inside the image for every output, so that it could take the bias"
             return
         conv_after_resize._replace(graph, match.anchor, match.parts, taps, FORMS[form])
     result = graph.to_model()

@@ -549,7 +549,7 @@ REFUSES = {
         model(
             text("float[1,2,2,5] a, float[1,2,3,5] b", "c = Concat<axis=2>(a, b) y = Conv(c, w)"), w=normal(2, 2, 1, 1)
         ),
-        "2 channels become 2: no less would be put together",
+        "2 channels become 2: no fewer would be concatenated",
     ),
     "tiles_of_rows_read_twice": (
         "conv-before-rows",
@@ -592,7 +592,7 @@ REFUSES = {
     "no_place_for_the_bias": (
         "conv-after-resize",
         enlarged_conv(4, 4, 4, 8, "pads=[12,1,12,1]"),
-        "no tap lies inside the image for every output, so that it could take the bias",
+        "no tap is inside the image for every output, so that it could take the bias",
     ),
     "widening_conv_that_would_need_more_memory": (
         "conv-after-resize",
@@ -605,7 +605,7 @@ REFUSES = {
             text("float[1,4,4,4] x", 'r = Resize<mode="linear", axes=[2,3]>(x, , , size) y = Conv(r, w)'),
             size=ints(8, 8), w=W33["w"],
         ),
-        "the resize along H and the one along W cannot be told apart",
+        "the resize along H and the one along W cannot be separated",
     ),
     "concat_of_plain_maps": (
         "split-concat-conv",

@@ -1,4 +1,4 @@
-"""simplify as a whole: every registered model keeps its numbers and gets cheaper; what it promises about the rest."""
+"""simplify as a whole: every registered model keeps its numbers and gets cheaper; and its other promises hold."""
 
 import dataclasses
 import json
@@ -142,7 +142,7 @@ def test_a_rule_that_changes_numbers_is_left_out_and_reported():
 
 def test_rules_that_never_end_are_an_error():
     source = model("(float[1,4,5,5] x) => (float y) { y = Relu(x) }")
-    with pytest.raises(CaptureError, match="did not come to an end in 50 rounds"):
+    with pytest.raises(CaptureError, match="did not terminate within 50 rounds"):
         apply_rules(source, (ENDLESS,))
 
 
@@ -203,7 +203,7 @@ def test_a_name_that_is_an_input_and_an_initializer_becomes_a_constant():
     assert [value.name for value in result.graph.input] == ["x"]
 
 
-def test_what_a_model_holds_beside_its_nodes_and_weights_stays():
+def test_what_a_model_holds_besides_nodes_and_weights_stays():
     source = onnx.parser.parse_model(
         """<ir_version: 9, opset_import: ["" : 18, "mine" : 2], producer_name: "them", model_version: 3,
             doc_string: "why", metadata_props: ["a": "1", "b": "2"]>

@@ -113,6 +113,6 @@ def test_heads_put_together_again_need_one_transpose_and_one_reshape():
     assert (steps.before, steps.perm, steps.after) == (None, (0, 1, 3, 2), (1, 12, 5, 7))
 
 
-def test_an_uneven_cut_is_no_view():
+def test_an_uneven_cut_is_not_a_view():
     view = transposed(identity("x", (6, 4)), (1, 0), origin="")
     assert reshaped(view, (3, 8), origin="") is None

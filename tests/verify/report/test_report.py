@@ -18,7 +18,7 @@ from portrait_export.artifacts import Frame, LabelledFrame, Prediction
 from portrait_export.imaging.encode import png_bytes
 from portrait_export.utils.files import OutputError
 from portrait_export.verify.gates import thresholds_for
-from portrait_export.verify.parity import Compared, ParityReport, compare
+from portrait_export.verify.parity import Comparison, ParityReport, compare
 from portrait_export.verify.report import write_report
 from portrait_export.verify.report.html import report_page
 from portrait_export.verify.report.pictures import (
@@ -40,7 +40,9 @@ from portrait_export.verify.scores import score_image
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)> &amp; \x00\x1b 名前.jpg'
 
 
-def compared(name: str = "a.jpg", size: tuple[int, int] = (48, 64), shift: int = 3, bad: bool = False) -> Compared:
+def compared(
+    name: str = "a.jpg", size: tuple[int, int] = (48, 64), shift: int = 3, bad: bool = False, kind: str = ""
+) -> Comparison:
     image = np.random.default_rng(7).integers(0, 256, (*size, 3), dtype=np.uint8)
     reference = np.zeros(size, np.float32)
     reference[:, : size[1] // 2] = 0.9
@@ -48,21 +50,21 @@ def compared(name: str = "a.jpg", size: tuple[int, int] = (48, 64), shift: int =
     if bad:
         candidate[0, 0] = math.nan
     predictions = [Prediction(p, p * 4) for p in (reference, candidate)]
-    labelled = LabelledFrame(Frame(image, name=name), reference)
-    return Compared(labelled, *predictions, score_image(*predictions, label=reference, name=name))
+    labelled = LabelledFrame(Frame(image, name=name), reference, kind=kind)
+    return Comparison(labelled, *predictions, score_image(*predictions, label=reference, name=name, kind=kind))
 
 
 class Fixed:
     """Gives the predictions that `compared` made, by side and name."""
 
-    def __init__(self, name: str, side: Callable[[Compared], Prediction], known: list[Compared]):
+    def __init__(self, name: str, side: Callable[[Comparison], Prediction], known: list[Comparison]):
         self.name, self.side, self.known = name, side, {item.score.name: item for item in known}
 
     def run(self, frames: list[Frame]) -> list[Prediction]:
         return [self.side(self.known[frame.name]) for frame in frames]
 
 
-def report_of(items: list[Compared], name: str = "package") -> ParityReport:
+def report_of(items: list[Comparison], name: str = "package") -> ParityReport:
     reference = Fixed("pytorch", lambda item: item.reference, items)
     candidate = Fixed(name, lambda item: item.candidate, items)
     return compare(reference, candidate, [item.labelled for item in items], thresholds_for("fp16"))
@@ -167,7 +169,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def page_of(items: list[Compared], **options: str) -> Page:
+def page_of(items: list[Comparison], **options: str) -> Page:
     return Page(report_page(report_of(items), items, title="net", facts={"spec": "{}"} | options))
 
 
@@ -177,6 +179,19 @@ def test_the_page_holds_gates_notes_images_and_facts() -> None:
     for expected in ("mean mask IoU", "logits PSNR, dB", "failed", "a.jpg", "b.jpg", "licence", "MIT", "package"):
         assert expected in words
     assert len(page.of("img")) == 8
+
+
+def test_the_page_has_a_row_per_kind_and_no_iou_for_empty_pictures() -> None:
+    items = [compared(f"{kind}.jpg", kind=kind) for kind in ("portrait", "everyday", "empty")]
+    page = report_page(report_of(items), items, title="net", facts={})
+    section = page.split("<h2>By kind of photograph</h2>")[1].split("</section>")[0]
+    rows = section.split("<tr>")[2:]
+    assert [row.split("</th>")[0].split(">")[-1] for row in rows] == ["portrait", "everyday", "empty"]
+    assert "–" not in rows[1]
+    assert rows[2].count("–") == 5  # three of IoU and boundary F, two of drawn masks
+    assert "% flipped" in page
+    assert "mean share of flipped pixels, empty" in page
+    assert "By kind of photograph" not in report_page(report_of([compared()]), [], title="net", facts={})
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
@@ -233,9 +248,9 @@ def test_write_report_writes_what_it_says(tmp_path: Path) -> None:
     for item in items:
         thumbnails(item)
     report = report_of(items)
-    said = write_report(report, items, tmp_path / "out", title="net", facts={}, thumbnails=thumbnails)
-    assert said == "parity.json, report.html, worst.png, contact.png"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(said.split(", "))
+    written = write_report(report, items, tmp_path / "out", title="net", facts={}, thumbnails=thumbnails)
+    assert written == "parity.json, report.html, worst.png, contact.png"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(written.split(", "))
     assert json.loads((tmp_path / "out" / "parity.json").read_text()) == report.to_dict()
     for name in ("worst.png", "contact.png"):
         with Image.open(tmp_path / "out" / name) as image:

@@ -1,10 +1,14 @@
-"""A name that is wanted and the names in use in, a free one out."""
+"""Make names unique."""
 
 from __future__ import annotations
 
 
 def unique_name(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or `wanted_2`, `wanted_3`, …: the first that is not in `taken`. It is taken from now on."""
+    """The first of `wanted`, `wanted_2`, `wanted_3`, … that is not in `taken`. It is added to `taken`.
+
+    >>> unique_name("weight", {"weight"})
+    'weight_2'
+    """
     name, number = wanted, 1
     while name in taken:
         number += 1

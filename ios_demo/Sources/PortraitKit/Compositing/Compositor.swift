@@ -1,0 +1,129 @@
+/// What is behind a person whose background is replaced.
+public enum Background: Equatable, Sendable {
+    /// An sRGB colour.
+    case color(red: UInt8, green: UInt8, blue: UInt8)
+    /// A picture with three channels, scaled to cover the photo and cropped to its middle.
+    case picture(Picture)
+
+    /// White.
+    public static let white = Background.color(red: 255, green: 255, blue: 255)
+}
+
+/// What is made of a photo and its mask.
+public enum Look: Equatable, Sendable {
+    /// The mask itself, gray, 255 = person.
+    case mask
+    /// The person on nothing, with transparency.
+    case cutOut
+    /// The person on another background.
+    case replaced(Background)
+    /// The person in front of the blurred background; sigma in pixels, nil takes a share of the diagonal.
+    case blurred(sigma: Double?)
+}
+
+/// Makes pictures from a photo and its P(person), as the toolkit's `compose` does.
+public struct Compositor: Sendable {
+    /// An sRGB photo with three channels.
+    public let photo: Picture
+    /// P(person) in 0..1 at the photo's size.
+    public let mask: Plane
+
+    /// A photo and a mask of its size.
+    ///
+    /// - Throws: `PortraitError.channels`, `.sizeMismatch`, or `.notAProbability`.
+    public init(photo: Picture, mask: Plane) throws(PortraitError) {
+        try photo.requireChannels(3, what: "photo")
+        try mask.requireSize(photo.size, what: "mask")
+        try mask.requireProbability()
+        self.photo = photo
+        self.mask = mask
+    }
+
+    /// The picture of one look.
+    ///
+    /// - Returns: one channel for `mask`, four for `cutOut`, three for the others.
+    /// - Throws: `PortraitError.outOfRange` for a sigma that is not 0 or more, `.channels` for a background that is not
+    ///   in colour.
+    public func picture(_ look: Look) throws(PortraitError) -> Picture {
+        switch look {
+        case .mask: return maskPicture()
+        case .cutOut: return cutOut()
+        case .replaced(let background): return try replaced(background)
+        case .blurred(let sigma): return try blurred(sigma: sigma)
+        }
+    }
+
+    /// The mask as a gray picture, 255 = person, rounded half to even.
+    public func maskPicture() -> Picture {
+        Picture(size: mask.size, channels: 1) { out in
+            mask.values.withUnsafeBufferPointer { mask in
+                for index in out.indices { out[index] = byte(mask[index] * 255) }
+            }
+        }
+    }
+
+    /// The person on nothing: four channels with straight alpha = 255·P.
+    ///
+    /// Colours are the photo's, also where half transparent. Where alpha is 0 they are 0 as well: what was cut away is
+    /// not left in the file.
+    public func cutOut() -> Picture {
+        Picture(size: photo.size, channels: 4) { out in
+            photo.samples.withUnsafeBufferPointer { photo in
+                mask.values.withUnsafeBufferPointer { mask in
+                    for index in mask.indices {
+                        let alpha = byte(mask[index] * 255)
+                        let kept: UInt8 = alpha > 0 ? 255 : 0
+                        out[index &* 4] = photo[index &* 3] & kept
+                        out[index &* 4 &+ 1] = photo[index &* 3 &+ 1] & kept
+                        out[index &* 4 &+ 2] = photo[index &* 3 &+ 2] & kept
+                        out[index &* 4 &+ 3] = alpha
+                    }
+                }
+            }
+        }
+    }
+
+    /// The person on a colour or another picture: P·photo + (1 − P)·background.
+    ///
+    /// - Throws: `PortraitError.channels` for a background picture without three channels.
+    public func replaced(_ background: Background) throws(PortraitError) -> Picture {
+        switch background {
+        case .color(let red, let green, let blue):
+            let color = (Float(red), Float(green), Float(blue))
+            return mixed { _ in color }
+        case .picture(let picture):
+            let behind = try picture.covering(photo.size)
+            return behind.samples.withUnsafeBufferPointer { behind in
+                mixed { index in
+                    (Float(behind[index &* 3]), Float(behind[index &* 3 &+ 1]), Float(behind[index &* 3 &+ 2]))
+                }
+            }
+        }
+    }
+
+    /// P·photo + (1 − P)·behind, where `behind` gives the colour behind a pixel by its index.
+    private func mixed(_ behind: (Int) -> (Float, Float, Float)) -> Picture {
+        Picture(size: photo.size, channels: 3) { out in
+            photo.samples.withUnsafeBufferPointer { photo in
+                mask.values.withUnsafeBufferPointer { mask in
+                    for index in mask.indices {
+                        let (front, back) = (mask[index], 1 - mask[index])
+                        let (red, green, blue) = behind(index)
+                        out[index &* 3] = byte(front * Float(photo[index &* 3]) + back * red)
+                        out[index &* 3 &+ 1] = byte(front * Float(photo[index &* 3 &+ 1]) + back * green)
+                        out[index &* 3 &+ 2] = byte(front * Float(photo[index &* 3 &+ 2]) + back * blue)
+                    }
+                }
+            }
+        }
+    }
+}
+
+extension Picture {
+    /// The picture scaled to cover another size and cropped to its middle, bicubic.
+    func covering(_ target: PixelSize) throws(PortraitError) -> Picture {
+        try requireChannels(3, what: "background")
+        let middle = Placement(photo: size, frame: target, policy: .fill).source
+        return resampled(region: middle, to: target, filter: .bicubic)
+    }
+}

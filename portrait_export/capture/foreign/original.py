@@ -1,0 +1,130 @@
+"""Run a user's network as it came: the Original protocol, and ONNX files under ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+
+from ...errors import CaptureError
+from ..onnx.check import make_session, run_session
+from ..onnx.load import load_onnx
+from ..onnx.subgraphs import all_graphs
+
+# An image input as the network takes it, in its own layout and type → values by name.
+Call = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+class Original(Protocol):
+    """A user's network as it came, before anything was changed."""
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The network as ONNX, not to be changed."""
+
+    @property
+    def name(self) -> str:
+        """What reports call the network, such as `ONNX Runtime, net.onnx`."""
+
+    @property
+    def weights(self) -> str:
+        """Where its weights came from."""
+
+    @property
+    def sha256(self) -> str:
+        """A hash of the file or of the weights."""
+
+    def readable(self, values: Sequence[str]) -> tuple[str, ...]:
+        """Which of some values of `model` can be read when the original runs."""
+
+    def open(
+        self, image: str, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True
+    ) -> Call:
+        """Make the network ready to run.
+
+        Args:
+            image: name of the image input in `model`.
+            fillings: values of the other inputs.
+            values: what each run returns; all of them readable.
+            keep_memory: keep the memory of a run for the next one. Without, a single run takes less memory and longer.
+        """
+
+
+@dataclass(frozen=True)
+class OnnxOriginal:
+    """An ONNX file, run by ONNX Runtime. See Original."""
+
+    model: onnx.ModelProto
+    name: str
+    weights: str
+    sha256: str
+
+    @classmethod
+    def load(cls, file: Path) -> OnnxOriginal:
+        """Read and check a file. Raises CaptureError where it cannot be used."""
+        model = load_onnx(file)
+        _refuse_unreadable_names(model, file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        return cls(model, f"ONNX Runtime, {file.name}", f"file {file.name}", digest)
+
+    def readable(self, values: Sequence[str]) -> tuple[str, ...]:
+        """Every value of the graph can be read."""
+        known = values_in(self.model)
+        return tuple(value for value in values if value in known)
+
+    def open(
+        self, image: str, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True
+    ) -> Call:
+        """A session that also returns `values`."""
+        session = make_session(with_outputs(self.model, values), keep_memory=keep_memory)
+        return partial(_run_with, session, image, fillings)
+
+
+def _run_with(session: Any, image: str, fillings: Mapping[str, np.ndarray], array: np.ndarray) -> dict[str, np.ndarray]:
+    return run_session(session, {image: array, **fillings})
+
+
+def values_in(model: onnx.ModelProto) -> set[str]:
+    """Names of every value that a graph computes."""
+    return {name for node in model.graph.node for name in node.output if name} | {v.name for v in model.graph.output}
+
+
+def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """A copy whose graph also outputs some of its inner values. Nothing else about it changes."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    known = {value.name for value in copy.graph.output}
+    missing = [name for name in dict.fromkeys(names) if name not in known]
+    if missing:
+        inferred = onnx.shape_inference.infer_shapes(copy)
+        types = {value.name: value for value in inferred.graph.value_info}
+        for name in missing:
+            copy.graph.output.append(types[name] if name in types else onnx.ValueInfoProto(name=name))
+    return copy
+
+
+def _refuse_unreadable_names(model: onnx.ModelProto, file: Path) -> None:
+    """Raise CaptureError for names that are not UTF-8: protobuf reads them, and nothing could write them again."""
+    try:
+        for text in _texts(model.graph):
+            if isinstance(text, bytes):  # what protobuf returns for a name that is not UTF-8
+                text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CaptureError(f"{file.name} is damaged: it has names that are not UTF-8.", code="damaged-onnx") from error
+
+
+def _texts(outermost: onnx.GraphProto) -> Iterator[str | bytes]:
+    """Every name and every text attribute, in inner graphs too."""
+    for graph in all_graphs(outermost):
+        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            yield value.name
+        for node in graph.node:
+            yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+            for attribute in node.attribute:
+                yield from (attribute.name, attribute.s, *attribute.strings)

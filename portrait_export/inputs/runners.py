@@ -1,0 +1,96 @@
+"""Open what segments photos, a saved package or a network, as a Runner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import UsageError
+from ..preprocessing import PortraitSpec
+from .sizes import Size, listed_sizes, require_listed, size_of
+from .sources import ModelSource, load_model
+
+if TYPE_CHECKING:
+    from ..artifacts import Runner
+    from ..mil.features import Feature
+
+
+class OpenRunner(NamedTuple):
+    """A Runner, and what it takes to prepare photos for it.
+
+    Attributes:
+        spec: how a photo becomes a frame, at the default size.
+        sizes: the (height, width) that frames may have, the default first.
+        notes, warnings: what was found out about the network; what was only guessed.
+    """
+
+    runner: Runner
+    spec: PortraitSpec
+    sizes: tuple[Size, ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner:
+    """Open a saved package, or else the network that the source describes.
+
+    An ONNX file that this project wrote is run as it is, if the source says nothing else about it: it carries its spec.
+
+    Args:
+        package: a .mlpackage; `source.size` then is one of the sizes that it lists.
+    Raises:
+        PortraitError: it cannot be read, or does not take the source's size.
+    """
+    if package is not None:
+        return open_package(package, size=source.size)
+    exported = _exported_onnx(source)
+    if exported is not None:
+        return exported
+    model = load_model(source)
+    return OpenRunner(model.open_runner(model.name), model.spec, (size_of(model),), model.notes, model.warnings)
+
+
+def open_package(
+    path: Path, *, size: Size | None = None, arithmetic: str = "as_typed", device: str = "cpu"
+) -> OpenRunner:
+    """Open a saved package, of this project or of another tool; `size` limits it to one of the sizes that it lists.
+
+    Args:
+        arithmetic, device: as for `PackageRunner`.
+    """
+    from ..runtime.runner import PackageRunner
+
+    saved = PackageRunner(path, arithmetic=arithmetic, device=device)
+    spec = saved.spec or _spec_of_inputs(saved.program.inputs, path)
+    sizes = listed_sizes(saved.program.inputs) or ((spec.height, spec.width),)
+    if size is not None:
+        require_listed(size, sizes, name=path.name)
+        sizes = (size,)
+    return OpenRunner(saved, spec.with_size(*sizes[0]), sizes)
+
+
+def _spec_of_inputs(inputs: Sequence[Feature], package: Path) -> PortraitSpec:
+    """The spec of a package from another tool: the size of its only image input. It normalises pixels itself."""
+    images = [feature for feature in inputs if feature.kind == "image"]
+    if len(images) != 1 or len(inputs) != 1:
+        found = ", ".join(f"{feature.name} ({feature.kind})" for feature in inputs)
+        raise UsageError(f"{package.name} takes {found}; segmenting needs a package with one image input.")
+    height, width = images[0].shape[-2:]
+    return PortraitSpec(height=height, width=width)
+
+
+def _exported_onnx(source: ModelSource) -> OpenRunner | None:
+    """The ONNX file of a source that gives nothing but its path, if this project wrote it."""
+    file = source.plain_onnx
+    if file is None:
+        return None
+    from ..capture.export import spec_of
+    from ..capture.onnx.load import load_onnx
+    from ..capture.runners import OnnxRunner
+
+    model = load_onnx(file)
+    spec = spec_of(model)
+    if spec is None:
+        return None
+    return OpenRunner(OnnxRunner(model, spec, name=file.name), spec, ((spec.height, spec.width),))
