@@ -7,7 +7,7 @@ OUT := build/serseg_b0-int8
 # Tests run many small networks: one thread each, as many processes as cores.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test swift check lint format types contracts readme readme-check benchmarks clean
+.PHONY: help demo test swift check lint format readme readme-check clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16

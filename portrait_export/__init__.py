@@ -1,48 +1,59 @@
-"""portrait-export: PyTorch portrait segmentation in, a Core ML package that provably gives the same mask out.
+"""Export PyTorch portrait segmentation models to Core ML, and verify on any platform that the masks stay the same.
 
-    checkpoint ─ capture ─▶ torch module ─▶ ONNX ─▶ simplified ONNX
-               ─ frontend ─▶ MIL program ─ quantize ─▶ compressed MIL ─ mil ─▶ .mlpackage (on disk)
-               ─ runtime ─▶ masks, computed from the bytes on disk ─ verify ─▶ parity report, exit code
+    import portrait_export as pe
 
-The public names are imported when they are first used, so `import portrait_export` costs nothing:
+    export = pe.export("serseg_b0", quantize="int8", out="build")
+    export.passed                                  # True if the package's masks match the model's
 
-    load(path)             a saved package as a CoreMLProgram with predict(), on any platform
-    export_coreml(...)     the whole walk; CoreMLRequest says what is wanted, ModelSource of which network
-    create_model(name)     a registered network with random weights; list_models(pattern) names them
-    load_checkpoint(path)  a network with somebody's weights
+    package = pe.load(export.package.path)         # runs without Core ML, on Linux too
+    package.predict("me.jpg").cutout().save("me.png")
+
+Functions take the names of the command line's options as keyword arguments, print nothing, and return frozen values.
+Every error is a `PortraitError`. Importing this module imports neither numpy nor torch; each function imports what it
+needs.
 """
 
-from __future__ import annotations
+from .api import (
+    NetworkOptions,
+    Package,
+    Segmentation,
+    check_parity,
+    create_model,
+    evaluate,
+    export,
+    export_onnx,
+    find_blame,
+    list_models,
+    load,
+    load_checkpoint,
+    load_program,
+    segment,
+)
+from .errors import PortraitError, UsageError
+from .preprocessing import PortraitSpec
+from .utils.stages import Observer, SilentObserver, Stage
+from .utils.version import __version__
 
-from typing import Any
-
-__version__ = "0.1.0"
-
-_PUBLIC = {
-    "load": "runtime",
-    "CoreMLProgram": "runtime.model",
-    "export_coreml": "workflows.export",
-    "CoreMLRequest": "workflows.requests",
-    "ParityRequest": "workflows.requests",
-    "ModelSource": "inputs.sources",
-    "create_model": "models.registry",
-    "list_models": "models.registry",
-    "load_checkpoint": "capture.checkpoint",
-    "PortraitSpec": "preprocessing",
-    "PortraitError": "errors",
-}
-
-__all__ = sorted(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use (PEP 562)."""
-    import importlib
-
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__all__ = [
+    "NetworkOptions",
+    "Observer",
+    "Package",
+    "PortraitError",
+    "PortraitSpec",
+    "Segmentation",
+    "SilentObserver",
+    "Stage",
+    "UsageError",
+    "__version__",
+    "check_parity",
+    "create_model",
+    "evaluate",
+    "export",
+    "export_onnx",
+    "find_blame",
+    "list_models",
+    "load",
+    "load_checkpoint",
+    "load_program",
+    "segment",
+]

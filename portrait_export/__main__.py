@@ -1,4 +1,4 @@
-"""`portrait-export` and `python -m portrait_export`: run a command, turn failures into one message and an exit code."""
+"""Run `portrait-export` and `python -m portrait_export`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def main() -> None:
         from .cli import run
 
         code = run(sys.argv[1:])
-    except KeyboardInterrupt:  # before `run` could say so: nothing is begun yet
+    except KeyboardInterrupt:  # before `run` installed its handler: nothing has started
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not print a traceback
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""The frozen values that the stages hand to one another, and the Runner protocol."""
+"""The frozen values that the stages exchange, and the Runner protocol."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DEFAULT_OPSET = 17  # of exported ONNX models; every tool in use reads it
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture as a model takes it.
+    """One picture, prepared for a model.
 
     Attributes:
-        image: (H, W, 3) uint8, sRGB, already at the model's input size.
+        image: (H, W, 3) uint8, sRGB, at the model's input size.
         depth: (H, W) float32 for models with a depth input, else None.
-        name: what to call it in reports (usually the file's name).
+        name: its name in reports, usually the file's.
     """
 
     image: np.ndarray
@@ -34,11 +34,11 @@ DRAWN = 0.5  # a drawn mask's soft pixels are person from here on
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """A frame with the mask that people would draw for it.
+    """A frame with its ground-truth mask.
 
     Attributes:
         frame: the picture.
-        mask: (H, W) float32 in 0..1, 1 = person, at the frame's size; None where nobody has drawn one.
+        mask: (H, W) float32 in 0..1, 1 = person, at the frame's size; None if there is none.
         split: `calibrate`, `evaluate`, or empty.
         kind: `portrait`, `everyday` or `empty` (nobody in it); an empty string where photographs have no kinds.
         tags: what the picture shows, such as `group` or `dark`.
@@ -60,11 +60,11 @@ class LabelledFrame:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about one frame. Always about the person, whatever class the network calls positive.
+    """A model's output for one frame, always for the person class, whichever class the network calls positive.
 
     Attributes:
         probability: (H, W) float32, P(person) in 0..1, at the frame's size.
-        logits: (h, w) float32 at the network's own resolution; None where only a finished mask is to be had.
+        logits: (h, w) float32 at the network's own resolution; None if only the final mask is available.
     """
 
     probability: np.ndarray
@@ -84,15 +84,15 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class ImageFeature:
-    """An input or output that an app sees as a picture.
+    """An image input or output of a package.
 
     Attributes:
         name: the feature's name, which is also the name of the value in the program.
         height, width: in pixels.
         color: `rgb` or `bgr` (three channels), or `grayscale`.
-        scale, bias: what Core ML does to an input's pixels first: `pixel * scale + bias`, bias per channel.
-        description: one line for the app's author.
-        sizes: every (height, width) that it may have, the default first; empty where there is only one.
+        scale, bias: Core ML first computes `pixel * scale + bias` of an input, bias per channel.
+        description: one line for the app developer.
+        sizes: every allowed (height, width), the default first; empty if there is only one.
     """
 
     name: str
@@ -106,20 +106,20 @@ class ImageFeature:
 
     @property
     def listed(self) -> bool:
-        """Whether it may have several sizes."""
+        """Whether several sizes are allowed."""
         return bool(self.sizes)
 
 
 @dataclass(frozen=True)
 class ArrayFeature:
-    """An input or output that an app sees as a MultiArray.
+    """A MultiArray input or output of a package.
 
     Attributes:
         name: the feature's name, which is also the name of the value in the program.
         shape: its dimensions, all known.
         dtype: `fp32`, `fp16` or `int32`.
-        description: one line for the app's author.
-        shapes: every shape that it may have, the default first; empty where there is only one.
+        description: one line for the app developer.
+        shapes: every allowed shape, the default first; empty if there is only one.
     """
 
     name: str
@@ -130,7 +130,7 @@ class ArrayFeature:
 
     @property
     def listed(self) -> bool:
-        """Whether it may have several shapes."""
+        """Whether several shapes are allowed."""
         return bool(self.shapes)
 
 
@@ -139,13 +139,13 @@ Feature = ImageFeature | ArrayFeature
 
 @dataclass(frozen=True)
 class Value:
-    """One value that a network computes, as its graph describes it.
+    """One value in a network's graph.
 
     Attributes:
         name: the value's name.
         kind: the operator that computes it.
-        inputs: names of the values that the operator takes, constants included.
-        shape: None where it is not known before it runs.
+        inputs: names of the operator's inputs, constants included.
+        shape: None if it is only known at run time.
     """
 
     name: str
@@ -156,12 +156,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A MIL program in memory and how an app sees its inputs and outputs.
+    """A MIL program in memory, with its inputs and outputs as an app sees them.
 
     Attributes:
         program: coremltools' MIL Program, float32, with one function `main`.
-        inputs, outputs: in the order of the function's own.
-        target: the deployment target whose operators it uses, such as `iOS17`.
+        inputs, outputs: in the order of the function's inputs and outputs.
+        target: the deployment target of its operators, such as `iOS17`.
     """
 
     program: Any
@@ -172,11 +172,11 @@ class Lowered:
 
 @dataclass(frozen=True)
 class CompressionPass:
-    """One of coremltools' compression passes and how it is to be run.
+    """One of coremltools' compression passes and its options.
 
     Attributes:
         name: the pass, such as `compression::linear_quantize_weights`.
-        options: what its `set_options` takes, by name.
+        options: the arguments of its `set_options`, by name.
     """
 
     name: str

@@ -1,20 +1,23 @@
-"""Every failure this project reports: one base class, one class per stage. Imports nothing."""
+"""The errors that this package raises: one base class, and one class per kind of failure."""
 
 from __future__ import annotations
 
 # Exit codes of the command line.
 EXIT_INPUT = 2  # usage or bad input
-EXIT_INTERNAL = 3  # a bug of ours
+EXIT_INTERNAL = 3  # a bug in portrait-export
 EXIT_INTERRUPTED = 130  # Ctrl-C or SIGTERM: 128 + SIGINT, as shells count
 
 
 class PortraitError(Exception):
-    """A failure a person can act on.
+    """A failure that the user can act on.
+
+    Texts name arguments as Python does, in backquotes and with an equals sign: `` `size=` ``, `` `force=True` ``.
+    The command line shows them as its own options (`cli/flags.py`).
 
     Args:
         message: one sentence: what was asked and what was found, with names and numbers.
-        code: a stable kebab-case reference such as `unsupported-onnx-op`.
-        context: further lines, one per cause, all causes of the kind at once.
+        code: a stable kebab-case identifier such as `unsupported-onnx-op`.
+        context: further lines, one per cause; every cause of the same kind is listed.
         hint: what to do next.
     """
 
@@ -38,43 +41,43 @@ class PortraitError(Exception):
 
 
 class UsageError(PortraitError):
-    """A name or option that does not exist or does not go together with another."""
+    """An argument that does not exist, is out of range, or conflicts with another."""
 
     code = "usage"
 
 
 class PhotoError(PortraitError):
-    """A photograph or mask that cannot be read or used."""
+    """A photo or mask that cannot be read or used."""
 
     code = "bad-photo"
 
 
 class DataError(PortraitError):
-    """A folder of images and masks, or its manifest, that does not hold what it should."""
+    """A folder of images and masks, or its manifest, with missing or unusable files."""
 
     code = "bad-data"
 
 
 class CheckpointError(PortraitError):
-    """Weights that cannot be read, or do not fit the network."""
+    """Weights that cannot be read or do not fit the network."""
 
     code = "bad-checkpoint"
 
 
 class CaptureError(PortraitError):
-    """PyTorch → ONNX: tracing, exporting, simplifying, or checking failed."""
+    """Tracing, exporting, simplifying or checking an ONNX graph failed."""
 
     code = "capture-failed"
 
 
 class LoweringError(PortraitError):
-    """ONNX → MIL: an operator, attribute or type without a faithful MIL expression."""
+    """An ONNX operator, attribute or type that has no exact equivalent in MIL."""
 
     code = "lowering-failed"
 
 
 class PackageError(PortraitError):
-    """A .mlpackage (or the folder to write one into) that is damaged, unsafe or not what was asked for."""
+    """A .mlpackage (or its output folder) that is damaged, unsafe or not what was asked for."""
 
     code = "bad-package"
 
@@ -86,24 +89,24 @@ class QuantizeError(PortraitError):
 
 
 class ExecutionError(PortraitError):
-    """The runtime could not execute a package: an op without kernel, wrong inputs, shapes that do not fit."""
+    """The runtime could not run a package: an operator without a kernel, wrong inputs, mismatched shapes."""
 
     code = "execution-failed"
 
 
 class TrainingError(PortraitError):
-    """Training could not start or go on."""
+    """Training could not start or continue."""
 
     code = "training-failed"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's message, which may go on for pages; without a message the error's class."""
+    """Return the first line of another library's message, which may be pages long, or else the error's class."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...], *, what: str) -> str:
-    """The hint for an unknown name: the closest known one, or all of them.
+    """Return the hint for an unknown name: the closest known name, and all of them.
 
     >>> nearest("serseg_bo", ["serseg_b0", "sernet_former"], what="model")
     'did you mean `serseg_b0`? The models are: sernet_former, serseg_b0.'

@@ -1,4 +1,4 @@
-"""Define PortraitSpec: how a photograph becomes a model's input, and the model's output a mask."""
+"""Define how a photo becomes a model's input and how the model's output becomes a mask."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ POSITIVES = ("person", "background")
 
 @dataclass(frozen=True)
 class PortraitSpec:
-    """What happens to pixels before the network, and to logits after it.
+    """The preprocessing and postprocessing of one network.
 
-    The network's input is `(pixel * scale - mean) / std`, per channel, in the order that `color` gives.
+    The network's input is `(pixel * scale - mean) / std`, per channel, in the channel order of `color`.
 
     Attributes:
         height, width: the network's input size in pixels.
-        color: channel order that the network was trained on.
+        color: channel order of the training data, `rgb` or `bgr`.
         scale: multiplies the 0..255 pixel.
         mean, std: per channel, in the units of `pixel * scale`.
-        resize: how a photo of another shape is brought to the input size: `stretch` ignores its aspect ratio;
-            `fit` letterboxes; `fill` covers and crops the middle; `crop` takes the middle without scaling up.
+        resize: how a photo is fitted to the input size: `stretch` ignores its aspect ratio; `fit` letterboxes;
+            `fill` covers the input and crops to the centre; `crop` crops to the centre without enlarging.
         inputs: `("image",)` or `("image", "depth")`.
         output: `mask` (8-bit grayscale image, 255 = person), `multiarray` (P(person) as float), or `logits`.
-        positive: the class that the network's logits are about. Everything after the network speaks of the person.
-        threshold: P(person) from which a pixel is person.
+        positive: the class of the network's logits, `person` or `background`. Masks are always of the person.
+        threshold: pixels with at least this P(person) are person.
     """
 
     height: int = 512
@@ -66,16 +66,16 @@ class PortraitSpec:
             raise UsageError(f"mean and std need three values each, std > 0; found mean {self.mean}, std {self.std}.")
 
     def with_size(self, height: int, width: int) -> PortraitSpec:
-        """The same preprocessing at another input size in pixels."""
+        """Return the same preprocessing at another input size in pixels."""
         return replace(self, height=height, width=width)
 
     def to_json(self) -> str:
-        """One line of JSON with sorted keys, as stored in every package and ONNX file we write."""
+        """Return one line of JSON with sorted keys, as stored in exported packages and ONNX files."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> PortraitSpec:
-        """Read what `to_json` wrote. Raises UsageError on anything else."""
+        """Read the output of `to_json`. Raises UsageError for anything else."""
         try:
             data: dict[str, Any] = json.loads(text)
             known = {field.name for field in fields(cls)}
@@ -89,10 +89,10 @@ class PortraitSpec:
             raise UsageError(f"This is not a PortraitSpec: {error}.") from error
 
     def normalise(self, frame: Frame) -> np.ndarray:
-        """A frame as the network's `image` input.
+        """Convert a frame to the network's `image` input.
 
         Args:
-            frame: its image is (H, W, 3) uint8 at this spec's size.
+            frame: with an (H, W, 3) uint8 image at this spec's size.
         Returns:
             (1, 3, H, W) float32.
         """

@@ -1,4 +1,4 @@
-"""What several folders of tests share: a quiet command line in this process, photographs, one small export."""
+"""Shared fixtures: run the command line in this process, two small photos, one small export."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SIDE = 64  # pixels a side of the networks that tests export: the same graphs as at 512, in seconds
+SIDE = 64  # pixels per side of the networks that tests export: the same graphs as at 512, in seconds
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A command line that has run: its exit code and what it said."""
+    """The result of a command line: its exit code and output."""
 
     code: int
     out: str

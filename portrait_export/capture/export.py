@@ -8,11 +8,11 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
 from ..artifacts import DEFAULT_OPSET
 from ..errors import CaptureError, first_line
 from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.quiet import quiet
+from ..utils.version import __version__
 from .onnx.load import MAX_PROTOBUF_BYTES
 
 if TYPE_CHECKING:

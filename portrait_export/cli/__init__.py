@@ -1,4 +1,4 @@
-"""The command line: a word in, the command's own file imported and run, an exit code out."""
+"""Define the command line: find a command, import its file, run it, and return its exit code."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from collections.abc import Sequence
 
 import click
 
-from .. import __version__
 from ..errors import EXIT_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, PortraitError, nearest
+from ..utils.version import __version__
 
-# command → one line for --help. Each is the function of that name in the file of that name.
+# command → its line in --help. Each is the function of that name in the file of that name.
 COMMANDS = {
     "coreml": "Export a model to a verified Core ML package.",
     "onnx": "Export a model to a checked, simplified ONNX file.",
-    "parity": "Compare a saved package's masks with its model's, and gate on them.",
-    "blame": "Name the operation where a saved package parts from its model.",
+    "parity": "Compare a saved package's masks with its model's, and gate on the difference.",
+    "blame": "Find the operation that makes a saved package differ from its model.",
     "models": "List the models with their size, cost and weights.",
-    "segment": "Cut people out of photographs with a model or a package.",
+    "segment": "Cut people out of photos with a model or a package.",
     "serve": "Run a package for another program: frames in, probabilities out.",
-    "predict": "Run any Core ML ML Program once, and show what comes out.",
-    "inspect": "Show what a package or ONNX file takes, gives and holds.",
-    "evaluate": "Score a model, checkpoint, package or ONNX file against drawn masks.",
-    "train": "Train a model on photographs with masks.",
-    "label": "Make masks for photographs that have none, or review those there are.",
-    "rebuild": "Train the weights that come along anew, from the photographs they were made from.",
-    "depth": "Make depth maps of photographs with a MiDaS file of your own.",
+    "predict": "Run any Core ML ML Program once and show its outputs.",
+    "inspect": "Show the inputs, outputs, operations and weights of a package or ONNX file.",
+    "evaluate": "Score a model, checkpoint, package or ONNX file against ground-truth masks.",
+    "train": "Train a model on photos with masks.",
+    "label": "Make masks for photos without one, or review existing masks.",
+    "rebuild": "Retrain the bundled weights from scratch on the photos they were trained on.",
+    "depth": "Make depth maps of photos with your own copy of MiDaS.",
 }
 
-# Of writing to stdout, or of the whole machine: these carry no file's name.
+# Errors of writing to stdout or of the whole machine, which carry no file name.
 SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's file only when that command is called, so that --help is quick."""
+    """A group that imports a command's file only when the command is used, so that --help is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="portrait-export")
 def portrait_export() -> None:
-    """PyTorch portrait segmentation in, a Core ML package that provably gives the same mask out.
+    """Export PyTorch portrait segmentation models to Core ML, and verify that the masks stay the same.
 
     Try: portrait-export coreml --model serseg_b0 --quantize int8
     """
@@ -88,24 +88,24 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        render.say("interrupted: nothing was left half-written.")
+        render.message("interrupted: no partial output was left.")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+    except BrokenPipeError:  # the reader of our output is gone, as with `| head`
         _forget_stdout()
         return 0
-    except OSError as error:  # what the system refuses, wherever it is met
+    except OSError as error:  # refused by the operating system, anywhere in the run
         if error.filename is None and error.errno not in SYSTEM_ERRORS:
             render.internal_failure(error)
             return EXIT_INTERNAL
         render.system_failure(error)
         if error.filename is None:
-            _forget_stdout()  # what is left in its buffer would fail again when Python ends
+            _forget_stdout()  # else flushing its buffer fails again at exit
         return EXIT_INPUT
-    except Exception as error:  # the last resort: a bug of ours, said as such
+    except Exception as error:  # a bug in portrait-export
         render.internal_failure(error)
         return EXIT_INTERNAL
 
 
 def _forget_stdout() -> None:
-    """Send what is still to be written nowhere."""
+    """Redirect stdout to /dev/null, so that flushing it at exit cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`portrait-export depth`: photographs and a MiDaS file in, 16-bit depth maps out."""
+"""`portrait-export depth`: make 16-bit depth maps of photos with MiDaS."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class White(click.ParamType):
     "--out",
     "-o",
     type=options.File(),
-    help="A folder, or a .png for one photo.  [default: depth/ in each FOLDER]",
+    help="A folder, or a .png for a single photo.  [default: depth/ in each FOLDER]",
 )
 @click.option(
     "--white",
     type=White(),
     default=1000.0,
-    help="The network's number that becomes white, or `photo`: each photo's own range from black to white.",
+    help="The network's output that becomes white, or `photo`: each photo's own range from black to white.",
 )
 @options.FORCE
-@options.QUIET
+@options.output_options(options.QUIET)
 def depth(
     photos: tuple[Path, ...],
     checkpoint: Path | None,
@@ -59,19 +59,19 @@ def depth(
     out: Path | None,
     white: float | str,
     force: bool,
-    quiet: bool,
+    console: options.Console,
 ) -> int:
-    """Make the depth maps that depth models read beside a photo: 16-bit gray PNG, white is near.
+    """Make the depth maps that depth models need: 16-bit gray PNG, white is near.
 
     \b
     portrait-export depth my_photos/ --checkpoint midas_v21_small_256.pt    # my_photos/images/* → my_photos/depth/*
     portrait-export depth me.jpg --checkpoint midas_v21_small_256.pt -o me_depth.png
 
     \b
-    The network does not come along: release v2_1 of github.com/isl-org/MiDaS (MIT) has it.
+    The network is not bundled: download it from release v2_1 of github.com/isl-org/MiDaS (MIT).
 
-    The published depth models were trained on its numbers divided by 1000, which is what --white stands for. Maps
-    that exist are kept. A photo that cannot be read does not stop the others; the exit code is then 2.
+    The published depth models were trained on the network's output divided by 1000, hence --white 1000. Existing maps
+    are kept. A photo that cannot be read does not stop the others; the exit code is then 2.
     """
     from ..workflows.estimate_depth import DepthRequest, estimate_depths
     from . import render
@@ -85,15 +85,15 @@ def depth(
         force=force,
     )
     failures, kept = [], 0
-    for done in estimate_depths(request, render.observer(quiet=quiet, verbose=False)):
-        for note in done.notes if not quiet else ():
-            render.warn(f"{done.photo}: {note}")
-        kept += done.kept
-        if done.error is not None:
-            failures.append(done.error)
-            render.failure(done.error)
-        elif not done.kept:
-            render.result(str(done.out))
-    if kept and not quiet:
-        render.say(f"{kept} depth maps exist and were kept; --force makes them anew.")
+    for result in estimate_depths(request, console.observer()):
+        for note in result.notes if not console.quiet else ():
+            render.warn(f"{result.photo}: {note}")
+        kept += result.kept
+        if result.error is not None:
+            failures.append(result.error)
+            render.failure(result.error)
+        elif not result.kept:
+            render.result(str(result.out))
+    if kept and not console.quiet:
+        render.message(f"{kept} existing depth maps were kept; --force replaces them.")
     return failures[0].exit_code if failures else 0

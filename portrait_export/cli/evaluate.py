@@ -1,4 +1,4 @@
-"""`portrait-export evaluate`: score anything that segments against drawn masks."""
+"""`portrait-export evaluate`: score anything that segments against ground-truth masks."""
 
 from __future__ import annotations
 
@@ -9,46 +9,40 @@ from typing import TYPE_CHECKING
 import click
 
 from . import options
-from .foreign_options import foreign
+from .network_options import own_network
 
 if TYPE_CHECKING:
-    from ..capture.foreign.options import ForeignOptions
+    from ..inputs.sources import ModelSource
     from ..training.evaluate import Evaluation, Group
 
 
 @click.command()
 @options.SOURCE
 @click.option("--package", type=options.File(), help="A saved .mlpackage, run by our runtime.")
-@foreign
+@own_network
 @options.DATA
-@click.option("--split", help="Only this split: evaluate, calibrate, train, val or test.  [default: all]")
-@click.option("--csv", "csv_file", type=options.File(), help="Write one row per photograph to this file.")
-@click.option("--sheet", type=options.File(), help="Write a picture of the worst photographs here (PNG).")
-@click.option("--worst", type=click.IntRange(1, 64), default=8, help="How many photographs count as the worst.")
+@click.option("--split", help="Use only this split: evaluate, calibrate, train, val or test.  [default: all]")
+@click.option("--csv", "csv_file", type=options.File(), help="Write one row per photo to this file.")
+@click.option("--sheet", type=options.File(), help="Write a picture of the worst photos to this file (PNG).")
+@click.option("--worst", type=click.IntRange(1, 64), default=8, help="How many of the worst photos to show.")
 @click.option(
     "--min-iou",
     type=click.FloatRange(0, 1),
-    help="Exit with 1 if the mean IoU over the photographs with people is below this.",
+    help="Exit with code 1 if the mean IoU over the photos with people is lower.",
 )
-@options.TALK
+@options.OUTPUT_OPTIONS
 def evaluate(
-    model: str | None,
-    checkpoint: Path | None,
-    random_weights: bool,
-    size: tuple[int, int] | None,
+    source: ModelSource,
     package: Path | None,
-    foreign: ForeignOptions | None,
     data: Path | None,
     split: str | None,
     csv_file: Path | None,
     sheet: Path | None,
     worst: int,
     min_iou: float | None,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    console: options.Console,
 ) -> int:
-    """Score a model, checkpoint, package or network of your own against masks that people drew.
+    """Score a model, checkpoint, package or network of your own against ground-truth masks.
 
     \b
     IoU            person pixels in both masks over person pixels in either, per photograph with people
@@ -56,24 +50,22 @@ def evaluate(
     empty, person  on how many pictures with nobody in them over 1 % of the pixels are predicted to be person
     haze           share of the pixels whose P(person) is between 0.1 and 0.9
     """
-    from ..inputs.sources import ModelSource
     from ..training.evaluate import worst_sheet
     from ..utils.files import refuse_existing, write_bytes, write_text
     from ..workflows.evaluate import EvaluateRequest, evaluate_masks
     from . import render
 
     for file in filter(None, (csv_file, sheet)):
-        refuse_existing(file, force=True)  # a folder is not replaced: fail before minutes of work
-    source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size, foreign=foreign)
+        refuse_existing(file, force=True)  # refuse a folder now, not after minutes of work
     request = EvaluateRequest(source=source, package=package, data=data, split=split, worst=worst)
-    done = evaluate_masks(request, render.observer(quiet=quiet or as_json, verbose=verbose))
-    scores = done.scores
+    result = evaluate_masks(request, console.observer())
+    scores = result.scores
     if csv_file is not None:
         write_text(csv_file, scores.to_csv())
     if sheet is not None:
-        write_bytes(sheet, worst_sheet(done.worst))
+        write_bytes(sheet, worst_sheet(result.worst))
     passed = min_iou is None or _reached(scores, min_iou)
-    if as_json:
+    if console.as_json:
         render.result_json({**scores.summary(), "min_iou": min_iou, "passed": passed})
     else:
         _show(scores, min(worst, 5), min_iou)

@@ -1,24 +1,26 @@
-"""Show a finished export or parity check: gates as a table on stdout, or everything as JSON."""
+"""Print the result of an export or parity check."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from . import render
+from .flags import with_flags
 
 if TYPE_CHECKING:
     from ..verify.parity import ParityReport
     from ..workflows.requests import CoreMLExport
+    from .options import Console
 
-_WORST_ROWS = 5  # images listed below the gates
+_WORST_ROWS = 5  # images listed after the gates
 
 
-def show(export: CoreMLExport, *, as_json: bool, quiet: bool) -> None:
-    """The outcome of `coreml`: where the package is, how large, and how its gates went."""
-    if as_json:
+def show(export: CoreMLExport, console: Console) -> None:
+    """Print the result of `coreml`: the package, its size and its gates; or everything as JSON."""
+    if console.as_json:
         render.result_json(export.record)
         return
-    if quiet:
+    if console.quiet:
         render.result(str(export.package.path))
         return
     render.result("")
@@ -36,7 +38,7 @@ def show(export: CoreMLExport, *, as_json: bool, quiet: bool) -> None:
 
 
 def show_parity(report: ParityReport) -> None:
-    """Show the gates, the worst images and the notes."""
+    """Print the gates, the worst images, and notes."""
     from ..artifacts import EMPTY
     from ..verify.parity import SIGNS, number
 
@@ -46,7 +48,7 @@ def show_parity(report: ParityReport) -> None:
             gate.title,
             number(gate.value),
             f"{SIGNS[gate.better]} {number(gate.threshold)}",
-            gate.where + (f" ({gate.note})" if gate.note else ""),
+            gate.where + (f" ({with_flags(gate.note)})" if gate.note else ""),
         ]
         for gate in report.gates
     ]
@@ -66,4 +68,4 @@ def show_parity(report: ParityReport) -> None:
     headers = ["worst images", "mask IoU", "boundary F", "flipped px", "PSNR dB"]
     render.result(render.table(headers, rows, right=(1, 2, 3, 4)))
     for note in report.notes:
-        render.result(f"{render.style('note', fg='yellow')}  {note}")
+        render.result(f"{render.style('note', fg='yellow')}  {with_flags(note)}")

@@ -1,4 +1,4 @@
-"""`portrait-export inspect`: a package or ONNX file in, what it takes, gives and holds out."""
+"""`portrait-export inspect`: show the inputs, outputs, operations and weights of a package or ONNX file."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 @click.option(
     "--lint",
     is_flag=True,
-    help="Add advice: what is publicly documented as slow on, or kept off, the Neural Engine, with its source.",
+    help="Add advice on patterns that are documented as slow on the Neural Engine or not run by it, with sources.",
 )
 @click.option(
     "--compute-plan",
     is_flag=True,
-    help="Add where Core ML would run each operation of a package (macOS only; never run by our tests).",
+    help="Add the device on which Core ML would run each operation of a package (macOS only; not covered by tests).",
 )
-@options.AS_JSON
-def inspect(file: Path, lint: bool, compute_plan: bool, as_json: bool) -> None:
+@options.output_options(options.AS_JSON)
+def inspect(file: Path, lint: bool, compute_plan: bool, console: options.Console) -> None:
     """Show FILE's inputs, outputs, operations, weights by stored type, deployment target and metadata.
 
-    FILE is a .mlpackage, an .mlmodel that holds an ML Program, or an .onnx file.
+    FILE is a .mlpackage, an .mlmodel with an ML Program, or an .onnx file.
     """
     from . import render
 
-    facts, advice = _look(file, lint=lint)
+    facts, advice = _read(file, lint=lint)
     plan = _plan(file) if compute_plan else []
-    if as_json:
+    if console.as_json:
         more: dict[str, Any] = {"lint": _plain(advice)} if lint else {}
         more |= {"compute_plan": [vars(row) for row in plan]} if compute_plan else {}
         render.result_json({**facts, **more})
@@ -52,14 +52,14 @@ def inspect(file: Path, lint: bool, compute_plan: bool, as_json: bool) -> None:
 
 def _plan(file: Path) -> list[DevicePlacement]:
     if file.suffix.lower() == ".onnx":
-        raise UsageError("--compute-plan is Core ML's; it takes a package, not an ONNX file.")
+        raise UsageError("--compute-plan asks Core ML; it takes a package, not an ONNX file.")
     from ..mil.mac import compute_plan
 
     return compute_plan(file)
 
 
-def _look(file: Path, *, lint: bool) -> tuple[dict[str, Any], list[Advice]]:
-    """What is in a file, and, where it is asked for, advice; the file is read once."""
+def _read(file: Path, *, lint: bool) -> tuple[dict[str, Any], list[Advice]]:
+    """Read a file once and return its facts, and advice if `lint`."""
     if file.suffix.lower() == ".onnx":
         from ..capture.onnx.describe import describe_onnx
         from ..capture.onnx.lint import lint_model
@@ -89,7 +89,7 @@ def _show_advice(advice: list[Advice]) -> None:
 
     render.result(f"\n{render.style('Neural Engine', bold=True)}: {NOTE}")
     if not advice:
-        render.result("  none of the documented patterns that this knows is here")
+        render.result("  none of the known patterns was found")
     for item in advice:
         more = f" and {item.count - len(item.where)} more" if item.count > len(item.where) else ""
         render.result(f"\n  {render.style(item.code, fg='yellow')}  {item.count} × {item.title}")
@@ -146,14 +146,14 @@ def _cost_rows(cost: dict[str, Any]) -> list[list[str]]:
         ["parameters", f"{cost['parameters']:,}"],
         *families,
         ["weights", render.size(cost["weight_bytes"])],
-        ["peak of activations", render.size(cost["peak_activation_bytes"])],
-        ["reshapes, transposes and their kin", str(cost["layout_ops"])],
-        *([["of these absorbed in MIL", str(absorbed)]] if absorbed else []),
+        ["peak activations", render.size(cost["peak_activation_bytes"])],
+        ["reshapes, transposes and similar", str(cost["layout_ops"])],
+        *([["of these, absorbed in MIL", str(absorbed)]] if absorbed else []),
     ]
 
 
 def _shape(feature: dict[str, Any]) -> str:
-    """The shape, or all that are listed, the default first."""
+    """Format the shape, or all listed shapes, the default first."""
     shapes = [feature["shape"], *(s for s in feature.get("enumerated", ()) if s != feature["shape"])]
     return " or ".join("x".join(map(str, shape)) for shape in shapes)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in, one KeyboardInterrupt out, even where a library's own code swallows it."""
+"""Turn Ctrl-C and SIGTERM into one KeyboardInterrupt, even if a library swallows it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import threading
 import time
 from collections.abc import Iterator
 
-_AGAIN_S = 2.0  # a second Ctrl-C within this time is the first one's echo: what is half-written is being removed
+_AGAIN_S = 2.0  # ignore a second Ctrl-C within this time, while partial outputs are being removed
 
-_asked_at: float | None = None
+_requested_at: float | None = None
 
 
 @contextlib.contextmanager
 def caught() -> Iterator[None]:
-    """Turn both signals into KeyboardInterrupt for as long as the block runs. A Ctrl-C that is ignored stays so."""
-    global _asked_at
-    _asked_at = None
+    """Turn both signals into KeyboardInterrupt while the block runs. A signal that is ignored stays ignored."""
+    global _requested_at
+    _requested_at = None
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, _ask) for number in numbers}
+    before = {number: signal.signal(number, _request) for number in numbers}
     try:
         yield
     finally:
@@ -31,15 +31,15 @@ def caught() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt if one was asked for that never arrived: imports of large libraries swallow it."""
-    if _asked_at is not None:
+    """Raise KeyboardInterrupt if one was requested but swallowed, as imports of large libraries do."""
+    if _requested_at is not None:
         raise KeyboardInterrupt
 
 
-def _ask(signum: int, _frame: object) -> None:
-    global _asked_at
+def _request(signum: int, _frame: object) -> None:
+    global _requested_at
     now = time.monotonic()
-    if _asked_at is not None and now - _asked_at < _AGAIN_S:
+    if _requested_at is not None and now - _requested_at < _AGAIN_S:
         return
-    _asked_at = now
+    _requested_at = now
     raise KeyboardInterrupt

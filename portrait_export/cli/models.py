@@ -1,4 +1,4 @@
-"""`portrait-export models`: the table of registered models out, with size, cost and the state of their weights."""
+"""`portrait-export models`: list the registered models with their size, cost and weights."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from . import options
 
 @click.command()
 @click.argument("pattern", default="*")
-@options.AS_JSON
-def models(pattern: str, as_json: bool) -> None:
+@options.output_options(options.AS_JSON)
+def models(pattern: str, console: options.Console) -> None:
     """List the models whose name matches PATTERN, such as 'serseg_*'.
 
     \b
     params  trainable parameters
-    GMACs   multiply-adds of convolutions and matrix products, at the model's own input size
-    fp16    weights at two bytes each
+    GMACs   multiply-adds of convolutions and matrix products at the model's input size
+    fp16    size of the weights at two bytes each
     """
     from ..errors import UsageError, nearest
     from ..models.registry import list_models
@@ -29,10 +29,10 @@ def models(pattern: str, as_json: bool) -> None:
         known = list_models()
         raise UsageError(f"No model matches {pattern!r}.", hint=nearest(pattern, known, what="model"))
     rows = [_facts(name) for name in names]
-    if as_json:
+    if console.as_json:
         render.result_json(rows)
         return
-    headers = ["model", "params", "GMACs", "fp16", "input", "weights", "what it is"]
+    headers = ["model", "params", "GMACs", "fp16", "input", "weights", "description"]
     cells = [
         [
             row["name"],

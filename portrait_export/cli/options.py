@@ -1,22 +1,33 @@
-"""The options that several commands share, and what turns their text into values."""
+"""Define the options that several commands share, and the types that parse their text."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import nearest
 from ..preprocessing import OUTPUTS
 
-MAX_SIDE = 4096  # pixels; activations of a larger input do not fit into a phone
+if TYPE_CHECKING:
+    from ..inputs.sources import ModelSource
+    from ..utils.stages import Observer
+
+MAX_SIDE = 4096  # pixels; the activations of a larger input do not fit into a phone's memory
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+# ---- types ------------------------------------------------------------------------------------------------------
 
 
 class File(click.Path):
-    """The path of a file or folder. An empty one, as of a shell's unset variable, and `-` are refused."""
+    """The path of a file or folder. An empty path (often an unset shell variable) and `-` are rejected."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -25,12 +36,12 @@ class File(click.Path):
         if value == "":
             self.fail("the path is empty.", param, ctx)
         if value == "-":
-            self.fail("standard input and output are not used; write ./- for a file of that name.", param, ctx)
+            self.fail("standard input and output are not supported; use ./- for a file of that name.", param, ctx)
         return super().convert(value, param, ctx)
 
 
 class Named(click.ParamType):
-    """One of some names; an unknown one is answered with the nearest."""
+    """One of a list of names; the error for any other suggests the nearest."""
 
     def __init__(self, what: str, names: Callable[[], list[str]]):
         self.name = what
@@ -56,7 +67,7 @@ class Size(click.ParamType):
             return value
         match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", str(value).strip().lower())
         if not match:
-            self.fail(f"{value!r} is not a size; write height x width in pixels, such as 512x512.", param, ctx)
+            self.fail(f"{value!r} is not a size; use height x width in pixels, such as 512x512.", param, ctx)
         height, width = int(match[1]), int(match[2])
         if not (32 <= height <= MAX_SIDE and 32 <= width <= MAX_SIDE):
             self.fail(f"{value!r} is out of range: each side must have 32 to {MAX_SIDE} pixels.", param, ctx)
@@ -64,7 +75,7 @@ class Size(click.ParamType):
 
 
 class Sizes(click.ParamType):
-    """Several sizes with commas between them, such as 256x256,512x512."""
+    """Several sizes, separated by commas, such as 256x256,512x512."""
 
     name = "HxW,HxW,…"
 
@@ -75,31 +86,31 @@ class Sizes(click.ParamType):
 
 
 def model_names() -> list[str]:
-    """Names of the registered models."""
+    """Return the names of the registered models."""
     from ..models.registry import list_models
 
     return list_models()
 
 
 def recipe_names() -> list[str]:
-    """Names of the quantization recipes."""
+    """Return the names of the quantization recipes."""
     from ..quantize.recipes import RECIPES
 
     return list(RECIPES)
 
 
 def target_names() -> list[str]:
-    """Deployment targets that packages are written for."""
+    """Return the supported deployment targets."""
     from ..mil.coreml import TARGETS
 
     return list(TARGETS)
 
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+# ---- groups of options ------------------------------------------------------------------------------------------
 
 
-def together(*options: Decorator) -> Decorator:
-    """Several options as one decorator, shown in the order they are given."""
+def combined(*options: Decorator) -> Decorator:
+    """Combine several options into one decorator; --help shows them in the given order."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -109,18 +120,55 @@ def together(*options: Decorator) -> Decorator:
     return decorate
 
 
+def collected(argument: str, build: Callable[..., Any], *options: Decorator) -> Decorator:
+    """Combine several options whose values the command receives as a single `argument`: `build(**values)`."""
+    group = combined(*options)
+    names = [param.name for param in getattr(group(lambda: None), "__click_params__", ())]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def wrapped(**values: Any) -> Any:
+            own = {name: values.pop(name) for name in names}
+            return command(**values, **{argument: build(**own)})
+
+        return group(wrapped)
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Console:
+    """How a command reports: the values of --json, --quiet and --verbose."""
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    def observer(self) -> Observer:
+        """Return what prints the stages of a pipeline."""
+        from . import render
+
+        return render.observer(quiet=self.quiet or self.as_json, verbose=self.verbose)
+
+
+def _model_source(**values: Any) -> ModelSource:
+    from ..inputs.sources import ModelSource
+
+    return ModelSource(**values)
+
+
 MODEL = click.option(
     "--model", "-m", type=Named("model", model_names), help="A registered model; `portrait-export models` lists them."
 )
 CHECKPOINT = click.option(
     "--checkpoint",
     type=File(),
-    help="Weights to use instead of the shipped ones: a Hugging Face folder, .safetensors, .bin, .pth or .ckpt.",
+    help="Weights to use instead of the bundled ones: a Hugging Face folder, .safetensors, .bin, .pth or .ckpt.",
 )
 RANDOM_WEIGHTS = click.option(
     "--random-weights",
     is_flag=True,
-    help="Use well-scaled random weights: for sizes and shapes; the masks mean nothing.",
+    help="Use well-scaled random weights, to measure size and shapes only; the masks mean nothing.",
 )
 SIZE = click.option("--size", type=Size(), help="Input size in pixels.  [default: the model's, 512x512]")
 SIZES = click.option(
@@ -131,25 +179,38 @@ SIZES = click.option(
 DATA = click.option(
     "--data",
     type=File(),
-    help="Photographs to compare on: a folder, or images/ + masks/.  [default: the calibration set that comes along]",
+    help="Photos to compare on: a folder, or images/ + masks/.  [default: the bundled calibration set]",
 )
-OUTPUT_KIND = click.option(
+OUTPUT = click.option(
     "--output",
-    "output_kind",
     type=Named("output", lambda: list(OUTPUTS)),
     default="mask",
     help="What the package returns: mask (grayscale image), multiarray (P(person), Xcode preview) or logits.",
+)
+MIN_IOU = click.option(
+    "--min-iou", type=click.FloatRange(0, 1), help="Gate on this mean mask IoU instead of the recipe's."
 )
 ARITHMETIC = click.option(
     "--arithmetic",
     type=Named("arithmetic", lambda: ["as_typed", "fp16", "fp32"]),
     default="as_typed",
-    help="Our runtime's arithmetic: as_typed (what the package declares), fp16 (every result rounded) or fp32.",
+    help="Our runtime's arithmetic: as_typed (as the package declares), fp16 (every result rounded) or fp32.",
 )
-FORCE = click.option("--force", is_flag=True, help="Replace outputs that exist.")
+FORCE = click.option("--force", is_flag=True, help="Replace existing outputs.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-QUIET = click.option("--quiet", "-q", is_flag=True, help="Show nothing but errors and results.")
-VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Show what each stage did in detail.")
+QUIET = click.option("--quiet", "-q", is_flag=True, help="Show only errors and results.")
+VERBOSE = click.option("--verbose", "-v", is_flag=True, help="Show the details of each stage.")
 
-SOURCE = together(MODEL, CHECKPOINT, RANDOM_WEIGHTS, SIZE)
-TALK = together(AS_JSON, QUIET, VERBOSE)
+
+def source_options(*options: Decorator) -> Decorator:
+    """Some of the options that select a network and its weights; the command gets them as `source`."""
+    return collected("source", _model_source, *options)
+
+
+def output_options(*options: Decorator) -> Decorator:
+    """Some of --json, --quiet and --verbose; the command gets them as `console`."""
+    return collected("console", Console, *options)
+
+
+SOURCE = source_options(MODEL, CHECKPOINT, RANDOM_WEIGHTS, SIZE)
+OUTPUT_OPTIONS = output_options(AS_JSON, QUIET, VERBOSE)

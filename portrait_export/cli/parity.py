@@ -1,4 +1,4 @@
-"""`portrait-export parity`: a saved package and its model in, a verdict on the masks out. For CI."""
+"""`portrait-export parity`: compare a saved package's masks with its model's and gate on the difference, for CI."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 from . import options
-from .foreign_options import foreign
+from .network_options import own_network
 
 if TYPE_CHECKING:
-    from ..capture.foreign.options import ForeignOptions
+    from ..inputs.sources import ModelSource
 
 
 @click.command()
 @click.argument("package", type=options.File())
 @options.SOURCE
-@foreign
+@own_network
 @options.DATA
-@click.option("--min-iou", type=click.FloatRange(0, 1), help="Gate on this mean mask IoU instead of the recipe's.")
+@options.MIN_IOU
 @click.option(
     "--runtime",
     type=options.Named("runtime", lambda: ["portrait", "coreml"]),
@@ -29,43 +29,35 @@ if TYPE_CHECKING:
 @options.ARITHMETIC
 @click.option("--json", "json_file", type=options.File(), help="Write every number to this JSON file.")
 @click.option("--junit", "junit_file", type=options.File(), help="Write a JUnit XML report for CI.")
-@options.QUIET
-@options.VERBOSE
+@options.output_options(options.QUIET, options.VERBOSE)
 def parity(
     package: Path,
-    model: str | None,
-    checkpoint: Path | None,
-    random_weights: bool,
-    size: tuple[int, int] | None,
-    foreign: ForeignOptions | None,
+    source: ModelSource,
     data: Path | None,
     min_iou: float | None,
     runtime: str,
     arithmetic: str,
     json_file: Path | None,
     junit_file: Path | None,
-    quiet: bool,
-    verbose: bool,
+    console: options.Console,
 ) -> int:
     """Compare PACKAGE's masks with those of the model it was made from.
 
-    Exit code 0: every gate passed; 1: one failed; 2: something could not be read.
+    Exit code 0: every gate passed; 1: a gate failed; 2: something could not be read.
     """
-    from ..inputs.sources import ModelSource
     from ..utils.files import refuse_existing, write_text
     from ..workflows.parity import check_parity
     from ..workflows.requests import ParityRequest
-    from . import export_summary, render
+    from . import export_summary
 
     for file in filter(None, (json_file, junit_file)):
-        refuse_existing(file, force=True)  # a folder is not replaced; said before minutes of work
-    source = ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size, foreign=foreign)
+        refuse_existing(file, force=True)  # refuse a folder now, not after minutes of work
     request = ParityRequest(data=data, min_iou=min_iou, runtime=runtime, arithmetic=arithmetic)
-    report = check_parity(source, package, request, render.observer(quiet=quiet, verbose=verbose))
+    report = check_parity(source, package, request, console.observer())
     if json_file is not None:
         write_text(json_file, report.to_json())
     if junit_file is not None:
         write_text(junit_file, report.to_junit())
-    if not quiet:
+    if not console.quiet:
         export_summary.show_parity(report)
     return 0 if report.passed else 1

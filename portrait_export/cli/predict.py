@@ -1,4 +1,4 @@
-"""`portrait-export predict`: any ML Program and files for its inputs in, its outputs out."""
+"""`portrait-export predict`: run any ML Program once on input files and show its outputs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from . import options
     type=options.File(),
     help="Folder for the outputs: .png for images, .npy for arrays, .json for labels and probabilities.",
 )
-@click.option("--function", help="Which function of a multi-function package.  [default: its default one]")
+@click.option("--function", help="The function of a multi-function package to run.  [default: the package's default]")
 @options.ARITHMETIC
 @click.option("--device", default="cpu", help="A torch device: cpu, cuda or mps.")
 @options.FORCE
-@options.AS_JSON
+@options.output_options(options.AS_JSON)
 def predict(
     package: Path,
     inputs: tuple[str, ...],
@@ -40,9 +40,9 @@ def predict(
     arithmetic: str,
     device: str,
     force: bool,
-    as_json: bool,
+    console: options.Console,
 ) -> None:
-    """Run PACKAGE, any Core ML ML Program, once with our runtime, and show what comes out.
+    """Run PACKAGE, any Core ML ML Program, once with our runtime and show its outputs.
 
     \b
     portrait-export predict other.mlpackage -i image=me.jpg -i strength=half.npy -o out/
@@ -60,7 +60,7 @@ def predict(
         force=force,
     )
     outputs = predict_files(request)
-    if as_json:
+    if console.as_json:
         render.result_json([{**asdict(o), "file": str(o.file) if o.file else None} for o in outputs])
         return
     rows = [

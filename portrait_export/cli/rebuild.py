@@ -1,4 +1,4 @@
-"""`portrait-export rebuild`: the free photographs in, the weights that come along, trained anew, out."""
+"""`portrait-export rebuild`: retrain the bundled weights from scratch."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=options.File())
-@click.option("--out", "-o", type=options.File(), default=Path("runs/rebuild"), help="Folder for everything made.")
+@click.option("--out", "-o", type=options.File(), default=Path("runs/rebuild"), help="Output folder.")
 @click.option("--backgrounds", type=options.File(), help="A folder of pictures without people.")
-@click.option("--labeller", type=options.File(), help="As for `label`.  [default: fetched with pip, once]")
-@click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Of the steps: less, to try it.")
-@options.QUIET
-def rebuild(folder: Path, out: Path, backgrounds: Path | None, labeller: Path | None, share: float, quiet: bool) -> int:
-    """Train every network that comes with weights anew. Needs the extra `train`.
+@click.option("--labeller", type=options.File(), help="As for `label`.  [default: downloaded once with pip]")
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    help="Share of the training steps to run; less for a trial.",
+)
+@options.output_options(options.QUIET)
+def rebuild(
+    folder: Path, out: Path, backgrounds: Path | None, labeller: Path | None, share: float, console: options.Console
+) -> int:
+    """Retrain every network with bundled weights from scratch. Needs the extra `train`.
 
-    FOLDER/images and FOLDER/masks hold the photographs and machine-made masks that the weights' cards tell of. Those
-    that people found wrong are left out or completed, the calibration set's and the validation photographs are kept
-    apart, and the networks are trained one after another. Called again, it goes on where it was interrupted.
+    FOLDER/images and FOLDER/masks contain the photos and machine-made masks described in the weights' cards. Masks that
+    people found wrong are dropped or corrected, the photos of the calibration set and the validation photos are kept
+    out of training, and the networks are trained one after another. Run it again to resume after an interruption.
     """
+    from ..inputs.sources import ModelSource
     from ..training.rebuild import chain_configs, clean, read_corrections, train_chain
     from ..utils.stages import Stages
     from . import render
@@ -34,21 +42,21 @@ def rebuild(folder: Path, out: Path, backgrounds: Path | None, labeller: Path | 
     from .train import require_extra
 
     require_extra()
-    stages = Stages(render.observer(quiet=quiet, verbose=False))
+    stages = Stages(console.observer())
     photographs = out / "photographs"
     if not photographs.is_dir():
         with stages.stage("clean") as stage:
-            segment, _ = segmenter(None, None, labeller)
+            segment, _ = segmenter(ModelSource(), labeller)
             train, val = clean(folder, photographs, segment, read_corrections(), on_image=stage.progress)
-            stage.summary = f"{train} photographs to train on, {val} to validate on"
+            stage.summary = f"{train} photos to train on, {val} to validate on"
 
     def start(config: TrainConfig) -> None:
-        if not quiet:
-            render.say(f"  {config.model}")
+        if not console.quiet:
+            render.message(f"  {config.model}")
 
     def show(config: TrainConfig, row: dict[str, float]) -> None:
-        if not quiet:
-            render.say(f"    step {row['step']:>6.0f}/{config.steps}  loss {row['loss']:.4f}  IoU {row['iou']:.4f}")
+        if not console.quiet:
+            render.message(f"    step {row['step']:>6.0f}/{config.steps}  loss {row['loss']:.4f}  IoU {row['iou']:.4f}")
 
     configs = chain_configs(photographs, out, backgrounds=str(backgrounds or ""), share=share)
     for path in train_chain(configs, out, on_start=start, on_row=show):

@@ -1,4 +1,4 @@
-"""The only place that prints: results to stdout, talk to stderr, colour where it is wanted."""
+"""Print results to stdout and messages to stderr. No other file prints."""
 
 from __future__ import annotations
 
@@ -18,51 +18,52 @@ import click
 
 from ..errors import PortraitError
 from ..utils.plain import plain_data
-from ..utils.stages import Observer, Stage
+from ..utils.stages import Observer, SilentObserver, Stage
 from . import interrupt
+from .flags import with_flags
 
-_BAR = 24  # characters of a progress bar, where the terminal is wide enough
-_PROGRESS_AFTER_S = 1.0  # shorter work shows no bar
+_BAR = 24  # characters of a progress bar, if the terminal is wide enough
+_PROGRESS_AFTER_S = 1.0  # shorter stages show no bar
 
 
 def _colour() -> bool | None:
-    """False switches colour off (NO_COLOR, https://no-color.org); None lets click look for a terminal."""
+    """Return False if NO_COLOR is set (https://no-color.org), else None: click decides."""
     return False if os.environ.get("NO_COLOR") else None
 
 
 def accept_any_encoding() -> None:
-    """Let no character of a table or a path end a command where the terminal cannot show it (Latin-1, ASCII)."""
+    """Prevent failures on characters that the terminal's encoding lacks (Latin-1, ASCII)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             is_utf8 = codecs.lookup(stream.encoding).name == "utf-8"
             stream.reconfigure(errors="surrogateescape" if is_utf8 else "replace")
 
 
-def style(text: str, **how: Any) -> str:
-    """Text with a click style."""
-    return click.style(text, **how)
+def style(text: str, **styles: Any) -> str:
+    """Apply a click style to text."""
+    return click.style(text, **styles)
 
 
-def say(text: str = "") -> None:
-    """One line of talk, on stderr."""
-    _talk(text + "\n")
+def message(text: str = "") -> None:
+    """Print a line to stderr."""
+    _write(text + "\n")
 
 
-def _talk(text: str) -> None:
-    """Write to stderr. Where it is closed or full the work goes on in silence; its result and exit code still tell."""
+def _write(text: str) -> None:
+    """Write to stderr. If it is closed or full, the run continues; its result and exit code still tell the outcome."""
     with contextlib.suppress(OSError):
         click.echo(text, err=True, nl=False, color=_colour())
 
 
 def result(text: str) -> None:
-    """A result, on stdout."""
+    """Print a result to stdout."""
     click.echo(text, color=_colour())
 
 
 def result_json(value: Any) -> None:
-    """A result for scripts: indented JSON on stdout. NaN and infinities become null: they are no JSON.
+    """Print indented JSON to stdout. NaN and infinities, which JSON does not have, become null.
 
-    What the stream cannot hold (an umlaut in Latin-1's place, a name that is no UTF-8) is escaped as JSON does it.
+    Characters that the stream's encoding lacks, and names that are not UTF-8, are escaped.
     """
     text = json.dumps(plain_data(value), indent=2, ensure_ascii=False, allow_nan=False)
     try:
@@ -73,42 +74,42 @@ def result_json(value: Any) -> None:
 
 
 def warn(text: str) -> None:
-    """A warning, on stderr."""
-    say(f"{style('!', fg='yellow', bold=True)} {text}")
+    """Print a warning to stderr, with arguments as flags."""
+    message(f"{style('!', fg='yellow', bold=True)} {with_flags(text)}")
 
 
 def failure(error: PortraitError) -> None:
-    """An error that a person can act on: reference, message, context, hint."""
-    say(f"{style('error', fg='red', bold=True)}: {error.code}")
-    first, *rest = error.message.splitlines() or [""]
-    say(f"{style('×', fg='red')} {first}")
-    for line in (*rest, *error.context):
-        say(f"  {line}")
+    """Print an error: code, message, context and hint, with arguments as flags."""
+    message(f"{style('error', fg='red', bold=True)}: {error.code}")
+    first, *rest = with_flags(error.message).splitlines() or [""]
+    message(f"{style('×', fg='red')} {first}")
+    for line in (*rest, *map(with_flags, error.context)):
+        message(f"  {line}")
     if error.hint:
-        say(f"{style('hint', fg='cyan')}: {error.hint}")
+        message(f"{style('hint', fg='cyan')}: {with_flags(error.hint)}")
 
 
 def usage_failure(error: click.ClickException) -> None:
-    """An option or argument that click refused."""
+    """Print the error for an option or argument that click rejected."""
     command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "portrait-export"
-    failure(PortraitError(error.format_message(), code="usage", hint=f"`{command} --help` shows every option."))
+    failure(PortraitError(error.format_message(), code="usage", hint=f"`{command} --help` lists every option."))
 
 
 def system_failure(error: OSError) -> None:
-    """What the operating system refuses: a folder that may not be entered, a name that is too long, a full disk."""
+    """Print the error for something that the operating system refused: no permission, a long name, a full disk."""
     reason = error.strerror or str(error)
     what = "The result cannot be written" if error.filename is None else f"{os.fsdecode(error.filename)} cannot be used"
     failure(PortraitError(f"{what}: {reason}.", code="refused-by-system"))
 
 
 def internal_failure(error: Exception) -> None:
-    """A bug of ours. The traceback's last lines are shown, all of them with PORTRAIT_EXPORT_DEBUG=1."""
+    """Print the error for a bug, with the last lines of the traceback, or all with PORTRAIT_EXPORT_DEBUG=1."""
     lines = traceback.format_exception(error)
     shown = lines if os.environ.get("PORTRAIT_EXPORT_DEBUG") else lines[-2:]
     context = [line for entry in shown for line in entry.rstrip().splitlines()]
     failure(
         PortraitError(
-            f"This is a bug of portrait-export: {type(error).__name__}: {error}",
+            f"This is a bug in portrait-export: {type(error).__name__}: {error}",
             code="internal",
             context=context,
             hint="please report it; PORTRAIT_EXPORT_DEBUG=1 shows the whole traceback.",
@@ -117,10 +118,10 @@ def internal_failure(error: Exception) -> None:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Columns of text, as wide as they need to be.
+    """Format rows as aligned columns.
 
     Args:
-        right: indices of the columns that are aligned to the right (numbers).
+        right: indices of the right-aligned columns (numbers).
     """
     widths = [max(len(click.unstyle(row[i])) for row in [headers, *rows]) for i in range(len(headers))]
 
@@ -135,7 +136,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
 
 
 def size(size_bytes: int) -> str:
-    """Bytes as people read them: 3.93 MB (decimal, as app stores count)."""
+    """Format a number of bytes: 3.93 MB (decimal, as app stores count)."""
     if size_bytes < 1000:
         return f"{size_bytes} B"
     for unit, factor in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
@@ -145,9 +146,9 @@ def size(size_bytes: int) -> str:
 
 
 class StageLines:
-    """Shows the stages of a pipeline as they pass: one line each, with a bar inside the long ones.
+    """Prints one line per stage, with a progress bar during long ones. Implements `stages.Observer`.
 
-    It implements `stages.Observer`. On a terminal the running stage is shown at once and overwritten when it ends.
+    On a terminal, the running stage is shown at once and overwritten when it ends.
     """
 
     def __init__(self, *, verbose: bool = False) -> None:
@@ -166,7 +167,7 @@ class StageLines:
         if time.perf_counter() - self._started < _PROGRESS_AFTER_S:
             return
         count = f"{done}/{total}"
-        # A line that the terminal breaks could not be overwritten.
+        # A line that the terminal wraps cannot be overwritten.
         width = max(0, min(_BAR, shutil.get_terminal_size().columns - len(f"  … {self._name:<9}  {count}") - 1))
         filled = round(width * done / max(total, 1))
         bar = "━" * filled + style("─" * (width - filled), dim=True)
@@ -174,27 +175,27 @@ class StageLines:
 
     def stage_finished(self, stage: Stage) -> None:
         self._clear()
-        say(f"  {style('✓', fg='green')} {stage.name:<9} {stage.seconds:6.1f} s  {stage.summary}")
+        message(f"  {style('✓', fg='green')} {stage.name:<9} {stage.seconds:6.1f} s  {with_flags(stage.summary)}")
         for line in stage.details if self._verbose else ():
-            say(f"      {style(line, dim=True)}")
+            message(f"      {style(with_flags(line), dim=True)}")
         for line in stage.warnings:
             warn(line)
 
     def stage_failed(self, name: str, seconds: float) -> None:
         self._clear()
-        say(f"  {style('×', fg='red')} {name:<9} {seconds:6.1f} s")
+        message(f"  {style('×', fg='red')} {name:<9} {seconds:6.1f} s")
 
     def _show(self, text: str) -> None:
         if self._live:
-            _talk(f"\r\033[K{text}")
+            _write(f"\r\033[K{text}")
 
     def _clear(self) -> None:
         if self._live:
-            _talk("\r\033[K")
+            _write("\r\033[K")
 
 
-class Silence:
-    """Shows nothing of the stages: for --quiet and --json."""
+class Silence(SilentObserver):
+    """Prints nothing about stages: for --quiet and --json. Still checks for Ctrl-C."""
 
     def stage_started(self, name: str) -> None:
         interrupt.check()
@@ -202,13 +203,7 @@ class Silence:
     def stage_progress(self, done: int, total: int) -> None:
         interrupt.check()
 
-    def stage_finished(self, stage: Stage) -> None:
-        """Nothing."""
-
-    def stage_failed(self, name: str, seconds: float) -> None:
-        """Nothing: the error itself is shown."""
-
 
 def observer(*, quiet: bool, verbose: bool) -> Observer:
-    """What watches a pipeline for the options --quiet and --verbose."""
+    """Return the observer for the options --quiet and --verbose."""
     return Silence() if quiet else StageLines(verbose=verbose)

@@ -1,12 +1,16 @@
-"""`portrait-export segment`: photographs and a model or package in; masks, cut-outs or new backgrounds out."""
+"""`portrait-export segment`: write masks, cut-outs or new backgrounds for photos."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options
+
+if TYPE_CHECKING:
+    from ..inputs.sources import ModelSource
 
 LOOKS = ("mask", "cutout", "replace", "blur")
 
@@ -20,7 +24,7 @@ LOOKS = ("mask", "cutout", "replace", "blur")
     "-o",
     required=True,
     type=options.File(),
-    help="A file for one photo (.png, .jpg, .webp), or a folder for any number.",
+    help="A file for a single photo (.png, .jpg, .webp), or a folder.",
 )
 @click.option(
     "--as",
@@ -30,30 +34,28 @@ LOOKS = ("mask", "cutout", "replace", "blur")
     help="What to make: mask (grayscale), cutout (transparent PNG), replace or blur (the background).",
 )
 @click.option(
-    "--background", help="For --as replace: a colour (`white`, `#1e90ff`) or a picture's path.  [default: white]"
+    "--background", help="For --as replace: a colour (`white`, `#1e90ff`) or the path of a picture.  [default: white]"
 )
 @click.option("--blur", "sigma", type=click.FloatRange(0, 1000), help="For --as blur: sigma in pixels of the photo.")
 @click.option(
     "--depth",
     type=options.File(),
-    help="For depth models: the photo's depth map (16-bit PNG, white is near), or a folder with maps of its name.",
+    help="For depth models: the photo's depth map (16-bit PNG, white is near), or a folder of maps with the photos'"
+    " names.",
 )
 @options.FORCE
-@options.QUIET
+@options.output_options(options.QUIET)
 def segment(
     photos: tuple[Path, ...],
     package: Path | None,
-    model: str | None,
-    checkpoint: Path | None,
-    random_weights: bool,
-    size: tuple[int, int] | None,
+    source: ModelSource,
     out: Path,
     look: str,
     background: str | None,
     sigma: float | None,
     depth: Path | None,
     force: bool,
-    quiet: bool,
+    console: options.Console,
 ) -> int:
     """Cut people out of PHOTOs of any size. The result has the photo's own resolution, upright.
 
@@ -63,26 +65,25 @@ def segment(
 
     A photo that cannot be read does not stop the others; the exit code is then 2.
     """
-    from ..inputs.sources import ModelSource
     from ..workflows.segment import Look, SegmentRequest, segment_photos
     from . import render
 
     request = SegmentRequest(
         photos=photos,
         package=package,
-        source=ModelSource(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size),
+        source=source,
         out=out,
         look=Look(kind=look, background=background, sigma=sigma),
         depth=depth,
         force=force,
     )
     failures = []
-    for done in segment_photos(request, render.observer(quiet=quiet, verbose=False)):
-        for note in done.notes if not quiet else ():
-            render.warn(f"{done.photo}: {note}")
-        if done.error is not None:
-            failures.append(done.error)
-            render.failure(done.error)
+    for result in segment_photos(request, console.observer()):
+        for note in result.notes if not console.quiet else ():
+            render.warn(f"{result.photo}: {note}")
+        if result.error is not None:
+            failures.append(result.error)
+            render.failure(result.error)
         else:
-            render.result(str(done.out))
+            render.result(str(result.out))
     return failures[0].exit_code if failures else 0

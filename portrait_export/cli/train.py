@@ -1,4 +1,4 @@
-"""`portrait-export train`: a TOML file in, a checkpoint folder with logs and pictures out."""
+"""`portrait-export train`: train a model as a TOML file describes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("config", type=options.File())
-@click.option("--fresh", is_flag=True, help="Start anew, over what the output folder holds, instead of resuming.")
-@click.option("--check", is_flag=True, help="Check the configuration and every photograph, and train nothing.")
-@options.AS_JSON
-@options.QUIET
-def train(config: Path, fresh: bool, check: bool, as_json: bool, quiet: bool) -> int:
-    """Train a model as CONFIG (a TOML file) says, or take up an interrupted run. Needs the extra `train`.
+@click.option("--fresh", is_flag=True, help="Start over and replace the output folder's contents instead of resuming.")
+@click.option("--check", is_flag=True, help="Only check the configuration and every photo.")
+@options.output_options(options.AS_JSON, options.QUIET)
+def train(config: Path, fresh: bool, check: bool, console: options.Console) -> int:
+    """Train a model as CONFIG (a TOML file) describes, or resume an interrupted run. Needs the extra `train`.
 
     \b
-    The output folder gets
-    best/         the checkpoint with the best IoU, as `--checkpoint` takes it
-    last.ckpt     what a resumed run needs
+    Written to the output folder:
+    best/         the checkpoint with the best IoU, for `--checkpoint`
+    last.ckpt     the state for resuming
     log.csv, tensorboard/, pictures/
     """
     import sys
@@ -39,13 +38,13 @@ def train(config: Path, fresh: bool, check: bool, as_json: bool, quiet: bool) ->
         from ..training.data import prepare
 
         split = prepare(settings)
-        render.result(f"{len(split.train)} photographs to train on, {len(split.val)} to validate on, none at fault.")
+        render.result(f"{len(split.train)} photos to train on, {len(split.val)} to validate on, no problems.")
         return 0
     from ..training.fit import train as run
 
     def show(row: dict[str, float]) -> None:
-        if not (quiet or as_json):
-            render.say(
+        if not (console.quiet or console.as_json):
+            render.message(
                 f"  step {row['step']:>6.0f}/{settings.steps}  loss {row['loss']:.4f}  lr {row['lr']:.1e}"
                 f"  IoU {row['iou']:.4f}  worst {row['iou_worst']:.3f}"
             )
@@ -56,23 +55,23 @@ def train(config: Path, fresh: bool, check: bool, as_json: bool, quiet: bool) ->
         start=start,
         teacher=teacher,
         resume=not fresh,
-        progress_bar=sys.stderr.isatty() and not (quiet or as_json),
+        progress_bar=sys.stderr.isatty() and not (console.quiet or console.as_json),
         on_row=show,
     )
     if not done.first_process:
         return 0
-    if as_json:
+    if console.as_json:
         render.result_json(
             {"best": str(done.best), "iou": done.iou, "steps": done.steps, "resumed_at": done.resumed_at}
         )
     else:
-        resumed = f", taken up at step {done.resumed_at}" if done.resumed_at else ""
+        resumed = f", resumed at step {done.resumed_at}" if done.resumed_at else ""
         render.result(f"{done.best}: mean IoU {done.iou:.4f} after {done.steps} steps{resumed}")
     return 0
 
 
 def require_extra() -> None:
-    """Say what to install before anything else is done."""
+    """Raise UsageError if the packages of the extra `train` are not installed."""
     from importlib.util import find_spec
 
     from ..errors import UsageError
@@ -87,7 +86,7 @@ def require_extra() -> None:
 
 
 def _start(settings: TrainConfig) -> Any:
-    """The tensors of `init`, or None."""
+    """Return the tensors of `init`, or None."""
     if not settings.init:
         return None
     from ..capture.checkpoint.tensors import read_tensors
@@ -106,7 +105,7 @@ def _start(settings: TrainConfig) -> Any:
 
 
 def _teacher(settings: TrainConfig) -> Any:
-    """A network that takes an image in 0..1 and gives logits about the person, or None."""
+    """Return a network that takes an image in 0..1 and gives logits about the person, or None."""
     if not settings.teacher:
         return None
     from ..errors import UsageError
@@ -122,7 +121,7 @@ def _teacher(settings: TrainConfig) -> Any:
 
 
 def _source(name: str, source: Any) -> Any:
-    """A registered model's name, else the path of a checkpoint."""
+    """Return the source for a registered model's name or the path of a checkpoint."""
     from ..models.registry import list_models
 
     return source(model=name) if name in list_models() else source(checkpoint=Path(name))

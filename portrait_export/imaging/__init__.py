@@ -1,1 +1,1 @@
-"""Pictures: read a photo, place it into a frame, compose a result, and encode it."""
+"""Read photos, fit them to a model's input, compose results and encode them."""

@@ -1,4 +1,4 @@
-"""A photo and its P(person) in, a picture out: the mask, a cut-out, a replaced or blurred background."""
+"""Compose pictures from a photo and its mask: the mask itself, a cut-out, a replaced or blurred background."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-BLUR_SHARE = 0.02  # default blur: its sigma as a share of the photo's diagonal, 14 pixels at 512x512
-STRIP_PIXELS = 1 << 20  # pixels worked on at once in float32, so that memory does not grow with the photo
-BLUR_PIXELS = 8_000_000  # at most so many pixels does the reduced picture have that is blurred
-# Pixels of a soft edge are part person, so they count little as background: weight (1 − P)^4. A weight of 1 − P would
-# let five times as much of the person's colour into the blur beside it (∫P(1−P) = 1/6, ∫P(1−P)^4 = 1/30).
+BLUR_SHARE = 0.02  # default sigma of the blur as a share of the photo's diagonal, 14 pixels at 512x512
+STRIP_PIXELS = 1 << 20  # pixels processed at once in float32, so that memory does not grow with the photo
+BLUR_PIXELS = 8_000_000  # largest size of the reduced picture that is blurred
+# Soft edges contain some of the person, so they weigh little as background: (1 − P)^4. A weight of 1 − P would leak
+# five times as much of the person's colour into the blur next to it (∫P(1−P) = 1/6, ∫P(1−P)^4 = 1/30).
 BACKGROUND_POWER = 4
 SAVE_OPTIONS: dict[str, dict[str, int]] = {
     "PNG": {},
@@ -35,7 +35,7 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def mask_picture(probability: np.ndarray) -> np.ndarray:
-    """(H, W) P(person) → (H, W) uint8, 255 = person, rounded to nearest."""
+    """Convert (H, W) P(person) to (H, W) uint8, 255 = person, rounded to nearest."""
     import numpy as np
 
     _check_range(probability)
@@ -46,10 +46,10 @@ def mask_picture(probability: np.ndarray) -> np.ndarray:
 
 
 def cut_out(photo: Photo, probability: np.ndarray) -> np.ndarray:
-    """The person on nothing: (H, W, 4) uint8, straight (unassociated) alpha = 255·P.
+    """Cut the person out: (H, W, 4) uint8 with straight (unassociated) alpha = 255·P.
 
-    Colours are the photo's, also where half transparent. Where alpha is 0 they are 0 as well: what was cut away is not
-    still to be found in the file.
+    Colours are the photo's, also in half-transparent pixels. They are 0 where alpha is 0, so the removed background
+    cannot be recovered from the file.
     """
     import numpy as np
 
@@ -59,10 +59,10 @@ def cut_out(photo: Photo, probability: np.ndarray) -> np.ndarray:
 
 
 def replace_background(photo: Photo, probability: np.ndarray, background: tuple[int, int, int] | Photo) -> np.ndarray:
-    """The person on a colour or another picture: P·photo + (1 − P)·background, (H, W, 3) uint8.
+    """Put the person on a colour or another picture: P·photo + (1 − P)·background, (H, W, 3) uint8.
 
     Args:
-        background: sRGB 0..255, or a picture, which is scaled to cover the photo and cropped to its middle.
+        background: sRGB 0..255, or a picture, which is scaled to cover the photo and cropped to its centre.
     """
     import numpy as np
 
@@ -78,15 +78,15 @@ def replace_background(photo: Photo, probability: np.ndarray, background: tuple[
 
 
 def blur_background(photo: Photo, probability: np.ndarray, sigma: float | None = None) -> np.ndarray:
-    """The person in front of a blurred background, (H, W, 3) uint8.
+    """Blur the background behind the person, (H, W, 3) uint8.
 
     The blur is a normalised convolution (Knutsson and Westin, CVPR 1993) with the background's weight
-    w = (1 − P)^4, so the person does not shine into it and neither does what lies beyond the photo's border:
+    w = (1 − P)^4, so neither the person nor the area outside the photo leaks into it:
         B = G∗(w·photo) / G∗w;   out = P·photo + (1 − P)·B.
-    It is computed on a picture reduced by sigma/2, and in strips: its memory does not grow with the photo.
+    It is computed on a picture reduced by sigma/2 and in strips, so its memory does not grow with the photo.
 
     Args:
-        sigma: of the Gaussian G, in pixels; None takes BLUR_SHARE of the diagonal; 0 leaves the photo as it is.
+        sigma: of the Gaussian G, in pixels, 0 or more; None is BLUR_SHARE of the diagonal; 0 changes nothing.
     """
     import numpy as np
     from PIL import Image
@@ -94,7 +94,7 @@ def blur_background(photo: Photo, probability: np.ndarray, sigma: float | None =
     _check_fit(photo, probability)
     strength = BLUR_SHARE * math.hypot(*photo.size) if sigma is None else sigma
     if not 0 <= strength < math.inf:
-        raise UsageError(f"A blur's sigma is a number of pixels, 0 or more; found {strength:g}.")
+        raise UsageError(f"`sigma=` is a number of pixels, 0 or more; found {strength:g}.")
     if strength == 0:
         return photo.pixels.copy()
     factor = max(1, int(strength / 2), math.ceil(math.sqrt(probability.size / BLUR_PIXELS)))
@@ -106,14 +106,14 @@ def blur_background(photo: Photo, probability: np.ndarray, sigma: float | None =
         near = weight > 1e-6
         scale = 1 / np.where(near, weight, 1)
         for i, color in enumerate(colors):
-            # Deep inside a person no background is near, and none is needed: there the photo stands in for it.
+            # Deep inside a person no background is near, and none is needed: use the photo there.
             behind = np.where(near, color * scale, photo.pixels[rows, :, i])
             out[rows, :, i] = _over(photo.pixels[rows, :, i], behind, probability[rows])
     return out
 
 
 def cover(picture: Photo, size: tuple[int, int]) -> np.ndarray:
-    """A picture scaled to cover (H, W) and cropped to its middle, (H, W, 3) uint8."""
+    """Scale a picture to cover (H, W) and crop it to its centre, (H, W, 3) uint8."""
     import numpy as np
     from PIL import Image
 
@@ -123,14 +123,14 @@ def cover(picture: Photo, size: tuple[int, int]) -> np.ndarray:
 
 
 def parse_color(text: str) -> tuple[int, int, int]:
-    """A CSS colour (`white`, `#1e90ff`, `rgb(0, 128, 0)`) as sRGB 0..255. Raises UsageError."""
+    """Parse a CSS colour (`white`, `#1e90ff`, `rgb(0, 128, 0)`) to sRGB 0..255. Raises UsageError."""
     from PIL import ImageColor
 
     try:
         found = ImageColor.getrgb(text.strip())
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is no colour.", hint="write a name such as `white`, `#1e90ff`, or `rgb(30, 144, 255)`."
+            f"{text!r} is not a colour.", hint="use a name such as `white`, or `#1e90ff`, or `rgb(30, 144, 255)`."
         ) from error
     return found[0], found[1], found[2]
 
@@ -139,14 +139,14 @@ def parse_color(text: str) -> tuple[int, int, int]:
 
 
 def encode(picture: np.ndarray, suffix: str) -> bytes:
-    """A picture as the bytes of a file.
+    """Encode a picture as the contents of a file.
 
     Args:
         picture: uint8, (H, W) gray, (H, W, 3) sRGB or (H, W, 4) with straight alpha.
         suffix: a key of FORMATS, in any case.
     Raises:
         UsageError: an unknown suffix, or JPEG for a picture with transparency.
-        PhotoError: too many pixels a side for the format.
+        PhotoError: a side too long for the format.
     """
     from PIL import Image
 
@@ -167,7 +167,7 @@ def encode(picture: np.ndarray, suffix: str) -> bytes:
 
 
 def write_picture(path: Path, picture: np.ndarray, *, force: bool) -> None:
-    """Write a picture in the format of the path's suffix, whole or not at all. Errors as `encode` and `write_bytes`."""
+    """Write a picture atomically, in the format of the path's suffix. Raises as `encode` and `write_bytes`."""
     write_bytes(path, encode(picture, path.suffix), force=force)
 
 
@@ -175,14 +175,14 @@ def write_picture(path: Path, picture: np.ndarray, *, force: bool) -> None:
 
 
 def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices of whole rows, of about STRIP_PIXELS each, that cover (H, W)."""
+    """Yield slices of whole rows, about STRIP_PIXELS each, that cover (H, W)."""
     rows = max(1, STRIP_PIXELS // shape[1])
     for top in range(0, shape[0], rows):
         yield slice(top, min(shape[0], top + rows))
 
 
 def _over(front: np.ndarray, behind: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """P·front + (1 − P)·behind, rounded to uint8; all three of shapes that broadcast."""
+    """Compute P·front + (1 − P)·behind, rounded to uint8; the three shapes must broadcast."""
     import numpy as np
 
     mixed: np.ndarray = np.round(probability * front + (1 - probability) * behind).clip(0, 255).astype(np.uint8)
@@ -190,9 +190,9 @@ def _over(front: np.ndarray, behind: np.ndarray, probability: np.ndarray) -> np.
 
 
 def _reduced(pixels: np.ndarray, probability: np.ndarray, factor: int) -> np.ndarray:
-    """Sums of (w·R, w·G, w·B, w) over blocks of factor², divided by factor²: (⌈H/f⌉, ⌈W/f⌉, 4) float32.
+    """Average (w·R, w·G, w·B, w) over blocks of factor × factor: (⌈H/f⌉, ⌈W/f⌉, 4) float32.
 
-    Blocks cut short by the border weigh less, as they should.
+    Sums are divided by factor² everywhere, so blocks cut by the border weigh less.
     """
     import numpy as np
 
@@ -212,9 +212,9 @@ def _reduced(pixels: np.ndarray, probability: np.ndarray, factor: int) -> np.nda
 
 
 def _sigma_left(sigma: float, factor: int) -> float:
-    """The blur still to do on the reduced picture, in its pixels.
+    """Return the remaining blur for the reduced picture, in its pixels.
 
-    Variances add: averaging blocks of f brings f²/12, linear interpolation back about f²/6.
+    Variances add: averaging blocks of f adds f²/12, linear interpolation back about f²/6.
     """
     if factor == 1:
         return sigma
@@ -222,7 +222,7 @@ def _sigma_left(sigma: float, factor: int) -> float:
 
 
 def _gaussian(planes: np.ndarray, sigma: float) -> np.ndarray:
-    """(h, w, 4) float32 convolved with a Gaussian of `sigma` pixels, zeros beyond the border."""
+    """Convolve (h, w, 4) float32 with a Gaussian of `sigma` pixels, zero-padded."""
     import numpy as np
 
     reach = math.ceil(3 * sigma)
@@ -241,7 +241,7 @@ def _gaussian(planes: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _enlarged(small: Sequence[Image.Image], rows: slice, width: int, factor: int) -> np.ndarray:
-    """Some rows of the reduced planes brought back to full size, bilinear between block centres: (4, h, width)."""
+    """Enlarge some rows of the reduced planes to full size, bilinear between block centres: (4, h, width)."""
     import numpy as np
     from PIL import Image
 
@@ -254,13 +254,13 @@ def _check_fit(photo: Photo, probability: np.ndarray) -> None:
     if tuple(probability.shape) != photo.size:
         raise PhotoError(
             f"The mask of {photo.name or 'the photo'} is {tuple(probability.shape)}, the photo is {photo.size}.",
-            hint="bring it to the photo's size with `mask_back`.",
+            hint="resize it to the photo's size with `mask_back`.",
         )
     _check_range(probability)
 
 
 def _check_range(probability: np.ndarray) -> None:
-    """Every value within 0..1; NaN is not."""
+    """Raise PhotoError unless every value is within 0..1; NaN is not."""
     lowest, highest = float(probability.min()), float(probability.max())
     if not (lowest >= 0 and highest <= 1):
         raise PhotoError(f"A mask holds P(person), 0..1; found values from {lowest:g} to {highest:g}.")

@@ -1,4 +1,4 @@
-"""Encode pictures as the bytes of a file; the same pixels give the same bytes."""
+"""Encode pictures as file contents; the same pixels give the same bytes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 def png_bytes(image: Image.Image) -> bytes:
-    """A picture as PNG, in the picture's own mode: 8-bit gray, RGB, RGBA, or 16-bit gray."""
+    """Encode a picture as PNG in its own mode: 8-bit gray, RGB, RGBA, or 16-bit gray."""
     return image_bytes(image, "PNG")
 
 
 def image_bytes(image: Image.Image, format_: str, **options: int) -> bytes:
-    """A picture in one of Pillow's formats.
+    """Encode a picture in one of Pillow's formats.
 
     Raises:
-        OSError, ValueError: the format does not hold such a picture.
+        OSError, ValueError: the format cannot store this picture.
     """
     buffer = io.BytesIO()
     image.save(buffer, format_, **options)

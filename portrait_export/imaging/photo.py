@@ -1,4 +1,4 @@
-"""A picture file in, pixels as people see them out: photos in sRGB, depth maps, masks."""
+"""Read picture files as a viewer shows them: photos in sRGB, depth maps, masks."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-# Decoders that work in this process on their own: Pillow's EPS reader would start Ghostscript, for one.
+# Decoders that need no other program; Pillow's EPS reader, for one, starts Ghostscript.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
 MAX_PIXELS = 100_000_000  # twice a 48-megapixel phone photo: about 0.3 GB as RGB
-PILLOW_MAX_PIXELS = 178_956_970  # above this Pillow itself refuses, whatever we ask for
+PILLOW_MAX_PIXELS = 178_956_970  # Pillow itself refuses larger pictures
 EXIF_ORIENTATION = 0x0112
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # further pictures in MPO and TIFF are not a film's frames
+ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # the further pictures of an MPO or TIFF are not animation frames
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A picture as people see it: upright, opaque, sRGB.
+    """A picture as a viewer shows it: upright, opaque, sRGB.
 
     Attributes:
         pixels: (H, W, 3) uint8, sRGB.
-        name: what to call it in reports.
-        notes: what was left aside while reading it, one sentence each (a damaged colour profile, later frames).
+        name: its name in reports.
+        notes: what was ignored while reading it, one sentence each (a damaged colour profile, later frames).
     """
 
     pixels: np.ndarray
@@ -53,34 +53,48 @@ class Photo:
 
 
 def open_photo(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Read a picture file the way people see it.
+    """Read a picture file as a viewer shows it.
 
-    EXIF orientation is applied; an embedded ICC profile is converted to sRGB (perceptual intent); transparency is laid
-    on white; 16 bits a channel become 8 by dropping the low byte; of an animation the first frame counts.
+    EXIF orientation is applied, an embedded ICC profile is converted to sRGB (perceptual intent), transparency is
+    composited on white, 16 bits per channel are reduced to 8 by dropping the low byte, and the first frame of an
+    animation is used.
 
     Args:
-        max_pixels: refuse larger pictures from their header, before decoding them.
+        max_pixels: refuse larger pictures by their header, before decoding them.
     Raises:
         PhotoError: not a regular file, empty, not a picture of a format in FORMATS, damaged, truncated, larger than
-            `max_pixels`, or of samples without a defined white (floats, 32-bit integers).
+            `max_pixels`, or with samples that have no defined white (floats, 32-bit integers).
     """
     with _opened(path, max_pixels) as image:
-        orientation = _orientation(image)
-        pixels, notes = to_srgb(image)
-        if orientation is not None:
-            pixels = pixels.transpose(orientation)
-        return Photo(_array(pixels), os.path.basename(os.fspath(path)), (*notes, *_animation(image)))
+        return photo_of(image, os.path.basename(os.fspath(path)))
+
+
+def photo_of(image: Image.Image, name: str = "") -> Photo:
+    """Convert a Pillow image, as `open_photo` does.
+
+    Raises:
+        PhotoError: its file is damaged, or its samples have no defined white.
+    """
+    try:
+        image.load()
+    except OSError as error:
+        raise PhotoError(f"{name or 'The image'} cannot be decoded: {error}.") from error
+    orientation = _orientation(image)
+    pixels, notes = to_srgb(image)
+    if orientation is not None:
+        pixels = pixels.transpose(orientation)
+    return Photo(_array(pixels), name, (*notes, *_animation(image)))
 
 
 def open_depth(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a depth map: a grayscale PNG or TIFF of 16 bits (divided by 65535) or 8 bits (divided by 255).
+    """Read a depth map: a grayscale PNG or TIFF with 16 bits (divided by 65535) or 8 bits (divided by 255).
 
-    Values keep the file's meaning (MiDaS writes larger = nearer); only the scale changes.
+    Only the scale changes: MiDaS' larger = nearer stays so.
 
     Returns:
         (H, W) float32 in 0..1.
     Raises:
-        PhotoError: as `open_photo`, and for pictures with colour.
+        PhotoError: as for `open_photo`, and for colour pictures.
     """
     import numpy as np
 
@@ -99,7 +113,7 @@ def open_depth(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 
 def open_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a mask file: any picture, its luminance as P(person).
+    """Read a mask: the luminance of any picture as P(person).
 
     Returns:
         (H, W) float32 in 0..1, 1 = white = person.
@@ -113,7 +127,7 @@ def open_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> 
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[Image.Image]:
-    """The decoded picture file; every way in which reading it can fail becomes one PhotoError."""
+    """Yield the decoded picture; every failure to read it becomes one PhotoError."""
     from PIL import Image
 
     name = os.fspath(path)
@@ -122,7 +136,7 @@ def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[Image.Ima
     known = [name for name in FORMATS if name in Image.OPEN]
     limit = min(max_pixels, PILLOW_MAX_PIXELS)
     try:
-        # Pillow warns of large pictures and of odd metadata; the limit is checked here, metadata is not used.
+        # Pillow warns of large pictures and odd metadata; the limit is checked here and metadata is not used.
         with open(name, "rb") as file, quiet(), Image.open(file, formats=known) as image:
             _check_pixels(image.size, limit)
             image.load()
@@ -146,16 +160,16 @@ def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[Image.Ima
 
 
 def _check_file(name: str) -> None:
-    """Only regular, non-empty, readable files: opening a FIFO or a device would wait or never end."""
+    """Refuse anything but a regular, non-empty, readable file: opening a FIFO or device could block for ever."""
     try:
         status = os.stat(name)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PhotoError(f"Cannot read the picture {name}: {reason}.") from error
     if stat.S_ISDIR(status.st_mode):
-        raise PhotoError(f"{name} is a folder, not a picture.", hint="name the pictures in it one by one.")
+        raise PhotoError(f"{name} is a folder, not a picture.", hint="pass the pictures in it one by one.")
     if not stat.S_ISREG(status.st_mode):
-        raise PhotoError(f"{name} is not a regular file (a pipe, socket or device) and is not read as a picture.")
+        raise PhotoError(f"{name} is not a regular file (a pipe, socket or device) and cannot be read as a picture.")
     if status.st_size == 0:
         raise PhotoError(f"{name} is empty (0 bytes).")
     if not os.access(name, os.R_OK):
@@ -166,15 +180,15 @@ def _check_pixels(size: tuple[int, int], limit: int) -> None:
     width, height = size
     if width * height > limit:
         raise PhotoError(
-            f"the picture is too large: {width}x{height} = {width * height:,} pixels, and at most {limit:,} are read.",
-            hint="scale it down first; a model sees it at its own small size anyway.",
+            f"the picture is too large: {width}x{height} = {width * height:,} pixels, more than {limit:,}.",
+            hint="scale it down first; the model scales it to its own small size anyway.",
         )
     if width < 1 or height < 1:
         raise PhotoError(f"the picture has no pixels: {width}x{height}.")
 
 
 def _not_a_picture(name: str) -> PhotoError:
-    """Say what a file is instead, where its first bytes tell."""
+    """Return the error for a file that is not a picture, and what it is if its first bytes show it."""
     with open(name, "rb") as file:
         head = file.read(64)
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
@@ -191,9 +205,9 @@ def _not_a_picture(name: str) -> PhotoError:
 
 
 def _orientation(image: Image.Image) -> Image.Transpose | None:
-    """The transposition that brings a picture upright, from EXIF tag 274 (TIFF 6.0, "Orientation").
+    """Return the transposition that makes a picture upright, from EXIF tag 274 (TIFF 6.0, "Orientation").
 
-    Called after decoding: Pillow turns TIFFs itself then, and takes the tag away.
+    Call it after decoding: Pillow itself rotates TIFFs then and removes the tag.
     """
     from PIL import Image
 
@@ -209,14 +223,14 @@ def _orientation(image: Image.Image) -> Image.Transpose | None:
     }
     try:
         value = image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception:  # metadata of any damage: an unreadable tag is an absent tag, the pixels are still good
+    except Exception:  # an unreadable tag counts as absent; the pixels are still good
         return None
     return table.get(value) if isinstance(value, int) else None
 
 
 def _animation(image: Image.Image) -> tuple[str, ...]:
-    """The note on an animation. Called last: to look for a second frame, Pillow leaves the first."""
-    with contextlib.suppress(Exception):  # damage behind the first frame is no matter of ours
+    """Return the note for an animation. Call it last: Pillow leaves the first frame to look for a second."""
+    with contextlib.suppress(Exception):  # damage after the first frame does not matter
         if image.format in ANIMATED_FORMATS and getattr(image, "is_animated", False):
             return ("it is an animation: its first frame is used.",)
     return ()

@@ -1,4 +1,4 @@
-"""A photo and a model's input size in, its frame out; and the mask of a frame back to the photo's resolution."""
+"""Fit photos to a model's input size, and map masks back to the photo's resolution."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ..preprocessing import PortraitSpec
     from .photo import Photo
 
-PADDING = 0  # black, for pixels and for depth, where a photo does not cover the frame
+PADDING = 0  # black pixels and zero depth where a photo does not cover the frame
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of whole pixels; `bottom` and `right` are just outside it."""
+    """A rectangle of whole pixels; `bottom` and `right` are exclusive."""
 
     top: int
     left: int
@@ -35,13 +35,13 @@ class Box:
 
 @dataclass(frozen=True)
 class Placement:
-    """Which part of a photo lies where in a frame. Neither box is ever empty.
+    """Which part of a photo fills which part of a frame. Neither box is ever empty.
 
     Attributes:
         photo: (H, W) of the photo.
         frame: (H, W) of the frame.
         source: the part of the photo that the model sees, in photo pixels.
-        target: where that part lies in the frame, in frame pixels; the rest of the frame is padding.
+        target: the position of that part in the frame, in frame pixels; the rest of the frame is padding.
     """
 
     photo: tuple[int, int]
@@ -51,14 +51,14 @@ class Placement:
 
 
 def place(photo: tuple[int, int], frame: tuple[int, int], resize: str) -> Placement:
-    """Where a photo of one size lies in a frame of another.
+    """Compute the placement of a photo in a frame.
 
     With r = frame/photo per axis, the scale is
-        stretch  (r_H, r_W): the whole photo, its aspect ratio ignored;
+        stretch  (r_H, r_W): the whole photo, ignoring its aspect ratio;
         fit      min(r_H, r_W): the whole photo, centred on black padding;
-        fill     max(r_H, r_W): the frame covered, the middle of the photo seen;
+        fill     max(r_H, r_W): the centre of the photo, covering the frame;
         crop     min(1, max(r_H, r_W)): as fill, but a photo smaller than the frame is padded, never enlarged.
-    Sides are rounded to whole pixels, at least 1, so an extreme aspect ratio is kept as nearly as pixels allow.
+    Sides are rounded to whole pixels, at least 1, so extreme aspect ratios are kept as closely as pixels allow.
 
     Args:
         photo, frame: (H, W) in pixels.
@@ -83,20 +83,19 @@ def _middle(outer: tuple[int, ...], inner: tuple[int, ...]) -> Box:
 
 
 def to_frame(photo: Photo, spec: PortraitSpec, depth: np.ndarray | None = None) -> tuple[Frame, Placement]:
-    """Bring a photo to a model's input size, antialiased bilinear, by the spec's resize policy.
+    """Resize a photo to a model's input size, antialiased bilinear, by the spec's `resize` policy.
 
     Args:
-        depth: (h, w) float32 of the same view at any resolution; exactly when the spec has a `depth` input.
+        depth: (h, w) float32, the same view at any resolution; required if and only if the spec has a `depth` input.
     Returns:
-        The frame at the spec's size, and the placement that `mask_back` needs. A photo that already has the spec's
-        size comes through unchanged.
+        The frame at the spec's size, and the placement for `mask_back`. A photo of the spec's size is unchanged.
     """
     import numpy as np
 
     if (depth is not None) != ("depth" in spec.inputs):
-        wants = "takes" if "depth" in spec.inputs else "does not take"
+        expected = "takes" if "depth" in spec.inputs else "does not take"
         found = "none was given" if depth is None else "one was given"
-        raise UsageError(f"The model {wants} a depth map; for {photo.name or 'the photo'} {found}.")
+        raise UsageError(f"The model {expected} a depth map; for {photo.name or 'the photo'} {found}.")
     placement = place(photo.size, (spec.height, spec.width), spec.resize)
     source, target = placement.source, placement.target
     seen = photo.pixels[source.top : source.bottom, source.left : source.right]
@@ -107,11 +106,12 @@ def to_frame(photo: Photo, spec: PortraitSpec, depth: np.ndarray | None = None) 
 
 
 def place_map(values: np.ndarray, placement: Placement, name: str = "", *, what: str = "depth map") -> np.ndarray:
-    """A photo's depth map or mask through the photo's placement: the same part of the view, at whatever resolution.
+    """Fit a photo's depth map or mask to the frame, at whatever resolution it has.
 
     Args:
-        values: (h, w) float32, covering what the photo covers.
-        name: what to call the photo in errors.
+        values: (h, w) float32 of the whole photo.
+        name: the photo's name in errors.
+        what: the kind of map in errors.
     Returns:
         (H, W) float32 at the frame's size, PADDING where the photo does not cover it.
     """
@@ -129,9 +129,9 @@ def place_map(values: np.ndarray, placement: Placement, name: str = "", *, what:
 
 
 def mask_back(mask: np.ndarray, placement: Placement) -> np.ndarray:
-    """A mask at the frame's size, back at the photo's resolution (bilinear).
+    """Resize a mask from the frame back to the photo's resolution (bilinear).
 
-    What the model did not see (outside `placement.source`) is 0: not looked at, so not claimed to be a person.
+    Parts of the photo that the model did not see (outside `placement.source`) are 0.
 
     Args:
         mask: (H, W) float32 in 0..1 at the frame's size.

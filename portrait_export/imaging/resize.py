@@ -1,4 +1,4 @@
-"""Resize pictures and float maps, bilinear and antialiased, as Pillow does."""
+"""Resize pictures and float maps with Pillow's antialiased bilinear filter."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def resize_bilinear(
     Args:
         values: (h, w, 3) uint8, or (h, w) float32.
         size: (H, W) in pixels.
-        box: left, top, right, bottom in pixels of `values`; None takes all of it.
+        box: left, top, right, bottom in pixels of `values`; None uses all of it.
     Returns:
-        The same type at the new size: `values` itself where nothing changes. Float values may leave the range of
-        `values` by rounding.
+        The same type at the new size; `values` itself if nothing changes. Rounding may take float values slightly out
+        of the range of `values`.
     """
     import numpy as np
     from PIL import Image

@@ -1,4 +1,4 @@
-"""A decoded picture of any mode in; the same as opaque 8-bit sRGB out, with notes on what could not be honoured."""
+"""Convert decoded pictures of any mode to opaque 8-bit sRGB."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HIGH_DEPTH_GRAY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def to_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    """Any 8- or 16-bit picture as an opaque RGB one in sRGB, and notes on what could not be honoured."""
+    """Convert an 8- or 16-bit picture to opaque RGB in sRGB; also return notes on what was ignored."""
     from PIL import Image
 
     profile = image.info.get("icc_profile")
@@ -37,7 +37,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit grayscale → L by v >> 8, which is what Pillow does to 16-bit RGB: gray and colour agree. Others pass."""
+    """Convert 16-bit grayscale to L by v >> 8, as Pillow does for 16-bit RGB. Other modes pass unchanged."""
     import numpy as np
     from PIL import Image
 
@@ -51,7 +51,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def check_16_bit(image: Image.Image, values: np.ndarray) -> None:
-    """Older Pillow opens 16-bit PNG and PGM as 32-bit `I`; a TIFF of real 32-bit integers has no defined white."""
+    """Refuse real 32-bit integers, which have no defined white. Older Pillow opens 16-bit PNG and PGM as `I`, too."""
     if image.mode == "I" and (image.format == "TIFF" or values.min() < 0 or values.max() > 65535):
         raise _no_white("32-bit integer")
 
@@ -64,28 +64,28 @@ def _no_white(samples: str) -> PhotoError:
 
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
-    """An L, RGB, CMYK or LAB picture through its ICC profile to sRGB; without one, or with a useless one, as it is."""
+    """Convert L, RGB, CMYK or LAB to sRGB by the ICC profile; a missing or unusable profile changes nothing."""
     if not profile and image.mode != "LAB":
         return image.convert("RGB"), ()
     try:
         from PIL import ImageCms
 
         return _through_profile(image, profile, ImageCms), ()
-    except Exception as error:  # no lcms, or a damaged profile: viewers show the picture, so do we, and say so
+    except Exception as error:  # no lcms, or a damaged profile: like viewers, show the picture anyway, with a note
         if image.mode == "LAB":
             raise
         return image.convert("RGB"), (f"its colour profile is unusable and was ignored ({error}).",)
 
 
 def _through_profile(image: Image.Image, profile: bytes | None, cms: Any) -> Image.Image:
-    """Convert by littlecms. Raises what littlecms raises when the profile is damaged or of another colour space."""
+    """Convert with littlecms. Raises littlecms' errors for a damaged profile or one of another colour space."""
     srgb = cms.createProfile("sRGB")
     if not profile:
         source = cms.createProfile("LAB")
     else:
         source = cms.ImageCmsProfile(io.BytesIO(profile))
         if cms.getProfileDescription(source).strip().startswith("sRGB"):
-            return image.convert("RGB")  # exact, where a round trip through the tables would be off by one
+            return image.convert("RGB")  # exact; a round trip through the tables is off by one
         if source.profile.xcolor_space.strip() == "RGB" and image.mode == "L":
-            image = image.convert("RGB")  # gray pixels saved beside a colour profile
+            image = image.convert("RGB")  # gray pixels saved with a colour profile
     return cms.profileToProfile(image, source, srgb, renderingIntent=cms.Intent.PERCEPTUAL, outputMode="RGB")

@@ -1,1 +1,1 @@
-"""What a command is given: a network, its input sizes, and photographs."""
+"""Load the inputs of a command: a network, its input sizes, and photos."""

@@ -1,4 +1,4 @@
-"""Photographs to compare on: a folder or the calibration set in, frames at a model's input size out, one at a time."""
+"""Open the photos of a folder or of the calibration set as frames at a model's input size."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from ..calibration.dataset import Item
 
-LISTED = 100  # photographs that an error names
+LISTED = 100  # photos that an error names
 
 
 class Frames(Sequence[LabelledFrame]):
-    """Photographs that are opened when they are asked for, and not kept: a folder of any size fits into memory.
+    """Photos that are opened on access and not kept, so a folder of any size fits into memory.
 
     Args:
-        items: where they lie.
-        spec: gives the size, how photographs are brought to it, and whether a depth map is needed.
+        items: the files.
+        spec: the input size, the resize policy, and whether a depth map is needed.
     """
 
     def __init__(self, items: Sequence[Item], spec: PortraitSpec):
@@ -33,7 +33,7 @@ class Frames(Sequence[LabelledFrame]):
 
     @property
     def without_depth(self) -> tuple[str, ...]:
-        """Names of the photographs for which `stand_in_depth` serves: the model reads depth, they have none."""
+        """Names of the photos that get `stand_in_depth`: the model needs a depth map and they have none."""
         return tuple(item.name for item in self.items if "depth" in self._spec.inputs and item.depth is None)
 
     def __len__(self) -> int:
@@ -53,14 +53,14 @@ class Frames(Sequence[LabelledFrame]):
 
 
 def load_frames(data: Path | None, spec: PortraitSpec, *, split: str | None = None) -> Frames:
-    """Frames with their masks where there are any. Every file of a folder is opened once to see that it can be used.
+    """Return frames, with their masks if there are any. Every file of a folder is opened once as a check.
 
     Args:
-        data: a folder; None takes the calibration set that comes along.
+        data: a folder; None uses the bundled calibration set.
         spec: as for `Frames`.
-        split: only this one.
+        split: use only this split.
     Raises:
-        UsageError, DataError: no such split; everything that is wrong with the folder.
+        UsageError, DataError: no such split; or every problem with the folder.
     """
     from ..calibration.dataset import calibration_items, usable_items
 
@@ -68,28 +68,25 @@ def load_frames(data: Path | None, spec: PortraitSpec, *, split: str | None = No
 
 
 def stand_in_note(without_depth: int, photographs: int) -> str:
-    """What to say where `stand_in_depth` served on both sides of a comparison."""
-    return (
-        f"{without_depth} of {photographs} photographs have no depth map: brightness over a ramp stands in for it on"
-        " both sides."
-    )
+    """Return the warning that `stand_in_depth` was used on both sides of a comparison."""
+    return f"{without_depth} of {photographs} photos have no depth map: both sides use brightness plus a ramp instead."
 
 
 def require_depth(frames: Frames, *, name: str) -> None:
-    """Raise DataError where a model called `name` reads depth and photographs have none: scores would mean nothing."""
+    """Raise DataError if the model `name` needs depth maps and photos have none: scores would mean nothing."""
     without = frames.without_depth
     if without:
         raise DataError(
-            f"{name} reads a depth map beside the image; {len(without)} of {len(frames)} photographs have none.",
+            f"{name} needs depth maps; {len(without)} of {len(frames)} photos have none.",
             code="no-depth",
             context=without[:LISTED],
-            hint="give a folder with 16-bit gray PNGs of the photographs' names in depth/ beside images/;"
+            hint="add a folder depth/ next to images/, with 16-bit gray PNGs of the same names;"
             " `portrait-export depth` makes them.",
         )
 
 
 def open_frame(item: Item, spec: PortraitSpec) -> LabelledFrame:
-    """One photograph as a model with this spec sees it, its mask and depth map brought along."""
+    """Open a photo, its mask and its depth map, fitted to a model with this spec."""
     from ..calibration.dataset import load_item
     from ..imaging.photo import Photo
     from ..imaging.placement import place_map, to_frame
@@ -111,10 +108,10 @@ def _with_depth(labelled: LabelledFrame) -> LabelledFrame:
 
 
 def stand_in_depth(image: np.ndarray) -> np.ndarray:
-    """A depth map for photographs that have none, for comparing two runs of one model: brightness over a ramp.
+    """Make a synthetic depth map, brightness plus a ramp, to compare two runs of one model on the same input.
 
-    It has a photograph's edges and a scene's slope, so it exercises every operation that reads depth. It is not a
-    depth estimate, and a mask computed from it says nothing about a model's quality.
+    It has the edges of a photo and the slope of a scene, so it exercises every operation that reads depth. It is not a
+    depth estimate, and masks computed from it say nothing about a model's quality.
 
     Args:
         image: (H, W, 3) uint8.

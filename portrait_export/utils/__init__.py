@@ -1,1 +1,1 @@
-"""Plumbing without knowledge of networks or pictures: files, quiet libraries, stages, plain data."""
+"""Helpers that know nothing of networks or pictures: files, quiet libraries, pipeline stages, plain data."""

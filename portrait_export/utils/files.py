@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: built beside their place, then renamed into it."""
+"""Write files atomically: each is built under a hidden name in its folder, then renamed into place."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from typing import Any
 from ..errors import PortraitError, UsageError
 
 _STREAM_FOLDERS = ("/dev", "/dev/fd", "/proc/self/fd")
-_LONGEST_STEM = 32  # characters of a name kept in the hidden one, which must not become too long itself
+_LONGEST_STEM = 32  # characters of the name that the hidden name keeps, so that it stays short enough
 _LOCK = ".portrait-export.lock"
-_PARTIAL = ".partial-"  # part of the hidden name under which a thing is built; the builder's process id follows
+_PARTIAL = ".partial-"  # part of the hidden name; the id of the writing process follows
 
 
 class OutputError(PortraitError):
-    """An output that cannot be written: the folder is read-only, the disk is full, something is in the way."""
+    """An output that cannot be written: a read-only folder, a full disk, a file where a folder should be."""
 
     code = "cannot-write"
 
 
 @contextlib.contextmanager
 def written_whole(path: Path, *, force: bool, folder: bool = False) -> Iterator[Path]:
-    """Give a hidden path beside `path` to build on; rename it into place if the block succeeds, else remove it.
+    """Yield a hidden path in the folder of `path`; rename it to `path` if the block succeeds, else remove it.
 
     Args:
-        path: the file or folder to make. A device or a stream (`/dev/stdout`) is written to, not replaced.
-        force: replace what is there. Without it, something at `path` is an error before the block runs.
-        folder: a folder is made. One never takes the place of a file, nor a file that of a folder.
+        path: the file or folder to make. A device or stream (`/dev/stdout`) is written to, not replaced.
+        force: replace an existing file or folder. Otherwise one at `path` is an error before the block runs.
+        folder: the block makes a folder. A folder never replaces a file, nor a file a folder.
     """
     refuse_existing(path, force=force, folder=folder)
     try:
@@ -58,26 +58,26 @@ def written_whole(path: Path, *, force: bool, folder: bool = False) -> Iterator[
 
 
 def refuse_existing(path: Path, *, force: bool, folder: bool = False) -> None:
-    """Raise UsageError if something is at `path` that the file, or folder, to be made there may not replace."""
+    """Raise UsageError if `path` exists and may not be replaced by the new file or folder."""
     if _is_stream(path) or not path.exists():
         return
     if path.is_dir() != folder:
         found, made = ("folder", "file") if path.is_dir() else ("file", "folder")
         hint = f"name a file in it: {path / 'NAME'}." if found == "folder" else "choose another name."
-        raise UsageError(f"{path} is a {found}; a {made} is to be written there.", code="already-exists", hint=hint)
+        raise UsageError(f"{path} is a {found}, not a {made}.", code="already-exists", hint=hint)
     if not force:
-        raise UsageError(f"{path} already exists.", code="already-exists", hint="pass `--force` to replace it.")
+        raise UsageError(f"{path} already exists.", code="already-exists", hint="pass `force=True` to replace it.")
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path leads to something that is written to and not replaced: a terminal, a pipe, /dev/null."""
-    if path.parent.as_posix() in _STREAM_FOLDERS:  # /dev/stdout may lead to a plain file, which the shell has open
+    """Whether a path is written to instead of replaced: a terminal, a pipe, /dev/null."""
+    if path.parent.as_posix() in _STREAM_FOLDERS:  # /dev/stdout may be a plain file that the shell has open
         return path.exists()
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _put_in_place(partial: Path, path: Path, workshop: Path) -> None:
-    """Rename; a folder cannot be renamed over a full folder, so the old one steps aside first and back on failure."""
+    """Rename into place. A folder cannot be overwritten, so an old one is moved away first and restored on failure."""
     if not path.is_dir() or path.is_symlink():
         partial.replace(path)
         return
@@ -91,28 +91,28 @@ def _put_in_place(partial: Path, path: Path, workshop: Path) -> None:
 
 
 def _flush_to_disk(path: Path) -> None:
-    """fsync every file, so that a rename never outlives the content it names."""
+    """fsync every file, so that a crash cannot leave a renamed file without its content."""
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
 
 
 def cannot_write(path: Path, error: OSError, *, hint: str = "") -> OutputError:
-    """The one error for anything the operating system has against an output."""
+    """Return the error for an output that the operating system refuses."""
     return OutputError(
         f"Cannot write {path}: {error.strerror or error}.",
-        hint=hint or "choose another place with `-o`, or make room and writable what is named above.",
+        hint=hint or "choose another place with `out=`, or free space and check the permissions there.",
     )
 
 
 @contextlib.contextmanager
 def held_alone(folder: Path) -> Iterator[None]:
-    """Make an output folder and hold it for as long as the block runs, so that two runs do not mix their files in it.
+    """Create an output folder and lock it while the block runs, so that two runs do not mix their files.
 
-    A folder made here goes again if it stays empty. A killed run holds nothing: the lock is the system's.
+    A folder created here is removed if it stays empty. A killed run leaves no lock: the system releases it.
 
     Raises:
-        UsageError: another run holds it.
+        UsageError: another run has locked it.
         OutputError: it cannot be written to.
     """
     new = not folder.exists()
@@ -144,14 +144,14 @@ def _lock(handle: int, folder: Path) -> None:
         raise UsageError(
             f"Another run is writing into {folder}.",
             code="busy",
-            hint="wait until it has ended, or choose another folder with `-o`.",
+            hint="wait for it to end, or choose another folder with `out=`.",
         ) from error
-    except OSError:  # a file system without locks; each file still appears whole
+    except OSError:  # a file system without locks; each file is still written atomically
         return
 
 
 def remove_stale_partials(folder: Path) -> None:
-    """Remove what killed runs of ours left behind in a folder; what a running process builds is left alone."""
+    """Remove the unfinished files of killed runs from a folder; those of running processes stay."""
     for leftover in folder.glob(f".*{_PARTIAL}*"):
         pid = leftover.name.partition(_PARTIAL)[2].partition("-")[0]
         if not (pid.isdigit() and _is_running(int(pid))):
@@ -164,21 +164,21 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # it runs, as somebody else
+        return True  # it runs under another user
     return True
 
 
 def write_bytes(path: Path, data: bytes, *, force: bool = True) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     with written_whole(path, force=force) as partial:
         partial.write_bytes(data)
 
 
 def write_text(path: Path, text: str, *, force: bool = True) -> None:
-    """Write a UTF-8 file whole or not at all. Of a file's name that is no UTF-8, odd bytes are written as `\\udcff`."""
+    """Write a UTF-8 file atomically. Bytes of file names that are not UTF-8 are written as `\\udcff`."""
     write_bytes(path, text.encode(errors="backslashreplace"), force=force)
 
 
 def write_json(path: Path, value: Any, *, force: bool = True) -> None:
-    """Write indented JSON, keys in the given order, with a newline at the end. NaN is refused: it is no JSON."""
+    """Write indented JSON atomically, keys in the given order, with a final newline. Raises ValueError for NaN."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", force=force)

@@ -1,4 +1,4 @@
-"""Values of ours in, JSON's own out: tuples become lists; NaN and infinities, which JSON does not have, null."""
+"""Convert dataclass data to values that JSON can hold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def plain_data(value: Any) -> Any:
-    """Dataclass data as JSON data: tuples become lists; NaN and infinities, which JSON does not have, become null."""
+    """Convert tuples to lists, and NaN and infinities, which JSON does not have, to None."""
     if isinstance(value, dict):
         return {key: plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,6 +1,6 @@
-"""Other people's code in, the same without its talk out: the one place that turns off warnings, prints and logs.
+"""Silence the warnings, prints and logs of other libraries. No other file does.
 
-What goes wrong in that code is raised as an exception all the same; warnings of ours are lines of a stage.
+Exceptions still pass. Our own warnings are lines of a stage and are not affected.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet(*, prints: bool = False, native: bool = False) -> Iterator[None]:
-    """Run somebody else's code without its Python warnings.
+    """Suppress Python warnings inside the block.
 
     Args:
-        prints: nor what it prints through `sys.stdout` and `sys.stderr`.
-        native: nor what its C++ code writes past these to the descriptors 1 and 2. All of the process is silent
-            meanwhile.
+        prints: also silence `sys.stdout` and `sys.stderr`.
+        native: also silence C++ code that writes to the file descriptors 1 and 2 directly. This silences the whole
+            process while the block runs.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
@@ -35,10 +35,10 @@ def quiet(*, prints: bool = False, native: bool = False) -> Iterator[None]:
 
 
 def mute(*loggers: str, modules: tuple[str, ...] = (), messages: tuple[str, ...] = ()) -> None:
-    """Turn a library's talk off for good: its loggers below errors, and warnings of some modules or messages.
+    """Silence a library for good: log records below errors, and the warnings of some modules or with some messages.
 
     Args:
-        modules, messages: regular expressions, as `warnings.filterwarnings` takes them.
+        modules, messages: regular expressions, as in `warnings.filterwarnings`.
     """
     for name in loggers:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -50,9 +50,9 @@ def mute(*loggers: str, modules: tuple[str, ...] = (), messages: tuple[str, ...]
 
 @contextlib.contextmanager
 def _descriptors_silent() -> Iterator[None]:
-    """Turn standard output and standard error to nowhere, and back. One that is closed stays closed."""
+    """Redirect the descriptors 1 and 2 to /dev/null and restore them afterwards. A closed one stays closed."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # Python's own are None where the descriptor was closed from the start
+        if stream is not None:  # None where the descriptor was closed when Python started
             stream.flush()
     kept = {number: copy for number in (1, 2) if (copy := _copied(number)) is not None}
     try:
@@ -67,7 +67,7 @@ def _descriptors_silent() -> Iterator[None]:
 
 
 def _copied(number: int) -> int | None:
-    """Another descriptor of the same stream, above the standard three; None where it is closed."""
+    """Duplicate a descriptor to a number above the standard three; None if it is closed."""
     import fcntl
 
     try:

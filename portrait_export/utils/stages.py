@@ -1,4 +1,4 @@
-"""Stages of a pipeline: each has a name, takes time, says what it did, and can be watched."""
+"""Run the stages of a pipeline: time each one, keep its summary, and report progress to an observer."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage that has ended.
+    """A finished stage.
 
     Attributes:
         name: one word.
         seconds: wall time.
-        summary: what it made, in half a line.
-        details: what `--verbose` adds.
-        warnings: what may be wrong although the stage went well; always shown.
-        facts: what it found, as plain values for export.json.
+        summary: the result in half a line.
+        details: further lines, which the command line shows with --verbose.
+        warnings: possible problems although the stage succeeded; always shown.
+        facts: results as plain values for export.json.
     """
 
     name: str
@@ -31,24 +31,43 @@ class Stage:
 
 
 class Observer(Protocol):
-    """Watches stages pass. The command line's implementation is `cli.render.StageLines`."""
+    """Receives the progress of a pipeline. Raise from any method to stop the run.
+
+    `SilentObserver` ignores everything and is a base class for observers that need only some of the methods.
+    """
 
     def stage_started(self, name: str) -> None:
         """A stage begins."""
 
     def stage_progress(self, done: int, total: int) -> None:
-        """The running stage has done so many of its steps."""
+        """The running stage has completed `done` of `total` steps."""
 
     def stage_finished(self, stage: Stage) -> None:
-        """A stage has ended well."""
+        """A stage has succeeded."""
 
     def stage_failed(self, name: str, seconds: float) -> None:
-        """A stage has ended in an error, which is raised after this."""
+        """A stage has failed after `seconds`; its exception is raised next."""
+
+
+class SilentObserver:
+    """An observer that ignores everything: the default of the Python API."""
+
+    def stage_started(self, name: str) -> None:
+        """Ignored."""
+
+    def stage_progress(self, done: int, total: int) -> None:
+        """Ignored."""
+
+    def stage_finished(self, stage: Stage) -> None:
+        """Ignored."""
+
+    def stage_failed(self, name: str, seconds: float) -> None:
+        """Ignored."""
 
 
 @dataclass
 class RunningStage:
-    """Handed to the code of a stage, which writes what it did into it."""
+    """The stage in progress; the code inside it records its results here."""
 
     name: str
     observer: Observer
@@ -58,12 +77,12 @@ class RunningStage:
     facts: dict[str, object] = field(default_factory=dict)
 
     def progress(self, done: int, total: int) -> None:
-        """Tell the observer how far the stage is."""
+        """Report that `done` of `total` steps are complete."""
         self.observer.stage_progress(done, total)
 
 
 class Stages:
-    """Runs stages in order and keeps what they said."""
+    """Runs stages in order and keeps their results."""
 
     def __init__(self, observer: Observer):
         self._observer = observer
@@ -71,7 +90,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[RunningStage]:
-        """Time a stage. An error inside is reported as the stage's failure and raised on."""
+        """Time a stage. An exception inside it is reported as the stage's failure and raised again."""
         running = RunningStage(name, self._observer)
         self._observer.stage_started(name)
         start = time.perf_counter()

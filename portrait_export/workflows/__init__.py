@@ -1,1 +1,1 @@
-"""What each command does, from a request to a result; nothing here prints or parses options."""
+"""Run each command's job, from a request to a result, without printing or parsing options."""

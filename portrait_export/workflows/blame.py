@@ -1,9 +1,9 @@
-"""A package and the model that it was made from in; the operation that is to blame for their difference out.
+"""Find the operation that causes the difference between a package and its model.
 
     PyTorch ─ traced ONNX ─ simplified ONNX        outputs compared
                                   └─ package        every value compared, as it is computed
 
-The first row is compared here, the package in `compare.py`.
+This file compares the first row; `compare.py` compares the package.
 """
 
 from __future__ import annotations
@@ -32,22 +32,23 @@ if TYPE_CHECKING:
     from ..verify.blame import BlameReport
     from ..verify.error_sums import ErrorSums
 
-PHOTOGRAPHS = 3  # of the calibration set, where none are named
-LINK_BAR_DB = 60.0  # between float32 networks that ought to be the same; 100 dB and more was measured
+PHOTOS = 3  # of the calibration set, if the user passes none
+LINK_BAR_DB = 60.0  # between float32 networks that should be equal; 100 dB and more was measured
 
 
 @dataclass(frozen=True)
 class BlameRequest:
-    """What `find_blame` is asked for.
+    """The arguments of `find_blame`.
 
     Attributes:
-        source: the model that the package was made from; its size is the package's.
+        package: the .mlpackage.
+        source: the model it was made from, at the package's size.
         onnx: an ONNX file to compare with instead.
-        images: photographs; none takes a few of the calibration set.
-        isolate: also run each operation on the reference's own inputs, which tells inherited error from its own.
+        images: photos; empty uses a few of the calibration set.
+        isolate: also run each operation on the reference's inputs, to separate inherited error from its own.
         arithmetic: of our runtime: `as_typed`, `fp16` or `fp32`.
-        bar_db: the SNR below which an operation is bad; None takes 30 dB with inherited error, and for an operation
-            alone what its stored types promise.
+        bar_db: an operation with a lower SNR is bad; None is 30 dB with inherited error, and for an isolated
+            operation the SNR that its stored types allow.
     """
 
     package: Path
@@ -61,12 +62,12 @@ class BlameRequest:
 
 @dataclass(frozen=True)
 class Link:
-    """One output of two neighbours in the walk from PyTorch to the simplified ONNX model.
+    """The comparison of one output of two consecutive models, from PyTorch to the simplified ONNX.
 
     Attributes:
-        step: the two, such as `PyTorch → traced ONNX`.
+        step: the two models, such as `PyTorch → traced ONNX`.
         output: `logits` or `mask`.
-        snr_db, psnr_db, max_abs: the second against the first, over all photographs.
+        snr_db, psnr_db, max_abs: the second against the first, over all photos.
         bad: below LINK_BAR_DB.
     """
 
@@ -79,19 +80,19 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Blamed:
-    """What was found.
+class BlameResult:
+    """The comparison of a package with its model.
 
     Attributes:
         package, reference: names of the two sides.
-        photographs: names of those compared on.
-        stand_in_depth: names of those for whose depth map `frames.stand_in_depth` served.
+        photographs: names of the photos.
+        stand_in_depth: names of the photos without a depth map, which got `frames.stand_in_depth`.
         arithmetic: of our runtime.
-        links: how the outputs fared before the package.
-        found: the comparison op by op.
-        unpaired: the package's values that have no partner in the ONNX model.
+        links: the outputs of the models before the package.
+        found: the comparison operation by operation.
+        unpaired: the package's values without a counterpart in the ONNX model.
         values: how many values the package computes.
-        held_bytes: size of the reference's values that were in memory for one photograph.
+        held_bytes: memory of the reference's values for one photo.
     """
 
     package: str
@@ -107,11 +108,11 @@ class Blamed:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is to blame."""
+        """Whether no operation and no earlier step is bad."""
         return not self.found.bad and not any(link.bad for link in self.links)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Return everything as plain values."""
         first = self.found.first
         data: dict[str, Any] = plain_data(
             {
@@ -136,11 +137,11 @@ class Blamed:
         return data
 
 
-def find_blame(request: BlameRequest, observer: Observer) -> Blamed:
+def find_blame(request: BlameRequest, observer: Observer) -> BlameResult:
     """Compare a package with its model, value by value.
 
     Raises:
-        PortraitError: whatever cannot be read, or run, or has nothing in common. A bad operation does not raise.
+        PortraitError: something cannot be read or run, or the two share no value. A bad operation does not raise.
     """
     from ..capture.onnx.trace import size_bytes, values_of
     from ..runtime.runner import PackageRunner
@@ -150,14 +151,14 @@ def find_blame(request: BlameRequest, observer: Observer) -> Blamed:
         package = PackageRunner(request.package, arithmetic=request.arithmetic)
         name, runners, simplified, spec = _reference(request, package.spec)
         frames, without_depth = _frames(request.images, spec)
-        stage.summary = f"{request.package.name} and {name}, {len(frames)} photographs"
+        stage.summary = f"{request.package.name} and {name}, {len(frames)} photos"
         if without_depth:
             stage.warnings.append(stand_in_note(len(without_depth), len(frames)))
     with stages.stage("outputs") as stage:
         links = _links(runners, frames)
         worst = min((link.snr_db for link in links), default=math.nan)
         steps = " → ".join(runner.name for runner in runners)
-        stage.summary = f"{steps}: lowest SNR {worst:.1f} dB" if links else "nothing before the ONNX model"
+        stage.summary = f"{steps}: lowest SNR {worst:.1f} dB" if links else "no model before the ONNX file"
     with stages.stage("compare") as stage:
         simplified, compared, unpaired = pair(package, simplified, given=request.onnx is not None)
         wanted = [op.reference for op in compared]
@@ -166,12 +167,12 @@ def find_blame(request: BlameRequest, observer: Observer) -> Blamed:
             package, simplified, compared, frames, spec, isolate=request.isolate, progress=stage.progress
         )
         total = len(package.program.names)
-        stage.summary = f"{len(compared)} of {total} values paired, {held / 1e6:.0f} MB held for a photograph"
-        stage.details = [f"without partner: {value}" for value in unpaired]
+        stage.summary = f"{len(compared)} of {total} values paired, {held / 1e6:.0f} MB held per photo"
+        stage.details = [f"no counterpart: {value}" for value in unpaired]
     half = request.arithmetic != "fp32"
     found = tally.blame(bar_db=request.bar_db, own_bar_db=request.bar_db, half=half)
     names = tuple(frame.name for frame in frames)
-    return Blamed(
+    return BlameResult(
         package=request.package.name,
         reference=name,
         photographs=names,
@@ -192,11 +193,11 @@ def find_blame(request: BlameRequest, observer: Observer) -> Blamed:
 def _reference(
     request: BlameRequest, saved: PortraitSpec | None
 ) -> tuple[str, list[Runner], onnx.ModelProto, PortraitSpec]:
-    """Its name, what runs before the package in the order of the walk, the simplified model, and its preprocessing."""
+    """Return its name, the runners before the package in order, the simplified model, and its preprocessing."""
     source = request.source
     if request.onnx is not None:
         if source.model or source.checkpoint or source.random_weights:
-            raise UsageError("--onnx excludes --model, --checkpoint and --random-weights.")
+            raise UsageError("`onnx=` cannot be used with `model=`, `checkpoint=` or `random_weights=True`.")
         return _given_onnx(request.onnx, saved)
     from ..capture.runners import OnnxRunner
     from ..capture.simplify import simplify
@@ -222,23 +223,23 @@ def _given_onnx(file: Path, saved: PortraitSpec | None) -> tuple[str, list[Runne
     spec = saved or spec_of(model)
     if spec is None:
         raise UsageError(
-            f"Neither the package nor {file.name} says how a photograph is prepared for it.",
-            hint="packages and ONNX files written by portrait-export do.",
+            f"Neither the package nor {file.name} contains its preprocessing.",
+            hint="use a package or ONNX file written by portrait-export.",
         )
     return file.name, [], model, spec
 
 
 def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tuple[str, ...]]:
-    """Photographs at the network's size, and which of them have no depth map though the network reads one.
+    """Return photos at the network's size, and the names of those without a required depth map.
 
-    Those of the calibration set are taken evenly from all of it.
+    By default they are spread evenly over the calibration set.
     """
     from ..imaging.photo import open_photo
     from ..imaging.placement import to_frame
 
     if not images:
         whole = load_frames(None, spec)
-        chosen = whole[:: max(1, len(whole) // PHOTOGRAPHS)][:PHOTOGRAPHS]
+        chosen = whole[:: max(1, len(whole) // PHOTOS)][:PHOTOS]
         return [labelled.frame for labelled in chosen], chosen.without_depth
     reads_depth = "depth" in spec.inputs
     photos = [open_photo(path) for path in images]
@@ -247,7 +248,7 @@ def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tu
 
 
 def _links(runners: Sequence[Runner], frames: Sequence[Frame]) -> tuple[Link, ...]:
-    """Each runner's outputs against those of the one before it."""
+    """Compare each runner's outputs with those of the runner before it."""
     from ..verify.error_sums import ErrorSums
 
     sums: dict[tuple[str, str], ErrorSums] = {}

@@ -1,6 +1,6 @@
-"""A package and an ONNX model in; the error of every value that both compute out, compared as it is computed.
+"""Compare every value that a package and an ONNX model both compute, while they are computed.
 
-Of one photograph the ONNX model's values are held in memory; of everything else only sums.
+Only the ONNX model's values for one photo are in memory; everything else is kept as sums.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ MASK_STEPS = 255.0  # of an 8-bit mask
 def pair(
     package: PackageRunner, model: onnx.ModelProto, *, given: bool
 ) -> tuple[onnx.ModelProto, list[ValuePair], tuple[str, ...]]:
-    """The model that shares most values with the package, those values, and the package's values without partner.
+    """Pair the package's values with the model's.
 
-    A model that was given may be from before its simplification, in which few values have partners.
+    A model from the user (`given`) may not be simplified yet; it is simplified here if that pairs more values.
+
+    Returns:
+        The model that shares most values with the package, the pairs, and the package's values without a counterpart.
     """
     from ..capture.onnx.trace import values_of
 
@@ -45,15 +48,15 @@ def pair(
             model, compared = simplified, better
     if not compared:
         raise DataError(
-            f"None of the package's {len(ours)} values has a partner in the model.",
-            hint="is the package made from this model?",
+            f"None of the package's {len(ours)} values has a counterpart in the model.",
+            hint="check that the package was made from this model.",
         )
-    have = {op.name for op in compared}
-    return model, compared, tuple(value.name for value in ours if value.name not in have)
+    paired = {op.name for op in compared}
+    return model, compared, tuple(value.name for value in ours if value.name not in paired)
 
 
 def _values_of_program(program: CoreMLProgram) -> list[Value]:
-    """Every value that a package's function computes, nested blocks aside."""
+    """List the values that a package's function computes, without those of nested blocks."""
     return [
         Value(result.name, entry.operation.type, tuple(entry.operation.references), _static(result.shape))
         for entry in program.plan.block.instructions
@@ -66,7 +69,7 @@ def _static(shape: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
 
 
 def _compared_values(program: CoreMLProgram, ours: Sequence[Value], theirs: Sequence[Value]) -> list[ValuePair]:
-    """What can be compared, in the package's order, and what may be expected of each."""
+    """List the pairs in the package's order, each with the accuracy that its stored types allow."""
     from ..verify.blame import ValuePair
     from ..verify.pairing import nearest_paired, pair_values
     from ..verify.promise import Promise, promises_of
@@ -87,13 +90,13 @@ def _compared_values(program: CoreMLProgram, ours: Sequence[Value], theirs: Sequ
     return compared
 
 
-# A package whose output is an image ends in `probability`, `mask_scaled` (times 255) and `mask` (rounded); the ONNX
-# model's `mask` is the first of them.
+# A package with an image output ends in `probability`, `mask_scaled` (times 255) and `mask` (rounded); the ONNX model's
+# `mask` is the first of them.
 _MASK_STAGES = {"probability": "P", "mask_scaled": "255 P", "mask": "round 255 P"}
 
 
 def _image_mask(program: CoreMLProgram, theirs: Sequence[Value]) -> dict[str, str]:
-    """The last values of a package that gives its mask as an image → the model's mask."""
+    """Pair the last values of a package with an image output with the model's mask."""
     if "mask" not in {value.name for value in theirs}:
         return {}
     if not any(feature.kind == "image" and feature.name == "mask" for feature in program.outputs):
@@ -108,7 +111,7 @@ def _mask_stage(name: str) -> str:
 
 
 def _expected(op: ValuePair, reference: Mapping[str, np.ndarray], *, image: bool) -> np.ndarray | None:
-    """The value that an operation should give: the partner's, scaled and rounded where the mask is an image."""
+    """Return the expected value of an operation: its counterpart's, scaled and rounded for an image mask."""
     import numpy as np
 
     value = reference.get(op.reference)
@@ -121,7 +124,7 @@ def _expected(op: ValuePair, reference: Mapping[str, np.ndarray], *, image: bool
 
 @dataclass
 class _Comparison:
-    """The runs of one package on one photograph after another, each value compared as it is computed."""
+    """Runs a package on photos and compares each value while it is computed."""
 
     tally: Tally
     compared: Sequence[ValuePair]
@@ -129,11 +132,11 @@ class _Comparison:
     expected: dict[str, np.ndarray | None] = field(default_factory=dict)
 
     def start(self, reference: Mapping[str, np.ndarray]) -> None:
-        """Take a photograph's reference."""
+        """Set the reference values of a photo."""
         self.expected = {op.name: _expected(op, reference, image=self.image) for op in self.compared}
 
     def run(self, runner: PackageRunner, frame: Frame, sums: dict[str, ErrorSums], *, replace: bool) -> None:
-        """Run the package; with `replace` every operation goes on from the reference's value."""
+        """Run the package; with `replace`, every operation gets the reference's values as inputs."""
         import torch
 
         def hook(name: str, value: Any) -> Any:
@@ -158,8 +161,8 @@ def compare_values(
     isolate: bool,
     progress: Callable[[int, int], None],
 ) -> Tally:
-    """Run both sides on every photograph; with `isolate` the package also on the reference's values, as declared and
-    in float32."""
+    """Run both sides on every photo; with `isolate`, also run each operation on the reference's values, in the
+    declared types and in float32."""
     from ..capture.onnx.trace import OnnxTrace
     from ..capture.runners import feeds_of
     from ..runtime.runner import PackageRunner
@@ -173,7 +176,7 @@ def compare_values(
     if isolate and package.program.environment.arithmetic != "fp32":
         exact = PackageRunner(package.program.program.path, arithmetic="fp32")
     for done, frame in enumerate(frames):
-        comparison.expected.clear()  # before the next photograph's values come into memory
+        comparison.expected.clear()  # free them before the next photo's values are in memory
         comparison.start(trace.run(feeds_of(frame, spec)))
         comparison.run(package, frame, tally.whole, replace=False)
         if isolate:

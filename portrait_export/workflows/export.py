@@ -1,4 +1,4 @@
-"""The walk, written down once: a model's source in; ONNX, package, parity report and pictures out, stage by stage.
+"""Export a model to Core ML or ONNX: run the stages in order and write the output files.
 
 `steps.py` has the stages up to the package, `parity.py` the comparison of its masks with the model's.
 """
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
-    """Make a package of a model, look at what it stores, run it and gate on its masks.
+    """Export a model to a package, audit its weights, run it, and gate on its masks.
 
     Raises:
-        PortraitError: whatever stops the walk. A failed gate does not raise: see `CoreMLExport.passed`.
+        PortraitError: a stage failed. A failed gate does not raise: see `CoreMLExport.passed`.
     """
     from ..quantize.apply import check_target
     from ..quantize.recipes import get_recipe
@@ -50,12 +50,12 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
 
 
 def _require_free_places(folder: Path, model: LoadedModel, request: CoreMLRequest) -> None:
-    """Raise UsageError if the package or its ONNX model would take the place of what is there, or of the source."""
+    """Raise UsageError if the package or its ONNX file would replace existing files or the source."""
     onnx_file = folder / f"{model.name}.onnx"
     if onnx_file.exists() and any(file.exists() and onnx_file.samefile(file) for file in request.source.files):
         raise UsageError(
-            f"The simplified ONNX model would replace the network that it is made from, {onnx_file}.",
-            hint="choose another folder with `-o`.",
+            f"The simplified ONNX file would replace its own source, {onnx_file}.",
+            hint="choose another folder with `out=`.",
         )
     refuse_existing(folder / f"{model.name}.mlpackage", force=request.force, folder=True)
     refuse_existing(onnx_file, force=request.force)
@@ -64,7 +64,7 @@ def _require_free_places(folder: Path, model: LoadedModel, request: CoreMLReques
 def _export_into(
     folder: Path, stages: Stages, models: Sequence[LoadedModel], recipe: Recipe, request: CoreMLRequest
 ) -> CoreMLExport:
-    """From the loaded network to everything that the output folder gets."""
+    """Run all stages after loading and write the output folder."""
     model = models[0]
     path = folder / f"{model.name}.mlpackage"
     onnx_model, lowered = _lower_at_each_size(stages, models, request.target)
@@ -81,7 +81,7 @@ def _export_into(
 
 
 def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) -> None:
-    """Raise PortraitError, before minutes of work, for what no package of these networks can be."""
+    """Raise PortraitError early if these networks cannot become such a package."""
     model = models[0]
     if len(models) > 1:
         from ..frontend.unify import require_target
@@ -90,15 +90,17 @@ def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) 
 
 
 def _lower_at_each_size(stages: Stages, models: Sequence[LoadedModel], target: str) -> tuple[onnx.ModelProto, Lowered]:
-    """The simplified ONNX model at the default size, and one MIL program for all sizes."""
-    at = steps.size_words(models)
-    # What was captured is given on and not kept: its weights need not be in memory beside the simplified ones.
+    """Return the simplified ONNX model at the default size, and one MIL program for all sizes."""
+    prefixes = steps.size_prefixes(models)
+    # The captured models are not kept, so their weights are not in memory together with the simplified ones.
     simplified = steps.simplify_alike(
-        stages, [steps.capture(stages, model, at=words) for model, words in zip(models, at, strict=True)], at
+        stages,
+        [steps.capture(stages, model, prefix=prefix) for model, prefix in zip(models, prefixes, strict=True)],
+        prefixes,
     )
     programs = [
-        steps.lower(stages, graph, model, target, at=words)
-        for graph, model, words in zip(simplified, models, at, strict=True)
+        steps.lower(stages, graph, model, target, prefix=prefix)
+        for graph, model, prefix in zip(simplified, models, prefixes, strict=True)
     ]
     return simplified[0], steps.unify(stages, programs, models)
 

@@ -1,4 +1,4 @@
-"""A model and its saved package in; both run on every photograph at every size, a judgement and its pictures out."""
+"""Compare a saved package's masks with its model's on photos at every size, and write the report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORST_IMAGES = 4  # how many pictures of the worst images are written
 
 
 def check_parity(source: ModelSource, package: Path, request: ParityRequest, observer: Observer) -> ParityReport:
-    """Compare a package on disk with its model, at every size that the package takes or at the one asked for."""
+    """Compare a package with its model at every size of the package, or at the requested size only."""
     from ..mil.program import read_program
     from ..quantize.recipes import RECIPES
 
@@ -57,12 +57,12 @@ def compare_masks(
     request: ParityRequest,
     folder: Path | None,
 ) -> ParityReport:
-    """Run the model and the saved package on every photograph at every size, judge, and write what people look at.
+    """Run the model and the saved package on every photo at every size, check the gates, and write the report.
 
     Args:
         models: the network at each size, the default first.
-        recipe, precision: how the package was made; they say how close it must come.
-        folder: where the report goes; None writes none.
+        recipe, precision: how the package was made; they select the bars.
+        folder: the report's folder; None writes no report.
     """
     from ..mil.folder import package_size_bytes
     from ..verify.gates import kind_of, size_gate, thresholds_for
@@ -94,7 +94,7 @@ def compare_masks(
 
 
 class _Shown:
-    """The pictures that a report shows: thumbnails of the images, and the worst of them at full size."""
+    """The pictures for a report: thumbnails of all images, and the worst images at full size."""
 
     def __init__(self) -> None:
         from ..verify.report.pictures import Thumbnails
@@ -103,7 +103,7 @@ class _Shown:
         self.worst: list[Comparison] = []
 
     def keep(self, compared: Comparison) -> None:
-        """Look at one more image."""
+        """Add one image."""
         from ..verify.parity import badness
 
         self.thumbnails(compared)
@@ -121,7 +121,7 @@ def _compared(
     shown: _Shown,
     size: str,
 ) -> ParityReport:
-    """Compare at one size; `size` names it where there are several."""
+    """Compare at one size; `size` is its name if there are several, else empty."""
     from ..verify.parity import compare, name_at
 
     spec = model.spec

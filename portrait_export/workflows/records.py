@@ -1,4 +1,4 @@
-"""What is written about an export: a package's metadata, and export.json."""
+"""Build the records of an export: the package's metadata and export.json."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
 from ..inputs.sizes import Size, labels
 from ..inputs.sources import LoadedModel
 from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
+from ..utils.version import __version__
 from .requests import CoreMLExport, CoreMLRequest
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def package_metadata(model: LoadedModel, recipe: Recipe, request: CoreMLRequest, sizes: Sequence[Size]) -> Metadata:
-    """What Xcode and an app show about the package, our whole spec and provenance included.
+    """Return the metadata that Xcode and apps show, with our full spec and provenance.
 
     Args:
-        model: at the package's default size.
-        sizes: every size that it takes.
+        model: the network at the package's default size.
+        sizes: every input size of the package.
     """
     from ..mil.program import Metadata
 
@@ -52,7 +52,7 @@ def _description(model: LoadedModel, dtype: str, sizes: Sequence[Size]) -> str:
 
 
 def _preview(spec: PortraitSpec) -> dict[str, str]:
-    """Xcode's image-segmenter preview. It reads MultiArrays only, so an image output goes without.
+    """Return the entries of Xcode's image-segmenter preview, which reads MultiArray outputs only.
 
     https://apple.github.io/coremltools/docs-guides/source/xcode-model-preview-types.html
     """
@@ -65,7 +65,7 @@ def _preview(spec: PortraitSpec) -> dict[str, str]:
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of what made a package, by name."""
+    """Return the versions of the libraries that make a package, by name."""
     from importlib.metadata import version
 
     names = ("torch", "onnx", "onnxsim", "onnxruntime", "coremltools", "numpy")
@@ -73,7 +73,7 @@ def tool_versions() -> dict[str, str]:
 
 
 def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any]:
-    """The content of export.json."""
+    """Return the content of export.json."""
     return {
         "model": export.model.name,
         "trained": export.model.trained,

@@ -1,4 +1,4 @@
-"""What a pipeline is asked for, and what it gives back: frozen values between the command line and the walk."""
+"""Define the requests and results of the export and parity workflows."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from ..mil.audit import Audit
     from ..mil.package import SavedPackage
     from ..quantize.recipe import Recipe
+    from ..verify.gates import Gate
     from ..verify.parity import ParityReport
 
 
 @dataclass(frozen=True)
 class ParityRequest:
-    """What to compare on, and how strictly.
+    """The photos of a comparison and its bars.
 
     Attributes:
-        data: a folder of photographs; None takes the calibration set that comes along.
-        min_iou: gate on this mean mask IoU instead of the recipe's own.
-        runtime: `portrait` (our own), or `coreml` (Core ML itself, macOS only).
+        data: a folder of photos; None uses the bundled calibration set.
+        min_iou: gate on this mean mask IoU (0..1) instead of the recipe's.
+        runtime: `portrait` (our runtime) or `coreml` (Core ML itself, macOS only).
         arithmetic: of our runtime: `as_typed`, `fp16` or `fp32`.
     """
 
@@ -37,7 +38,7 @@ class ParityRequest:
 
 @dataclass(frozen=True)
 class OnnxRequest:
-    """What `export_onnx` is asked for. `out` is a file; None writes build/MODEL/MODEL.onnx."""
+    """The arguments of `export_onnx`. `out` is a file; None is build/MODEL/MODEL.onnx."""
 
     source: ModelSource
     out: Path | None = None
@@ -47,7 +48,14 @@ class OnnxRequest:
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """An ONNX file on disk and how it came to be."""
+    """An exported ONNX file.
+
+    Attributes:
+        path: the file.
+        model: the network in it.
+        stages: the finished stages, with timings.
+        size_bytes: of the file.
+    """
 
     path: Path
     model: LoadedModel
@@ -57,18 +65,18 @@ class OnnxExport:
 
 @dataclass(frozen=True)
 class CoreMLRequest:
-    """What `export_coreml` is asked for.
+    """The arguments of `export_coreml`.
 
     Attributes:
-        source: which network with which weights.
-        sizes: (height, width) of every input that the package is to take, the default first; empty: the source's own.
-        recipe: how weights are stored, a name of `quantize.recipes`.
+        source: the network and its weights.
+        sizes: (height, width) of every input size of the package, the default first; empty: the source's own size.
+        recipe: how weights are stored, a name in `quantize.recipes`.
         output: `mask`, `multiarray` or `logits`.
         target: the oldest system that must run it.
         precision: `fp16` or `fp32`.
         out: output folder; None is build/MODEL-RECIPE.
-        parity: what to compare on; None leaves the comparison out.
-        force: replace a package that exists.
+        parity: the comparison of masks; None skips it.
+        force: replace an existing package.
     """
 
     source: ModelSource
@@ -84,17 +92,18 @@ class CoreMLRequest:
 
 @dataclass(frozen=True)
 class CoreMLExport:
-    """A package on disk and everything known of it.
+    """An exported package, with everything that was checked about it.
 
     Attributes:
-        folder: where all artifacts are.
-        package: path, hash and size.
-        model: the network it was made from, at the package's default size.
+        folder: the output folder.
+        package: path, SHA-256 and size in bytes.
+        model: the network in it, at the package's default size.
         recipe: how its weights are stored.
-        audit: what its weights really are.
-        stages: what was done, with timings.
-        parity: None where the comparison was left out.
-        sizes: (height, width) of every input that the package takes, the default first.
+        target: the oldest system that runs it, such as `iOS17`.
+        audit: the weights as they are stored.
+        stages: the finished stages, with timings.
+        parity: the comparison of masks; None if it was skipped.
+        sizes: (height, width) of every input size of the package, the default first.
         record: all of it as plain values: the content of export.json.
     """
 
@@ -113,3 +122,18 @@ class CoreMLExport:
     def passed(self) -> bool:
         """Whether the audit and every gate passed."""
         return self.audit.passed and (self.parity is None or self.parity.passed)
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """Every gate with its value and bar; empty if the comparison was skipped."""
+        return () if self.parity is None else self.parity.gates
+
+    @property
+    def report(self) -> Path | None:
+        """The HTML report; None if the comparison was skipped."""
+        return None if self.parity is None else self.folder / "report.html"
+
+    @property
+    def onnx(self) -> Path:
+        """The simplified ONNX file next to the package."""
+        return self.folder / f"{self.model.name}.onnx"

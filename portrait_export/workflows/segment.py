@@ -1,14 +1,14 @@
-"""Photographs in, pictures at the photographs' own resolution out, through a model or a saved package."""
+"""Segment photos with a model or a saved package, and write pictures at the photos' own resolution."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PortraitError, UsageError
-from ..inputs.runners import open_runner
+from ..inputs.runners import OpenRunner, open_runner
 from ..inputs.sizes import closest, labels
 from ..inputs.sources import ModelSource
 from ..preprocessing import PortraitSpec
@@ -18,16 +18,14 @@ from ..utils.stages import Observer, Stages
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..artifacts import Runner
     from ..imaging.photo import Photo
-    from ..inputs.sizes import Size
 
 SUFFIXES = {"mask": ".png", "cutout": ".png", "replace": ".jpg", "blur": ".jpg"}  # of files written into a folder
 
 
 @dataclass(frozen=True)
 class Look:
-    """What to make of a photo and its mask.
+    """The kind of picture to make from a photo and its mask.
 
     Attributes:
         kind: `mask`, `cutout`, `replace` or `blur`.
@@ -42,11 +40,16 @@ class Look:
 
 @dataclass(frozen=True)
 class SegmentRequest:
-    """What `segment_photos` is asked for.
+    """The arguments of `segment_photos`.
 
     Attributes:
-        out: a file for one photo, or a folder.
-        depth: for depth models: the map of the one photo, or a folder with maps of the photos' names.
+        photos: the picture files.
+        out: a file for a single photo, or a folder.
+        source: the model, unless `package` is given.
+        package: a saved package to use instead of a model.
+        look: the kind of picture to make.
+        depth: for depth models: the map of the single photo, or a folder of maps with the photos' names.
+        force: replace existing files.
     """
 
     photos: tuple[Path, ...]
@@ -59,8 +62,8 @@ class SegmentRequest:
 
 
 @dataclass(frozen=True)
-class Segmented:
-    """One photo that is done, or that could not be."""
+class SegmentResult:
+    """The result for one photo: its picture was written to `out`, or it failed (`error`)."""
 
     photo: Path
     out: Path
@@ -68,11 +71,11 @@ class Segmented:
     error: PortraitError | None = None
 
 
-def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segmented]:
-    """Do one photo after the other; one that fails does not stop the rest.
+def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[SegmentResult]:
+    """Segment the photos one by one; a photo that fails does not stop the others.
 
     Raises:
-        PortraitError: what concerns all of them: the model, the options, an output that exists.
+        PortraitError: a problem with all of them: the model, the arguments, an existing output.
     """
     outs = output_paths(request)
     for path in outs:
@@ -80,85 +83,86 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
     paint = Painter(request.look)
     stages = Stages(observer)
     with stages.stage("load") as stage:
-        runner, spec, sizes = _open(request)
-        depths = depth_maps(request, spec)
-        stage.summary = f"{runner.name}, {labels(sizes, last=' or ')}"
+        opened = open_model_or_package(request.source, request.package)
+        depths = depth_maps(request, opened.spec)
+        stage.summary = f"{opened.runner.name}, {labels(opened.sizes, last=' or ')}"
     for photo, out, depth in zip(request.photos, outs, depths, strict=True):
         try:
-            notes = segment_one(photo, out, runner, spec, sizes, paint, depth=depth, force=request.force)
-            yield Segmented(photo, out, notes)
+            notes = segment_one(photo, out, opened, paint, depth=depth, force=request.force)
+            yield SegmentResult(photo, out, notes)
         except PortraitError as error:
-            yield Segmented(photo, out, error=error)
+            yield SegmentResult(photo, out, error=error)
 
 
 def segment_one(
-    path: Path,
-    out: Path,
-    runner: Runner,
-    spec: PortraitSpec,
-    sizes: Sequence[Size],
-    paint: Painter,
-    *,
-    depth: Path | None,
-    force: bool,
+    path: Path, out: Path, opened: OpenRunner, paint: Painter, *, depth: Path | None, force: bool
 ) -> tuple[str, ...]:
-    """Read, segment and write one photo, at the size that suits it; gives what was left aside while reading it."""
+    """Read a photo, segment it and write the picture; return notes on what was ignored while reading."""
     from ..imaging.compose import write_picture
     from ..imaging.photo import open_depth, open_photo
-    from ..imaging.placement import mask_back, to_frame
 
     photo = open_photo(path)
-    values = None if depth is None else open_depth(depth)
-    frame, placement = to_frame(photo, spec.with_size(*closest(sizes, photo.size)), values)
-    probability = mask_back(runner.run([frame])[0].probability, placement)
+    probability = segment_photo(opened, photo, None if depth is None else open_depth(depth))
     write_picture(out, paint(photo, probability), force=force)
     return photo.notes
 
 
+def segment_photo(opened: OpenRunner, photo: Photo, depth: np.ndarray | None = None) -> np.ndarray:
+    """Segment a photo of any size at the input size that suits it best.
+
+    Args:
+        depth: (h, w) float32 in 0..1 of the same view at any resolution, for depth models; else None.
+    Returns:
+        (H, W) float32 in 0..1: P(person) at the photo's resolution.
+    """
+    from ..imaging.placement import mask_back, to_frame
+
+    frame, placement = to_frame(photo, opened.spec.with_size(*closest(opened.sizes, photo.size)), depth)
+    return mask_back(opened.runner.run([frame])[0].probability, placement)
+
+
 def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]:
-    """Each photo's depth map; None for a model that reads none.
+    """Return each photo's depth map; None for models without a depth input.
 
     Raises:
-        UsageError: a model that reads depth without maps, or the other way round, or one map for several photos.
+        UsageError: maps are missing or not wanted, or there is one map for several photos.
     """
     given = request.depth
     if "depth" not in spec.inputs:
         if given is not None:
-            raise UsageError("--depth is for depth models; this one reads the photo alone.")
+            raise UsageError("`depth=` is for depth models; this model takes no depth map.")
         return [None] * len(request.photos)
     if given is None:
         raise UsageError(
-            "The model reads a depth map beside the photo, and --depth is not given.",
+            "The model needs a depth map, and `depth=` is not given.",
             code="no-depth",
-            hint="`portrait-export depth` makes one; a 16-bit gray PNG from elsewhere will do, white is near.",
+            hint="make one with `portrait-export depth`, or use any 16-bit gray PNG in which white is near.",
         )
     if given.is_dir():
         return [given / f"{photo.stem}.png" for photo in request.photos]
     if len(request.photos) > 1:
         raise UsageError(
             f"{given} cannot be the depth map of {len(request.photos)} photos.",
-            hint="give a folder with a map of each photo's name: `--depth depth/`.",
+            hint='pass a folder with one map per photo, of the same name: `depth="depth/"`.',
         )
     return [given]
 
 
-def _open(request: SegmentRequest) -> tuple[Runner, PortraitSpec, tuple[Size, ...]]:
-    """The package or model to segment with, how it wants its photographs, and the sizes that it takes."""
-    source = request.source
-    if request.package is not None and (source.model or source.checkpoint or source.random_weights):
-        raise UsageError("--package excludes --model, --checkpoint and --random-weights.")
-    opened = open_runner(source, request.package)
-    return opened.runner, opened.spec, opened.sizes
+def open_model_or_package(source: ModelSource, package: Path | None) -> OpenRunner:
+    """Open the package, or load the model. Raises UsageError if both are given."""
+    if package is not None and (source.model or source.checkpoint or source.random_weights):
+        raise UsageError("`package=` cannot be used with `model=`, `checkpoint=` or `random_weights=True`.")
+    return open_runner(source, package)
 
 
 def output_paths(request: SegmentRequest) -> list[Path]:
-    """Where each photo's picture goes. Raises UsageError if two would go to one place."""
+    """Return the output path of each photo. Raises UsageError if two photos share one."""
     out = request.out
     if out.suffix and not out.is_dir():
         if len(request.photos) > 1:
             raise UsageError(
                 f"{len(request.photos)} photos cannot all be written to the file {out}.",
-                hint="give a folder: `-o masks/`.",
+                hint='pass a folder: `out="masks/"`.',
             )
         return [out]
     paths = [out / f"{photo.stem}-{request.look.kind}{SUFFIXES[request.look.kind]}" for photo in request.photos]
@@ -169,22 +173,22 @@ def output_paths(request: SegmentRequest) -> list[Path]:
 
 
 class Painter:
-    """Makes the picture of one look. Its background is read once.
+    """Makes pictures of one look. The background is read once.
 
     Args:
-        look: what to make. Raises UsageError if its options do not go together.
+        look: the kind of picture. Raises UsageError if its options conflict.
     """
 
     def __init__(self, look: Look):
         if look.background is not None and look.kind != "replace":
-            raise UsageError("--background goes with `--as replace`.")
+            raise UsageError('`background=` needs `look="replace"`.')
         if look.sigma is not None and look.kind != "blur":
-            raise UsageError("--blur goes with `--as blur`.")
+            raise UsageError('`sigma=` needs `look="blur"`.')
         self._look = look
         self._background = _background(look.background) if look.kind == "replace" else None
 
     def __call__(self, photo: Photo, probability: np.ndarray) -> np.ndarray:
-        """The picture, uint8: (H, W), (H, W, 3) or (H, W, 4)."""
+        """Return the picture, uint8: (H, W), (H, W, 3) or (H, W, 4)."""
         from ..imaging import compose
 
         if self._look.kind == "mask":

@@ -1,7 +1,7 @@
-"""The stages between a model's source and its package, one function each: what the stage before gave in, its own out.
+"""Export stages, one function per stage; each takes the previous stage's result.
 
-Their order is `export.py`'s. Where a package takes several sizes, each stage up to `unify` is run for each of them,
-and `at` says in its line which one it is.
+`export.py` runs them in order. For a package with several sizes, each stage up to `unify` runs once per size, and
+`prefix` names the size at the start of the stage's summary.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 def load(
     stages: Stages, source: ModelSource, sizes: Sequence[Size] = (), *, output: str = "mask", any_size: bool = False
 ) -> tuple[LoadedModel, ...]:
-    """The network at each size, the default first.
+    """Load the network at each size, the default first.
 
     Args:
-        sizes: empty takes the source's own.
-        output: what the package is to return, one of `preprocessing.OUTPUTS`.
+        sizes: empty uses the source's own.
+        output: what the package returns, one of `preprocessing.OUTPUTS`.
         any_size: as for `load_sizes`.
     """
     with stages.stage("load") as stage:
@@ -54,25 +54,25 @@ def load(
         return tuple(model.with_output(output) for model in models)
 
 
-def size_words(models: Sequence[LoadedModel]) -> list[str]:
-    """What to put before each size's lines; nothing where there is one size."""
+def size_prefixes(models: Sequence[LoadedModel]) -> list[str]:
+    """Return the prefix of each size's summaries, such as `256x256: `; empty for a single size."""
     return [f"{label(size_of(model))}: " if len(models) > 1 else "" for model in models]
 
 
-def capture(stages: Stages, model: LoadedModel, *, opset: int = DEFAULT_OPSET, at: str = "") -> onnx.ModelProto:
+def capture(stages: Stages, model: LoadedModel, *, opset: int = DEFAULT_OPSET, prefix: str = "") -> onnx.ModelProto:
     """Export the network to ONNX, with our inputs and outputs."""
     with stages.stage("capture") as stage:
         graph = model.to_onnx(opset=opset)
         written = max(entry.version for entry in graph.opset_import if not entry.domain)
         nodes = len(graph.graph.node)
-        stage.summary = f"{at}ONNX opset {written}, {nodes} nodes, same numbers as {model.reference_name}"
+        stage.summary = f"{prefix}ONNX opset {written}, {nodes} nodes, same numbers as {model.reference_name}"
     return graph
 
 
 def simplify(
-    stages: Stages, graph: onnx.ModelProto, *, keep_opset: bool = False, at: str = "", without: Sequence[str] = ()
+    stages: Stages, graph: onnx.ModelProto, *, keep_opset: bool = False, prefix: str = "", without: Sequence[str] = ()
 ) -> tuple[onnx.ModelProto, SimplifyReport]:
-    """Simplify, but for some rules; without `keep_opset` the opset may rise to 20, which has GELU as one operator."""
+    """Simplify with all rules but those in `without`. Unless `keep_opset`, the opset may rise to 20 for its GELU."""
     from ..capture import simplify as simplification
 
     with stages.stage("simplify") as stage:
@@ -80,12 +80,12 @@ def simplify(
         simplified, report = simplification.simplify(graph, rules=rules, keep_opset=keep_opset)
         nodes = f"{len(graph.graph.node)} → {len(simplified.graph.node)} nodes"
         macs = f"{report.before.weight_macs / 1e9:.3g} → {report.after.weight_macs / 1e9:.3g} GMACs"
-        stage.summary = f"{at}{nodes}, {macs}"
+        stage.summary = f"{prefix}{nodes}, {macs}"
         stage.facts = report.to_dict()
         stage.details = [_cost_line("before", report.before), _cost_line("after", report.after)]
         stage.details += [f"{rule} fired {count} times" for rule, count in report.counts().items()]
-        stage.details += [f"{rule} left out: it does not fit all sizes" for rule in without]
-        stage.details += [f"{entry.rule} left {entry.node} alone: {entry.reason}" for entry in report.refused]
+        stage.details += [f"{rule} skipped: it does not apply at every size" for rule in without]
+        stage.details += [f"{entry.rule} skipped {entry.node}: {entry.reason}" for entry in report.refused]
     return simplified, report
 
 
@@ -96,40 +96,42 @@ def _cost_line(when: str, cost: Cost) -> str:
     return f"{when}: GMACs {families}; weights {weights:.1f} MB, activations at most {peak:.1f} MB; {moved} layout ops"
 
 
-def simplify_alike(stages: Stages, captured: Sequence[onnx.ModelProto], at: Sequence[str]) -> list[onnx.ModelProto]:
-    """Simplify one network at several sizes in the same way: a rule that fits only some of them is left out."""
+def simplify_alike(
+    stages: Stages, captured: Sequence[onnx.ModelProto], prefixes: Sequence[str]
+) -> list[onnx.ModelProto]:
+    """Simplify one network at several sizes with the same rules: those that apply at every size."""
     from ..capture.simplify import RULES
 
     if len(captured) == 1:
         return [simplify(stages, captured[0])[0]]
 
-    def simplified(without: Sequence[str], words: str = "") -> list[tuple[onnx.ModelProto, SimplifyReport]]:
-        pairs = zip(captured, at, strict=True)
-        return [simplify(stages, graph, at=size + words, without=without) for graph, size in pairs]
+    def simplified(without: Sequence[str], reason: str = "") -> list[tuple[onnx.ModelProto, SimplifyReport]]:
+        pairs = zip(captured, prefixes, strict=True)
+        return [simplify(stages, graph, prefix=prefix + reason, without=without) for graph, prefix in pairs]
 
     without = [rule.name for rule in RULES if rule.one_size]
     results = simplified(without)
     fired = [report.counts() for _, report in results]
     uneven = [rule for rule in dict.fromkeys(chain(*fired)) if len({counts.get(rule) for counts in fired}) > 1]
     if uneven:
-        results = simplified([*without, *uneven], f"without {', '.join(uneven)}, which not all sizes allow: ")
+        results = simplified([*without, *uneven], f"without {', '.join(uneven)}, which do not apply at every size: ")
     return [graph for graph, _ in results]
 
 
-def lower(stages: Stages, graph: onnx.ModelProto, model: LoadedModel, target: str, *, at: str = "") -> Lowered:
-    """A simplified graph as a MIL program, its preprocessing and its output as the model's spec says."""
+def lower(stages: Stages, graph: onnx.ModelProto, model: LoadedModel, target: str, *, prefix: str = "") -> Lowered:
+    """Lower a simplified graph to a MIL program with the preprocessing and output of the model's spec."""
     from ..frontend import convert
 
     with stages.stage("lower") as stage:
         kept = model.kept_outputs
         lowered = convert.lower(graph, spec=model.spec, target=target, extra=kept, source=model.name)
         count = len(lowered.program.functions["main"].operations)
-        stage.summary = f"{at}MIL for {target}, {count} operations"
+        stage.summary = f"{prefix}MIL for {target}, {count} operations"
     return lowered
 
 
 def unify(stages: Stages, programs: Sequence[Lowered], models: Sequence[LoadedModel]) -> Lowered:
-    """One program of those at each size; nothing to do where there is one size."""
+    """Merge the programs of all sizes into one; a single program is returned as it is."""
     if len(programs) == 1:
         return programs[0]
     from ..frontend import unify as unification
@@ -144,10 +146,10 @@ def unify(stages: Stages, programs: Sequence[Lowered], models: Sequence[LoadedMo
         )
         stage.summary = f"one program for {labels(sizes, last=' and ')}, {after.total()} operations"
         stage.details = [f"{count} {op}" for op, count in (after - before).items()]
-        stage.details += [f"{count} {op} less" for op, count in (before - after).items()]
+        stage.details += [f"{count} fewer {op}" for op, count in (before - after).items()]
         stage.warnings.append(
-            f"Neural Engine: {LISTED_SHAPES.effect} ({LISTED_SHAPES.sources[0]}); where it matters,"
-            " export a package for each size with --size, which may take less arithmetic as well."
+            f"Neural Engine: {LISTED_SHAPES.effect} ({LISTED_SHAPES.sources[0]}); if that matters, export a package"
+            " per size with `size=`, which may also need less arithmetic."
         )
     return lowered
 
@@ -160,7 +162,7 @@ def save(
     recipe: Recipe,
     request: CoreMLRequest,
 ) -> tuple[SavedPackage, Audit]:
-    """Compile, write the package, and look at what it stores."""
+    """Compile and write the package, then audit its stored weights."""
     from ..mil.audit import audit_program
     from ..mil.compile import compile_program
     from ..mil.package import save_package

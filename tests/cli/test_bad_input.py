@@ -1,4 +1,4 @@
-"""Bad input of every kind, from the outside: exit code 2, one clear error on stderr, nothing written."""
+"""Test that bad input of every kind gives exit code 2, one clear error on stderr, and no output files."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_damaged_package(cli, package, photos, tmp_path, damage, command):
 
 
 @pytest.mark.parametrize("command", ["inspect", "parity"])
-def test_a_package_that_is_not_there(cli, tmp_path, command):
+def test_a_missing_package(cli, tmp_path, command):
     more = SMALL if command == "parity" else ()
     assert_one_clear_error(cli(command, tmp_path / "no.mlpackage", *more), "no.mlpackage")
 
@@ -108,7 +108,7 @@ def test_an_onnx_file_without_its_external_data(cli, small_export, tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"\x00" * 64, b"not a model at all", b"\x08"], ids=["empty", "0", "text", "1"]
 )
-def test_a_file_that_is_no_onnx_model(cli, tmp_path, content):
+def test_a_file_that_is_not_an_onnx_model(cli, tmp_path, content):
     (tmp_path / "net.onnx").write_bytes(content)
     assert_one_clear_error(cli("inspect", tmp_path / "net.onnx"), "net.onnx")
 
@@ -117,7 +117,7 @@ def test_a_file_that_is_no_onnx_model(cli, tmp_path, content):
 
 
 class Hostile:
-    """Would write a file if it were unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, target: Path):
         self.target = target
@@ -159,7 +159,7 @@ def test_weights_that_are_not_numbers(cli, tmp_path):
     assert_one_clear_error(ran, name)
 
 
-def test_a_checkpoint_that_is_not_there(cli, tmp_path):
+def test_a_missing_checkpoint(cli, tmp_path):
     ran = cli("onnx", "-m", "segformer_b0", "--checkpoint", tmp_path / "no.safetensors")
     assert_one_clear_error(ran, "no.safetensors")
 
@@ -168,7 +168,7 @@ def test_a_checkpoint_that_is_not_there(cli, tmp_path):
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds next to nothing: a decompression bomb's beginning."""
+    """A PNG that declares a size but has hardly any data, as a decompression bomb does."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -244,7 +244,7 @@ def test_an_odd_photo_gives_a_mask_of_its_upright_size(cli, package, tmp_path, m
         assert (mask.height, mask.width, mask.mode) == (height, width, "L")
 
 
-# ---- places to write ------------------------------------------------------------------------------------------------
+# ---- outputs --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -259,7 +259,7 @@ def test_a_file_where_the_folder_should_be(cli, tmp_path):
 
 
 def test_a_full_disk(tmp_path):
-    """A limit on the size of files stands in for the full disk: the package's weights do not fit."""
+    """A limit on file sizes simulates a full disk: the package's weights do not fit."""
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -276,7 +276,7 @@ def test_a_full_disk(tmp_path):
 
 # ---- names and options ----------------------------------------------------------------------------------------------
 
-WRONG_WORDS = {
+WRONG_NAMES = {
     "command": (["corml"], "did you mean `coreml`?"),
     "model": (["coreml", "-m", "serseg_bo"], "did you mean `serseg_b0`?"),
     "recipe": (["coreml", "-m", "serseg_b0", "--quantize", "int9"], "did you mean `int8`?"),
@@ -288,14 +288,17 @@ WRONG_WORDS = {
     "no model": (["coreml"], "Neither --model nor --checkpoint"),
     "both kinds of weights": (["onnx", "--checkpoint", "x", "--random-weights"], "cannot be used together"),
     "look": (["segment", "a.png", "-m", "serseg_b0", "-o", "b.png", "--as", "blurr"], "did you mean `blur`?"),
-    "background": (["segment", "a.png", "-m", "serseg_b0", "-o", "b.png", "--background", "red"], "--as replace"),
+    "background": (
+        ["segment", "a.png", "-m", "serseg_b0", "-o", "b.png", "--background", "red"],
+        "--background needs --as replace.",
+    ),
     "option": (["coreml", "--sice", "64x64"], "--size"),
 }
 
 
-@pytest.mark.parametrize("case", WRONG_WORDS)
-def test_a_wrong_word_is_answered_with_the_right_one(cli, case, tmp_path, monkeypatch):
+@pytest.mark.parametrize("case", WRONG_NAMES)
+def test_a_wrong_name_suggests_the_right_one(cli, case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments, answer = WRONG_WORDS[case]
+    arguments, answer = WRONG_NAMES[case]
     assert_one_clear_error(cli(*arguments), answer)
     assert list(tmp_path.iterdir()) == []

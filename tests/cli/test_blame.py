@@ -1,4 +1,4 @@
-"""A package damaged on purpose in one place: `blame` names that operation, and no other. An undamaged one: nothing."""
+"""Test that `blame` finds exactly the operation that was damaged, and none in an undamaged package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCK = "_segformer_encoder_block_1_0_"
 
 
 def operation(package: Path, name: str) -> tuple[Operation, dict[str, Operation]]:
-    """The one operation whose result's name ends so, and every operation by its results' names."""
+    """Find the operation whose result's name ends in the text; also map results' names to operations."""
     operations = read_program(package).main.block.operations
     by_name = {output: op for op in operations for output, _ in op.outputs}
     [found] = [op for output, op in by_name.items() if output.endswith(name) and not op.type.startswith("const")]
@@ -29,7 +29,7 @@ def operation(package: Path, name: str) -> tuple[Operation, dict[str, Operation]
 
 
 def change_weight(package: Path, name: str, parameter: str, change: Callable[[np.ndarray], np.ndarray]) -> str:
-    """Change a stored weight of one operation in the weight file: for int8 its scales. Gives the result's name."""
+    """Change a stored weight of one operation (for int8 its scales) in the weight file; return the result's name."""
     op, by_name = operation(package, name)
     [argument] = op.inputs[parameter]
     source = by_name[argument.name]
@@ -48,7 +48,7 @@ def change_weight(package: Path, name: str, parameter: str, change: Callable[[np
 
 
 def change_literal(package: Path, name: str, parameter: str, change: Callable[[Any], None]) -> str:
-    """Change a literal argument of one operation in the specification. Gives the result's name."""
+    """Change a literal argument of one operation in the specification; return the result's name."""
     from coremltools.proto import Model_pb2
 
     op, _ = operation(package, name)
@@ -111,7 +111,7 @@ def the_last_bias_moved(package: Path) -> str:
 
 
 def the_pixel_offset_dropped(package: Path) -> str:
-    """In the operations before the first that has a partner, which answers for them."""
+    """Damage an operation without a counterpart; the first one after it that has one covers it."""
 
     def change(tensor: Any) -> None:
         tensor.floats.values[:] = [0.0] * len(tensor.floats.values)
@@ -166,7 +166,7 @@ def damaged(biased_export: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def against(biased_export: Path, photos: Path) -> tuple[object, ...]:
-    """The other arguments: the export's own ONNX file, and one photograph."""
+    """The other arguments: the export's own ONNX file and one photo."""
     return ("--onnx", biased_export / "segformer_b0.onnx", "--image", photos / "portrait.png")
 
 
@@ -178,9 +178,9 @@ def test_exactly_the_damaged_operation_is_named(cli, damaged, against, damage):
     culprit = damage(damaged)
     ran = cli("blame", damaged, *against, "--json")
     assert (ran.code, ran.err) == (1, "")
-    told = json.loads(ran.out)
-    assert told["bad"] == [culprit]
-    assert told["first_bad"]["candidate"] == culprit
+    report = json.loads(ran.out)
+    assert report["bad"] == [culprit]
+    assert report["first_bad"]["candidate"] == culprit
 
 
 @pytest.mark.parametrize("damage", [one_weight_scaled, one_activation_beyond_half], ids=lambda damage: damage.__name__)
@@ -188,24 +188,24 @@ def test_without_isolation_a_large_fault_is_named_too(cli, damaged, against, dam
     culprit = damage(damaged)
     ran = cli("blame", damaged, *against, "--no-isolate", "--json")
     assert ran.code == 1
-    told = json.loads(ran.out)
-    assert told["bad"] == [culprit]
-    assert told["first_bad"]["own_snr_db"] is None
+    report = json.loads(ran.out)
+    assert report["bad"] == [culprit]
+    assert report["first_bad"]["own_snr_db"] is None
 
 
-def test_two_damaged_operations_are_told_apart(cli, damaged, against):
+def test_two_damaged_operations_are_both_found(cli, damaged, against):
     culprits = [one_bias_dropped(damaged), the_last_bias_moved(damaged)]
     assert json.loads(cli("blame", damaged, *against, "--isolate", "--json").out)["bad"] == culprits
 
 
-def test_an_activation_beyond_half_is_said_with_its_range_and_drawn(cli, damaged, against, tmp_path):
+def test_an_activation_beyond_half_is_reported_with_its_range_and_drawn(cli, damaged, against, tmp_path):
     culprit = one_activation_beyond_half(damaged)
     ran = cli("blame", damaged, *against, "-o", tmp_path / "out")
     assert ran.code == 1
-    verdict = ran.out[ran.out.index("first to part:") :].splitlines()
-    assert verdict[0] == "first to part: /segformer/encoder/block.1.0/attention/self/value/MatMul_output_0_2"
+    verdict = ran.out[ran.out.index("first to diverge:") :].splitlines()
+    assert verdict[0] == "first to diverge: /segformer/encoder/block.1.0/attention/self/value/MatMul_output_0_2"
     assert verdict[1] == f"  conv {culprit}, 1x64x2x2"
-    assert "of its values are NaN or infinite; the reference lies in" in verdict[2]
+    assert "of its values are NaN or infinite; the reference is within" in verdict[2]
     lost = ran.out[ran.out.index("lose most in half precision") :].splitlines()[1:]
     assert ["overflows" in line for line in lost[:6]] == [True, False, False, False, False, False]
     assert "attention/self/value" in lost[0]
@@ -214,44 +214,46 @@ def test_an_activation_beyond_half_is_said_with_its_range_and_drawn(cli, damaged
         assert picture.format == "PNG"
 
 
-def test_what_has_no_partner_is_answered_for_by_the_next(cli, damaged, against):
+def test_operations_without_a_counterpart_are_covered_by_the_next(cli, damaged, against):
     the_pixel_offset_dropped(damaged)
     out = cli("blame", damaged, *against).out
-    assert "it answers for 3 before it without partner: image__scaled__, image__biased__, image_to_fp16" in out
+    assert (
+        "covers 3 earlier operations that have no counterpart: image__scaled__, image__biased__, image_to_fp16" in out
+    )
 
 
-# ---- nothing to blame -----------------------------------------------------------------------------------------------
+# ---- no bad operation -----------------------------------------------------------------------------------------------
 
 
-def test_an_undamaged_package_against_pytorch_has_nothing_to_blame(cli, small_export, tmp_path):
+def test_an_undamaged_package_has_no_bad_operation(cli, small_export, tmp_path):
     package = small_export / "segformer_b0.mlpackage"
     ran = cli("blame", package, "-m", "segformer_b0", "--random-weights", "-o", tmp_path)
     assert ran.code == 0, ran.out
     assert [line.split()[1] for line in ran.err.splitlines()] == ["load", "outputs", "compare"]
     assert "PyTorch → traced ONNX" in ran.out
     assert "traced ONNX → simplified ONNX" in ran.out
-    assert "✓ nothing is to blame" in ran.out
-    told = json.loads((tmp_path / "blame.json").read_text())
-    assert told["passed"] is True
-    assert told["bad"] == []
-    assert len(told["photographs"]) == 3
-    assert told["stand_in_depth"] == []
-    assert told["unpaired"] == ["image__scaled__", "image__biased__", "image_to_fp16"]
-    assert len(told["ops"]) == told["values"] - 3
-    assert told["ops"][-1]["name"] == "mask"
-    assert min(link["snr_db"] for link in told["links"]) > 100
-    assert 1e6 < told["held_bytes"] < 1e7
+    assert "✓ no operation is bad" in ran.out
+    report = json.loads((tmp_path / "blame.json").read_text())
+    assert report["passed"] is True
+    assert report["bad"] == []
+    assert len(report["photographs"]) == 3
+    assert report["stand_in_depth"] == []
+    assert report["unpaired"] == ["image__scaled__", "image__biased__", "image_to_fp16"]
+    assert len(report["ops"]) == report["values"] - 3
+    assert report["ops"][-1]["name"] == "mask"
+    assert min(link["snr_db"] for link in report["links"]) > 100
+    assert 1e6 < report["held_bytes"] < 1e7
 
 
-def test_many_small_errors_are_not_one_operation_s_fault(cli, biased_export, against):
+def test_many_small_errors_make_no_operation_bad(cli, biased_export, against):
     package = biased_export / "segformer_b0.mlpackage"
     for options in (["--isolate"], ["--no-isolate"], ["--arithmetic", "fp16"]):
         ran = cli("blame", package, *against, *options)
         assert ran.code == 0, ran.out
-        assert "nothing is to blame" in ran.out
+        assert "no operation is bad" in ran.out
 
 
-def test_a_model_from_before_its_simplification_is_simplified_first(cli, biased_export, against, tmp_path):
+def test_an_unsimplified_model_is_simplified_first(cli, biased_export, against, tmp_path):
     import onnx
 
     from portrait_export.capture.export import export_onnx
@@ -263,11 +265,11 @@ def test_a_model_from_before_its_simplification_is_simplified_first(cli, biased_
     package = biased_export / "segformer_b0.mlpackage"
     ran = cli("blame", package, "--onnx", tmp_path / "traced.onnx", *against[2:], "--no-isolate", "--json")
     assert ran.code == 0, ran.err
-    told = json.loads(ran.out)
-    assert len(told["ops"]) == told["values"] - 3
+    report = json.loads(ran.out)
+    assert len(report["ops"]) == report["values"] - 3
 
 
-def test_a_bar_of_one_s_own_is_used(cli, biased_export, against):
+def test_the_users_own_bar_is_used(cli, biased_export, against):
     ran = cli("blame", biased_export / "segformer_b0.mlpackage", *against, "--bar", "60", "--json")
     assert ran.code == 1
     first = json.loads(ran.out)["first_bad"]
@@ -275,7 +277,7 @@ def test_a_bar_of_one_s_own_is_used(cli, biased_export, against):
     assert 35 < first["own_snr_db"] < 60
 
 
-def test_in_float32_arithmetic_weights_alone_count(cli, biased_export, against):
+def test_in_float32_only_the_weights_matter(cli, biased_export, against):
     ran = cli("blame", biased_export / "segformer_b0.mlpackage", *against, "--arithmetic", "fp32", "--json")
     assert ran.code == 0
     ops = json.loads(ran.out)["ops"]
@@ -296,19 +298,22 @@ def unrelated_onnx(path: Path) -> Path:
     return path
 
 
-def test_bad_input_is_answered_in_one_message(cli, small_export, photos, tmp_path):
+def test_bad_input_gives_one_message(cli, small_export, photos, tmp_path):
     package, onnx_file = small_export / "segformer_b0.mlpackage", small_export / "segformer_b0.onnx"
     (tmp_path / "text.jpg").write_text("no picture")
     cases = {
         "no_package": ([tmp_path / "no.mlpackage", "--onnx", onnx_file], "no.mlpackage"),
         "no_model": ([package], "Neither --model nor --checkpoint"),
-        "two_references": ([package, "--onnx", onnx_file, "-m", "serseg_b0"], "--onnx excludes"),
+        "two_references": (
+            [package, "--onnx", onnx_file, "-m", "serseg_b0"],
+            "--onnx cannot be used with --model, --checkpoint or --random-weights.",
+        ),
         "no_onnx": ([package, "--onnx", tmp_path / "no.onnx"], "no.onnx"),
         "no_photo": ([package, "--onnx", onnx_file, "--image", tmp_path / "no.jpg"], "no.jpg"),
         "not_a_photo": ([package, "--onnx", onnx_file, "--image", tmp_path / "text.jpg"], "text.jpg"),
         "nothing_in_common": (
             [package, "--onnx", unrelated_onnx(tmp_path / "other.onnx"), "--image", photos / "noise.png"],
-            "None of the package's 196 values has a partner",
+            "None of the package's 196 values has a counterpart",
         ),
     }
     for name, (arguments, answer) in cases.items():
@@ -323,7 +328,7 @@ def test_bad_input_is_answered_in_one_message(cli, small_export, photos, tmp_pat
 
 
 class Fixed:
-    """A runner that gives one probability everywhere."""
+    """A runner with the same probability everywhere."""
 
     def __init__(self, name: str, value: float):
         self.name, self.value = name, value
@@ -332,7 +337,7 @@ class Fixed:
         return [Prediction(np.full((4, 4), self.value, np.float32)) for _ in frames]
 
 
-def test_a_walk_that_parts_before_the_package_is_seen():
+def test_models_that_diverge_before_the_package_are_found():
     from portrait_export.workflows.blame import _links
 
     frame = Frame(np.zeros((4, 4, 3), np.uint8))

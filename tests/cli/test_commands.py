@@ -1,4 +1,4 @@
-"""Every command does its job from the outside: exit codes, stdout for results, stderr for talk, JSON for scripts."""
+"""Test every command from the outside: exit codes, results on stdout, messages on stderr, JSON."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_readme_names_every_command(command):
 
 @pytest.mark.parametrize("command", [[], *[[name] for name in COMMANDS]], ids=lambda words: " ".join(words) or "all")
 def test_help_imports_nothing_heavy(command):
-    """What makes --help quick is what it leaves unimported; seconds are not asserted on."""
+    """Check imports instead of seconds: --help is fast because it imports nothing heavy."""
     script = (
         "import sys\n"
         "from portrait_export.cli import run\n"
@@ -139,14 +139,14 @@ def test_models_lists_all_seven_with_their_size(cli):
 
 
 @pytest.mark.parametrize(("look", "mode"), [("mask", "L"), ("cutout", "RGBA"), ("replace", "RGB"), ("blur", "RGB")])
-def test_segment_gives_back_the_photo_s_own_size(cli, package, photos, tmp_path, look, mode):
+def test_segment_keeps_the_photos_own_size(cli, package, photos, tmp_path, look, mode):
     ran = cli("segment", photos / "portrait.png", "-p", package, "--as", look, "-o", tmp_path / "out.png")
     assert ran.code == 0, ran.err
     with Image.open(tmp_path / "out.png") as picture:
         assert (picture.size, picture.mode) == ((80, 96), mode)
 
 
-def test_segment_goes_on_after_a_photo_that_cannot_be_read(cli, package, photos, tmp_path):
+def test_segment_continues_after_an_unreadable_photo(cli, package, photos, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a picture")
     ran = cli("segment", tmp_path / "broken.jpg", photos / "noise.png", "-p", package, "-o", tmp_path / "masks")
     assert ran.code == 2
@@ -185,7 +185,7 @@ def test_inspect_shows_what_a_run_costs(cli, small_export, suffix):
     for words, number in (
         ("MACs, conv", cost["macs"]["conv"]),
         ("parameters", cost["parameters"]),
-        ("reshapes, transposes and their kin", cost["layout_ops"]),
+        ("reshapes, transposes and similar", cost["layout_ops"]),
     ):
         assert re.search(rf"{words} +{number:,}\n", text)
 
@@ -214,7 +214,7 @@ def test_inspect_states_the_deployment_target_and_our_metadata(cli, small_export
 
 
 def test_no_color_is_respected(small_export):
-    """Even where colour would be forced: NO_COLOR wins."""
+    """NO_COLOR wins even over FORCE_COLOR."""
     done = subprocess.run(
         [sys.executable, "-m", "portrait_export", "inspect", str(small_export / "segformer_b0.mlpackage")],
         capture_output=True,
@@ -227,7 +227,7 @@ def test_no_color_is_respected(small_export):
 
 @pytest.fixture
 def without_weights(monkeypatch, tmp_path):
-    """A registered model's name, in an installation that ships no weights."""
+    """A registered model's name, in an installation without bundled weights."""
     monkeypatch.setattr("portrait_export.models.registry.WEIGHTS_DIR", tmp_path / "none")
     return "sernet_former"
 
@@ -275,13 +275,3 @@ def test_a_model_without_weights_is_listed_as_such_and_takes_random_ones(cli, wi
     assert json.loads((out / "export.json").read_text())["trained"] is False
     facts = json.loads(cli("inspect", out / f"{without_weights}.mlpackage", "--json").out)
     assert "RANDOM WEIGHTS" in facts["metadata"]["description"]
-
-
-def test_the_python_api_refuses_a_model_without_weights(without_weights, tmp_path):
-    import portrait_export as api
-    from portrait_export.cli.render import Silence
-
-    request = api.CoreMLRequest(source=api.ModelSource(model=without_weights), out=tmp_path / "out")
-    with pytest.raises(api.PortraitError, match="comes without trained weights"):
-        api.export_coreml(request, Silence())
-    assert not (tmp_path / "out").exists()

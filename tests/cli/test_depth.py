@@ -1,4 +1,4 @@
-"""`depth` from the outside: a checkpoint under MiDaS' names, or an ONNX file, becomes maps that depth models read."""
+"""Test `depth` from the outside: a MiDaS checkpoint or an ONNX file makes maps for depth models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..models.support import reference_keys
 
 @pytest.fixture(scope="module")
 def net() -> MidasSmall:
-    """Random weights, lifted so that the last ReLU lets a picture through."""
+    """Random weights with a raised bias, so that the last ReLU does not zero everything."""
     net = randomize_(empty_net(lambda _: MidasSmall(), None), seed=5).eval()
     with torch.no_grad():
         net.scratch.output_conv[4].bias.fill_(1.0)
@@ -38,7 +38,7 @@ def checkpoint(net: MidasSmall, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder of data: two photographs of different sizes, with masks."""
+    """A data folder: two photos of different sizes, with masks."""
     for name, size in {"a": (40, 64), "b": (50, 30)}.items():
         pixels = np.random.default_rng(size).integers(0, 256, (*size, 3), dtype=np.uint8)
         for kind, picture in {"images": pixels, "masks": (pixels[..., 0] > 127).astype(np.uint8) * 255}.items():
@@ -48,7 +48,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def expected_depth(net: MidasSmall, path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The photograph through the network by hand: stretched, normalised, and back."""
+    """Run the network by hand: stretch and normalise the photo, resize the result back."""
     pixels = torch.from_numpy(open_photo(path).pixels.copy()).permute(2, 0, 1)[None] / 255
     seen = torch.nn.functional.interpolate(pixels, size=size, mode="bicubic")
     mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -72,13 +72,13 @@ def test_a_checkpoint_makes_the_maps_of_a_folder_that_a_depth_model_then_reads(c
     assert json.loads(scores.out)["images"] == 2
 
 
-def test_maps_are_kept_unless_forced_and_come_out_the_same(cli, checkpoint, data):
+def test_maps_are_kept_unless_forced_and_are_reproducible(cli, checkpoint, data):
     assert cli("depth", data, "--checkpoint", checkpoint, "--white", "photo").code == 0
     first = (data / "depth/a.png").read_bytes()
     (data / "depth/b.png").unlink()
     ran = cli("depth", data, "--checkpoint", checkpoint, "--white", "photo")
     assert ran.out.splitlines() == [str(data / "depth/b.png")]
-    assert "1 depth maps exist and were kept" in ran.err
+    assert "1 existing depth maps were kept" in ran.err
     (data / "depth/a.png").write_bytes(b"old")
     assert cli("depth", data, "--checkpoint", checkpoint, "--white", "photo", "--force").code == 0
     assert (data / "depth/a.png").read_bytes() == first
@@ -121,15 +121,15 @@ def test_segment_reads_each_photos_own_map(cli, data, maps, tmp_path):
         assert ran.code == 0, ran.err
         return out.read_bytes()
 
-    together = {name: (tmp_path / f"o/{name}-mask.png").read_bytes() for name in "ab"}
-    assert together == {"a": alone("a", "a"), "b": alone("b", "b")}
-    assert together["a"] != alone("a", "b")
+    both = {name: (tmp_path / f"o/{name}-mask.png").read_bytes() for name in "ab"}
+    assert both == {"a": alone("a", "a"), "b": alone("b", "b")}
+    assert both["a"] != alone("a", "b")
 
 
 def test_a_depth_package_takes_the_map_as_its_second_input(cli, data, maps, tmp_path):
     ran = cli("coreml", *DEPTH_MODEL, "--precision", "fp32", "--data", data, "-o", tmp_path / "p", "--json")
     assert ran.code == 0, ran.err
-    assert "2 of 2 photographs have no depth map" in json.loads(ran.out)["warnings"][0]
+    assert "2 of 2 photos have no depth map" in json.loads(ran.out)["warnings"][0]
     package = tmp_path / "p/serseg_b0_abg_dbn_depth.mlpackage"
     facts = json.loads(cli("inspect", package, "--json").out)
     image, depth = facts["inputs"]
@@ -143,7 +143,7 @@ def test_a_depth_package_takes_the_map_as_its_second_input(cli, data, maps, tmp_
     onnx = tmp_path / "p/serseg_b0_abg_dbn_depth.onnx"
     ran = cli("blame", package, "--onnx", onnx, "--image", photo[0], "--no-isolate", "-o", tmp_path / "blame")
     assert ran.code == 0, ran.err
-    assert "1 of 1 photographs have no depth map: brightness over a ramp stands in for it on both sides." in ran.err
+    assert "1 of 1 photos have no depth map: both sides use brightness plus a ramp instead." in ran.err
     assert json.loads((tmp_path / "blame/blame.json").read_text())["stand_in_depth"] == ["b.png"]
     maps.rename(data / "depth")
     ran = cli("parity", package, *DEPTH_MODEL, "--data", data)
@@ -152,7 +152,7 @@ def test_a_depth_package_takes_the_map_as_its_second_input(cli, data, maps, tmp_
 
 
 WITHOUT_MAPS = {
-    "none": ((), "The model reads a depth map beside the photo, and --depth is not given."),
+    "none": ((), "The model needs a depth map, and --depth is not given."),
     "one for two": (("--depth", "maps/a.png"), "a.png cannot be the depth map of 2 photos."),
     "missing map": (("--depth", "empty"), "Cannot read the picture"),
 }
@@ -169,14 +169,14 @@ def test_segment_without_the_maps_it_needs_is_refused(cli, data, maps, tmp_path,
     assert not (tmp_path / "o").exists()
 
 
-def test_a_map_for_a_model_that_reads_none_is_refused(cli, data, maps, tmp_path):
+def test_a_map_for_a_model_without_depth_is_refused(cli, data, maps, tmp_path):
     model = ("-m", "segformer_b0", "--random-weights", "--size", "64x64")
     ran = cli("segment", data / "images/a.png", *model, "--depth", maps / "a.png", "-o", tmp_path / "o.png")
     assert ran.code == 2
-    assert "--depth is for depth models; this one reads the photo alone." in ran.err
+    assert "--depth is for depth models; this model takes no depth map." in ran.err
 
 
-def test_training_reads_maps_beside_the_photographs(cli, data, maps, tmp_path):
+def test_training_reads_the_maps_of_the_photos(cli, data, maps, tmp_path):
     maps.rename(data / "depth")
     config = f"""
 model = "serseg_b0_abg_dbn_depth"
@@ -199,7 +199,7 @@ batch = 1
     assert json.loads(scores.out)["images"] == 2
 
 
-# ---- checkpoints that are none of MiDaS small's ----------------------------------------------------------------------
+# ---- checkpoints of other networks ----------------------------------------------------------------------
 
 
 class Evil:
@@ -255,7 +255,7 @@ def test_damaged_files_are_refused(cli, data, tmp_path, content):
     assert "error: internal" not in ran.err
 
 
-def test_a_trainers_wrapping_is_taken_off(cli, net, data, tmp_path):
+def test_a_trainers_wrapper_is_removed(cli, net, data, tmp_path):
     wrapped = {"optimizer": {"step": 3}, "model": {f"module.{key}": t for key, t in net.state_dict().items()}}
     torch.save(wrapped, tmp_path / "trained.pt")
     ran = cli("depth", data / "images/b.png", "--checkpoint", tmp_path / "trained.pt", "-o", tmp_path / "b.png")
@@ -266,7 +266,7 @@ def test_a_trainers_wrapping_is_taken_off(cli, net, data, tmp_path):
 
 
 def red_net(path: Path, *, side: int | str = 32, normalises: bool = False, outputs: int = 1) -> Path:
-    """An ONNX file whose depth is 100 times the red channel, of pixels as the graph is fed them."""
+    """An ONNX file whose depth is 100 times the red channel of its input."""
     pick = numpy_helper.from_array(np.array([100, 0, 0], np.float32).reshape(1, 3, 1, 1), "pick")
     nodes, tensors, source = [], [pick], "image"
     if normalises:
@@ -311,8 +311,8 @@ def test_an_onnx_network_with_several_outputs_is_refused(cli, tmp_path):
 
 
 REFUSED = {
-    "no network": ([], "Neither --checkpoint nor --onnx is given, and none comes along."),
-    "both": (["--checkpoint", "a.pt", "--onnx", "b.onnx"], "--checkpoint and --onnx exclude one another."),
+    "no network": ([], "No depth network: neither --checkpoint nor --onnx is given, and none is bundled."),
+    "both": (["--checkpoint", "a.pt", "--onnx", "b.onnx"], "--checkpoint and --onnx cannot be used together."),
     "missing checkpoint": (["--checkpoint", "missing.pt"], "There is no checkpoint at missing.pt."),
     "white of 0": (["--checkpoint", "a.pt", "--white", "0"], "'0' is neither a number above 0 nor `photo`."),
     "white of words": (["--checkpoint", "a.pt", "--white", "snow"], "'snow' is neither a number above 0 nor `photo`."),
@@ -320,7 +320,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("arguments", "words"), REFUSED.values(), ids=REFUSED)
-def test_requests_without_an_answer_are_refused(cli, data, arguments, words):
+def test_unusable_arguments_are_refused(cli, data, arguments, words):
     ran = cli("depth", data, *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert words in ran.err

@@ -1,4 +1,4 @@
-"""Users bring their own net: from the command line to a package whose masks are the net's own."""
+"""Test networks of the user's own: the package's masks match the network's."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ def test_an_onnx_file_becomes_a_package_and_parity_sees_other_preprocessing(cli,
     assert "✗  logits PSNR" in other.out
 
 
-def test_the_network_that_a_package_is_made_of_is_never_replaced(cli, own, tmp_path):
+def test_the_source_network_is_never_replaced(cli, own, tmp_path):
     own = own.rename(tmp_path / "net.onnx")
     before = own.read_bytes()
     for arguments in ((), ("--force",)):
         ran = cli("coreml", "--onnx", own, "--scale", "1/255", "-o", tmp_path, *arguments)
         assert ran.code == 2
-        assert f"would replace the network that it is made from, {own}." in ran.err
+        assert f"The simplified ONNX file would replace its own source, {own}." in ran.err
     assert own.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
@@ -153,14 +153,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_options_that_make_no_sense_are_refused(name, cli, tmp_path):
+def test_unusable_options_are_refused(name, cli, tmp_path):
     arguments, words = REFUSED[name]
     ran = cli("coreml", *arguments, "-o", tmp_path)
     assert ran.code == 2
     assert words in ran.err
 
 
-def test_logits_that_cannot_be_had_are_refused_before_the_work(cli, tmp_path):
+def test_unavailable_logits_are_refused_early(cli, tmp_path):
     class Clipped(nn.Module):
         def forward(self, image: Tensor) -> Tensor:
             return image[:, :1].clamp(0, 1)
@@ -222,7 +222,7 @@ def _mobilevit():
 
 
 @pytest.mark.parametrize("build", [_segformer, _mobilenet, _mobilevit], ids=lambda build: build.__name__[1:])
-def test_nets_of_transformers_come_through_their_onnx(build, cli, photos, tmp_path):
+def test_nets_of_transformers_are_exported_from_onnx(build, cli, photos, tmp_path):
     class Logits(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""The command line in odd surroundings: streams, encodings, names, folders that refuse, Ctrl-C, two runs at once."""
+"""Test the command line under odd conditions: streams, encodings, names, permissions, Ctrl-C, concurrent runs."""
 
 from __future__ import annotations
 
@@ -135,13 +135,13 @@ REFUSED_NAMES = {
     "long_photo": (["segment", f"{LONG}.png", *SMALL, "-o", "o.png"], "File name too long"),
     "empty_out": (["coreml", *SMALL, "-o", ""], "the path is empty"),
     "empty_data": (["parity", "a.mlpackage", *SMALL, "--data", ""], "the path is empty"),
-    "dash_in": (["segment", "-", *SMALL, "-o", "o.png"], "write ./- for a file of that name"),
-    "dash_out": (["onnx", *SMALL, "-o", "-"], "write ./- for a file of that name"),
+    "dash_in": (["segment", "-", *SMALL, "-o", "o.png"], "use ./- for a file of that name"),
+    "dash_out": (["onnx", *SMALL, "-o", "-"], "use ./- for a file of that name"),
 }
 
 
 @pytest.mark.parametrize(("arguments", "words"), REFUSED_NAMES.values(), ids=REFUSED_NAMES)
-def test_a_name_that_no_file_can_have_is_refused(cli, tmp_path, monkeypatch, arguments, words):
+def test_an_impossible_file_name_is_refused(cli, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     ran = cli(*arguments)
     assert (ran.code, ran.out) == (2, "")
@@ -164,7 +164,7 @@ def test_a_folder_is_never_replaced_by_a_file(cli, tmp_path, monkeypatch, argume
     (tmp_path / "mine/work").write_text("years of it")
     ran = cli(*arguments)
     assert (ran.code, ran.out) == (2, "")
-    assert "mine is a folder; a file is to be written there." in ran.err
+    assert "mine is a folder, not a file." in ran.err
     assert (tmp_path / "mine/work").read_text() == "years of it"
 
 
@@ -172,11 +172,11 @@ def test_a_folder_is_never_replaced_by_a_file(cli, tmp_path, monkeypatch, argume
 
 
 def mortal() -> list[str]:
-    """What goes before a command so that permissions hold even for root."""
+    """Return a command prefix that makes permissions apply even to root."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:
-        pytest.skip("root, and no setpriv to give its power up")
+        pytest.skip("root, and no setpriv to drop its capabilities")
     powers = "-dac_override,-dac_read_search"
     return ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"]
 
@@ -191,7 +191,7 @@ CLOSED_FOLDERS = {
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
 @pytest.mark.parametrize(("arguments", "words"), CLOSED_FOLDERS.values(), ids=CLOSED_FOLDERS)
-def test_a_folder_that_may_not_be_entered_is_named(tmp_path, arguments, words):
+def test_a_folder_without_permission_is_named(tmp_path, arguments, words):
     (tmp_path / "closed").mkdir(mode=0o000)
     (tmp_path / "read_only").mkdir(mode=0o555)
     command = [*mortal(), sys.executable, "-m", "portrait_export", *arguments]
@@ -220,7 +220,7 @@ def test_a_ctrl_c_that_a_library_swallows_ends_the_run_at_the_next_stage(cli, tm
     assert ran.code == 130
     assert "✓ load" in ran.err
     assert "capture" not in ran.err
-    assert "interrupted: nothing was left half-written." in ran.err
+    assert "interrupted: no partial output was left." in ran.err
     assert not (tmp_path / "out").exists()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert cli("models", "segformer_b0").code == 0

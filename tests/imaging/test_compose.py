@@ -1,4 +1,4 @@
-"""Compositions against their formulas, and what must not be seen in them."""
+"""Test compositions against their formulas, and that nothing leaks into them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_cut_out_has_straight_alpha_and_the_photos_colours() -> None:
     np.testing.assert_array_equal(picture[seen][:, :3], photo.pixels[seen])
 
 
-def test_what_is_cut_away_is_not_in_the_file() -> None:
+def test_the_removed_background_is_not_in_the_file() -> None:
     secret = noise(6, 8)
     assert not cut_out(secret, np.zeros((6, 8), np.float32)).any()
 
@@ -81,7 +81,7 @@ def test_replacing_is_linear_in_p(height: int, width: int, color: tuple[int, int
     assert np.abs(replace_background(photo, mask, color) - expected).max() <= 0.5 + 1e-4
 
 
-def test_nobody_leaves_the_background_and_everybody_leaves_the_photo() -> None:
+def test_an_empty_mask_gives_the_background_and_a_full_one_the_photo() -> None:
     photo = noise(9, 7)
     assert (replace_background(photo, np.zeros((9, 7), np.float32), (9, 8, 7)) == (9, 8, 7)).all()
     np.testing.assert_array_equal(replace_background(photo, np.ones((9, 7), np.float32), (9, 8, 7)), photo.pixels)
@@ -104,7 +104,7 @@ def test_a_picture_as_background_covers_without_distortion() -> None:
 
 
 def gaussian_by_sums(photo: Photo, mask: np.ndarray, sigma: float) -> np.ndarray:
-    """The docstring's formula in float64, every pixel with every pixel."""
+    """The docstring's formula in float64, over all pairs of pixels."""
     H, W = photo.size
     vertical = np.exp(-0.5 * ((np.arange(H)[:, None] - np.arange(H)) / sigma) ** 2)
     horizontal = np.exp(-0.5 * ((np.arange(W)[:, None] - np.arange(W)) / sigma) ** 2)
@@ -136,14 +136,14 @@ def test_a_reduced_blur_is_close_to_its_formula(sigma: float) -> None:
 
 
 @pytest.mark.parametrize("sigma", [1.0, 5.0, 25.0])
-def test_the_person_does_not_shine_into_the_blur(sigma: float) -> None:
+def test_the_person_does_not_leak_into_the_blur(sigma: float) -> None:
     rows, columns = np.mgrid[0:120, 0:120]
     mask = (np.hypot(rows - 60, columns - 60) < 30).astype(np.float32)
     photo = Photo(np.where(mask[..., None] > 0, (255, 0, 0), (0, 0, 255)).astype(np.uint8))
     np.testing.assert_array_equal(blur_background(photo, mask, sigma), photo.pixels)
 
 
-def test_at_a_soft_edge_little_of_the_person_shines_into_the_blur() -> None:
+def test_at_a_soft_edge_little_of_the_person_leaks_into_the_blur() -> None:
     rows, columns = np.mgrid[0:120, 0:120]
     mask = np.clip((30 - np.hypot(rows - 60, columns - 60)) / 8 + 0.5, 0, 1).astype(np.float32)
     p = mask[..., None]
@@ -158,12 +158,12 @@ def test_the_border_is_not_darkened() -> None:
     assert np.abs(blurred.astype(int) - 200).max() <= 1
 
 
-def test_a_person_everywhere_leaves_the_photo() -> None:
+def test_a_full_mask_leaves_the_photo_unchanged() -> None:
     photo = noise(40, 30)
     np.testing.assert_array_equal(blur_background(photo, np.ones((40, 30), np.float32), 9.0), photo.pixels)
 
 
-def test_sigma_zero_leaves_the_photo_and_gives_a_copy() -> None:
+def test_sigma_zero_returns_a_copy_of_the_photo() -> None:
     photo = noise(10, 10)
     blurred = blur_background(photo, np.zeros((10, 10), np.float32), 0)
     np.testing.assert_array_equal(blurred, photo.pixels)
@@ -191,8 +191,8 @@ def test_a_large_photo_is_blurred_on_a_bounded_picture(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("sigma", [-1.0, math.nan, math.inf])
-def test_refuses_a_sigma_that_is_none(sigma: float) -> None:
-    with pytest.raises(UsageError, match="A blur's sigma is a number of pixels, 0 or more"):
+def test_refuses_an_unusable_sigma(sigma: float) -> None:
+    with pytest.raises(UsageError, match="`sigma=` is a number of pixels, 0 or more"):
         blur_background(noise(4, 4), soft(4, 4), sigma)
 
 
@@ -213,7 +213,7 @@ def test_refuses_a_mask_of_another_size(name: str) -> None:
 
 @pytest.mark.parametrize("bad", [-0.01, 1.01, 255.0, math.nan])
 @pytest.mark.parametrize("name", COMPOSITIONS)
-def test_refuses_values_that_are_no_probability(name: str, bad: float) -> None:
+def test_refuses_values_outside_0_to_1(name: str, bad: float) -> None:
     mask = soft(5, 4)
     mask[2, 2] = bad
     with pytest.raises(PhotoError, match=r"A mask holds P\(person\), 0\.\.1"):
@@ -237,8 +237,8 @@ def test_colours(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "whitish", "#12", "1,2,3"])
-def test_refuses_what_is_no_colour(text: str) -> None:
-    with pytest.raises(UsageError, match="is no colour"):
+def test_refuses_unknown_colours(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a colour"):
         parse_color(text)
 
 
@@ -259,7 +259,7 @@ def test_refuses_a_transparent_jpeg_and_an_unknown_format() -> None:
         encode(np.zeros((2, 2, 3), np.uint8), ".gif")
 
 
-def test_refuses_more_pixels_a_side_than_the_format_holds() -> None:
+def test_refuses_a_side_too_long_for_the_format() -> None:
     with pytest.raises(PhotoError, match="70000x1 pixels cannot be written as JPEG"):
         encode(np.zeros((1, 70000, 3), np.uint8), ".jpg")
 

@@ -1,4 +1,4 @@
-"""Photos placed into frames and masks brought back, by exact laws."""
+"""Test fitting photos to frames and mapping masks back, by exact properties."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def inside(box: Box, outer: tuple[int, int]) -> bool:
 
 
 @given(st.tuples(SIDES, SIDES), FRAMES, POLICIES)
-def test_placements_hold_their_laws(photo: tuple[int, int], frame: tuple[int, int], policy: str) -> None:
+def test_placements_satisfy_their_properties(photo: tuple[int, int], frame: tuple[int, int], policy: str) -> None:
     placement = place(photo, frame, policy)
     assert inside(placement.source, photo)
     assert inside(placement.target, frame)
@@ -67,7 +67,7 @@ def test_placements_hold_their_laws(photo: tuple[int, int], frame: tuple[int, in
 
 @settings(max_examples=40, deadline=None)
 @given(st.tuples(SIDES, SIDES), FRAMES, POLICIES, st.floats(0, 1, width=32))
-def test_a_constant_comes_back_constant_where_it_was_seen(
+def test_a_constant_stays_constant_where_it_was_seen(
     photo: tuple[int, int], frame: tuple[int, int], policy: str, value: float
 ) -> None:
     color = round(value * 255)
@@ -100,7 +100,7 @@ def test_at_the_frames_own_size_nothing_changes(size: tuple[int, int], policy: s
 
 
 @pytest.mark.parametrize("policy", RESIZES)
-def test_a_mask_comes_back_to_the_place_it_was_drawn_in(policy: str) -> None:
+def test_a_mask_returns_to_its_original_position(policy: str) -> None:
     photo = np.zeros((400, 300, 3), np.uint8)
     photo[140:260, 90:210] = 255  # a square in the middle, which every policy keeps
     frame, placement = to_frame(Photo(photo), PortraitSpec(height=96, width=128, resize=policy))
@@ -144,7 +144,7 @@ def test_refuses_a_missing_and_an_unwanted_depth_map() -> None:
 
 
 @pytest.mark.parametrize("depth", [np.full((4, 4), np.nan, np.float32), np.zeros((4, 4, 1)), np.zeros((0, 4))])
-def test_refuses_depth_that_is_no_map(depth: np.ndarray) -> None:
+def test_refuses_depth_that_is_not_a_map(depth: np.ndarray) -> None:
     with pytest.raises(PhotoError, match=r"must be finite values \(H, W\)"):
         to_frame(Photo(ramp()), DEPTH_SPEC, depth)
 

@@ -1,4 +1,4 @@
-"""Bilinear resizing of pictures and maps."""
+"""Test bilinear resizing of pictures and maps."""
 
 from __future__ import annotations
 

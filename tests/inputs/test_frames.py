@@ -1,4 +1,4 @@
-"""Photographs come as the model sees them, one at a time, with their masks and depth maps in the same place."""
+"""Test that photos are opened one by one and fitted to the model together with their masks and depth maps."""
 
 from __future__ import annotations
 
@@ -80,9 +80,7 @@ def test_depth_that_stands_in_is_counted_and_can_be_refused(wide: Path) -> None:
     frames = load_frames(wide, DEPTH_SPEC)
     assert frames.without_depth == ("a",)
     assert np.array_equal(frames[0].frame.depth, stand_in_depth(frames[0].frame.image))
-    with pytest.raises(
-        DataError, match="net reads a depth map beside the image; 1 of 1 photographs have none"
-    ) as caught:
+    with pytest.raises(DataError, match="net needs depth maps; 1 of 1 photos have none") as caught:
         require_depth(frames, name="net")
     assert "`portrait-export depth` makes them" in caught.value.hint
     require_depth(load_frames(wide, SPEC), name="net")

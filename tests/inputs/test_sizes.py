@@ -1,4 +1,4 @@
-"""One package for several input sizes: what is asked for, what is made, and that it is right at each of them."""
+"""Test packages with several input sizes: the arguments, the package, and its masks at every size."""
 
 from __future__ import annotations
 
@@ -126,31 +126,34 @@ def test_sizes_in_words():
 
 def test_a_size_that_is_not_listed_is_refused():
     require_listed((64, 64), SIZES, name="a.mlpackage")
-    with pytest.raises(UsageError, match=r"a.mlpackage takes 64x96, 96x64 or 64x64; --size asks for 32x32\."):
+    with pytest.raises(UsageError, match=r"a.mlpackage takes 64x96, 96x64 or 64x64; found `size=\(32, 32\)`\."):
         require_listed((32, 32), SIZES, name="a.mlpackage")
 
 
-def test_one_size_beside_no_list_is_nothing_to_complain_of():
+def test_a_single_size_without_a_list_is_accepted():
     require_sizes((), size=(64, 64))
     require_sizes(SIZES, size=None)
 
 
 REFUSED = {
-    "one": (["--sizes", "64x64"], "--sizes lists one size, 64x64."),
+    "one": (["--sizes", "64x64"], "--sizes lists only one size, 64x64."),
     "twice": (["--sizes", "64x64,96x96,64x64"], "--sizes lists 64x64 more than once."),
-    "beside_size": (["--sizes", "64x64,96x96", "--size", "64x64"], "--size 64x64 and --sizes 64x64,96x96 exclude one"),
+    "with_size": (
+        ["--sizes", "64x64,96x96", "--size", "64x64"],
+        "--size 64x64 and --sizes 64x64,96x96 cannot be used together.",
+    ),
     "too_many": (
         ["--sizes", ",".join(f"{32 * n}x64" for n in range(1, MAX_SIZES + 2))],
-        f"--sizes lists {MAX_SIZES + 1} sizes; at most {MAX_SIZES} are made.",
+        f"--sizes lists {MAX_SIZES + 1} sizes; the limit is {MAX_SIZES}.",
     ),
-    "no_number": (["--sizes", "64x64,abc"], "'abc' is not a size; write height x width in pixels, such as 512x512."),
+    "no_number": (["--sizes", "64x64,abc"], "'abc' is not a size; use height x width in pixels, such as 512x512."),
     "a_comma_too_many": (["--sizes", "64x64,"], "'' is not a size"),
     "too_large": (["--sizes", "64x64,9999x64"], "'9999x64' is out of range"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_lists_that_make_no_sense_are_refused(name, cli, tmp_path):
+def test_unusable_lists_are_refused(name, cli, tmp_path):
     arguments, words = REFUSED[name]
     ran = cli("coreml", "-m", "segformer_b0", "--random-weights", *arguments, "-o", tmp_path / "out")
     assert ran.code == 2
@@ -161,12 +164,12 @@ def test_lists_that_make_no_sense_are_refused(name, cli, tmp_path):
 def test_every_size_that_the_network_does_not_take_is_named(cli, tmp_path):
     ran = cli("coreml", "-m", "sernet_former", "--random-weights", "--sizes", "64x64,70x64,64x90", "-o", tmp_path / "o")
     assert ran.code == 2
-    assert "The network cannot be had at 2 of 3 sizes." in ran.err
+    assert "The network cannot be loaded at 2 of 3 sizes." in ran.err
     assert "70x64: This network takes sides that are multiples of 16 pixels; found 70x64." in ran.err
     assert "hint: 70x64: the nearest size is 64x64.; 64x90: the nearest size is 64x96." in ran.err
 
 
-def test_what_is_wrong_at_every_size_is_said_once(cli, tmp_path):
+def test_a_problem_of_every_size_is_reported_once(cli, tmp_path):
     ran = cli("coreml", "--onnx", tmp_path / "none.onnx", "--sizes", "64x64,96x96", "-o", tmp_path / "o")
     assert ran.code == 2
     assert ran.err.count("There is no ONNX file at") == 1
@@ -181,7 +184,7 @@ def test_depth_models_need_a_target_that_lists_two_inputs(cli, tmp_path):
 # ---- what is made
 
 
-def test_rules_that_do_not_fit_all_sizes_are_left_out_at_all_of_them(monkeypatch):
+def test_rules_that_do_not_apply_at_every_size_are_skipped_at_all_of_them(monkeypatch):
     """The work itself is not done here: a rule fires as often as the table says."""
     from portrait_export.capture.simplify import RULES
     from portrait_export.cli.render import Silence
@@ -195,7 +198,7 @@ def test_rules_that_do_not_fit_all_sizes_are_left_out_at_all_of_them(monkeypatch
     fires = {"small": {"gelu": 4, "identity": 1}, "large": {"gelu": 4, "identity": 2, "conv-chain": 1}}
     asked: list[tuple[str, set[str]]] = []
 
-    def simplified(_, model, *, at, without):
+    def simplified(_, model, *, prefix, without):
         asked.append((model, set(without)))
         return f"{model} done", Report({rule: n for rule, n in fires[model].items() if rule not in without})
 
@@ -267,7 +270,7 @@ def test_parity_checks_every_size_or_the_one_asked_for(own, exported, cli, photo
     ]
     other = cli(*arguments, "--size", "32x32")
     assert other.code == 2
-    assert "net.mlpackage takes 64x96, 96x64 or 64x64; --size asks for 32x32." in other.err
+    assert "net.mlpackage takes 64x96, 96x64 or 64x64; found --size 32x32." in other.err
 
 
 def test_other_preprocessing_fails_at_every_size(own, exported, cli, photos):
@@ -296,7 +299,7 @@ def test_segment_takes_the_size_that_suits_the_photo(exported, cli, photos, tmp_
         np.testing.assert_array_equal(np.asarray(Image.open(out)), np.round(expected * 255))
     refused = cli("segment", photo, "--package", package, "--size", "32x32", "-o", tmp_path / "no.png")
     assert refused.code == 2
-    assert "takes 64x96, 96x64 or 64x64; --size asks for 32x32." in refused.err
+    assert "takes 64x96, 96x64 or 64x64; found --size 32x32." in refused.err
 
 
 def test_a_file_of_one_size_is_run_at_others_with_a_warning(cli, photos, tmp_path):
@@ -359,7 +362,7 @@ def test_a_trace_that_keeps_its_size_inside_is_refused(cli, tmp_path):
     torch.jit.save(torch.jit.trace(net, torch.rand(1, 3, *SIZES[0])), tmp_path / "own.pt")
     ran = cli("coreml", "--torchscript", tmp_path / "own.pt", "--sizes", "64x96,64x64", "-o", tmp_path / "o")
     assert ran.code == 2
-    assert "The network cannot be had at 1 of 2 sizes." in ran.err
+    assert "The network cannot be loaded at 1 of 2 sizes." in ran.err
     assert "64x64: The network failed on a (1, 3, 64, 64) picture: RuntimeError: " in ran.err
     assert "TorchScript interpreter" not in ran.err
     assert "trace it at this size, or use torch.jit.script" in ran.err

@@ -34,7 +34,7 @@ def config(painted: Path, tmp_path: Path) -> Path:
 
 def test_train_then_evaluate_its_checkpoint(config: Path, painted: Path, tmp_path: Path, capsys) -> None:
     assert run(["train", str(config), "--check"]) == 0
-    assert "6 photographs to train on, 2 to validate on, none at fault." in capsys.readouterr().out
+    assert "6 photos to train on, 2 to validate on, no problems." in capsys.readouterr().out
     assert run(["train", str(config), "--json"]) == 0
     done = json.loads(capsys.readouterr().out)
     assert (done["steps"], done["resumed_at"]) == (4, 0)
@@ -87,4 +87,4 @@ def test_label_with_a_network_writes_masks(config: Path, painted: Path, capsys) 
     assert [made["name"] for made in json.loads(capsys.readouterr().out)] == ["p0"]
     assert [path.name for path in (painted / "masks").iterdir()] == ["p0.png"]
     assert run(["label", str(painted), "--checkpoint", str(best)]) == 0
-    assert "has a mask already" in capsys.readouterr().out
+    assert "already has a mask" in capsys.readouterr().out

@@ -76,4 +76,4 @@ def test_folder_without_masks_is_refused(painted: Path, capsys) -> None:
     with pytest.raises(DataError, match="no masks to review"):
         review_folder(painted, bright)
     assert run(["label", str(painted), "--review", "--force"]) == 2
-    assert "goes with neither" in capsys.readouterr().err
+    assert "cannot be used with --hard or --force" in capsys.readouterr().err

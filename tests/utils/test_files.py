@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Test that files are written atomically."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
 
 
 @pytest.mark.parametrize("folder", [True, False], ids=["folder_over_file", "file_over_folder"])
-def test_a_folder_and_a_file_never_take_one_another_s_place(tmp_path, folder):
+def test_a_folder_and_a_file_never_replace_each_other(tmp_path, folder):
     target = tmp_path / "mine"
     content = target if folder else target / "work"
     content.parent.mkdir(exist_ok=True)
     content.write_text("years of it")
-    found = "is a file; a folder" if folder else "is a folder; a file"
+    found = "is a file, not a folder" if folder else "is a folder, not a file"
     with pytest.raises(UsageError, match=found), written_whole(target, force=True, folder=folder):
         pytest.fail("the block ran")
     assert content.read_text() == "years of it"
@@ -100,12 +100,12 @@ def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
     assert names(tmp_path) == [name]
 
 
-def test_a_text_with_a_name_that_is_no_utf8_is_written_as_json_reads_it(tmp_path):
+def test_a_name_that_is_not_utf8_is_escaped_as_json_reads_it(tmp_path):
     write_json(tmp_path / "a.json", {"name": "old\udcff"})
     assert json.loads((tmp_path / "a.json").read_text()) == {"name": "old\udcff"}
 
 
-def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
+def test_a_folder_is_locked_by_one_run_at_a_time(tmp_path):
     out = tmp_path / "out"
     with held_alone(out):
         with pytest.raises(UsageError, match="Another run is writing into"), held_alone(out):
@@ -116,7 +116,7 @@ def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
     assert names(out) == ["kept"]
 
 
-def test_something_in_the_way_is_refused_before_the_work(tmp_path):
+def test_an_existing_file_is_refused_before_the_block_runs(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"old")
     with pytest.raises(UsageError, match=r"already exists"), written_whole(tmp_path / "a.bin", force=False):
         pytest.fail("the block ran")
@@ -129,14 +129,14 @@ def test_a_parent_that_is_a_file_is_one_clear_error(tmp_path):
         write_bytes(tmp_path / "file" / "a.bin", b"")
 
 
-def test_nan_is_no_json(tmp_path):
+def test_nan_is_refused(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"value": float("nan")})
     assert names(tmp_path) == []
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path):
-    """A limit on the size of files stands in for the full disk: the write fails in its middle."""
+    """A limit on file sizes simulates a full disk: the write fails halfway."""
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
@@ -154,7 +154,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_what_a_killed_run_left_is_hidden_and_swept_away(tmp_path):
+def test_the_hidden_files_of_a_killed_run_are_removed(tmp_path):
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -175,7 +175,7 @@ def test_what_a_killed_run_left_is_hidden_and_swept_away(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_a_running_neighbour_is_not_swept_away(tmp_path):
+def test_the_files_of_a_running_process_are_kept(tmp_path):
     with written_whole(tmp_path / "a.bin", force=False) as partial:
         remove_stale_partials(tmp_path)
         partial.write_bytes(b"content")

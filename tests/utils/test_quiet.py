@@ -1,4 +1,4 @@
-"""Other code's talk is kept off the terminal while a block runs, and only then."""
+"""Test that other libraries are silent inside the block, and only there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from portrait_export.utils.quiet import mute, quiet
 
 
 def talk() -> None:
-    """What libraries do: a warning, Python's own prints, and C++ code's writes past them."""
+    """Warn, print, and write to the descriptors directly, as libraries do."""
     warnings.warn("a warning", stacklevel=1)
     print("a print")
     print("an error", file=sys.stderr)
@@ -30,7 +30,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("how", "out", "err"), KINDS.values(), ids=KINDS)
-def test_only_what_is_named_is_silent_and_only_in_the_block(capfd, how, out, err):
+def test_only_the_selected_streams_are_silent_and_only_in_the_block(capfd, how, out, err):
     with quiet(**how):
         talk()
     told = capfd.readouterr()
@@ -41,7 +41,7 @@ def test_only_what_is_named_is_silent_and_only_in_the_block(capfd, how, out, err
     assert (told.out, told.err) == ("a print\nnative\n", "an error\nnative error\n")
 
 
-def test_a_failure_in_the_block_is_raised_and_the_streams_come_back(capfd):
+def test_an_exception_in_the_block_restores_the_streams(capfd):
     with pytest.raises(ZeroDivisionError), quiet(prints=True, native=True):
         print("lost")
         raise ZeroDivisionError
@@ -61,7 +61,7 @@ def test_closed_streams_stay_closed(closed):
     assert done.returncode == 0
 
 
-def test_a_muted_logger_tells_errors_alone(caplog):
+def test_a_muted_logger_logs_only_errors(caplog):
     logger = logging.getLogger("portrait_export.tests.chatty")
     mute(logger.name)
     logger.warning("advice")

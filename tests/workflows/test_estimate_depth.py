@@ -1,4 +1,4 @@
-"""Depth maps from photographs: what goes into MiDaS, what its numbers become, and where they are read again."""
+"""Test depth maps: the input of MiDaS, the conversion of its output, and the output paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portrait_export.capture.depth_estimator import input_size, normalised, resi
 from portrait_export.errors import DataError, ExecutionError, UsageError
 from portrait_export.imaging.encode import png_bytes
 from portrait_export.imaging.photo import open_depth
-from portrait_export.workflows.estimate_depth import DepthRequest, depth_places, to_gray
+from portrait_export.workflows.estimate_depth import DepthRequest, output_paths, to_gray
 
 # ---- gray -----------------------------------------------------------------------------------------------------------
 
@@ -31,13 +31,13 @@ def test_numbers_up_to_white_keep_16_bits(tmp_path: Path) -> None:
     assert np.abs(read - depth / 1000).max() <= 0.5 / 65535 + 1e-6
 
 
-def test_what_is_nearer_than_white_is_white_and_said() -> None:
+def test_values_beyond_white_are_clipped_and_reported() -> None:
     depth = np.full((10, 10), 500, np.float32)
     depth[:2] = 2500
     gray, (note,) = to_gray(depth, 1000.0)
     assert set(gray[:2].ravel()) == {65535}
     assert set(gray[2:].ravel()) == {32768}
-    assert note == "20 % of it is nearer than --white 1000 and becomes plain white; the nearest is 2500."
+    assert note == "20 % of it is nearer than `white=1000` and becomes plain white; the nearest value is 2500."
 
 
 def test_a_photographs_own_range_goes_from_black_to_white() -> None:
@@ -48,7 +48,7 @@ def test_a_photographs_own_range_goes_from_black_to_white() -> None:
 
 
 @pytest.mark.parametrize("white", [1000.0, None])
-def test_a_map_without_depth_is_black_and_said(white: float | None) -> None:
+def test_a_constant_map_is_black_and_reported(white: float | None) -> None:
     gray, (note,) = to_gray(np.zeros((4, 4), np.float32), white)
     assert not gray.any()
     assert "the map is black" in note
@@ -59,7 +59,7 @@ def test_numbers_below_0_are_far() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
+def test_nan_and_infinity_are_refused(bad: float) -> None:
     with pytest.raises(ExecutionError, match=r"The depth of a\.jpg holds NaN or infinite values"):
         to_gray(np.array([[1, bad]], np.float32), 1000.0, name="a.jpg")
 
@@ -78,14 +78,14 @@ def test_input_size_keeps_the_aspect_ratio_in_steps_of_32(photo, expected) -> No
 
 
 def cubic(x: float) -> float:
-    """Keys' kernel with a = −0.75, as OpenCV has it."""
+    """Keys' kernel with a = −0.75, as in OpenCV."""
     a, x = -0.75, abs(x)
     if x <= 1:
         return (a + 2) * x**3 - (a + 3) * x**2 + 1
     return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
 
 
-def test_photographs_are_resized_as_opencv_does_it() -> None:
+def test_photos_are_resized_as_by_opencv() -> None:
     """One row, three times smaller: pixel i of the result lies at (i + ½)·3 − ½ and reads four neighbours."""
     row = np.random.default_rng(0).integers(0, 256, 24, dtype=np.uint8)
     photo = np.broadcast_to(row[None, :, None], (8, 24, 3)).copy()
@@ -105,7 +105,7 @@ def test_pixels_are_normalised_by_imagenet_in_rgb_order() -> None:
     assert torch.allclose(seen, torch.tensor(expected), atol=1e-5)
 
 
-# ---- places ---------------------------------------------------------------------------------------------------------
+# ---- pairs ---------------------------------------------------------------------------------------------------------
 
 
 def touch(path: Path) -> Path:
@@ -114,41 +114,41 @@ def touch(path: Path) -> Path:
     return path
 
 
-def test_maps_of_a_tree_lie_where_the_loader_looks(tmp_path: Path) -> None:
+def test_maps_of_a_folder_go_where_the_loader_reads_them(tmp_path: Path) -> None:
     for name in ("train/a.jpg", "val/a.png", "val/notes.txt"):
         touch(tmp_path / "images" / name)
-    places = depth_places(DepthRequest((tmp_path,)))
-    assert [out.relative_to(tmp_path).as_posix() for _, out in places] == ["depth/train/a.png", "depth/val/a.png"]
-    elsewhere = depth_places(DepthRequest((tmp_path,), out=tmp_path / "o"))
+    pairs = output_paths(DepthRequest((tmp_path,)))
+    assert [out.relative_to(tmp_path).as_posix() for _, out in pairs] == ["depth/train/a.png", "depth/val/a.png"]
+    elsewhere = output_paths(DepthRequest((tmp_path,), out=tmp_path / "o"))
     assert [out.relative_to(tmp_path).as_posix() for _, out in elsewhere] == ["o/train/a.png", "o/val/a.png"]
 
 
-def test_maps_of_files_go_where_out_says(tmp_path: Path) -> None:
+def test_maps_of_files_go_to_out(tmp_path: Path) -> None:
     a, b = touch(tmp_path / "a.jpg"), touch(tmp_path / "b.jpg")
-    assert depth_places(DepthRequest((a,), out=tmp_path / "x.png")) == [(a, tmp_path / "x.png")]
-    assert depth_places(DepthRequest((a, b), out=tmp_path / "o")) == [
+    assert output_paths(DepthRequest((a,), out=tmp_path / "x.png")) == [(a, tmp_path / "x.png")]
+    assert output_paths(DepthRequest((a, b), out=tmp_path / "o")) == [
         (a, tmp_path / "o/a.png"),
         (b, tmp_path / "o/b.png"),
     ]
 
 
 REFUSED = {
-    "no_place": (["a.jpg"], None, UsageError, "Where shall the depth map of"),
-    "one_file_for_two": (["a.jpg", "b.jpg"], "x.png", UsageError, "would be written to one place"),
-    "same_name": (["a.jpg", "deep/a.jpg"], "o", UsageError, "would be written to one place"),
+    "no_output": (["a.jpg"], None, UsageError, "No output path for the depth map of"),
+    "one_file_for_two": (["a.jpg", "b.jpg"], "x.png", UsageError, "would be written to the same file"),
+    "same_name": (["a.jpg", "deep/a.jpg"], "o", UsageError, "would be written to the same file"),
     "not_a_png": (["a.jpg"], "x.jpg", UsageError, "cannot be written as x.jpg"),
     "folder_into_a_file": (["data"], "x.png", UsageError, "cannot all be written to the file"),
     "folder_without_images": (["deep"], None, DataError, "has no folder images/"),
-    "folder_with_empty_images": (["empty"], None, DataError, "There is no photograph in"),
-    "two_of_a_name": (["double"], None, DataError, "has photographs of the same name"),
+    "folder_with_empty_images": (["empty"], None, DataError, "There is no photo in"),
+    "two_of_a_name": (["double"], None, DataError, "has photos of the same name"),
 }
 
 
 @pytest.mark.parametrize(("photos", "out", "kind", "words"), REFUSED.values(), ids=REFUSED)
-def test_photographs_without_a_place_are_refused(tmp_path: Path, photos, out, kind, words) -> None:
+def test_photos_without_an_output_path_are_refused(tmp_path: Path, photos, out, kind, words) -> None:
     for name in ("a.jpg", "b.jpg", "deep/a.jpg", "data/images/a.jpg", "double/images/a.jpg", "double/images/a.png"):
         touch(tmp_path / name)
     (tmp_path / "empty/images").mkdir(parents=True)
     request = DepthRequest(tuple(tmp_path / name for name in photos), out=None if out is None else tmp_path / out)
     with pytest.raises(kind, match=words):
-        depth_places(request)
+        output_paths(request)

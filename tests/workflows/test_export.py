@@ -1,4 +1,4 @@
-"""The whole walk, from a network to masks computed from saved bytes, for every model."""
+"""Test whole exports of every model, up to the masks computed from the saved package."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_every_model_keeps_its_numbers_in_every_kind_of_package(name, tmp_path):
     assert int8_bytes < 0.65 * fp16_bytes
 
 
-def test_multiarray_carries_the_preview_and_the_classes(tmp_path):
+def test_a_multiarray_output_has_the_preview_and_the_classes(tmp_path):
     from PIL import Image
 
     from portrait_export.mil.program import read_program
@@ -135,16 +135,16 @@ def test_a_killed_export_leaves_no_package(stage, tmp_path):
     assert list(out.glob("*.mlpackage")) == []
 
 
-def test_an_interrupted_export_says_so_and_cleans_up(tmp_path):
+def test_an_interrupted_export_reports_it_and_cleans_up(tmp_path):
     command = [sys.executable, "-m", "portrait_export", "coreml", "-m", "segformer_b0", "--random-weights"]
     command += ["--size", f"{SIDE}x{SIDE}", "--no-parity", "-o", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     process.stderr.readline()
     process.send_signal(signal.SIGTERM)
-    said = process.stderr.read()
+    err = process.stderr.read()
     assert process.wait() == 130
-    assert "nothing was left half-written" in said
+    assert "no partial output was left" in err
     process.stderr.close()
 
 
@@ -155,7 +155,7 @@ def test_trained_weights_are_gated_on_their_masks_and_random_ones_are_not():
     assert thresholds_for("int8", trained=False).mean_iou is None
 
 
-def test_a_background_checkpoint_is_turned_into_the_person(tmp_path):
+def test_a_background_checkpoint_gives_the_persons_mask(tmp_path):
     """The same weights, read as being about the background, must give the complementary mask."""
     from portrait_export.capture.runners import TorchRunner
 

@@ -1,0 +1,137 @@
+"""Check the keyword arguments of the Python API and turn them into the requests of the workflows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from ..errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from ..inputs.sources import ModelSource
+
+StrPath = str | os.PathLike[str]
+Size = tuple[int, int]  # height, width in pixels
+
+
+class NetworkOptions(TypedDict, total=False):
+    """Keyword arguments that describe a network of your own; what is left out is detected, or has a default.
+
+    Attributes:
+        preprocessing: a TOML file with these settings; by default the one next to the network, if there is one.
+        mean, std: per channel in the order of `color`, in the units of `pixel * scale`; one number or three.
+        scale: multiplies the 0..255 pixel.
+        color: channel order of the training data, `rgb` or `bgr`.
+        resize: how photos are fitted to the input size: `stretch`, `fit`, `fill` or `crop`.
+        image_input: name of the input that takes the photo.
+        mask_output: name of the output, or of any value inside an ONNX graph, with the person's mask.
+        person_class: the classes that are the person, counted from 0: 15, [1, 2] or "1-8".
+        activation: already applied to that output: `logits` (none), `multilabel`, `sigmoid`, `softmax`, `argmax`,
+            `probability` or `auto`.
+        positive: what a single channel marks, `person` or `background`.
+        keep_outputs: names of further outputs for the package to return unchanged.
+        fix_inputs: name → number, to fill inputs other than the photo.
+    """
+
+    preprocessing: StrPath
+    mean: float | Sequence[float]
+    std: float | Sequence[float]
+    scale: float
+    color: str
+    resize: str
+    image_input: str
+    mask_output: str
+    person_class: int | str | Sequence[int]
+    activation: str
+    positive: str
+    keep_outputs: Sequence[str]
+    fix_inputs: Mapping[str, float]
+
+
+def source_of(
+    *,
+    model: str | None = None,
+    checkpoint: StrPath | None = None,
+    random_weights: bool = False,
+    size: Size | None = None,
+    onnx: StrPath | None = None,
+    torch: str | None = None,
+    torchscript: StrPath | None = None,
+    network: Mapping[str, Any] | None = None,
+) -> ModelSource:
+    """Return the network and weights that the arguments select.
+
+    Args:
+        network: the NetworkOptions.
+    Raises:
+        TypeError: a name in `network` that is not one of NetworkOptions.
+        UsageError: a value that cannot be used.
+    """
+    from ..inputs.sources import ModelSource
+
+    return ModelSource(
+        model=model,
+        checkpoint=path_of(checkpoint),
+        random_weights=random_weights,
+        size=None if size is None else size_of(size),
+        foreign=_own_network(onnx, torch, torchscript, network or {}),
+    )
+
+
+def _own_network(
+    onnx: StrPath | None, torch: str | None, torchscript: StrPath | None, network: Mapping[str, Any]
+) -> Any:
+    """Return the description of a network of the user's own; None if no argument is about one."""
+    given = {name: _read(name, value) for name, value in network.items() if value is not None}
+    given |= {"onnx": path_of(onnx), "torch": torch, "torchscript": path_of(torchscript)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return None
+    from ..capture.foreign.options import ForeignOptions, require_one_source
+
+    options = ForeignOptions(**given)
+    require_one_source(options)
+    return options
+
+
+def _read(name: str, value: Any) -> Any:
+    """Check the value of one of NetworkOptions, as the TOML file's values are checked."""
+    from ..capture.foreign.options import Settings
+    from ..utils.toml import readers_of
+
+    if name not in NetworkOptions.__annotations__:
+        hint = nearest(name, list(NetworkOptions.__annotations__), what="option")
+        raise TypeError(f"There is no argument {name!r}: {hint}")
+    if name == "preprocessing":
+        return path_of(value)
+    if name == "fix_inputs":
+        value = [f"{key}={number}" for key, number in dict(value).items()]
+    try:
+        return readers_of(Settings)[name](value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"`{name}={value!r}` cannot be used: {error}.") from error
+
+
+def path_of(value: StrPath | None) -> Path | None:
+    """Return a path, or None. Raises UsageError for an empty one."""
+    if value is None:
+        return None
+    if not os.fspath(value):
+        raise UsageError("A path is empty.")
+    return Path(value)
+
+
+def size_of(value: Sequence[int]) -> Size:
+    """Return (height, width). Raises UsageError unless there are two whole numbers."""
+    if isinstance(value, str) or len(value) != 2 or not all(isinstance(side, int) for side in value):
+        raise UsageError(f"A size is (height, width) in whole pixels, such as (512, 512); found {value!r}.")
+    return value[0], value[1]
+
+
+def require_known(argument: str, value: str, known: Iterable[str]) -> None:
+    """Raise UsageError, with the nearest name, unless the value is one of the known ones."""
+    names = list(known)
+    if value not in names:
+        raise UsageError(f"`{argument}={value!r}` does not exist.", hint=nearest(value, names, what=argument))

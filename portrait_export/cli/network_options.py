@@ -1,0 +1,153 @@
+"""Define the options that describe a network of the user's own; they complete the command's `source`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import click
+
+from ..preprocessing import COLORS, POSITIVES, RESIZES
+from .options import File, Named, collected
+
+
+class Parsed(click.ParamType):
+    """Text parsed by a function of capture.foreign.options, which is imported only if there is text."""
+
+    def __init__(self, reader: str, metavar: str):
+        self.name = metavar
+        self._reader = reader
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return self.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ..capture.foreign import options
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return getattr(options, self._reader)(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+def _activations() -> list[str]:
+    from ..capture.foreign.options import ACTIVATIONS
+
+    return list(ACTIVATIONS)
+
+
+FILE = File()
+OPTIONS = (
+    click.option("--onnx", type=FILE, help="A network of your own: any portrait segmentation network in ONNX."),
+    click.option(
+        "--torch",
+        metavar="FILE.py:FACTORY",
+        help="A network of your own in PyTorch. RUNS that Python file and calls FACTORY() for the module;"
+        " --checkpoint is its weights (read as tensors only).",
+    ),
+    click.option(
+        "--torchscript",
+        type=FILE,
+        help="A network of your own in TorchScript. RUNS the program in the file: use only files you trust.",
+    ),
+    click.option(
+        "--preprocessing",
+        type=FILE,
+        help="TOML file with the settings below.  [default: the .toml next to the network, if there is one]",
+    ),
+    click.option(
+        "--mean",
+        type=Parsed("three_numbers", "R,G,B"),
+        help="Subtracted from pixel * scale, per channel in --color's order."
+        "  [default: from the graph or its files, else ImageNet's with a warning]",
+    ),
+    click.option(
+        "--std",
+        type=Parsed("three_numbers", "R,G,B"),
+        help="Divides pixel * scale - mean, per channel.  [default: as for --mean]",
+    ),
+    click.option(
+        "--scale",
+        type=Parsed("number", "NUMBER"),
+        help="Multiplies the 0..255 pixel.  [default: 1/255, or 1 if mean and std are in 0..255]",
+    ),
+    click.option(
+        "--color",
+        type=Named("color", lambda: list(COLORS)),
+        help="Channel order of the training data: rgb or bgr.  [default: rgb]",
+    ),
+    click.option(
+        "--resize",
+        type=Named("resize", lambda: list(RESIZES)),
+        help="How a photo is fitted to the input size: stretch, fit, fill or crop.  [default: stretch]",
+    ),
+    click.option(
+        "--image-input", metavar="NAME", help="The input that takes the photo.  [default: detected by its shape]"
+    ),
+    click.option(
+        "--mask-output",
+        metavar="NAME",
+        help="The output (or any value inside an ONNX graph) with the person's mask.  [default: detected and reported]",
+    ),
+    click.option(
+        "--person-class",
+        type=Parsed("classes", "K"),
+        help="The classes that are the person, counted from 0: 15, or 1,2, or 1-8.  [default: detected and reported]",
+    ),
+    click.option(
+        "--activation",
+        type=Named("activation", _activations),
+        help="The activation already applied to that output: logits (none), multilabel (none, classes overlap),"
+        " sigmoid, softmax, argmax or probability (any other).  [default: auto]",
+    ),
+    click.option(
+        "--positive",
+        type=Named("positive", lambda: list(POSITIVES)),
+        help="What the single channel of a network marks: person or background.  [default: person]",
+    ),
+    click.option(
+        "--keep-output",
+        "keep_outputs",
+        multiple=True,
+        metavar="NAME",
+        help="A further output for the package to return unchanged; may be repeated.  [default: none]",
+    ),
+    click.option(
+        "--fix-input",
+        "fix_inputs",
+        multiple=True,
+        metavar="NAME=NUMBER",
+        help="Fill an input other than the photo with a number; may be repeated.  [default: none]",
+    ),
+)
+
+
+def own_network(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add these options to a command, below its `source` options; a network of the user's own goes into `source`."""
+
+    @wraps(command)
+    def completed(*, source: Any, network: Any, **values: Any) -> Any:
+        return command(source=source if network is None else replace(source, foreign=network), **values)
+
+    return collected("network", _network, *OPTIONS)(completed)
+
+
+def _network(**values: Any) -> Any:
+    """Return the ForeignOptions, or None if no option was used."""
+    used = {name: value for name, value in values.items() if value not in (None, ())}
+    if not used:
+        return None
+    from ..capture.foreign.options import ForeignOptions, fixed, require_one_source
+
+    if "fix_inputs" in used:
+        try:
+            used["fix_inputs"] = fixed(used["fix_inputs"])
+        except ValueError as error:
+            raise click.BadParameter(f"{error}.", param_hint="'--fix-input'") from error
+    options = ForeignOptions(**used)
+    require_one_source(options)
+    return options
