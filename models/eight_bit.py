@@ -1,8 +1,8 @@
 """Round a network's weights to the steps that 8 bits can hold, so that an int8 package stores them exactly.
 
 Each output channel has steps of its own, as in Core ML's linear quantization of weights: w = k·s with whole k,
-|k| ≤ 127 and s = max|w| / 127. A norm that is folded into the convolution before it scales whole channels, and the folded weights
-lie on steps again: k·(s·g/√v).
+|k| ≤ 127 and s = max|w| / 127. A norm that is folded into the convolution before it scales whole channels, and the
+folded weights lie on steps again: k·(s·g/√v).
 """
 
 from __future__ import annotations
