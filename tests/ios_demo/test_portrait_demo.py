@@ -99,7 +99,7 @@ def pixels(path: Path) -> np.ndarray:
 def test_masks_and_composites_equal_segments(demo: Demo, trained: Path, tmp_path: Path) -> None:
     looks = [word for look in ("mask", "cutout", "replace", "blur") for word in ("--as", look)]
     written = succeeded(demo("segment", *PHOTOS, *looks, "--background", "#1e90ff", "-o", tmp_path, package=trained))
-    assert len(written) == 4 * len(PHOTOS) == 128
+    assert len(written) == 4 * len(PHOTOS) == 256
     runner = PackageRunner(trained)
     assert runner.spec is not None
     worst_iou = 1.0
