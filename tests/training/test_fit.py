@@ -18,16 +18,10 @@ from safetensors.torch import load_file
 from portrait_export.errors import CheckpointError, DataError, TrainingError
 from portrait_export.models.registry import create_model, model_spec
 from portrait_export.training.config import AugmentConfig, LossConfig, OptimizerConfig, Phase, TrainConfig
-from portrait_export.training.fit import (
-    learning_rate,
-    measured,
-    normalised,
-    parameter_groups,
-    save_checkpoint,
-    start_from,
-    train,
-    validation_numbers,
-)
+from portrait_export.training.fit import normalised, start_from, train
+from portrait_export.training.folder import save_checkpoint
+from portrait_export.training.run import learning_rate, parameter_groups
+from portrait_export.training.validation import measured, validation_numbers
 
 ALL_LOSSES = LossConfig(bce=0.8, dice=0.2, crf=0.1, critic=0.01, distill=0.1)
 
@@ -153,18 +147,18 @@ def test_diverged_run_says_so(painted: Path, tmp_path: Path) -> None:
 
 
 class KillsWorkers(lightning.Callback):
-    """Kills the processes that cut photographs, as a system without memory does."""
+    """Kills the processes that prepare photographs, as a system that runs out of memory does."""
 
     def on_train_batch_start(self, trainer, module, batch, index) -> None:
         for worker in multiprocessing.active_children():
             os.kill(worker.pid, signal.SIGKILL)
 
 
-def test_killed_worker_is_told_from_a_bug(painted: Path, tmp_path: Path) -> None:
+def test_killed_worker_is_reported_as_killed(painted: Path, tmp_path: Path) -> None:
     config = small(painted, tmp_path / "out", workers=1, every=50, phases=(Phase(steps=50, size=32, batch=2),))
-    with pytest.raises(TrainingError, match="died: it was killed, or ran out of memory") as caught:
+    with pytest.raises(TrainingError, match="died: it was killed or ran out of memory") as caught:
         train(config, callbacks=[KillsWorkers()])
-    assert "fewer `workers`" in caught.value.hint
+    assert "lower `workers`" in caught.value.hint
 
 
 def test_serseg_starts_from_a_segformers_encoder_and_fusion() -> None:
