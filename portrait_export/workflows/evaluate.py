@@ -1,4 +1,4 @@
-"""Anything that segments and photographs with drawn masks in, scores and the worst of them out."""
+"""Score anything that segments against drawn masks, and show the worst photographs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EvaluateRequest:
     Attributes:
         source: a registered model, a checkpoint, or a network of the user's own.
         package: a saved package instead; `source.size` then is one of those that it lists.
-        data: a folder with masks; None takes the calibration set that comes along.
+        data: a folder with masks; None takes the bundled calibration set.
         split: only this one.
         worst: how many photographs to keep for a picture.
     """

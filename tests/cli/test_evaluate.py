@@ -229,7 +229,7 @@ def test_empty_pictures_of_a_users_folder_are_found_by_their_masks(cli, folder, 
         save(Image.new("L", (SIDE, SIDE), 0), folder / f"masks/{name}.png")
     own = ["--onnx", bright_net(tmp_path / "bright.onnx"), "--mean", "0", "--std", "1", "--data", folder]
     found = scored(cli, *own)
-    assert found["iou_worst"] > 0.97  # the bright picture is no part of it
+    assert found["iou_worst"] > 0.97  # the bright picture is not part of it
     assert (found["empty"], found["empty_with_person"], found["empty_with_person_share"]) == (2, 1, 0.5)
     assert list(found["kinds"]) == ["other", "empty"]
     ran = cli("evaluate", *own, "--min-iou", "0.97")

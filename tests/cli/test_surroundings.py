@@ -61,9 +61,9 @@ def test_a_full_stdout_is_said_and_a_full_stderr_is_not_in_the_way(package, phot
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_a_terminal_that_lacks_our_signs_shows_the_rest(package, encoding):
     surroundings = {**os.environ, "PYTHONIOENCODING": encoding}
-    told = portrait_export("inspect", package, env=surroundings)
-    assert told.returncode == 0, told.stderr
-    assert b"tensor" in told.stdout or b"image" in told.stdout
+    result = portrait_export("inspect", package, env=surroundings)
+    assert result.returncode == 0, result.stderr
+    assert b"tensor" in result.stdout or b"image" in result.stdout
     facts = portrait_export("inspect", package, "--json", env=surroundings)
     assert json.loads(facts.stdout.decode("utf-8" if encoding == "ascii" else encoding)) == json.loads(
         portrait_export("inspect", package, "--json", env={**os.environ, "PYTHONIOENCODING": "utf-8"}).stdout

@@ -1,4 +1,4 @@
-"""config.json, as three kinds of authors write it."""
+"""Test reading config.json files of transformers, the research system and this package."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_our_own_file_reads_back_unchanged(config: NetConfig) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "another_architecture": ({"model_type": "unet"}, "is about `unet`, which is none of ours"),
+    "another_architecture": ({"model_type": "unet"}, "is about `unet`, which is not supported"),
     "no_architecture": ({}, "is about `no named architecture`"),
     "another_activation": ({"model_type": "segformer", "hidden_act": "relu"}, "hidden_act = 'relu'; only 'gelu'"),
     "five_stages": ({"model_type": "segformer", "num_encoder_blocks": 5}, "num_encoder_blocks = 5; only 4"),

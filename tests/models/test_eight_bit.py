@@ -1,4 +1,4 @@
-"""Weights on 8-bit steps survive int8 quantization, also behind a folded norm."""
+"""Test that weights on 8-bit steps survive int8 quantization, also with a folded norm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MiDaS small has the published keys and shapes, and computes what a second implementation computes."""
+"""Test that MiDaS small has the published keys and shapes and computes what an independent oracle computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks against the research system's facts and against an oracle written a second time."""
+"""Test the networks against facts of the research system and an independent oracle."""
 
 from __future__ import annotations
 
@@ -181,9 +181,9 @@ def test_odd_sizes_that_can_be_taken_work(config: NetConfig, height: int, width:
 
 def test_a_depth_network_asks_for_depth_and_the_others_refuse_it() -> None:
     image, depth = inputs_of(SersegConfig(depth=True), 32, 32)
-    with pytest.raises(UsageError, match="needs a depth map beside the image; none was given"):
+    with pytest.raises(UsageError, match="needs a depth map in addition to the image; none was given"):
         net_of(SersegConfig(**SMALL, depth=True))(image)
-    with pytest.raises(UsageError, match="takes no depth map beside the image; one was given"):
+    with pytest.raises(UsageError, match="takes no depth map in addition to the image; one was given"):
         net_of(SersegConfig(**SMALL))(image, depth)
     with pytest.raises(UsageError, match=r"The depth map is \(1, 1, 16, 16\); expected \(1, 1, 32, 32\)"):
         net_of(SersegConfig(**SMALL, depth=True))(image, depth[:, :, :16, :16])

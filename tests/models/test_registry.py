@@ -1,4 +1,4 @@
-"""The registry: names, specs and random weights."""
+"""Test the registry: names, specs and random weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints under everybody's names: the same logits as the network that wrote them."""
+"""Test that checkpoints of every naming give the logits of the network that wrote them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def mmseg_net(num_classes: int = 1) -> MmsegSegformer:
     torch_net = MmsegSegformer(
         widths=SMALL["hidden_sizes"], depths=SMALL["depths"], channels=SMALL["decoder_width"], num_classes=num_classes
     )
-    with torch.no_grad():  # MultiheadAttention is no module that randomize_ knows
+    with torch.no_grad():  # randomize_ does not know MultiheadAttention
         for i, parameter in enumerate(torch_net.parameters()):
             generator = torch.Generator().manual_seed(i)
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2 + (parameter.dim() == 1) * 0.3)

@@ -1,4 +1,4 @@
-"""SegFormer against transformers' own, with weights going both ways and through both kinds of saved folder."""
+"""Compare SegFormer with transformers' own, loading weights both ways and from both kinds of saved folder."""
 
 from __future__ import annotations
 

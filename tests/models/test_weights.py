@@ -1,4 +1,4 @@
-"""Every file of weights that comes along loads, finds people, has a card, and can be made anew."""
+"""Test that every file of bundled weights loads, finds people, has a card, and can be retrained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmented batches stay in range, keep photograph and mask together, and depend on the seed alone."""
+"""Test that augmented batches stay in range, keep photograph and mask aligned, and depend only on the seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other clothes lie on the body alone, below the neck, and keep in range."""
+"""Test that changed clothes cover only the body below the neck and stay in range."""
 
 from __future__ import annotations
 

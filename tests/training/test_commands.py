@@ -1,4 +1,4 @@
-"""The three commands from the outside: what they print, write and exit with."""
+"""Test `train`, `label` and `evaluate` from the outside: output, files and exit codes."""
 
 from __future__ import annotations
 

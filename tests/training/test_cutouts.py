@@ -1,4 +1,4 @@
-"""People are cut out with their own colours, and only along edges that can be believed."""
+"""Test that people are cut out with their own colours, and only along reliable edges."""
 
 from __future__ import annotations
 

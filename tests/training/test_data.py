@@ -1,4 +1,4 @@
-"""Which photograph comes when is a function of seed and step; crops keep photograph and mask together."""
+"""Test that batches depend only on seed and step, and that crops keep photograph and mask aligned."""
 
 from __future__ import annotations
 

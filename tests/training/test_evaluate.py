@@ -1,4 +1,4 @@
-"""Scores against drawn masks, for runners whose answers are known."""
+"""Test scores against drawn masks for runners with known masks."""
 
 from __future__ import annotations
 

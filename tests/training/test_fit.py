@@ -1,4 +1,4 @@
-"""A run learns, can be killed and resumed to the same weights, and says what is wrong before it starts."""
+"""Test that a run learns, resumes to the same weights after being killed, and reports problems before it starts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def small(data: Path, out: Path, **changes) -> TrainConfig:
 
 
 class Killed(BaseException):
-    """Stands for a signal that lets nothing be tidied up."""
+    """Simulates a signal that allows no cleanup."""
 
 
 class KillAt(lightning.Callback):

@@ -1,4 +1,4 @@
-"""Labels vote over views, follow edges, land where the loader looks, and say how sure they are."""
+"""Test labels: votes over views, refined edges, output folders and confidences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses against brute force and against what they must be at known points."""
+"""Test losses against brute force and known values."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def test_unknown_architecture_lists_all_keys_that_do_not_fit(tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match="207 keys missing, 2 unexpected") as caught:
         load_checkpoint(tmp_path / "resnet.pth", "segformer_b0")
     assert "checkpoint of another architecture" in caught.value.hint
-    with pytest.raises(CheckpointError, match=r"of no architecture known here; its keys begin with conv1\.weight"):
+    with pytest.raises(CheckpointError, match=r"has no known architecture; its keys begin with conv1\.weight"):
         load_checkpoint(tmp_path / "resnet.pth")
 
 
@@ -296,7 +296,7 @@ def test_serseg_without_config_or_model_cannot_be_identified(tmp_path: Path) -> 
     torch.save(net_of(SERSEG).state_dict(), tmp_path / "serseg.pth")
     with pytest.raises(CheckpointError, match="do not tell whether it has attention-boosting gates") as caught:
         load_checkpoint(tmp_path / "serseg.pth")
-    assert "put its config.json beside it" in caught.value.hint
+    assert "put its config.json next to it" in caught.value.hint
 
 
 def test_unknown_model_suggests_the_nearest(tmp_path: Path) -> None:
