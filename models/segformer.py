@@ -128,9 +128,7 @@ def check_inputs(config: NetConfig, image: Tensor, depth: Tensor | None) -> None
     if (depth is None) == config.takes_depth:
         found = "none was given" if depth is None else "one was given"
         needs = "needs a" if config.takes_depth else "takes no"
-        raise UsageError(
-            f"This network {needs} depth map in addition to the image; {found}.".replace("needs d", "needs a d")
-        )
+        raise UsageError(f"This network {needs} depth map in addition to the image; {found}.")
     if torch.jit.is_tracing():  # sizes are traced values there; the example has been checked by running it
         return
     height, width, multiple = image.shape[2], image.shape[3], config.size_multiple

@@ -273,7 +273,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("arguments", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_evaluated_is_said(cli, arguments, words):
+def test_what_cannot_be_evaluated_is_refused(cli, arguments, words):
     ran = cli("evaluate", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert words in ran.err

@@ -34,7 +34,7 @@ STREAMS = {
 
 
 @pytest.mark.parametrize(("how", "code"), STREAMS.values(), ids=STREAMS)
-def test_a_stream_that_is_closed_is_no_failure(how, code):
+def test_a_closed_stream_is_not_a_failure(how, code):
     done = subprocess.run(
         ["sh", "-c", f'"{sys.executable}" -m portrait_export models {how}'], capture_output=True, check=False
     )
@@ -44,7 +44,7 @@ def test_a_stream_that_is_closed_is_no_failure(how, code):
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="/dev/full is Linux's")
-def test_a_full_stdout_is_said_and_a_full_stderr_is_not_in_the_way(package, photos, tmp_path):
+def test_a_full_stdout_is_reported_and_a_full_stderr_is_ignored(package, photos, tmp_path):
     with FULL.open("wb") as full:
         command = [sys.executable, "-m", "portrait_export", "models"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)

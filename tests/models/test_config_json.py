@@ -57,7 +57,7 @@ def test_config_is_read(name: str) -> None:
     assert config_from_json(data) == (expected, True)
 
 
-def test_a_file_silent_about_labels_says_so() -> None:
+def test_a_file_without_labels_is_reported_as_such() -> None:
     assert config_from_json({"model_type": "segformer"}) == (SegformerConfig(), False)
 
 
@@ -93,7 +93,7 @@ def test_config_is_refused(name: str) -> None:
     assert words in str(caught.value)
 
 
-def test_all_wrong_fields_are_said_at_once() -> None:
+def test_all_wrong_fields_are_reported_at_once() -> None:
     with pytest.raises(CheckpointError) as caught:
         config_from_json({"model_type": "segformer", "hidden_act": "relu", "depths": "deep", "num_labels": None})
     assert len(caught.value.context) == 3

@@ -110,7 +110,7 @@ def test_registered_models_equal_the_oracle_at_full_width(name: str) -> None:
         ("relu_behind_the_projections", {"projection_relu": True}),
     ],
 )
-def test_the_oracle_sees_a_wrong(part: str, changed: dict[str, float]) -> None:
+def test_the_oracle_detects_a_wrong(part: str, changed: dict[str, float]) -> None:
     net = net_of(SegformerConfig(**SMALL))
     wrong = net_of(SegformerConfig(**SMALL, **changed))
     image = inputs_of(net.config)[0]
@@ -125,7 +125,7 @@ def test_segformer_keeps_every_layer_norm_at_1e_5() -> None:
         assert {norm.eps for norm in norms} == {1e-5}
 
 
-def test_lite0_fpn_stays_within_what_a_phone_is_offered() -> None:
+def test_lite0_fpn_keeps_its_size_limits() -> None:
     spec = model_spec("lite0_fpn")
     assert spec.params <= 5_000_000
     assert spec.gmacs <= 2.5

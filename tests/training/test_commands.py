@@ -62,7 +62,7 @@ def test_train_names_every_fault_and_exits_with_2(config: Path, painted: Path, c
     assert "p2.png" in shown
 
 
-def test_evaluate_wants_exactly_one_thing(capsys) -> None:
+def test_evaluate_needs_exactly_one_runner(capsys) -> None:
     assert run(["evaluate"]) == 2
     assert "Nothing is given" in capsys.readouterr().err
     assert run(["evaluate", "--model", "segformer_b0", "--package", "x.mlpackage"]) == 2

@@ -76,7 +76,7 @@ def test_run_killed_between_validations_ends_with_the_weights_of_the_unbroken_ru
     assert (Path(whole.out) / "log.csv").read_text() == (Path(broken.out) / "log.csv").read_text()
 
 
-def test_run_learns_painted_portraits_and_leaves_what_it_promises(painted: Path, tmp_path: Path) -> None:
+def test_run_learns_painted_portraits_and_writes_its_files(painted: Path, tmp_path: Path) -> None:
     rows: list[dict[str, float]] = []
     config = small(
         painted,
@@ -140,7 +140,7 @@ def test_depth_model_without_depth_maps_is_refused(painted: Path, tmp_path: Path
         train(small(painted, tmp_path / "out", model="serseg_b0_abg_dbn_depth"))
 
 
-def test_diverged_run_says_so(painted: Path, tmp_path: Path) -> None:
+def test_diverged_run_is_reported(painted: Path, tmp_path: Path) -> None:
     config = small(painted, tmp_path / "out", optimizer=OptimizerConfig(lr=1e30, warmup=1, clip=1e30))
     with pytest.raises(TrainingError, match="diverged"):
         train(config)
@@ -170,7 +170,7 @@ def test_serseg_starts_from_a_segformers_encoder_and_fusion() -> None:
     assert all("upsample" in name or "classifier" in name for name in random)
 
 
-def test_network_without_encoder_starts_from_nothing_but_itself() -> None:
+def test_network_without_encoder_starts_only_from_its_own_checkpoint() -> None:
     with pytest.raises(CheckpointError, match="no encoder to start from"):
         start_from(create_model("sernet_former"), create_model("segformer_b0").state_dict(), source="s")
 
@@ -214,7 +214,7 @@ def test_validation_numbers_per_photograph_source_and_set() -> None:
     assert set(validation_numbers(measured(logits, mask), ["*"] * 4)) == set(numbers) - {"faces", "streets"}
 
 
-def test_missing_a_person_altogether_scores_nothing() -> None:
+def test_missing_a_person_entirely_scores_zero() -> None:
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., 0] = 1
     numbers = validation_numbers(measured(torch.full((1, 1, 4, 4), -5.0), mask), ["*"])
@@ -232,7 +232,7 @@ def test_encoder_learns_at_its_own_rate_and_norms_do_not_decay() -> None:
         assert group["weight_decay"] == (0.5 if parameter.dim() > 1 else 0.0), name
 
 
-def test_teacher_normalises_for_itself() -> None:
+def test_teacher_normalises_its_input() -> None:
     image = torch.rand(1, 3, 4, 4)
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
     expected = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)

@@ -23,7 +23,7 @@ def spoil(path: Path) -> None:
     Image.fromarray(mask).save(path)
 
 
-def test_spoilt_masks_come_first_and_nothing_is_changed(painted: Path) -> None:
+def test_damaged_masks_come_first_and_nothing_is_changed(painted: Path) -> None:
     spoil(painted / "masks/p2.png")
     spoil(painted / "masks/p5.png")
     before = {path.name: path.read_bytes() for path in (painted / "masks").iterdir()}

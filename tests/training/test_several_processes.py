@@ -41,11 +41,11 @@ def test_two_processes_train_one_network(painted: Path, tmp_path: Path) -> None:
     ],
     ids=["two_machines", "one_machine", "one_process_each"],
 )
-def test_launchers_numbers_are_passed_on(environment: dict[str, str], devices: int, nodes: int) -> None:
+def test_numbers_of_the_launcher_are_passed_on(environment: dict[str, str], devices: int, nodes: int) -> None:
     arguments = launched(environment, several_optimizers=False)
     assert arguments == {"devices": devices, "num_nodes": nodes, "strategy": "ddp"}
 
 
-def test_without_a_launcher_nothing_is_said(monkeypatch) -> None:
+def test_without_a_launcher_lightning_gets_no_arguments(monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert launched({}, several_optimizers=True) == {}

@@ -101,7 +101,7 @@ def test_a_message_that_cannot_be_understood_ends_it(saved, requests, words):
         answers(saved, requests)
 
 
-def test_the_commands_stdout_is_the_protocols_alone(saved, image):
+def test_stdout_of_the_command_carries_only_the_protocol(saved, image):
     command = [sys.executable, "-m", "portrait_export", "serve", str(saved)]
     done = subprocess.run(command, input=request_of(image), capture_output=True, check=True)
     assert [header.get("id") for header, _ in messages(done.stdout)] == [None, 1]

@@ -161,7 +161,7 @@ def test_shapes_decide_where_nothing_else_does(config: NetConfig, tmp_path: Path
     assert load_checkpoint(tmp_path / "best.pth").config == config
 
 
-def test_labels_come_from_the_weights_where_config_json_is_silent(tmp_path: Path) -> None:
+def test_labels_come_from_the_weights_if_config_json_has_none(tmp_path: Path) -> None:
     config = SegformerConfig(num_labels=4)
     save_file(net_of(config).state_dict(), tmp_path / "model.safetensors")
     write_config(tmp_path, {"model_type": "segformer"})
@@ -555,7 +555,7 @@ def test_folder_of_every_registered_model_loads_without_its_name(tmp_path: Path,
         assert torch.equal(loaded.person_module()(*inputs), net(*inputs))
 
 
-def test_weights_alone_tell_the_mobile_network(tmp_path: Path) -> None:
+def test_weights_alone_identify_the_mobile_network(tmp_path: Path) -> None:
     path = save_folder(create_model("lite0_fpn", seed=4), tmp_path / "run")
     (tmp_path / "run/config.json").unlink()
     assert load_checkpoint(path).spec.name == "lite0_fpn"
