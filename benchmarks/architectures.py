@@ -69,7 +69,7 @@ def main() -> None:
     if len(runnable) < len(chosen):
         print(f"{len(chosen) - len(runnable)} more need timm or torchvision, which cannot be found here")
     if fell_short:
-        sys.exit(f"fell short: {', '.join(fell_short)}")
+        sys.exit(f"failed: {', '.join(fell_short)}")
 
 
 if __name__ == "__main__":

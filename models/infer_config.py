@@ -19,8 +19,8 @@ def infer_config(state: Mapping[str, Tensor], *, source: str) -> NetConfig:
     The number of heads (1, 2, 5, 8) and the strides do not show in shapes; they are taken from the paper.
 
     Raises:
-        CheckpointError: an unknown architecture, or a SERSeg: its AbG has no weights, so the file cannot tell whether
-            it is on.
+        CheckpointError: an unknown architecture, or a SERSeg: its AbG has no weights, so the file does not
+            show whether it is on.
     """
     labels = num_labels(state)
     if any(key.startswith("encoder.initial_conv.") for key in state):
@@ -35,7 +35,7 @@ def infer_config(state: Mapping[str, Tensor], *, source: str) -> NetConfig:
         )
     if name == "sersegformer" or any(re.match(r"decode_head\.(dbn|afn|dam|upsample)", key) for key in state):
         raise CheckpointError(
-            f"{source} is a SERSeg, and its weights do not tell whether it has attention-boosting gates.",
+            f"{source} is a SERSeg, and its weights do not show whether it has attention-boosting gates.",
             code="config-needed",
             hint="pass the model's name, or put its config.json next to it.",
         )

@@ -93,10 +93,12 @@ def runner_of(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, Po
     }
     chosen = [name for name, value in named.items() if value is not None]
     if len(chosen) != 1:
-        raise UsageError(
-            f"What shall be evaluated? {' and '.join(chosen) or 'Nothing'} is given.",
-            hint=f"give exactly one of {'; '.join(named)}.",
+        found = (
+            f"Only one network can be evaluated at a time; {' and '.join(chosen)} are given."
+            if chosen
+            else "Nothing to evaluate: no network is given."
         )
+        raise UsageError(found, hint=f"pass exactly one of {'; '.join(named)}.")
     if request.package is not None and source.random_weights:
         raise UsageError("--package has its weights in it: it excludes --random-weights.")
     opened = open_runner(source, request.package)

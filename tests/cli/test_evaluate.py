@@ -262,7 +262,7 @@ def test_kinds_and_tags_of_the_calibration_set_are_printed(cli, tmp_path):
 
 
 REFUSED = {
-    "nothing": ([], "What shall be evaluated? Nothing is given."),
+    "nothing": ([], "Nothing to evaluate: no network is given."),
     "two": (["-m", "segformer_b0", "--onnx", "x.onnx"], "--onnx, --torch or --torchscript and --model or --checkpoint"),
     "package with random weights": (["--package", "x", "--random-weights"], "it excludes --random-weights"),
     "settings alone": (["--mean", "0.5"], "describe a network of your own, and none is given"),

@@ -294,7 +294,7 @@ def test_unknown_architecture_lists_all_keys_that_do_not_fit(tmp_path: Path) -> 
 
 def test_serseg_without_config_or_model_cannot_be_identified(tmp_path: Path) -> None:
     torch.save(net_of(SERSEG).state_dict(), tmp_path / "serseg.pth")
-    with pytest.raises(CheckpointError, match="do not tell whether it has attention-boosting gates") as caught:
+    with pytest.raises(CheckpointError, match="do not show whether it has attention-boosting gates") as caught:
         load_checkpoint(tmp_path / "serseg.pth")
     assert "put its config.json next to it" in caught.value.hint
 
