@@ -1,4 +1,4 @@
-"""A package served to another program: what it says first, frames, frames that cannot be run, broken messages."""
+"""Test serving a package to another program: the greeting, frames, frames that cannot be run, broken messages."""
 
 from __future__ import annotations
 
