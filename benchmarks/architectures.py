@@ -1,16 +1,16 @@
-"""Public mobile architectures in; a table out: what became of each, from its ONNX file to our package.
+"""Export public mobile architectures from ONNX, run the packages, and print a table of the results.
 
     python benchmarks/architectures.py [NAME or SOURCE …] [--small]
 
 Each net has random weights and a mobile size. Torch writes an ONNX file of it, the pipeline makes an fp32 package, and
-our runtime runs the package from disk. PSNR is of its values against ONNX Runtime on the untouched file; the seconds
+our runtime runs the package from disk. PSNR compares its values with ONNX Runtime on the untouched file; the seconds
 are the export's. Sources: `transformers` (a development dependency), `paper` (nets written down in the tests), and
-`timm` and `torchvision`, which run where they can be imported. Beside a CPU build of PyTorch without a torchvision of
-its own, this wheel does: the models need none of its compiled operators.
+`timm` and `torchvision`, which run where they can be imported. If there is no torchvision
+for your CPU build of PyTorch, this wheel works: the models need none of its compiled operators.
 
     pip install --no-deps timm 'torchvision==0.16.2'; pip install requests
 
-The last line counts. A refusal is no failure where the table's entry expects it (Core ML's limit of five dimensions);
+The last line counts. A refusal that the table's entry expects (Core ML's limit of five dimensions) is not a failure;
 anything else below the bar ends with exit code 1.
 """
 
@@ -32,14 +32,14 @@ ROW = "{:<30} {:<13} {:>6} {:>12} {:>8} {:>8}  {}"
 
 
 def row(architecture: Architecture, outcome: Outcome) -> str:
-    """One line of the table."""
+    """Format one line of the table."""
     psnr = "refused" if outcome.psnr_db is None else f"{outcome.psnr_db:.1f}"
     numbers = f"{outcome.nodes:,}", f"{outcome.parameters / 1e6:.2f} M", psnr, f"{outcome.seconds:.1f}"
     return ROW.format(architecture.name, architecture.source, *numbers, outcome.refusal).rstrip()
 
 
 def failed(architecture: Architecture, outcome: Outcome) -> bool:
-    """Whether an architecture fell short without a reason that the table knows."""
+    """Whether an architecture failed in a way that its entry in the table does not expect."""
     if outcome.psnr_db is None:
         return not architecture.refused or architecture.refused not in outcome.refusal
     return not outcome.psnr_db >= PSNR_DB
@@ -69,7 +69,7 @@ def main() -> None:
     if len(runnable) < len(chosen):
         print(f"{len(chosen) - len(runnable)} more need timm or torchvision, which cannot be found here")
     if fell_short:
-        sys.exit(f"fell short: {', '.join(fell_short)}")
+        sys.exit(f"failed: {', '.join(fell_short)}")
 
 
 if __name__ == "__main__":

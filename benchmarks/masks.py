@@ -1,4 +1,4 @@
-"""Compare the bundled weights with MediaPipe's selfie segmentation, which anyone can have for free.
+"""Compare the masks of the bundled weights with those of MediaPipe's free selfie segmentation.
 
     python benchmarks/masks.py [--data FOLDER] [--split NAME] [--models NAME …] [--sheet FILE.png]
 

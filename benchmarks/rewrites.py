@@ -1,9 +1,9 @@
-"""Registered models in; how much cheaper and faster our rewrites make them out: ratios measured in one run.
+"""Measure how much cheaper and faster our rewrites make the registered models.
 
     python benchmarks/rewrites.py [--models NAME …] [--threads N …] [--size HxW] [--rounds N] [--no-packages]
 
 Each model is exported with random weights, folded by onnxsim (the reference graph), and then rewritten. In every round
-each of these runs once, so that whatever else the machine does falls on all alike:
+each of these runs once, so that other load on the machine affects all of them alike:
 
     PyTorch's eager mode                     the network as it was written
     ONNX Runtime                             the reference graph, and the rewritten one
@@ -75,14 +75,14 @@ def package(model: onnx.ModelProto, spec: PortraitSpec, path: Path) -> tuple[Cal
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model, ready to be run in all ways.
+    """A model, ready to be run in every way.
 
     Attributes:
         name: of the model.
         graphs: the reference graph and the rewritten one.
         feeds: their inputs.
         net: the network itself.
-        packages: predictions of both graphs' packages; empty where they are left out.
+        packages: predictions of both graphs' packages; empty with --no-packages.
         package_layout: reshapes and transposes of both packages.
     """
 
@@ -95,7 +95,7 @@ class Prepared:
 
 
 def prepare(name: str, *, size: tuple[int, int] | None, folder: Path | None) -> Prepared:
-    """Export a model, with and without our rewrites."""
+    """Export a model with and without our rewrites."""
     spec = model_spec(name).portrait_spec()
     spec = spec.with_size(*size) if size else spec
     net = randomize_(create_model(name)).eval()
@@ -118,7 +118,7 @@ def prepare(name: str, *, size: tuple[int, int] | None, folder: Path | None) -> 
 
 
 def costs(prepared: Prepared) -> tuple[str, ...]:
-    """What a model costs before → after, and how far its numbers moved."""
+    """What a model costs before → after, and how much its outputs changed."""
     before, after = (cost_of(graph) for graph in prepared.graphs)
     outputs = [run_session(make_session(graph), prepared.feeds) for graph in prepared.graphs]
     error = max(relative_error(expected, outputs[1][key]) for key, expected in outputs[0].items())
@@ -135,7 +135,7 @@ def costs(prepared: Prepared) -> tuple[str, ...]:
 
 
 def speeds(prepared: Prepared, *, rounds: int, threads: int) -> tuple[str, ...]:
-    """How many times faster the rewritten graph runs, with so many threads."""
+    """How many times faster the rewritten graph runs with this number of threads."""
     torch.set_num_threads(threads)
     sessions = [make_session(graph, threads=threads) for graph in prepared.graphs]
     runs: dict[str, Callable[[], Any]] = {
@@ -193,7 +193,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Print what the models cost, and how much faster they are."""
+    """Print what the models cost and how much faster they are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=MODELS, choices=list_models(), metavar="NAME")
     parser.add_argument("--threads", nargs="+", type=int, default=[1], metavar="N", help="thread counts (default 1)")

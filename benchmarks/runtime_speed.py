@@ -1,11 +1,11 @@
-"""The runtime against torch eager on the same network: time, peak memory, and several images at once.
+"""Compare the runtime with torch eager on one network: time, peak memory, and several images at once.
 
     python benchmarks/runtime_speed.py [--model segformer_b0] [--rounds 7] [--threads 2]
 
 The network's fp16 package at its own size (coremltools' frontend makes it, so that only the runtime is under test) runs
-in each arithmetic mode, turn by turn with torch eager in one process. Printed are the median of the rounds' ratios and
-their spread. Peak memory is that of a process of its own for each, less what importing costs. CPU time is what the
-process was given, wall time what a person waits; on a busy machine only the first can be trusted.
+in each arithmetic mode, alternating with torch eager in one process. It prints the median of the rounds' ratios and
+their spread. Peak memory is measured in a separate process for each, less what the imports use. On a busy machine CPU
+time is reliable; wall time, which is what a person waits, is not.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""The whole export against others' tools: wall and processor time, peak memory, package size, operation counts.
+"""Compare the whole export with other tools: wall and CPU time, peak memory, package size, operation counts.
 
     python benchmarks/whole_export.py [--model segformer_b0] [--rounds 5] [--onnx2coreml FOLDER]
 
-Two contests, each between tools that start from the same thing and end with a package on disk:
+Two comparisons, each between tools that start from the same input and write a package to disk:
 
     from torch, int8 weights: ours traces to ONNX, checks it, simplifies, lowers, compiles, audits (`--no-parity`);
-        plain is `torch.jit.trace` + `ct.convert` + `linear_quantize_weights` + `save`, twenty lines that everybody
-        writes.
-    from one ONNX file, fp16: ours with `--onnx` against onnx2coreml, which has no quantization. It takes part where
-        it is found; it uses the coremltools that we use.
+        plain is `torch.jit.trace` + `ct.convert` + `linear_quantize_weights` + `save`, the usual
+        twenty lines.
+    from one ONNX file, fp16: ours with `--onnx` against onnx2coreml, which has no quantization. It takes part if
+        it is found, and uses the same coremltools.
 
             pip install --no-deps --target build/onnx2coreml onnx2coreml==1.1.0
 
-Each round runs every tool once, one after the other, in processes of their own; what is printed are ratios of medians
-over the rounds. A tool that does not convert the model is said to.
+Each round runs every tool once, one after the other, each in its own process. The printed figures are ratios of medians
+over the rounds. A tool that fails to convert the model is listed with its error.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ model = ct.convert(traced, inputs=inputs, minimum_deployment_target=ct.target.iO
 config = cto.OptimizationConfig(global_config=cto.OpLinearQuantizerConfig(mode="linear_symmetric"))
 cto.linear_quantize_weights(model, config).save(out)
 """
-# In a process of its own: what a tool's process is said to have used at its peak starts at what this one uses.
+# Runs in its own process: the peak memory reported for a child process starts at what its parent uses.
 WRITE_ONNX = """
 import sys
 from pathlib import Path
@@ -65,13 +65,13 @@ onnx2coreml.convert(sys.argv[1], format="mlpackage", minimum_deployment_target="
 
 @dataclass
 class Tool:
-    """One way to a package, and what it took.
+    """A command that makes a package, and what it took.
 
     Attributes:
-        command, package: what is run, and what it writes.
-        path: a folder of Python packages that it needs besides ours.
+        command, package: what is run and what it writes.
+        path: a folder of Python packages that it needs in addition to ours.
         seconds, cpu_seconds, mebibytes: wall time, processor time and peak resident memory of each round.
-        failure: its last words, where it did not convert.
+        failure: the last line of its error output, if it did not convert.
     """
 
     name: str
@@ -93,11 +93,11 @@ class Tool:
             self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
         )
         assert process.stderr is not None
-        said = process.stderr.read()
+        errors = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            self.failure = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            self.failure = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
             return
         self.seconds.append(time.perf_counter() - start)
         self.cpu_seconds.append(usage.ru_utime + usage.ru_stime)
@@ -146,7 +146,7 @@ def facts(package: Path) -> tuple[int, int, int]:
 
 
 def report(title: str, ours: Tool, other: Tool) -> None:
-    """Print a contest."""
+    """Print a comparison."""
     print(f"\n{title}")
     for tool in (ours, other):
         if tool.failure:
@@ -171,18 +171,18 @@ def main() -> None:
     parser.add_argument("--onnx2coreml", type=Path, default=BUILD / "onnx2coreml", help="where it was installed")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        contests = {f"{arguments.model} from torch, int8": from_torch(arguments.model, Path(temporary))}
+        comparisons = {f"{arguments.model} from torch, int8": from_torch(arguments.model, Path(temporary))}
         if arguments.onnx2coreml.is_dir():
             title = f"{arguments.model} from its ONNX file, fp16"
-            contests[title] = from_onnx(arguments.model, Path(temporary), arguments.onnx2coreml)
+            comparisons[title] = from_onnx(arguments.model, Path(temporary), arguments.onnx2coreml)
         for _ in range(arguments.rounds):
-            for tools in contests.values():
+            for tools in comparisons.values():
                 for tool in tools:
                     tool.run()
         print(f"{arguments.rounds} rounds, interleaved")
-        for title, (ours, other) in contests.items():
+        for title, (ours, other) in comparisons.items():
             report(title, ours, other)
-    if len(contests) == 1:
+    if len(comparisons) == 1:
         print(f"\nwithout onnx2coreml: there is no {arguments.onnx2coreml}")
 
 

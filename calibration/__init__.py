@@ -1,4 +1,4 @@
-"""The calibration set, photographs with masks to gate on, and the loader of a user's own folder."""
+"""The bundled calibration set of photographs with masks, and the loader of a user's own folder."""
 
 from .dataset import Item, find_items, load_calibration, load_folder
 

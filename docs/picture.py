@@ -1,4 +1,4 @@
-"""Draw the README's picture: photographs of the calibration set, the package's masks, and what they cut out.
+"""Draw the README's picture: photographs of the calibration set, the package's masks and the cut-outs.
 
 python docs/picture.py build/serseg_b0-int8/serseg_b0.mlpackage docs/masks.jpg
 """

@@ -1,9 +1,9 @@
-"""The registered models, one function per model. Data only: the networks themselves are imported when one is built."""
+"""List the registered models: CATALOGUE, one ModelSpec per model; their networks are imported when one is built."""
 
 from __future__ import annotations
 
 from .config import EfficientNetFPNConfig, SegformerConfig, SernetConfig, SersegConfig
-from .registry import ModelSpec, register_model
+from .spec import ModelSpec
 
 # Weights that were trained on head-and-shoulders portraits alone; their cards say how they fail elsewhere.
 PORTRAITS = ("portrait",)
@@ -15,10 +15,8 @@ SERNET_PAPER = "SERNet-Former, https://arxiv.org/abs/2401.15741"
 EFFICIENTNET_PAPER = "EfficientNet-Lite, https://arxiv.org/abs/1905.11946; FPN, https://arxiv.org/abs/1612.03144"
 DAM_PAPER = "Dual attention, https://arxiv.org/abs/1809.02983"
 
-
-@register_model
-def lite0_fpn() -> ModelSpec:
-    return ModelSpec(
+CATALOGUE = (
+    ModelSpec(
         name="lite0_fpn",
         config=EfficientNetFPNConfig(),
         entry=".efficientnet_fpn:EfficientNetFPN",
@@ -30,12 +28,8 @@ def lite0_fpn() -> ModelSpec:
         weights="lite0_fpn.safetensors",
         params=3_122_257,
         gmacs=2.23,
-    )
-
-
-@register_model
-def sernet_former() -> ModelSpec:
-    return ModelSpec(
+    ),
+    ModelSpec(
         name="sernet_former",
         config=SernetConfig(),
         entry=".sernet:SernetFormer",
@@ -45,12 +39,8 @@ def sernet_former() -> ModelSpec:
         params=9_234_710,
         gmacs=56.69,
         published=(("ms", 33.0), ("iou", 97.5), ("params_m", 9.2), ("size_mb", 35.0)),
-    )
-
-
-@register_model
-def segformer_b0() -> ModelSpec:
-    return ModelSpec(
+    ),
+    ModelSpec(
         name="segformer_b0",
         config=SegformerConfig(),
         entry=".segformer:Segformer",
@@ -61,12 +51,8 @@ def segformer_b0() -> ModelSpec:
         params=3_714_401,
         gmacs=7.76,
         published=(("ms", 13.0), ("iou", 98.0), ("params_m", 3.7), ("size_mb", 14.0)),
-    )
-
-
-@register_model
-def serseg_b0_abg_dbn_depth() -> ModelSpec:
-    return ModelSpec(
+    ),
+    ModelSpec(
         name="serseg_b0_abg_dbn_depth",
         config=SersegConfig(abg=True, dbn=True, depth=True, upsample=False),
         entry=".serseg:Serseg",
@@ -76,12 +62,8 @@ def serseg_b0_abg_dbn_depth() -> ModelSpec:
         params=3_884_455,
         gmacs=8.91,
         published=(("ms", 16.0), ("params_m", 4.5), ("size_mb", 15.0)),
-    )
-
-
-@register_model
-def serseg_b0() -> ModelSpec:
-    return ModelSpec(
+    ),
+    ModelSpec(
         name="serseg_b0",
         config=SersegConfig(),
         entry=".serseg:Serseg",
@@ -92,12 +74,8 @@ def serseg_b0() -> ModelSpec:
         params=3_898_787,
         gmacs=27.1,
         published=(("ms", 24.0), ("iou", 98.3), ("params_m", 3.9), ("size_mb", 15.0)),
-    )
-
-
-@register_model
-def serseg_b0_dam() -> ModelSpec:
-    return ModelSpec(
+    ),
+    ModelSpec(
         name="serseg_b0_dam",
         config=SersegConfig(abg=True, dbn=True, dam=True),
         entry=".serseg:Serseg",
@@ -108,12 +86,8 @@ def serseg_b0_dam() -> ModelSpec:
         params=4_177_333,
         gmacs=29.42,
         published=(("ms", 28.0), ("params_m", 4.2), ("size_mb", 15.0)),
-    )
-
-
-@register_model
-def serseg_b0_dam_depth() -> ModelSpec:
-    return ModelSpec(
+    ),
+    ModelSpec(
         name="serseg_b0_dam_depth",
         config=SersegConfig(abg=True, dbn=True, dam=True, depth=True),
         entry=".serseg:Serseg",
@@ -123,13 +97,9 @@ def serseg_b0_dam_depth() -> ModelSpec:
         params=4_187_475,
         gmacs=29.49,
         published=(("ms", 28.0), ("params_m", 4.2), ("size_mb", 15.0)),
-    )
-
-
-@register_model
-def serseg_b0_afn() -> ModelSpec:
+    ),
     # AfN in the SERSeg decoder, that is the one without DConv: the reference's `serseg_afn_noup`.
-    return ModelSpec(
+    ModelSpec(
         name="serseg_b0_afn",
         config=SersegConfig(afn=True, upsample=False),
         entry=".serseg:Serseg",
@@ -139,4 +109,5 @@ def serseg_b0_afn() -> ModelSpec:
         weights="serseg_b0_afn.safetensors",
         params=7_050_739,
         gmacs=10.57,
-    )
+    ),
+)

@@ -1,4 +1,4 @@
-"""The frozen configurations of the networks: every switch and every width, and nothing that computes."""
+"""Define the networks' frozen configurations: every switch and every width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import UsageError, nearest
 
 @dataclass(frozen=True)
 class NetConfig:
-    """What every network has.
+    """The fields of every network.
 
     Attributes:
         num_labels: K, the channels of the logits. 1 means one logit of the positive class.
@@ -24,7 +24,7 @@ class NetConfig:
 
     @property
     def takes_depth(self) -> bool:
-        """Whether forward needs a depth map beside the image."""
+        """Whether forward needs a depth map in addition to the image."""
         return False
 
     @property
@@ -46,7 +46,7 @@ class NetConfig:
 
 @dataclass(frozen=True)
 class SegformerConfig(NetConfig):
-    """SegFormer: a Mix Transformer encoder under an all-MLP head. The defaults are B0.
+    """SegFormer: a Mix Transformer encoder with an all-MLP head. The defaults are B0.
 
     https://arxiv.org/abs/2105.15203, table 6. Tuples hold one value per stage.
 
@@ -59,10 +59,10 @@ class SegformerConfig(NetConfig):
         mlp_ratios: hidden width of the Mix-FFN over C.
         patch_sizes, strides: of the overlapping patch convolution; padding is patch_size // 2.
         decoder_width: channels of the fused map in the head.
-        layer_norm_eps: of the norms in and behind the blocks. 1e-5 in transformers and the research system, whatever
-            their config.json says (nothing reads it); 1e-6 in mmseg and in the authors' own code.
-        embed_norm_eps: of the norms behind the patch convolutions and the key/value reductions. 1e-5; mmseg: 1e-6.
-        projection_relu: a ReLU behind each stage's projection in the head, as in mmseg's SegformerHead.
+        layer_norm_eps: of the norms in and after the blocks. 1e-5 in transformers and the research system, which
+            ignore the value in config.json; 1e-6 in mmseg and in the authors' own code.
+        embed_norm_eps: of the norms after the patch convolutions and the key/value reductions. 1e-5; mmseg: 1e-6.
+        projection_relu: a ReLU after each stage's projection in the head, as in mmseg's SegformerHead.
         drop_path: stochastic depth, growing linearly from 0 to this over the blocks. Training only.
         hidden_dropout, attention_dropout, head_dropout: training only.
     """
@@ -101,7 +101,7 @@ class SegformerConfig(NetConfig):
 
 @dataclass(frozen=True)
 class SersegConfig(SegformerConfig):
-    """SERSeg / SERSegFormer: SegFormer with SERNet-Former's attention ideas, each a switch of its own.
+    """SERSeg / SERSegFormer: SegFormer with SERNet-Former's attention ideas, each with its own switch.
 
     Attributes:
         abg: attention-boosting gates in the encoder (no parameters).
@@ -144,7 +144,7 @@ class SernetConfig(NetConfig):
 
 @dataclass(frozen=True)
 class EfficientNetFPNConfig(NetConfig):
-    """EfficientNet-Lite0 under a small feature pyramid. Tuples go from the shallowest level to the deepest.
+    """EfficientNet-Lite0 with a small feature pyramid. Tuples go from the shallowest level to the deepest.
 
     Attributes:
         widths: channels of the pyramid at 1/2, 1/4, 1/8, 1/16 and 1/32.

@@ -1,4 +1,4 @@
-"""A config.json as transformers, the research system or this package writes it ↔ a network's configuration."""
+"""Read the config.json files of transformers, the research system and this package; write our own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from ..errors import CheckpointError
 from .config import EfficientNetFPNConfig, NetConfig, SegformerConfig, SernetConfig, SersegConfig
 
-FORMAT = "portrait-export"  # in our own files every field is named as in config.py, and means what it says there
+FORMAT = "portrait-export"  # in our own files every field is named as in config.py, with the meaning it has there
 FAMILIES: dict[str, type[NetConfig]] = {
     "segformer": SegformerConfig,
     "sersegformer": SersegConfig,
     "sernet_former": SernetConfig,
     "efficientnet_fpn": EfficientNetFPNConfig,
 }
-# How an architecture's name begins, in letters alone → its family.
+# The start of an architecture's name, letters only → its family.
 STEMS = {
     "serseg": "sersegformer",
     "sernet": "sernet_former",
@@ -52,12 +52,12 @@ REQUIRED = {"hidden_act": "gelu", "num_encoder_blocks": 4}  # other values are o
 
 
 def config_from_json(data: Mapping[str, Any], *, source: str = "config.json") -> tuple[NetConfig, bool]:
-    """The configuration that a config.json describes.
+    """Read the configuration that a config.json describes.
 
     Returns:
         The configuration, and whether the file says how many classes there are.
     Raises:
-        CheckpointError: an unknown architecture, or fields that no network of ours can have; all at once.
+        CheckpointError: an unknown architecture, or fields that none of our networks can have; all in one error.
     """
     kind = family(data, source=source)
     fields = {field.name: field for field in dataclasses.fields(kind)}
@@ -87,22 +87,22 @@ def config_from_json(data: Mapping[str, Any], *, source: str = "config.json") ->
 
 
 def config_to_json(config: NetConfig, *, positive: str = "person") -> dict[str, Any]:
-    """What `config_from_json` reads back unchanged, for a checkpoint folder of our own."""
+    """Write a configuration for our checkpoint folders; `config_from_json` reads it back unchanged."""
     kind = next(name for name, known in FAMILIES.items() if type(config) is known)
     fields = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
     return {"format": FORMAT, "model_type": kind, "positive": positive, **fields}
 
 
 def family(data: Mapping[str, Any], *, source: str = "config.json") -> type[NetConfig]:
-    """The configuration's class, by `model_type` or else by `architectures`."""
-    said = [data.get("model_type"), *(data.get("architectures") or [])]
-    for name in said:
+    """Find the configuration's class by `model_type`, else by `architectures`."""
+    names = [data.get("model_type"), *(data.get("architectures") or [])]
+    for name in names:
         plain = re.sub(r"[^a-z]", "", str(name).lower())
         for stem, known in STEMS.items():
             if plain.startswith(stem):
                 return FAMILIES[known]
     raise CheckpointError(
-        f"{source} is about `{said[0] or 'no named architecture'}`, which is none of ours.",
+        f"{source} is about `{names[0] or 'no named architecture'}`, which is not supported.",
         code="unknown-architecture",
         hint=f"model_type may be: {', '.join(FAMILIES)}.",
     )
@@ -117,7 +117,7 @@ def _listless(value: Any) -> Any:
 
 
 def _same_kind(value: Any, default: Any) -> bool:
-    """Whether a JSON value can stand where `default` stands; a whole number may stand for a fraction, not a boolean."""
+    """Whether a JSON value has the type of `default`; an integer is accepted for a float, a boolean is not."""
     if isinstance(default, tuple):
         return isinstance(value, tuple) and all(type(item) is int and item > 0 for item in value)
     if isinstance(default, float):

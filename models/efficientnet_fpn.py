@@ -1,4 +1,4 @@
-"""A mobile CNN: an EfficientNet-Lite0 encoder under a small feature pyramid.
+"""A mobile CNN: an EfficientNet-Lite0 encoder with a small feature pyramid.
 
 Encoder: https://arxiv.org/abs/1905.11946 (Lite: without squeeze-and-excitation, with ReLU6). Decoder: a feature pyramid
 (https://arxiv.org/abs/1612.03144) of depthwise separable convolutions, with the gated deepest map of LR-ASPP

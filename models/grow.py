@@ -1,7 +1,7 @@
-"""A smaller network's tensors → a larger one's, placed so that the larger one starts as the smaller one.
+"""Initialize a larger network from a smaller one so that it starts with the same outputs.
 
-The idea of Net2Net (https://arxiv.org/abs/1511.05641): what is new is added beside what is there, with weight 0 on its
-results, or as an identity. Training then has to find out only what the new modules are good for.
+The idea of Net2Net (https://arxiv.org/abs/1511.05641): new modules are added next to the existing ones, with weight 0
+on their results, or as an identity. Training then only has to find out how to use the new modules.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ MEAN_ATTENTION = 1 / 2  # σ(0)
 
 
 def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[str]:
-    """Put the tensors of a smaller SegFormer or SERSeg into a larger one, in place.
+    """Load the tensors of a smaller SegFormer or SERSeg into a larger one, in place.
 
-    DbN, AfN, DAM and depth change nothing at first. AbG has no weights that could undo it; its gain is divided out of
-    the tensors next to it, and the network computes nearly the same.
+    DbN, AfN, DAM and depth change nothing at first. AbG has no weights that could cancel it; its gain is divided
+    out of the tensors next to it, and the network computes nearly the same.
 
     Args:
-        net: a SegFormer or SERSeg, whose tensors hold something already.
+        net: a SegFormer or SERSeg, whose tensors are initialized.
         state: under our names (see `remap.canonical`); its encoder must fit.
     Returns:
         The names of the tensors that stayed as they were.
@@ -41,7 +41,7 @@ def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[st
     """
     load_encoder(net, state, source=source)
     backbone = backbone_name(net)
-    assert backbone is not None  # load_encoder has looked
+    assert backbone is not None  # load_encoder has checked
     own = net.state_dict()
     given = with_backbone(dict(state), backbone)
     fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
@@ -50,8 +50,8 @@ def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[st
     for key, value in given.items():
         projection = PROJECTION.fullmatch(key)
         if projection and key in own and own[key].shape[1] > value.shape[1]:
-            behind = new_depth if int(projection[1]) < 3 else 0  # the last stage's map gets no depth
-            fitting[key] = _beside_new_channels(value, like=own[key], behind=behind)
+            depth = new_depth if int(projection[1]) < 3 else 0  # the last stage's map gets no depth
+            fitting[key] = _widen_projection(value, like=own[key], depth=depth)
     net.load_state_dict(fitting, strict=False)
     with torch.no_grad():
         if isinstance(config, SersegConfig) and config.abg:
@@ -67,9 +67,9 @@ def _saw_depth(state: Mapping[str, Tensor], backbone: str) -> bool:
     return state[f"{backbone}.encoder.patch_embeddings.0.proj.weight"].shape[1] > 3
 
 
-def _beside_new_channels(weight: Tensor, *, like: Tensor, behind: int) -> Tensor:
-    """A projection [D, C] as [D, C'], 0 for the new channels: modules' results before the old ones, depth behind."""
-    return nn.functional.pad(weight, (like.shape[1] - weight.shape[1] - behind, behind))
+def _widen_projection(weight: Tensor, *, like: Tensor, depth: int) -> Tensor:
+    """Widen a projection [D, C] to [D, C'] with zeros: new modules' channels come first, depth channels last."""
+    return nn.functional.pad(weight, (like.shape[1] - weight.shape[1] - depth, depth))
 
 
 def _divide_out_boost(net: nn.Module) -> None:
@@ -81,7 +81,7 @@ def _divide_out_boost(net: nn.Module) -> None:
 
 
 def _pass_through(dam: DAM) -> None:
-    """Every convolution hands on its half of the channels; attention is σ(0) everywhere, and its gain divided out."""
+    """Make every convolution pass on its half of the channels; attention is σ(0), and its gain is divided out."""
     for dual in dam.dam:
         assert isinstance(dual, DualAttention)
         first = 0

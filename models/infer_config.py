@@ -1,4 +1,4 @@
-"""Tensors under our names → the configuration of the network they belong to, as far as shapes tell it."""
+"""Infer a network's configuration from the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .weights_io import CLASSIFIERS
 
 
 def infer_config(state: Mapping[str, Tensor], *, source: str) -> NetConfig:
-    """The configuration that a checkpoint without config.json was made with.
+    """Infer the configuration of a checkpoint without config.json.
 
-    Not to be seen in shapes, and therefore taken from the paper: the number of heads (1, 2, 5, 8), and strides.
+    The number of heads (1, 2, 5, 8) and the strides do not show in shapes; they are taken from the paper.
 
     Raises:
-        CheckpointError: an unknown architecture, or a SERSeg: its AbG has no weights, so the file cannot tell whether
-            it is on.
+        CheckpointError: an unknown architecture, or a SERSeg: its AbG has no weights, so the file does not
+            show whether it is on.
     """
     labels = num_labels(state)
     if any(key.startswith("encoder.initial_conv.") for key in state):
@@ -31,13 +31,13 @@ def infer_config(state: Mapping[str, Tensor], *, source: str) -> NetConfig:
     if name is None:
         keys = ", ".join(sorted(state)[:4])
         raise CheckpointError(
-            f"{source} is of no architecture known here; its keys begin with {keys}.", code="unknown-architecture"
+            f"{source} has no known architecture; its keys begin with {keys}.", code="unknown-architecture"
         )
     if name == "sersegformer" or any(re.match(r"decode_head\.(dbn|afn|dam|upsample)", key) for key in state):
         raise CheckpointError(
-            f"{source} is a SERSeg, and its weights do not tell whether it has attention-boosting gates.",
+            f"{source} is a SERSeg, and its weights do not show whether it has attention-boosting gates.",
             code="config-needed",
-            hint="say which model it is, or put its config.json beside it.",
+            hint="pass the model's name, or put its config.json next to it.",
         )
     return _segformer(state, labels or 1)
 

@@ -1,4 +1,4 @@
-"""A network's class and config → the network, with weights drawn from a local, seeded generator."""
+"""Build networks and initialize their weights from a local, seeded generator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def empty_net(build: Callable[[Any], nn.Module], config: Any) -> nn.Module:
-    """Build a network whose tensors hold nothing yet, without drawing a random number. Fill every one of them."""
+    """Build a network with uninitialized tensors, without drawing random numbers. The caller must fill every tensor."""
     with torch.device("meta"):
         net = build(config)
     return net.to_empty(device="cpu")
@@ -25,7 +25,7 @@ def initialise_(net: Net, *, seed: int = 0) -> Net:
     """Fill a network with weights that keep the activations' scale, in place.
 
     Weights are normal with σ = 1/√fan_in (the classifier's 2/√fan_in, which brings the logits' deviation near 1),
-    biases 0, norms the identity, PReLU slopes 0.25. Each tensor has a generator of its own, seeded by `seed` and the
+    biases 0, norms the identity, PReLU slopes 0.25. Each tensor has its own generator, seeded by `seed` and the
     tensor's name, so that a switch that adds modules leaves the others alone.
     """
     return _fill(net, seed, _initial)

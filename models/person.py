@@ -1,4 +1,4 @@
-"""Logits of any number of classes (N, K, h, w) → one logit of the person (N, 1, h, w)."""
+"""Reduce logits of K classes (N, K, h, w) to one logit of the person (N, 1, h, w)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PERSON_PARTS = {
 
 
 class PersonLogit(nn.Module):
-    """A network whose logits are about the person, whatever classes the wrapped network has.
+    """Wrap a network of any classes so that it returns one logit of the person.
 
     σ of the result is P(person): the sum of softmax over the person's classes,
-        K = 1:  ±l                      (minus where the network's positive class is the background)
+        K = 1:  ±l                      (minus if the network's positive class is the background)
         K ≥ 2:  logΣexp(l_person) − logΣexp(l_rest);   for K = 2 that is l_person − l_background
 
     forward takes what the network takes: (image) or (image, depth).
@@ -64,7 +64,7 @@ def log_sum_exp(x: Tensor) -> Tensor:
 
 
 def person_classes(id2label: Mapping[int, str]) -> tuple[int, ...]:
-    """Which classes are the person, by their names; empty where the names do not tell (then: all but class 0).
+    """Find the classes that are the person by their names; empty if the names do not show it (then: all but class 0).
 
     >>> person_classes({0: "background", 1: "person", 2: "skin"})
     (1, 2)
@@ -81,7 +81,7 @@ def person_classes(id2label: Mapping[int, str]) -> tuple[int, ...]:
 
 
 def _channels(x: Tensor, classes: Sequence[int]) -> Tensor:
-    """Some channels of (N, K, h, w), as slices wherever they lie together: a slice exports better than a gather."""
+    """Some channels of (N, K, h, w), as a slice if they are adjacent: a slice exports better than a gather."""
     first, last = classes[0], classes[-1]
     if list(classes) == list(range(first, last + 1)):
         return x[:, first : last + 1]

@@ -1,6 +1,6 @@
-"""A checkpoint's tensors under anybody's names → the same tensors under this package's names. Pure functions.
+"""Rename a checkpoint's tensors, from any known naming, to this package's names.
 
-Each naming is a row of LAYOUTS: how to tell it, its renamings, and what it says about the network beyond the weights.
+Each naming is a row of LAYOUTS: how to recognize it, its renamings, and what it implies about the network.
 The names on our side are those of transformers' 4.x SegFormer and of the research system.
 """
 
@@ -27,14 +27,14 @@ BATCH_NORM_EPS = 1e-5  # of every BatchNorm in mmseg's and the authors' heads
 
 @dataclass(frozen=True)
 class Layout:
-    """One way of naming.
+    """One way of naming tensors.
 
     Attributes:
         name: for provenance.
         sign: a pattern; a checkpoint with a key that matches it is in this layout.
         renames: (pattern, replacement), each applied to every key, in order.
-        convert: what renaming alone cannot do, on the renamed tensors.
-        config: fields of SegformerConfig that this layout's code fixes, and that no config.json tells.
+        convert: changes to the renamed tensors that go beyond names.
+        config: fields of SegformerConfig that this layout's code fixes and no config.json contains.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Canonical:
 
     Attributes:
         tensors: key → tensor.
-        layout: the naming it came in.
+        layout: the naming that it had.
         config: fields of SegformerConfig that follow from the layout.
-        extras: tensors beside the network in the same file, such as a wrapper's `mean` and `std`.
+        extras: other tensors in the same file, such as a wrapper's `mean` and `std`.
     """
 
     tensors: State
@@ -62,10 +62,10 @@ class Canonical:
 
 
 def canonical(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> Canonical:
-    """Bring a loaded checkpoint, wrapped or not, under our names.
+    """Rename the tensors of a loaded checkpoint, wrapped or not, to our names.
 
     Raises:
-        CheckpointError: no tensors in it, or two keys become the same.
+        CheckpointError: it holds no tensors, or two keys become the same.
     """
     tensors, extras = unwrap(checkpoint, source=source)
     layout = detect(tensors)
@@ -75,7 +75,7 @@ def canonical(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") 
 
 
 def unwrap(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> tuple[State, State]:
-    """The network's tensors without wrappers' prefixes, and the tensors beside it."""
+    """The network's tensors without wrappers' prefixes, and the wrapper's other tensors."""
     tensors = state_of(checkpoint, source=source)
     stripped = {key: _strip(key) for key in tensors}
     wrapped = {key for key, short in stripped.items() if short != key}
@@ -111,12 +111,12 @@ def unwrap_for(checkpoint: Mapping[str, Any], names: Set[str], *, source: str = 
 
 
 def detect(tensors: Mapping[str, Any]) -> Layout:
-    """The layout of a checkpoint's keys; the last row of LAYOUTS is the one of no renaming."""
+    """The layout of a checkpoint's keys; the last row of LAYOUTS accepts every checkpoint."""
     return next(layout for layout in LAYOUTS if any(re.search(layout.sign, key) for key in tensors))
 
 
 def rename(state: State, renames: tuple[tuple[str, str], ...], *, source: str = "the checkpoint") -> State:
-    """Apply patterns to every key, in order. Raises CheckpointError where two keys become the same."""
+    """Apply patterns to every key, in order. Raises CheckpointError if two keys become the same."""
     pairs = []
     for key, tensor in state.items():
         for pattern, replacement in renames:
@@ -161,7 +161,7 @@ def _collect(pairs: list[tuple[str, Tensor]], source: str) -> State:
     return result
 
 
-# A projection may come as one matrix of query, key and value (rows in this order), of key and value, or apart.
+# A projection may come as one matrix of query, key and value (rows in this order), of key and value, or separately.
 _FUSED = {
     "in_proj": ("query", "key", "value"),
     "kv": ("key", "value"),
@@ -252,7 +252,7 @@ def _shift(pattern: str, to: str) -> tuple[tuple[str, str], ...]:
 
 _ENCODER = "segformer.encoder"
 _IN_BLOCK = (
-    # Only after `block.i.j`: the reduction's norm must be told from the block's.
+    # Only after `block.i.j`: the reduction's norm must not be mistaken for the block's.
     (r"(\.block\.\d+\.\d+)\.norm1\.", r"\1.layer_norm_1."),
     (r"(\.block\.\d+\.\d+)\.norm2\.", r"\1.layer_norm_2."),
     (r"(\.block\.\d+\.\d+)\.attn\.sr\.", r"\1.attention.self.sr."),

@@ -1,4 +1,4 @@
-"""Image (N, 3, H, W) → logits (N, K, H/4, W/4): SegFormer, a Mix Transformer under the all-MLP head.
+"""SegFormer, a Mix Transformer with an all-MLP head: image (N, 3, H, W) → logits (N, K, H/4, W/4).
 
 https://arxiv.org/abs/2105.15203, section 3.2. The state dict's keys are those of transformers' 4.x checkpoints.
 """
@@ -70,7 +70,7 @@ class MLPFusion(nn.Module):
         return mixed
 
     def mix_then_resize(self, features: Sequence[Tensor]) -> Tensor:
-        """The same without the projections' ReLU, for a small part of the arithmetic, which training pays three times.
+        """The same without the projections' ReLU, with a fraction of the arithmetic, which training does three times.
 
         A 1×1 convolution of a concatenation is a sum over its parts, and commutes with resizing:
         W·[resize(P_a·a), resize(P_b·b)] = resize(W_a·P_a·a) + resize(W_b·P_b·b).
@@ -127,8 +127,8 @@ def check_inputs(config: NetConfig, image: Tensor, depth: Tensor | None) -> None
     """Raise UsageError for a missing or superfluous depth map, or a size that the network cannot take."""
     if (depth is None) == config.takes_depth:
         found = "none was given" if depth is None else "one was given"
-        needs = "needs" if config.takes_depth else "takes no"
-        raise UsageError(f"This network {needs} depth map beside the image; {found}.".replace("needs d", "needs a d"))
+        needs = "needs a" if config.takes_depth else "takes no"
+        raise UsageError(f"This network {needs} depth map in addition to the image; {found}.")
     if torch.jit.is_tracing():  # sizes are traced values there; the example has been checked by running it
         return
     height, width, multiple = image.shape[2], image.shape[3], config.size_multiple

@@ -1,4 +1,4 @@
-"""Image (N, 3, H, W) → logits (N, K, H, W): SERNet-Former, a convolutional encoder with gates, DbN and AfN.
+"""SERNet-Former, a convolutional network with gates, DbN and AfN: image (N, 3, H, W) → logits (N, K, H, W).
 
 https://arxiv.org/abs/2401.15741, in the research system's form, whose encoder is a plain stack of convolutions.
 """

@@ -1,7 +1,7 @@
-"""Image (N, 3, H, W), optionally depth (N, 1, H, W) → logits: SERSeg and SERSegFormer, every idea behind a switch.
+"""SERSeg and SERSegFormer: image (N, 3, H, W), optionally depth (N, 1, H, W) → logits. Each idea has a switch.
 
 SegFormer with the attention ideas of SERNet-Former (https://arxiv.org/abs/2401.15741): AbG in the encoder; DbN, AfN,
-depth and DAM on the stages' outputs, in this order; DConv upsampling behind the fusion.
+depth and DAM on the stages' outputs, in this order; DConv upsampling after the fusion.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def head_widths(config: SersegConfig) -> tuple[int, ...]:
 
 
 class SersegHead(MLPFusion):
-    """Four maps, and the depth pyramid's levels 1..3 where there is depth → logits (N, K, h, w).
+    """Four maps, and with depth the depth pyramid's levels 1..3 → logits (N, K, h, w).
 
     (h, w) is the first map's size, or with `upsample` four times that.
     """

@@ -1,4 +1,4 @@
-"""Tensors under our names → a network that holds them, or one error with everything that does not fit."""
+"""Load tensors into a network, or raise one error with everything that does not fit; save networks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LISTED = 12  # keys of a kind that an error lists; it says how many more there a
 
 
 def load_into(net: Net, state: Mapping[str, Tensor], *, source: str) -> Net:
-    """Copy a checkpoint's tensors into a network, as float32; all of them, or none.
+    """Copy a checkpoint's tensors into a network, as float32; all of them or none.
 
     Args:
-        net: its tensors may hold anything.
+        net: its tensors may be uninitialized.
         state: under the network's names. `num_batches_tracked` may be missing: nothing reads it at inference.
         source: what to call the checkpoint in errors.
     Raises:
@@ -43,8 +43,8 @@ def load_encoder(net: Net, state: Mapping[str, Tensor], *, source: str) -> Net:
     """Copy only the encoder's tensors, to start training from; the rest of the network stays as it is.
 
     Args:
-        net: a SegFormer or SERSeg, whose other tensors hold something already. Where it takes depth and the checkpoint
-            does not, the depth channel's weights start at 0, so that the encoder computes what it did without it.
+        net: a SegFormer or SERSeg, whose other tensors are initialized. If it takes depth and the checkpoint does
+            not, the depth channel's weights start at 0, so that the encoder computes what it did without it.
         state: under our names (see `remap.canonical`), with or without a head.
     Raises:
         CheckpointError: as `load_into`, about the encoder's keys.
@@ -157,7 +157,7 @@ def _check_fit(target: Mapping[str, Tensor], state: Mapping[str, Tensor], *, sou
 
 
 def _classes(target: Mapping[str, Tensor], state: Mapping[str, Tensor], shapes: list[str]) -> list[str]:
-    """The line that says a wrong number of classes as such."""
+    """The line about a wrong number of classes, if that is the difference."""
     return [
         f"different number of classes: the checkpoint has {state[key].shape[0]}, the network {target[key].shape[0]}"
         for key in CLASSIFIERS
@@ -168,10 +168,10 @@ def _classes(target: Mapping[str, Tensor], state: Mapping[str, Tensor], shapes: 
 def _advice(missing: list[str], target: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     head = [key for key in target if key.startswith("decode_head.") and not key.endswith("num_batches_tracked")]
     if head and set(missing) == set(head):
-        return "it holds only the encoder, as published for starting a training; there is no head to segment with."
+        return "it holds only the encoder, as published for pretraining; there is no head to segment with."
     if len(missing) == len([key for key in target if not key.endswith("num_batches_tracked")]):
-        return "not one key is the network's own: this is a checkpoint of another architecture."
-    return "give the model that the checkpoint was trained as, or put its config.json beside it."
+        return "none of the network's keys is in it: this is a checkpoint of another architecture."
+    return "give the model that the checkpoint was trained as, or put its config.json next to it."
 
 
 def _listed(kind: str, lines: list[str]) -> list[str]:

@@ -93,6 +93,6 @@ def test_mypy_strict_accepts_a_users_script_and_finds_misspelt_names(tmp_path):
         assert expected in found.get(number, "no error"), f"{code}\n{done.stdout}{done.stderr}"
 
 
-def test_type_checkers_are_told_that_the_package_is_typed():
+def test_type_checkers_find_that_the_package_is_typed():
     assert (ROOT / "portrait_export/py.typed").is_file()
     assert '"portrait_export" = ["py.typed"]' in (ROOT / "pyproject.toml").read_text()

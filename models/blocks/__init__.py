@@ -1,1 +1,1 @@
-"""The networks' parts, one paper's idea per file."""
+"""The building blocks of the networks, one paper's idea per file."""

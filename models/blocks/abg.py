@@ -1,4 +1,4 @@
-"""Feature map → the same map, boosted by its own gate: AbG, the attention-boosting gate of SERNet-Former.
+"""AbG, the attention-boosting gate of SERNet-Former, which adds a gated copy of a feature map to the map.
 
 https://arxiv.org/abs/2401.15741, section III. The research system's gate has neither weights nor BatchNorm.
 """

@@ -1,4 +1,4 @@
-"""Feature map (N, C, h, w) → attention features: AfN, the attention-fusion networks of SERNet-Former.
+"""AfN, the attention-fusion networks of SERNet-Former: feature map (N, C, h, w) → attention features.
 
 https://arxiv.org/abs/2401.15741, section III. The spatial one keeps the size, the context one shrinks it to a quarter.
 """

@@ -1,4 +1,4 @@
-"""Feature map (N, C, h, w) → the same shape: DAM, a dual attention module of channel and spatial attention, twice.
+"""DAM, two modules of channel and spatial attention in sequence: feature map (N, C, h, w) → the same shape.
 
 After DANet (https://arxiv.org/abs/1809.02983) and CBAM (https://arxiv.org/abs/1807.06521).
 """
@@ -55,7 +55,7 @@ class SpatialAttention(nn.Module):
 
 
 class DualAttention(nn.Module):
-    """Channel attention beside spatial attention, concatenated: (N, C, h, w) → (N, C, h, w), ⌊C/2⌋ + ⌈C/2⌉ channels."""
+    """Channel and spatial attention in parallel, concatenated: (N, C, h, w) → (N, C, h, w), ⌊C/2⌋ + ⌈C/2⌉ channels."""
 
     def __init__(self, *, channels: int):
         super().__init__()
@@ -74,8 +74,8 @@ class DAM(nn.Module):
         super().__init__()
         half = channels // 2
         self.dam = nn.Sequential(DualAttention(channels=channels), DualAttention(channels=channels))
-        # The research checkpoints carry these two, and its forward never uses them. They are here so that the keys
-        # fit and the parameters count the same; an export leaves them out.
+        # The research checkpoints contain these two, but its forward never uses them. They are here so that keys and
+        # parameter counts match; exports do not contain them.
         self.conv_cam = nn.Conv2d(channels, half, 3, padding=1)
         self.conv_sam = nn.Conv2d(channels, channels - half, 3, padding=1)
 

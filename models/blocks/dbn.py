@@ -1,4 +1,4 @@
-"""Feature map (N, C, h, w) → the same shape: DbN, the dilation-based network of SERNet-Former.
+"""DbN, the dilation-based network of SERNet-Former: feature map (N, C, h, w) → the same shape.
 
 https://arxiv.org/abs/2401.15741, section III: parallel dilated convolutions, added.
 """

@@ -1,4 +1,4 @@
-"""Image (N, 3, H, W), optionally depth → four feature maps at 1/4, 1/8, 1/16, 1/32: the Mix Transformer encoder.
+"""The Mix Transformer encoder: image (N, 3, H, W), optionally depth → feature maps at 1/4, 1/8, 1/16, 1/32.
 
 SegFormer, https://arxiv.org/abs/2105.15203, section 3.1. Attribute names follow transformers' 4.x checkpoints.
 """
@@ -134,7 +134,7 @@ class Attention(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """Depthwise 3×3 convolution on the token grid, which stands in for positional encoding: (N, L, C) → (N, L, C)."""
+    """Depthwise 3×3 convolution on the token grid, which replaces positional encoding: (N, L, C) → (N, L, C)."""
 
     def __init__(self, *, width: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A coarse map and the encoder's map of its size → one map at twice the size: the fusion of RefineNet.
+"""RefineNet's fusion of a coarse map and the encoder's map of its size into one map at twice the size.
 
 https://arxiv.org/abs/1611.06612, in the form that MiDaS v2.1 has (https://arxiv.org/abs/1907.01341), with its keys.
 """

@@ -1,4 +1,4 @@
-"""Feature map (N, C, h, w) → a larger one: the UpsampleBlock of the DConv decoder; and resizing to a given size."""
+"""Enlarge feature maps: the UpsampleBlock of the DConv decoder, and resizing to a given size."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def evaluate(
 
     \b
     IoU            person pixels in both masks over person pixels in either, per photograph with people
-    boundary F     how much of the two outlines lies within 0.8 % of the image's diagonal of one another
+    boundary F     how much of the two outlines is within 0.8 % of the image's diagonal of one another
     empty, person  on how many pictures with nobody in them over 1 % of the pixels are predicted to be person
     haze           share of the pixels whose P(person) is between 0.1 and 0.9
     """

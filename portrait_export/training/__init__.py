@@ -1,1 +1,1 @@
-"""Photographs and masks in, a checkpoint folder out. Needs the extra `train` (Lightning, Kornia, TensorBoard)."""
+"""Label photographs, and train and evaluate models. Needs the extra `train` (Lightning, Kornia, TensorBoard)."""

@@ -23,10 +23,10 @@ BACKGROUND_SIDE = 512  # pixels; backgrounds are kept in memory at this size
 
 
 class Augment(nn.Module):
-    """Changes batches. Kornia does what is common: it works on whole batches, on the device, image and mask alike.
+    """Changes batches. Kornia does the common changes, to image and mask alike, on whole batches and on the device.
 
     forward takes and gives {"image": (N, 3, S, S), "mask" and "trust": (N, 1, S, S), optionally "depth": (N, 1, S, S)},
-    float32 in 0..1. What it draws comes from the seed alone.
+    float32 in 0..1. The random draws depend only on the seed.
     """
 
     def __init__(self, config: AugmentConfig):
@@ -69,7 +69,7 @@ class Augment(nn.Module):
         return image
 
     def _darken(self, image: Tensor) -> Tensor:
-        """Take light from some photographs, and add the noise that comes with it."""
+        """Darken some photographs and add the noise of low light."""
         chosen = (torch.rand(len(image), 1, 1, 1, device=image.device) < self.config.dark).to(image.dtype)
         exponent = torch.empty_like(chosen).uniform_(1.2, 2.2)
         dark = image.clamp(min=1e-4) ** exponent * torch.empty_like(chosen).uniform_(0.5, 1.0)
@@ -144,7 +144,7 @@ def _defects(config: AugmentConfig) -> Any:
 
 @contextmanager
 def seeded(seed: tuple[int, ...], device: torch.device) -> Iterator[None]:
-    """A random stream of its own, for code that draws from torch's global one; the global one is left as it was."""
+    """Seed torch's global random stream inside the block, and restore it afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))

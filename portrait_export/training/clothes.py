@@ -1,7 +1,7 @@
-"""Photographs with masks in, the same people in other clothes out: plain, striped, checked, patched, under straps.
+"""Recolour the clothes of people in photographs: plain, striped, checked, patched, with straps.
 
-Few photographs hold few garments, and a network that has only seen dark suits takes a bright shirt before a bright wall
-for the wall. The mask stays what it was: only colours below the neck change.
+A small set of photographs shows few garments, and a network that has only seen dark suits mistakes a bright shirt in
+front of a bright wall for the wall. The mask does not change: only colours below the neck do.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def below_neck(mask: Tensor) -> Tensor:
 
 
 def _folds(person: Tensor, body: Tensor) -> Tensor:
-    """Brightness on the body against its mean, in a spread of SHADING: what makes cloth look worn."""
+    """Brightness on the body relative to its mean, with spread SHADING: it makes cloth look worn."""
     light = person.mean(1, keepdim=True)
     weight = body.sum((2, 3), keepdim=True) + 1e-3
     mean = (light * body).sum((2, 3), keepdim=True) / weight

@@ -21,7 +21,7 @@ MOST_HIDDEN = 0.5  # share of a person that clutter in front may cover
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A square picture, what of it is people, and where that is to be believed.
+    """A square picture, the mask of its people, and where the mask can be trusted.
 
     Attributes:
         image: (S, S, 3) uint8.
@@ -70,7 +70,7 @@ class Composer:
         return Scene(np.clip(image + 0.5, 0, 255).astype(np.uint8), mask, scene.trust)
 
     def _paste(self, image: np.ndarray, mask: np.ndarray, generator: Generator) -> tuple[np.ndarray, np.ndarray]:
-        """One cut-out more, at a random size and place."""
+        """Paste one more cut-out at a random size and place."""
         size = image.shape[0]
         colours, alpha, cut = _transformed(self.person(generator), size, self.config, generator)
         left, top = _place(alpha.shape, cut, size, generator)
@@ -126,7 +126,7 @@ def _transformed(
 
 
 def _place(shape: Sequence[int], cut: Borders, size: int, generator: Generator) -> tuple[int, int]:
-    """Left and top of a cut-out. Its cut sides lie at the scene's border or beyond; others may."""
+    """Left and top of a cut-out. Its cut sides are at the scene's border or beyond; other sides may be."""
     h, w = shape[:2]
     left = round(generator.uniform(-0.25 * w, size - 0.75 * w))
     top = round(generator.uniform(-0.15 * h, size - 0.8 * h))

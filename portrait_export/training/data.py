@@ -1,4 +1,4 @@
-"""Draw training crops and composites; what comes at which step is a function of seed and step alone."""
+"""Draw training crops and composites; each step's batch depends only on seed and step."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def find_cutouts(config: TrainConfig) -> list[Path]:
 def divide(items: Sequence[Item], holdout: int) -> Split:
     """By the folders `train` and `val` where there are any (`test` is left alone), else by a hash of the names.
 
-    The hash keeps a photograph on its side when others come and go.
+    The hash keeps a photograph in its split when others are added or removed.
     """
     if any(item.split for item in items):
         train, val = (tuple(item for item in items if item.split == name) for name in ("train", "val"))
@@ -116,7 +116,7 @@ class Pick:
 
 
 class Order:
-    """Which photograph comes at which place of the training.
+    """The photograph at each place of the training.
 
     Sources take turns in a shuffled cycle that gives each its share; within a source each pass is a permutation of its
     own, seeded by its number.
@@ -196,7 +196,7 @@ class Crops(Dataset[dict[str, Tensor]]):
     """Photographs cut to a random part and brought to a square, and composites, with their masks.
 
     A place gives {"image": (3, S, S) uint8, "mask": (1, S, S) float32 in 0..1, "trust": (1, S, S) float32, 0 where the
-    mask is not to be learnt from} and, if the photographs have one, "depth": (1, S, S) float32.
+    mask should not be trained on} and, if the photographs have one, "depth": (1, S, S) float32.
     """
 
     def __init__(self, split: Split, config: TrainConfig):

@@ -1,4 +1,4 @@
-"""Photographs with soft masks in; the people's own colours, and the scenes without them, out."""
+"""Separate photographs with soft masks into the people's own colours and the scenes without them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def foreground(image: Tensor, alpha: Tensor) -> Tensor:
 
     "Fast multi-level" blur-fusion of Forte, Approximate fast foreground colour estimation, ICIP 2021:
         F̂ = blur(F·α)/blur(α), B̂ = blur(B·(1−α))/blur(1−α), F = F̂ + α·(I − α·F̂ − (1−α)·B̂)
-    first with a wide, then with a narrow blur. Cutting out `image` itself would carry the old background along as a
+    first with a wide, then with a narrow blur. Cutting out `image` itself would keep some of the old background as a
     halo, and a network would learn to look for halos.
 
     Args:
@@ -48,7 +48,7 @@ def foreground(image: Tensor, alpha: Tensor) -> Tensor:
 
 
 def without_person(image: Tensor, alpha: Tensor) -> Tensor:
-    """The photograph with the person filled in from what is around, ever more blurred towards the middle."""
+    """The photograph with the person filled in from its surroundings, more and more blurred towards the middle."""
     size = image.shape[-1]
     free = 1 - F.max_pool2d((alpha > 0.05).to(image.dtype), 2 * max(1, size // 64) + 1, 1, max(1, size // 64))
     filled, covered = image * free, free.clone()

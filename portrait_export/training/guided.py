@@ -1,4 +1,4 @@
-"""A coarse mask and its photograph in, a mask at the photograph's size that follows its edges out."""
+"""Refine a coarse mask to the photograph's size and edges with a guided filter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..imaging.resize import resize_bilinear
 
 WORKING_SIDE = 1024  # pixels; coefficients are found at this size and applied at the full one
 RADIUS = 1.5  # in pixels of the mask: as far as its edge may be off
-EPSILON = 1e-3  # of squared brightness: contrasts weaker than about 0.03 are no edges
+EPSILON = 1e-3  # of squared brightness: contrasts weaker than about 0.03 are not edges
 
 
 def refine(mask: np.ndarray, photo: np.ndarray) -> np.ndarray:
@@ -16,7 +16,7 @@ def refine(mask: np.ndarray, photo: np.ndarray) -> np.ndarray:
 
     In each window the result is q = a·I + b, with
         a = cov(I, p) / (var(I) + ε),  b = mean(p) − a·mean(I)
-    averaged over the windows that a pixel lies in.
+    averaged over the windows that contain a pixel.
 
     Args:
         mask: (h, w) float32 in 0..1, of any size.

@@ -1,4 +1,4 @@
-"""A folder of photographs in, masks for them out, with how sure they are: the labels to start a correction from."""
+"""Make masks for a folder of photographs, with a confidence for each, as labels to correct."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ COLUMNS = ("name", "confidence", "share")  # of label.csv
 
 @dataclass(frozen=True)
 class Label:
-    """What came out for one photograph.
+    """The result for one photograph.
 
     Attributes:
         item: the photograph.
@@ -67,8 +67,8 @@ def label_folder(
     """Write a mask for every photograph below FOLDER/images that has none.
 
     Masks go where the loader looks for them: FOLDER/masks as gray, or FOLDER/annotations as class ids 0 and 1.
-    label.csv tells of them and of those that were made before, and sheets/ shows the new ones, both from the least to
-    the most confident; both are written for what is done even if something stops the rest.
+    label.csv lists them and those of earlier runs, and sheets/ shows the new ones, both from the least to the most
+    confident; if the run is interrupted, both are written for the masks made so far.
 
     Args:
         hard: class ids in annotations/ instead of soft masks.
@@ -76,7 +76,7 @@ def label_folder(
     Returns:
         The labels made, least confident first.
     Raises:
-        DataError: the folder is not laid out so, or, after all others are labelled, photographs that cannot be read.
+        DataError: the folder has another layout; or, once all others are labelled, some photographs cannot be read.
     """
     items, target = unlabelled(folder, hard=hard, force=force)
     labels: list[Label] = []
@@ -139,7 +139,7 @@ def vote(photo: np.ndarray, segment: Segmenter) -> tuple[np.ndarray, float]:
     Args:
         photo: (H, W, 3) uint8.
     Returns:
-        (h, w) float32 in 0..1, and the mean IoU of the views' masks with it; 1 where all see nobody.
+        (h, w) float32 in 0..1, and the mean IoU of the views' masks with it; 1 if none of them sees anyone.
     """
     views = []
     for border in BORDERS:
@@ -159,7 +159,7 @@ def _with_border(photo: np.ndarray, border: float) -> np.ndarray:
 
 
 def _without_border(mask: np.ndarray, border: float) -> np.ndarray:
-    """What `_with_border` added, cut off again, at the mask's own resolution."""
+    """Cut off what `_with_border` added, at the mask's own resolution."""
     top = round(mask.shape[0] * border / (1 + border))
     side = round(mask.shape[1] * border / (1 + 2 * border))
     return mask[top:, side : mask.shape[1] - side]
@@ -172,7 +172,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _write_overview(folder: Path, labels: Sequence[Label], target: Path, *, hard: bool) -> None:
-    """label.csv anew, with the rows of earlier runs; and sheets, numbered on from those of earlier runs."""
+    """Rewrite label.csv with the rows of earlier runs added, and write sheets numbered after the earlier ones."""
     if not labels:
         return
     rows = {label.item.name: (label.confidence, label.share) for label in labels}
@@ -190,7 +190,7 @@ def _write_overview(folder: Path, labels: Sequence[Label], target: Path, *, hard
 
 
 def _earlier_rows(path: Path) -> dict[str, tuple[float, float]]:
-    """What an earlier label.csv tells; nothing of a row that somebody has changed beyond reading."""
+    """Read the rows of an earlier label.csv; skip rows that were edited and can no longer be parsed."""
     rows: dict[str, tuple[float, float]] = {}
     if path.is_file():
         for row in csv.reader(path.read_text(encoding="utf-8", errors="replace").splitlines()):
@@ -258,7 +258,7 @@ def read_selfie_model(path: Path) -> bytes:
 
 
 def download_selfie_model(cache: Path, run: Callable[..., Any] = subprocess.run) -> bytes:
-    """The model from the wheel, which pip fetches once. MediaPipe itself is not installed: it wants NumPy 1."""
+    """The model from the wheel, which pip fetches once. MediaPipe itself is not installed: it needs NumPy 1."""
     wheels = sorted(cache.glob("mediapipe-*.whl"))
     if not wheels:
         cache.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Logits and soft masks in, losses out: BCE, Dice, a mean-field CRF's smoothness, and a critic's two sides."""
+"""Losses for logits and soft masks: BCE, Dice, a mean-field CRF's smoothness, and an adversarial critic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CRF_SIGMA_COLOUR = 0.1  # of pixels in 0..1
 CRF_SIGMA_PLACE = 3.0  # pixels
 DICE_SMOOTH = 1.0
 FIRM_RADIUS = 0.012  # of the picture's side: doubt is allowed this close to an edge
-FIRM_RANGE = 0.1  # of targets around a pixel that is inside or outside for certain
+FIRM_RANGE = 0.1  # of targets around a pixel that is certainly inside or outside
 
 
 def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -66,7 +66,7 @@ def crf(probability: Tensor, image: Tensor) -> Tensor:
     For each pixel i and the neighbours j in its window, with mean-field marginals p,
         k_ij = exp(−|c_i − c_j|² / 2σ_c² − |i − j|² / 2σ_p²)
         loss = Σ k_ij · (p_i(1−p_j) + (1−p_i)p_j) / Σ k_ij
-    the expected disagreement between pixels that look alike and lie close together. 0 for a constant 0 or 1.
+    the expected disagreement between pixels that look alike and are close together. 0 for a constant 0 or 1.
 
     Args:
         probability: (N, 1, H, W).
@@ -95,7 +95,7 @@ def crf(probability: Tensor, image: Tensor) -> Tensor:
 
 
 class Critic(nn.Module):
-    """Looks at a photograph with a mask and says, patch by patch, whether the mask was drawn (high) or predicted (low).
+    """Scores, patch by patch, whether the mask of a photograph was drawn (high) or predicted (low).
 
     Three stride-2 convolutions and a 1x1, as in the PatchGAN of Isola et al., CVPR 2017, section 3.2.2, without
     normalisation.

@@ -1,4 +1,4 @@
-"""Photographs, drawn masks and predictions in, one contact sheet out."""
+"""Draw contact sheets of photographs, drawn masks and predictions."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ from .review import complete
 HERE = Path(__file__).parent
 CORRECTIONS = HERE / "rejected.json"
 CUTOUTS = "cutouts"
-# In the order of training: what another one starts from or learns from comes before it.
+# In the order of training: a network comes after the ones that it starts or learns from.
 CHAIN = ("lite0_fpn", "segformer_b0", "serseg_b0", "serseg_b0_afn", "serseg_b0_dam")
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """What people found when they looked at the photographs, by name.
+    """Corrections that people made after looking at the photographs, by name.
 
     Attributes:
         names: portraits that are left out, with the reason.
@@ -51,7 +51,7 @@ class Corrections:
 
 
 def read_corrections(path: Path = CORRECTIONS) -> Corrections:
-    """Read the bundled list, or another of its form. Raises DataError."""
+    """Read the bundled list, or another in its format. Raises DataError."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         everyday = data["everyday"]
@@ -88,8 +88,8 @@ def choose(data: Path, corrections: Corrections) -> list[Chosen]:
     chosen = [*_portraits(data, corrections), *_everyday(data, corrections)]
     if {one.split for one in chosen} != {"train", "val"}:
         raise DataError(
-            f"{data} does not hold the photographs with masks that the weights were made from.",
-            context=[f"found: {len(chosen)} photographs that the committed list knows"],
+            f"{data} does not hold the photographs with masks that the weights were trained on.",
+            context=[f"found: {len(chosen)} photographs that are in the bundled list"],
             hint="to train on photographs of your own, use `portrait-export train`.",
         )
     return chosen
@@ -168,7 +168,7 @@ def clean(
     Returns:
         How many photographs train and how many validate.
     Raises:
-        DataError: the folder is at fault, or holds other photographs than the corrections are about.
+        DataError: the folder has faults, or its photographs are not those of the corrections.
     """
     chosen = choose(data, corrections)
     with written_whole(out, force=False, folder=True) as folder:
@@ -196,11 +196,11 @@ def _copy(one: Chosen, out: Path, segment: Segmenter) -> None:
 
 
 def chain_configs(data: Path, out: Path, *, backgrounds: str = "", share: float = 1.0) -> list[TrainConfig]:
-    """The configurations that come along, for the photographs in `data`, each starting from one before it.
+    """The bundled configurations for the photographs in `data`; each starts from an earlier one.
 
     Args:
         backgrounds: a folder of pictures without people.
-        share: of each phase's steps; under 1 to try the chain.
+        share: of each phase's steps; below 1 for a quick trial of the chain.
     """
     configs = []
     for name in CHAIN:
@@ -224,7 +224,7 @@ def train_chain(
     on_start: Callable[[TrainConfig], None] = lambda config: None,
     on_row: Callable[[TrainConfig, dict[str, float]], None] = lambda config, row: None,
 ) -> list[Path]:
-    """Train one network after another; a run that is complete is not repeated, one that was interrupted goes on.
+    """Train one network after another; a complete run is not repeated, an interrupted one is resumed.
 
     Args:
         configs: `init` and `teacher` name an earlier one's model, else one with bundled weights; `init` may be

@@ -1,4 +1,4 @@
-"""Photographs with masks in; what a second opinion says of each mask out, lowest agreement first, and repairs."""
+"""Compare the masks of photographs with a second opinion, list the lowest agreement first, and repair masks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PER_SHEET, ACROSS = 40, 4  # photographs; each takes two cells
 
 @dataclass(frozen=True)
 class Review:
-    """What a second opinion says of one mask.
+    """The comparison of one mask with a second opinion.
 
     Attributes:
         name: the photograph's, with its split.
         iou: of the mask with the second opinion, both cut at one half; 1 where both are empty.
-        confidence: how sure the second opinion is of itself, 0..1 (see `label.vote`).
+        confidence: the second opinion's confidence, 0..1 (see `label.vote`).
         share, share_second: of the photograph that is person by the mask, and by the second opinion.
         cells: the cut-out by the mask and by the second opinion, (CELL, CELL, 3) uint8 each.
     """
@@ -47,14 +47,14 @@ def review_folder(
     """Compare every mask of a folder with a second opinion; the folder's masks stay as they are.
 
     Writes FOLDER/review.csv and FOLDER/sheets/review_000.png …, both from the lowest agreement to the highest. Low
-    agreement says that one of the two is wrong, not which: look at the sheets.
+    agreement means that one of the two is wrong, but not which: look at the sheets.
 
     Args:
         folder: photographs and masks in a layout of `calibration.dataset.find_items`.
     Returns:
         The reviews, lowest agreement first.
     Raises:
-        DataError: there is no mask; or, after all others are reviewed, photographs or masks that cannot be read.
+        DataError: there are no masks; or, once all others are reviewed, some files cannot be read.
     """
     items, faults = find_items(folder)
     masked = [item for item in items if item.mask is not None]
@@ -74,7 +74,7 @@ def review_folder(
     reviews.sort(key=lambda one: (one.iou, one.name))
     _write(folder, reviews)
     if faults:
-        raise DataError(f"{folder} has {len(faults)} faults; all else is reviewed.", context=faults)
+        raise DataError(f"{folder} has {len(faults)} faults; everything else is reviewed.", context=faults)
     return reviews
 
 
@@ -112,5 +112,5 @@ def _write(folder: Path, reviews: Sequence[Review]) -> None:
 
 
 def review_sheet(reviews: Sequence[Review]) -> bytes:
-    """A PNG: for each photograph the cut-out by its mask, and beside it the one by the second opinion."""
+    """A PNG: for each photograph the cut-out by its mask, and next to it the one by the second opinion."""
     return captioned_sheet([(f"{one.iou:.3f} {one.name}"[:50], one.cells) for one in reviews], across=ACROSS)

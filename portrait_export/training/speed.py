@@ -14,7 +14,7 @@ else:
 
 
 class _Float32Depthwise(_Conv):
-    """Mixed into a depthwise convolution's class: it computes in float32 also under autocast."""
+    """Mixed into a depthwise convolution's class: it computes in float32 even under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -25,7 +25,7 @@ def quicken_convolutions(net: nn.Module) -> None:
     """Channels-last weights, and depthwise convolutions in float32, in place.
 
     oneDNN's backward pass of depthwise convolutions in bfloat16 is several times slower than in float32: lite0_fpn
-    takes 2.4 s for 8 images of 256 x 256 on one core in bfloat16, 1.2 s in float32, and 0.75 s so.
+    takes 2.4 s for 8 images of 256 x 256 on one core in bfloat16, 1.2 s in float32, and 0.75 s mixed like this.
     """
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in net.modules():

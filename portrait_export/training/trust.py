@@ -1,4 +1,4 @@
-"""Find the pixels of a machine-made mask that are not to be learnt from."""
+"""Find the pixels of a machine-made mask that should not be trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def trusted(mask: np.ndarray) -> np.ndarray:
     """Where a soft mask can be believed: (H, W) float32 in 0..1 → (H, W) bool.
 
     Gray is hair or blur only where firm person and firm background are both near. Other gray is a network's doubt (a
-    jacket at 40 %), and teaches haze.
+    jacket at 40 %), and training on it teaches haze.
     """
     gray = (mask > GRAY) & (mask < 1 - GRAY)
     if not gray.any():

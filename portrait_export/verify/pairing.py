@@ -84,13 +84,13 @@ def nearest_paired(
     Returns:
         name → (the nearest paired values before it, the unpaired values between).
     """
-    have = set(paired)
+    known = set(paired)
     found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
     for value in values:
         before: dict[str, None] = {}
         between: dict[str, None] = {}
         for name in value.inputs:
-            if name in have:
+            if name in known:
                 before[name] = None
             elif name in found:
                 before.update(dict.fromkeys(found[name][0]))

@@ -1,4 +1,4 @@
-"""Anything that segments and photographs with drawn masks in, scores and the worst of them out."""
+"""Score anything that segments against drawn masks, and show the worst photographs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EvaluateRequest:
     Attributes:
         source: a registered model, a checkpoint, or a network of the user's own.
         package: a saved package instead; `source.size` then is one of those that it lists.
-        data: a folder with masks; None takes the calibration set that comes along.
+        data: a folder with masks; None takes the bundled calibration set.
         split: only this one.
         worst: how many photographs to keep for a picture.
     """
@@ -93,10 +93,12 @@ def runner_of(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, Po
     }
     chosen = [name for name, value in named.items() if value is not None]
     if len(chosen) != 1:
-        raise UsageError(
-            f"What shall be evaluated? {' and '.join(chosen) or 'Nothing'} is given.",
-            hint=f"give exactly one of {'; '.join(named)}.",
+        found = (
+            f"Only one network can be evaluated at a time; {' and '.join(chosen)} are given."
+            if chosen
+            else "Nothing to evaluate: no network is given."
         )
+        raise UsageError(found, hint=f"pass exactly one of {'; '.join(named)}.")
     if request.package is not None and source.random_weights:
         raise UsageError("--package has its weights in it: it excludes --random-weights.")
     opened = open_runner(source, request.package)

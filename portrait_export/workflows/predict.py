@@ -1,4 +1,4 @@
-"""Any ML Program and files for its inputs in; its outputs as files out. For packages that are not ours."""
+"""Run any ML Program on input files and write its outputs as files; for packages that are not ours."""
 
 from __future__ import annotations
 

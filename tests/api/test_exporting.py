@@ -105,7 +105,7 @@ def test_wrong_arguments_are_refused_before_the_work(name, tmp_path):
 
 
 def test_a_model_without_weights_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr("portrait_export.models.registry.WEIGHTS_DIR", tmp_path / "none")
+    monkeypatch.setattr("portrait_export.models.spec.WEIGHTS_DIR", tmp_path / "none")
     with pytest.raises(pe.PortraitError, match="comes without trained weights"):
         pe.export("sernet_former", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -19,7 +19,7 @@ def package(path):
     return pe.load(path)
 
 
-def test_a_package_tells_its_spec_sizes_and_metadata(package, path):
+def test_a_package_reports_its_spec_sizes_and_metadata(package, path):
     assert (package.path, package.sizes) == (path, ((64, 64),))
     assert (package.spec.height, package.spec.width, package.spec.output) == (64, 64, "mask")
     assert package.metadata["portrait_export.recipe"] == "int8"

@@ -1,4 +1,4 @@
-"""The bundled set is what its manifest says; folders load whole or fail with every fault named."""
+"""Test that the bundled set matches its manifest, and that folders load completely or fail with every fault listed."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_full_size_logits_are_not_resized():
     assert "Resize" not in ops
 
 
-def test_a_checkpoint_about_the_background_speaks_of_the_person():
+def test_a_checkpoint_about_the_background_gives_the_persons_logit():
     image = {"image": np.random.default_rng(0).standard_normal((1, 3, 16, 24)).astype(np.float32)}
     person, background = (
         run_session(make_session(export_onnx(TinyNet(), spec=PortraitSpec(height=16, width=24, positive=p))), image)

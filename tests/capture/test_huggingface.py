@@ -85,7 +85,7 @@ def test_a_file_means_what_its_processor_does(name, tmp_path):
     assert read(tmp_path, data) == expected
 
 
-def test_no_file_says_nothing(tmp_path):
+def test_no_file_gives_no_settings(tmp_path):
     assert read_preprocessor(tmp_path) is None
 
 

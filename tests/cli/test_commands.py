@@ -229,7 +229,7 @@ def test_no_color_is_respected(small_export):
 @pytest.fixture
 def without_weights(monkeypatch, tmp_path):
     """A registered model's name, in an installation without bundled weights."""
-    monkeypatch.setattr("portrait_export.models.registry.WEIGHTS_DIR", tmp_path / "none")
+    monkeypatch.setattr("portrait_export.models.spec.WEIGHTS_DIR", tmp_path / "none")
     return "sernet_former"
 
 

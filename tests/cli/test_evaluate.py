@@ -229,7 +229,7 @@ def test_empty_pictures_of_a_users_folder_are_found_by_their_masks(cli, folder, 
         save(Image.new("L", (SIDE, SIDE), 0), folder / f"masks/{name}.png")
     own = ["--onnx", bright_net(tmp_path / "bright.onnx"), "--mean", "0", "--std", "1", "--data", folder]
     found = scored(cli, *own)
-    assert found["iou_worst"] > 0.97  # the bright picture is no part of it
+    assert found["iou_worst"] > 0.97  # the bright picture is not part of it
     assert (found["empty"], found["empty_with_person"], found["empty_with_person_share"]) == (2, 1, 0.5)
     assert list(found["kinds"]) == ["other", "empty"]
     ran = cli("evaluate", *own, "--min-iou", "0.97")
@@ -262,7 +262,7 @@ def test_kinds_and_tags_of_the_calibration_set_are_printed(cli, tmp_path):
 
 
 REFUSED = {
-    "nothing": ([], "What shall be evaluated? Nothing is given."),
+    "nothing": ([], "Nothing to evaluate: no network is given."),
     "two": (["-m", "segformer_b0", "--onnx", "x.onnx"], "--onnx, --torch or --torchscript and --model or --checkpoint"),
     "package with random weights": (["--package", "x", "--random-weights"], "it excludes --random-weights"),
     "settings alone": (["--mean", "0.5"], "describe a network of your own, and none is given"),
@@ -273,7 +273,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("arguments", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_evaluated_is_said(cli, arguments, words):
+def test_what_cannot_be_evaluated_is_refused(cli, arguments, words):
     ran = cli("evaluate", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert words in ran.err

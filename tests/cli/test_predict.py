@@ -219,7 +219,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_said_and_nothing_written(cli, package, tmp_path, case):
+def test_errors_are_reported_and_nothing_is_written(cli, package, tmp_path, case):
     arguments, words = WRONG[case]
     ran = cli("predict", package, *arguments, "-o", tmp_path / "out")
     assert ran.code == 2

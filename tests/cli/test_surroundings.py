@@ -34,7 +34,7 @@ STREAMS = {
 
 
 @pytest.mark.parametrize(("how", "code"), STREAMS.values(), ids=STREAMS)
-def test_a_stream_that_is_closed_is_no_failure(how, code):
+def test_a_closed_stream_is_not_a_failure(how, code):
     done = subprocess.run(
         ["sh", "-c", f'"{sys.executable}" -m portrait_export models {how}'], capture_output=True, check=False
     )
@@ -44,7 +44,7 @@ def test_a_stream_that_is_closed_is_no_failure(how, code):
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="/dev/full is Linux's")
-def test_a_full_stdout_is_said_and_a_full_stderr_is_not_in_the_way(package, photos, tmp_path):
+def test_a_full_stdout_is_reported_and_a_full_stderr_is_ignored(package, photos, tmp_path):
     with FULL.open("wb") as full:
         command = [sys.executable, "-m", "portrait_export", "models"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
@@ -61,9 +61,9 @@ def test_a_full_stdout_is_said_and_a_full_stderr_is_not_in_the_way(package, phot
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_a_terminal_that_lacks_our_signs_shows_the_rest(package, encoding):
     surroundings = {**os.environ, "PYTHONIOENCODING": encoding}
-    told = portrait_export("inspect", package, env=surroundings)
-    assert told.returncode == 0, told.stderr
-    assert b"tensor" in told.stdout or b"image" in told.stdout
+    result = portrait_export("inspect", package, env=surroundings)
+    assert result.returncode == 0, result.stderr
+    assert b"tensor" in result.stdout or b"image" in result.stdout
     facts = portrait_export("inspect", package, "--json", env=surroundings)
     assert json.loads(facts.stdout.decode("utf-8" if encoding == "ascii" else encoding)) == json.loads(
         portrait_export("inspect", package, "--json", env={**os.environ, "PYTHONIOENCODING": "utf-8"}).stdout

@@ -30,7 +30,7 @@ class Architecture:
         source: where its code comes from: `transformers`, `timm`, `torchvision` or `paper`.
         build: True gives the shrunk net, False the full-sized one; weights as the library draws them.
         size, small_size: sides of the pictures, in pixels.
-        feeds: numbers for inputs besides the picture, by name: (shape, value).
+        feeds: numbers for inputs other than the picture, by name: (shape, value).
         probability: whether the net gives P(person), not logits.
         refused: words of the refusal that Core ML's own limits ask for; empty where it converts.
     """

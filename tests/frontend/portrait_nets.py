@@ -1,6 +1,6 @@
 """Portrait and mobile segmentation nets as their papers describe them, small or full-sized, in plain torch modules.
 
-What makes each of them hard to convert is kept: pooling that rounds up, instance norms beside batch norms, gates from
+What makes each of them hard to convert is kept: pooling that rounds up, instance norms next to batch norms, gates from
 pooled features, dilated branches, recurrent states and a resize by a factor that is an input. Widths shrink with
 `width`, the number of channels of the first stage.
 """
@@ -172,7 +172,7 @@ class U2Net(nn.Module):
         return tuple(torch.sigmoid(x) for x in (self.fuse(torch.cat(sides, 1)), *sides))
 
 
-# BiSeNet, arXiv:1808.00897: a spatial path beside a context path with attention, and their fusion
+# BiSeNet, arXiv:1808.00897: a spatial path parallel to a context path with attention, and their fusion
 
 
 class AttentionRefinement(nn.Module):

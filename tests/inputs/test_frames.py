@@ -72,7 +72,7 @@ def test_every_fault_is_named_before_the_first_photograph_is_used(wide: Path) ->
     assert "c.png is not a picture that can be read" in str(caught.value)
 
 
-def test_depth_that_stands_in_is_counted_and_can_be_refused(wide: Path) -> None:
+def test_replaced_depth_is_counted_and_can_be_refused(wide: Path) -> None:
     assert load_frames(wide, DEPTH_SPEC).without_depth == ()
     require_depth(load_frames(wide, DEPTH_SPEC), name="net")
     (wide / "depth/a.png").unlink()

@@ -1,4 +1,4 @@
-"""SegFormer as mmseg writes it, small: an oracle for loading its checkpoints, with its names, its head and its eps.
+"""A small SegFormer with mmseg's names, head and eps: an oracle for loading its checkpoints.
 
 Facts from mmsegmentation's models/backbones/mit.py and models/decode_heads/segformer_head.py: attention is PyTorch's
 own MultiheadAttention; the Mix-FFN is a Sequential of convolutions; each projection is convolution, BatchNorm, ReLU;

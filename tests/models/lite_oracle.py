@@ -1,4 +1,4 @@
-"""EfficientNet-Lite networks written a second time, as formulas on the tensors of a state dict, in float64."""
+"""EfficientNet-Lite reimplemented as formulas on the tensors of a state dict, in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A state dict and an image in, logits out: the reference networks written a second time, as formulas on tensors.
+"""The reference networks reimplemented as formulas on a state dict's tensors: an independent oracle.
 
 Written from the description of the research system, without the package's modules: own bilinear resize, own norms, own
 attention, in double precision. Whatever the package's networks get wrong (an order, an eps, a corner), this does not.

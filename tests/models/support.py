@@ -1,4 +1,4 @@
-"""Small networks and inputs that the tests of models and checkpoints share."""
+"""Small networks and inputs shared by the tests of models and checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""config.json, as three kinds of authors write it."""
+"""Test reading config.json files of transformers, the research system and this package."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_config_is_read(name: str) -> None:
     assert config_from_json(data) == (expected, True)
 
 
-def test_a_file_silent_about_labels_says_so() -> None:
+def test_a_file_without_labels_is_reported_as_such() -> None:
     assert config_from_json({"model_type": "segformer"}) == (SegformerConfig(), False)
 
 
@@ -75,7 +75,7 @@ def test_our_own_file_reads_back_unchanged(config: NetConfig) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "another_architecture": ({"model_type": "unet"}, "is about `unet`, which is none of ours"),
+    "another_architecture": ({"model_type": "unet"}, "is about `unet`, which is not supported"),
     "no_architecture": ({}, "is about `no named architecture`"),
     "another_activation": ({"model_type": "segformer", "hidden_act": "relu"}, "hidden_act = 'relu'; only 'gelu'"),
     "five_stages": ({"model_type": "segformer", "num_encoder_blocks": 5}, "num_encoder_blocks = 5; only 4"),
@@ -93,7 +93,7 @@ def test_config_is_refused(name: str) -> None:
     assert words in str(caught.value)
 
 
-def test_all_wrong_fields_are_said_at_once() -> None:
+def test_all_wrong_fields_are_reported_at_once() -> None:
     with pytest.raises(CheckpointError) as caught:
         config_from_json({"model_type": "segformer", "hidden_act": "relu", "depths": "deep", "num_labels": None})
     assert len(caught.value.context) == 3

@@ -1,4 +1,4 @@
-"""Weights on 8-bit steps survive int8 quantization, also behind a folded norm."""
+"""Test that weights on 8-bit steps survive int8 quantization, also with a folded norm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def steps_of(rounded: Tensor) -> Tensor:
     return rounded / (rounded.abs().flatten(1).amax(1) / LARGEST).reshape(-1, *[1] * (rounded.dim() - 1))
 
 
-def test_each_channel_lies_on_its_own_steps_and_moves_by_half_a_step_at_most() -> None:
+def test_each_channel_is_on_its_own_steps_and_moves_by_half_a_step_at_most() -> None:
     given = weight(6, 3, 3, 3) * torch.tensor([1e-6, 1.0, 1e3, 1.0, 1.0, 1.0]).view(-1, 1, 1, 1)
     rounded = round_to_steps({"w": given})["w"]
     whole = steps_of(rounded)
@@ -26,7 +26,7 @@ def test_each_channel_lies_on_its_own_steps_and_moves_by_half_a_step_at_most() -
     assert bool(((rounded - given).abs().flatten(1).amax(1) <= 0.5001 * step).all())
 
 
-def test_rounding_again_changes_nothing_in_float16_and_behind_a_scale_per_channel() -> None:
+def test_rounding_again_changes_nothing_in_float16_and_after_a_scale_per_channel() -> None:
     rounded = round_to_steps({"w": weight(8, 4)})["w"]
     scaled = (rounded * torch.rand(8, 1, generator=torch.Generator().manual_seed(1))).half().float()
     again = round_to_steps({"w": scaled})["w"]

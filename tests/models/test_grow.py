@@ -1,4 +1,4 @@
-"""A network grown from a smaller one starts as that one."""
+"""Test that a network grown from a smaller one starts with the same outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXACT = {
     "depth": ({}, {"depth": True}),
     "all_at_once": ({}, {"dbn": True, "afn": True, "dam": True, "depth": True}),
     "dam_behind_dbn": ({"dbn": True}, {"dbn": True, "dam": True}),
-    "depth_beside_afn": ({}, {"afn": True, "depth": True}),
+    "depth_with_afn": ({}, {"afn": True, "depth": True}),
     "depth_is_kept": ({"depth": True}, {"depth": True, "dam": True}),
 }
 

@@ -1,4 +1,4 @@
-"""MiDaS small has the published keys and shapes, and computes what a second implementation computes."""
+"""Test that MiDaS small has the published keys and shapes and computes what an independent oracle computes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_keys_shapes_and_parameters_are_the_published_ones() -> None:
     assert sum(p.numel() for p in net.parameters()) == parameters == 21_320_545
 
 
-def test_depth_equals_the_second_implementation(net: MidasSmall) -> None:
+def test_depth_equals_the_oracle(net: MidasSmall) -> None:
     image = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     state = {key: tensor.double() for key, tensor in net.state_dict().items()}
     with torch.no_grad():
@@ -87,5 +87,5 @@ def test_same_padding_gives_one_place_per_stride(size: int, kernel: int, stride:
     assert layer(torch.zeros(1, 1, size, size + 2)).shape[2:] == (size // stride, (size + 2) // stride)
 
 
-def test_it_is_no_portrait_model() -> None:
+def test_it_is_not_a_portrait_model() -> None:
     assert list_models("*midas*") == []

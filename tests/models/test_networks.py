@@ -1,4 +1,4 @@
-"""The networks against the research system's facts and against an oracle written a second time."""
+"""Test the networks against facts of the research system and an independent oracle."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_registered_models_equal_the_oracle_at_full_width(name: str) -> None:
         ("relu_behind_the_projections", {"projection_relu": True}),
     ],
 )
-def test_the_oracle_sees_a_wrong(part: str, changed: dict[str, float]) -> None:
+def test_the_oracle_detects_a_wrong(part: str, changed: dict[str, float]) -> None:
     net = net_of(SegformerConfig(**SMALL))
     wrong = net_of(SegformerConfig(**SMALL, **changed))
     image = inputs_of(net.config)[0]
@@ -125,7 +125,7 @@ def test_segformer_keeps_every_layer_norm_at_1e_5() -> None:
         assert {norm.eps for norm in norms} == {1e-5}
 
 
-def test_lite0_fpn_stays_within_what_a_phone_is_offered() -> None:
+def test_lite0_fpn_keeps_its_size_limits() -> None:
     spec = model_spec("lite0_fpn")
     assert spec.params <= 5_000_000
     assert spec.gmacs <= 2.5
@@ -181,9 +181,9 @@ def test_odd_sizes_that_can_be_taken_work(config: NetConfig, height: int, width:
 
 def test_a_depth_network_asks_for_depth_and_the_others_refuse_it() -> None:
     image, depth = inputs_of(SersegConfig(depth=True), 32, 32)
-    with pytest.raises(UsageError, match="needs a depth map beside the image; none was given"):
+    with pytest.raises(UsageError, match="needs a depth map in addition to the image; none was given"):
         net_of(SersegConfig(**SMALL, depth=True))(image)
-    with pytest.raises(UsageError, match="takes no depth map beside the image; one was given"):
+    with pytest.raises(UsageError, match="takes no depth map in addition to the image; one was given"):
         net_of(SersegConfig(**SMALL))(image, depth)
     with pytest.raises(UsageError, match=r"The depth map is \(1, 1, 16, 16\); expected \(1, 1, 32, 32\)"):
         net_of(SersegConfig(**SMALL, depth=True))(image, depth[:, :, :16, :16])

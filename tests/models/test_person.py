@@ -1,4 +1,4 @@
-"""Logits of several classes to the person's one, against softmax."""
+"""Test the person's logit of several classes against softmax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry: names, specs and random weights."""
+"""Test the registry: names, specs and random weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import torch
 from portrait_export.errors import CheckpointError, UsageError
 from portrait_export.models import create_model, list_models, load_shipped, model_spec
 from portrait_export.models.config import SegformerConfig, SernetConfig, SersegConfig
-from portrait_export.models.registry import ModelSpec, register_model
+from portrait_export.models.registry import register_model
+from portrait_export.models.spec import ModelSpec
 from portrait_export.preprocessing import PortraitSpec
 
 from .support import inputs_of, net_of
@@ -46,7 +47,7 @@ def test_unknown_name_suggests_the_nearest() -> None:
 
 
 def test_registering_a_name_twice_names_the_first_owner() -> None:
-    with pytest.raises(UsageError, match=r"already registered by .*catalogue\.serseg_b0\."):
+    with pytest.raises(UsageError, match=r"already registered by portrait_export\.models\.catalogue\."):
 
         @register_model
         def impostor() -> ModelSpec:
@@ -138,7 +139,7 @@ def test_impossible_configs_are_refused(fields: dict[str, object], words: str) -
 
 
 def test_load_shipped_without_weights_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("portrait_export.models.registry.WEIGHTS_DIR", tmp_path)
+    monkeypatch.setattr("portrait_export.models.spec.WEIGHTS_DIR", tmp_path)
     with pytest.raises(CheckpointError, match="Model `serseg_b0` comes without trained weights") as caught:
         load_shipped("serseg_b0")
     assert "--checkpoint" in caught.value.hint
@@ -151,7 +152,7 @@ def test_load_shipped_reads_half_precision_into_float32(monkeypatch: pytest.Monk
     net = net_of(model_spec("segformer_b0").config)
     half = {key: t.half() if t.is_floating_point() else t for key, t in net.state_dict().items()}
     save_file(half, f"{tmp_path}/segformer_b0.safetensors")
-    monkeypatch.setattr("portrait_export.models.registry.WEIGHTS_DIR", tmp_path)
+    monkeypatch.setattr("portrait_export.models.spec.WEIGHTS_DIR", tmp_path)
     loaded = load_shipped("segformer_b0")
     assert not loaded.training
     key = "decode_head.linear_fuse.weight"

@@ -1,4 +1,4 @@
-"""Checkpoints under everybody's names: the same logits as the network that wrote them."""
+"""Test that checkpoints of every naming give the logits of the network that wrote them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def mmseg_net(num_classes: int = 1) -> MmsegSegformer:
     torch_net = MmsegSegformer(
         widths=SMALL["hidden_sizes"], depths=SMALL["depths"], channels=SMALL["decoder_width"], num_classes=num_classes
     )
-    with torch.no_grad():  # MultiheadAttention is no module that randomize_ knows
+    with torch.no_grad():  # randomize_ does not know MultiheadAttention
         for i, parameter in enumerate(torch_net.parameters()):
             generator = torch.Generator().manual_seed(i)
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2 + (parameter.dim() == 1) * 0.3)
@@ -88,7 +88,7 @@ def test_mmseg_projections_without_batch_norm_keep_their_bias() -> None:
 
 
 @pytest.mark.parametrize("mistake", ["order_of_the_stages", "relu", "eps"])
-def test_mmseg_oracle_sees_a_wrong(mistake: str) -> None:
+def test_mmseg_oracle_detects_a_wrong(mistake: str) -> None:
     theirs = mmseg_net()
     found = canonical(theirs.state_dict())
     config = CONFIG.with_overrides(**found.config)
@@ -209,7 +209,7 @@ def test_transformers_5_names_of_a_serseg() -> None:
 @pytest.mark.parametrize(
     "checkpoint", [{}, {"epoch": 3, "note": "no tensors"}, {"state_dict": {}}, {"model": {"a": 1}}]
 )
-def test_no_tensors_is_said(checkpoint: dict[str, Any]) -> None:
+def test_checkpoint_without_tensors_is_refused(checkpoint: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="holds no tensors of a network"):
         canonical(checkpoint)
 
@@ -221,7 +221,7 @@ def test_two_names_for_one_tensor_are_refused() -> None:
         canonical(twice)
 
 
-def test_everything_that_does_not_fit_is_said_at_once() -> None:
+def test_everything_that_does_not_fit_is_reported_at_once() -> None:
     state = dict(net_of(CONFIG).state_dict())
     del state["segformer.encoder.layer_norm.0.weight"]
     state["decode_head.batch_norm.weight"] = torch.ones(7)
@@ -256,7 +256,7 @@ def test_integer_weights_are_refused() -> None:
         load_into(net_of(CONFIG), state, source="mine.pth")
 
 
-def test_encoder_only_is_said_as_such_and_load_encoder_takes_it() -> None:
+def test_encoder_only_is_reported_and_load_encoder_accepts_it() -> None:
     reference = net_of(CONFIG, seed=4)
     encoder = {key: t for key, t in reference.state_dict().items() if key.startswith("segformer.")}
     with pytest.raises(CheckpointError, match="it holds only the encoder") as caught:
@@ -288,7 +288,7 @@ def test_randomize_leaves_no_trivial_tensor() -> None:
             assert tensor.std() > 0, key
 
 
-def test_load_encoder_starts_the_depth_channel_at_nothing() -> None:
+def test_load_encoder_starts_the_depth_channel_at_zero() -> None:
     rgb = net_of(SersegConfig(**SMALL, upsample=False))
     depth = load_encoder(net_of(SersegConfig(**SMALL, upsample=False, depth=True)), rgb.state_dict(), source="rgb.pth")
     image, levels = IMAGE, [torch.randn(1, 1, 64 // r, 96 // r) for r in (1, 4, 8, 16)]
@@ -308,7 +308,7 @@ def test_load_encoder_starts_the_depth_channel_at_nothing() -> None:
         ({"model.a.weight": 1, "b.weight": 1}, {"b.weight", "model.a.weight"}),
     ],
 )
-def test_only_as_many_prefixes_go_as_a_network_s_own_names_need(checkpoint, names):
+def test_only_the_prefixes_that_the_network_lacks_are_removed(checkpoint, names):
     def filled(data: Any) -> Any:
         return {key: filled(value) for key, value in data.items()} if isinstance(data, dict) else torch.zeros(1)
 

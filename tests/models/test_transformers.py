@@ -1,4 +1,4 @@
-"""SegFormer against transformers' own, with weights going both ways and through both kinds of saved folder."""
+"""Compare SegFormer with transformers' own, loading weights both ways and from both kinds of saved folder."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_b2_folder_is_built_from_its_config(tmp_path: Path) -> None:
     assert relative_error(our_logits(load_checkpoint(tmp_path).module), their_logits(theirs)) < EQUAL
 
 
-def test_their_folder_without_config_is_told_by_its_shapes(tmp_path: Path) -> None:
+def test_their_folder_without_config_is_recognized_by_its_shapes(tmp_path: Path) -> None:
     theirs = their_net(num_labels=2)
     theirs.save_pretrained(tmp_path)
     (tmp_path / "config.json").unlink()

@@ -1,4 +1,4 @@
-"""Every file of weights that comes along loads, finds people, has a card, and can be made anew."""
+"""Test that every file of bundled weights loads, finds people, has a card, and can be retrained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIDE = 256  # half of what the weights are for: fast, and close
 CLEAR = 0.9  # mean IoU of the four photographs at that size; the lowest of any file is 0.95
 
 
-def test_every_file_can_be_made_anew() -> None:
+def test_every_file_can_be_retrained() -> None:
     assert {path.stem for path in FILES} == set(CHAIN)
 
 

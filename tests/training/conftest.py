@@ -1,4 +1,4 @@
-"""A folder of small painted portraits: an ellipse on a shoulder line before coloured noise, with exact masks."""
+"""Fixture: a folder of small painted portraits with exact masks, ellipses with shoulders on coloured noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process of a run that a launcher started: trains, and writes down what it saw and what came out of it.
+"""Train in one of several launched processes, and record the batches and weights of this process.
 
 Called by test_several_processes.py as: DATA OUT
 """
@@ -45,8 +45,8 @@ def main(data: str, out: str) -> None:
     )
     witness = Witness()
     done = train(config, callbacks=[witness])
-    told = {"first": done.first_process, "batches": witness.batches, "weights": witness.weights}
-    Path(out, f"rank{os.environ['RANK']}.json").write_text(json.dumps(told))
+    record = {"first": done.first_process, "batches": witness.batches, "weights": witness.weights}
+    Path(out, f"rank{os.environ['RANK']}.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Augmented batches stay in range, keep photograph and mask together, and depend on the seed alone."""
+"""Test that augmented batches stay in range, keep photograph and mask aligned, and depend only on the seed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_same_seed_same_changes_other_seed_others() -> None:
     assert not torch.equal(one, other)
 
 
-def test_nothing_asked_for_nothing_changed() -> None:
+def test_no_augmentation_changes_nothing() -> None:
     out = Augment(AugmentConfig(**STILL))(disk(), (0,))
     for name, tensor in disk().items():
         assert torch.allclose(out[name], tensor, atol=1e-6)
@@ -84,7 +84,7 @@ def test_other_clothes_change_the_person_and_nothing_else() -> None:
     assert torch.equal(out["mask"], batch["mask"])
 
 
-def test_distrust_moves_with_its_photograph_and_stays_all_or_nothing() -> None:
+def test_trust_moves_with_its_photograph_and_stays_binary() -> None:
     batch = disk(8)
     batch["trust"] = (batch["mask"] < 0.9).float()  # the disks' insides are not to be learnt from
     moved = Augment(AugmentConfig(**{**STILL, "rotate": 30.0, "scale": 1.5}))(batch, (3,))

@@ -1,4 +1,4 @@
-"""Other clothes lie on the body alone, below the neck, and keep in range."""
+"""Test that changed clothes cover only the body below the neck and stay in range."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_clothes_differ_from_photograph_to_photograph() -> None:
     assert float(torch.cdist(colours, colours)[~torch.eye(8, dtype=torch.bool)].min()) > 0.01
 
 
-def test_nobody_there_nothing_changed() -> None:
+def test_empty_mask_changes_nothing() -> None:
     torch.manual_seed(0)
     image = photographs(2)
     assert torch.equal(redress(image, torch.zeros(2, 1, SIDE, SIDE)), image)

@@ -1,4 +1,4 @@
-"""The three commands from the outside: what they print, write and exit with."""
+"""Test `train`, `label` and `evaluate` from the outside: output, files and exit codes."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def test_train_names_every_fault_and_exits_with_2(config: Path, painted: Path, c
     assert "p2.png" in shown
 
 
-def test_evaluate_wants_exactly_one_thing(capsys) -> None:
+def test_evaluate_needs_exactly_one_runner(capsys) -> None:
     assert run(["evaluate"]) == 2
-    assert "Nothing is given" in capsys.readouterr().err
+    assert "Nothing to evaluate" in capsys.readouterr().err
     assert run(["evaluate", "--model", "segformer_b0", "--package", "x.mlpackage"]) == 2
-    assert "--package and --model or --checkpoint is given" in capsys.readouterr().err
+    assert "--package and --model or --checkpoint are given" in capsys.readouterr().err
 
 
 def test_evaluate_of_an_unknown_split_names_the_splits(capsys) -> None:

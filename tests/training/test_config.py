@@ -1,4 +1,4 @@
-"""A TOML file becomes a configuration, or every problem in it is named."""
+"""Test that a TOML file becomes a configuration, or every problem in it is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People are cut out with their own colours, and only along edges that can be believed."""
+"""Test that people are cut out with their own colours, and only along reliable edges."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_large_people_are_reduced() -> None:
 
 
 @pytest.mark.parametrize("kind", ["nobody", "gray_inside", "tiny"])
-def test_what_cannot_be_cut_out_is_left(kind: str) -> None:
+def test_people_that_cannot_be_cut_out_are_skipped(kind: str) -> None:
     labelled = disk(30 if kind == "tiny" else 120)
     mask = labelled.mask
     assert mask is not None

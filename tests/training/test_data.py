@@ -1,4 +1,4 @@
-"""Which photograph comes when is a function of seed and step; crops keep photograph and mask together."""
+"""Test that batches depend only on seed and step, and that crops keep photograph and mask aligned."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_processes_share_out_the_photographs_of_a_step() -> None:
     assert len({pick.stream for batch in (*one, *other) for pick in batch}) == len(seen)
 
 
-def test_division_by_name_keeps_photographs_on_their_side_when_others_come() -> None:
+def test_split_by_name_keeps_photographs_in_their_split_when_others_are_added() -> None:
     few, many = divide(named(40), 10), divide(named(44), 10)
     assert len(few.val) == 4
     assert not set(few.val) & set(few.train)
@@ -113,7 +113,7 @@ def test_cut_takes_the_named_box() -> None:
     assert np.array_equal(part.frame.depth, mask[1:5, 2:6])
 
 
-def test_photographs_are_decoded_once_as_far_as_memory_goes(painted: Path) -> None:
+def test_photographs_are_decoded_once_if_memory_allows(painted: Path) -> None:
     split = prepare(replace(CONFIG, data=str(painted), holdout=4))
     fits_two = 2 * 64 * 64 * (3 + 4)  # bytes of two photographs with their float masks
     crops, forgetful = (Crops(split, replace(CONFIG, memory=0)) for _ in range(2))
@@ -138,7 +138,7 @@ def kinds(*counts: int) -> list[Item]:
     return [Item(f"{kind}/n{i}", Path("x")) for kind, count in zip("abc", counts, strict=False) for i in range(count)]
 
 
-def test_sources_come_in_proportion_to_their_weights_whatever_their_size() -> None:
+def test_sources_appear_in_proportion_to_their_weights_not_their_sizes() -> None:
     items = kinds(3, 50)
     order = Order(items, (SourceConfig("a/*", weight=3), SourceConfig("b/*", weight=1)), seed=1)
     names = [items[order.photograph(place)].name for place in range(10 * CYCLE)]
@@ -150,7 +150,7 @@ def test_sources_come_in_proportion_to_their_weights_whatever_their_size() -> No
         assert len(set(many[start : start + 50])) == 50
 
 
-def test_photograph_belongs_to_the_first_source_that_it_matches_and_to_none_else() -> None:
+def test_photograph_belongs_only_to_the_first_source_that_it_matches() -> None:
     items = kinds(2, 2, 2)
     order = Order(items, (SourceConfig("a/*", weight=0), SourceConfig("[ab]/*", weight=1)), seed=0)
     assert {items[order.photograph(place)].name[0] for place in range(100)} == {"b"}

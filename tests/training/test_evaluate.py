@@ -1,4 +1,4 @@
-"""Scores against drawn masks, for runners whose answers are known."""
+"""Test scores against drawn masks for runners with known masks."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_haze_is_the_share_of_pixels_between_a_tenth_and_nine_tenths() -> None:
     assert result.haze == 3 / 16
 
 
-def test_kinds_and_tags_are_reported_apart() -> None:
+def test_kinds_and_tags_are_reported_separately() -> None:
     frames = [
         labelled("a", half(10), kind="portrait", tags=("dark",)),
         labelled("b", half(10), kind="everyday", tags=("dark", "group")),
@@ -129,13 +129,13 @@ def test_nothing_to_compare_with_is_refused(frames: list[LabelledFrame]) -> None
         evaluate(Answers({}), frames, iou=mask_iou, boundary_f=boundary_f)
 
 
-def test_a_mask_that_is_no_number_is_refused() -> None:
+def test_a_mask_that_is_not_a_number_is_refused() -> None:
     runner = Answers({"a": np.full((20, 20), np.nan, np.float32)})
     with pytest.raises(ExecutionError, match="The mask of 'a' holds NaN or infinite values"):
         evaluate(runner, [labelled("a", half(10))], iou=mask_iou, boundary_f=boundary_f)
 
 
-def test_frames_are_taken_one_by_one_and_none_is_kept_but_the_worst() -> None:
+def test_frames_are_read_one_by_one_and_only_the_worst_are_kept() -> None:
     masks = {str(width): half(width) for width in (10, 3, 8, 1, 9)}
     worst = Worst(2)
     frames = (labelled(name, half(10)) for name in masks)

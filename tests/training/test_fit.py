@@ -1,4 +1,4 @@
-"""A run learns, can be killed and resumed to the same weights, and says what is wrong before it starts."""
+"""Test that a run learns, resumes to the same weights after being killed, and reports problems before it starts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,10 @@ from safetensors.torch import load_file
 from portrait_export.errors import CheckpointError, DataError, TrainingError
 from portrait_export.models.registry import create_model, model_spec
 from portrait_export.training.config import AugmentConfig, LossConfig, OptimizerConfig, Phase, TrainConfig
-from portrait_export.training.fit import (
-    learning_rate,
-    measured,
-    normalised,
-    parameter_groups,
-    save_checkpoint,
-    start_from,
-    train,
-    validation_numbers,
-)
+from portrait_export.training.fit import normalised, start_from, train
+from portrait_export.training.folder import save_checkpoint
+from portrait_export.training.run import learning_rate, parameter_groups
+from portrait_export.training.validation import measured, validation_numbers
 
 ALL_LOSSES = LossConfig(bce=0.8, dice=0.2, crf=0.1, critic=0.01, distill=0.1)
 
@@ -49,7 +43,7 @@ def small(data: Path, out: Path, **changes) -> TrainConfig:
 
 
 class Killed(BaseException):
-    """Stands for a signal that lets nothing be tidied up."""
+    """Simulates a signal that allows no cleanup."""
 
 
 class KillAt(lightning.Callback):
@@ -82,7 +76,7 @@ def test_run_killed_between_validations_ends_with_the_weights_of_the_unbroken_ru
     assert (Path(whole.out) / "log.csv").read_text() == (Path(broken.out) / "log.csv").read_text()
 
 
-def test_run_learns_painted_portraits_and_leaves_what_it_promises(painted: Path, tmp_path: Path) -> None:
+def test_run_learns_painted_portraits_and_writes_its_files(painted: Path, tmp_path: Path) -> None:
     rows: list[dict[str, float]] = []
     config = small(
         painted,
@@ -146,25 +140,25 @@ def test_depth_model_without_depth_maps_is_refused(painted: Path, tmp_path: Path
         train(small(painted, tmp_path / "out", model="serseg_b0_abg_dbn_depth"))
 
 
-def test_diverged_run_says_so(painted: Path, tmp_path: Path) -> None:
+def test_diverged_run_is_reported(painted: Path, tmp_path: Path) -> None:
     config = small(painted, tmp_path / "out", optimizer=OptimizerConfig(lr=1e30, warmup=1, clip=1e30))
     with pytest.raises(TrainingError, match="diverged"):
         train(config)
 
 
 class KillsWorkers(lightning.Callback):
-    """Kills the processes that cut photographs, as a system without memory does."""
+    """Kills the processes that prepare photographs, as a system that runs out of memory does."""
 
     def on_train_batch_start(self, trainer, module, batch, index) -> None:
         for worker in multiprocessing.active_children():
             os.kill(worker.pid, signal.SIGKILL)
 
 
-def test_killed_worker_is_told_from_a_bug(painted: Path, tmp_path: Path) -> None:
+def test_killed_worker_is_reported_as_killed(painted: Path, tmp_path: Path) -> None:
     config = small(painted, tmp_path / "out", workers=1, every=50, phases=(Phase(steps=50, size=32, batch=2),))
-    with pytest.raises(TrainingError, match="died: it was killed, or ran out of memory") as caught:
+    with pytest.raises(TrainingError, match="died: it was killed or ran out of memory") as caught:
         train(config, callbacks=[KillsWorkers()])
-    assert "fewer `workers`" in caught.value.hint
+    assert "lower `workers`" in caught.value.hint
 
 
 def test_serseg_starts_from_a_segformers_encoder_and_fusion() -> None:
@@ -176,7 +170,7 @@ def test_serseg_starts_from_a_segformers_encoder_and_fusion() -> None:
     assert all("upsample" in name or "classifier" in name for name in random)
 
 
-def test_network_without_encoder_starts_from_nothing_but_itself() -> None:
+def test_network_without_encoder_starts_only_from_its_own_checkpoint() -> None:
     with pytest.raises(CheckpointError, match="no encoder to start from"):
         start_from(create_model("sernet_former"), create_model("segformer_b0").state_dict(), source="s")
 
@@ -220,7 +214,7 @@ def test_validation_numbers_per_photograph_source_and_set() -> None:
     assert set(validation_numbers(measured(logits, mask), ["*"] * 4)) == set(numbers) - {"faces", "streets"}
 
 
-def test_missing_a_person_altogether_scores_nothing() -> None:
+def test_missing_a_person_entirely_scores_zero() -> None:
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., 0] = 1
     numbers = validation_numbers(measured(torch.full((1, 1, 4, 4), -5.0), mask), ["*"])
@@ -238,7 +232,7 @@ def test_encoder_learns_at_its_own_rate_and_norms_do_not_decay() -> None:
         assert group["weight_decay"] == (0.5 if parameter.dim() > 1 else 0.0), name
 
 
-def test_teacher_normalises_for_itself() -> None:
+def test_teacher_normalises_its_input() -> None:
     image = torch.rand(1, 3, 4, 4)
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
     expected = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)

@@ -1,4 +1,4 @@
-"""The person's own colours without the background's, the scene without the person, and the blur behind both."""
+"""Test separating a photograph into the person's colours and the scene, and the blur that both use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels vote over views, follow edges, land where the loader looks, and say how sure they are."""
+"""Test labels: votes over views, refined edges, output folders and confidences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bright(photo: np.ndarray) -> np.ndarray:
     return (photo.mean(2) > 128).astype(np.float32)[::4, ::4]
 
 
-def test_masks_land_where_the_loader_reads_them(painted: Path) -> None:
+def test_masks_are_written_where_the_loader_reads_them(painted: Path) -> None:
     for mask in (painted / "masks").iterdir():
         mask.rename(painted / f"true_{mask.name}")
     labels = label_folder(painted, bright)
@@ -168,7 +168,7 @@ def test_wheel_with_another_model_is_refused(tmp_path: Path) -> None:
         read_selfie_model(tmp_path / "missing.whl")
 
 
-def test_failed_download_says_what_else_can_be_done(tmp_path: Path) -> None:
+def test_failed_download_suggests_alternatives(tmp_path: Path) -> None:
     def no_network(command, **_):
         assert "mediapipe==0.10.21" in command
         assert "--no-deps" in command

@@ -1,4 +1,4 @@
-"""Losses against brute force and against what they must be at known points."""
+"""Test losses against brute force and known values."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_pixels_that_are_not_trusted_count_in_no_loss() -> None:
     assert float(losses.bce(logits, target, torch.zeros_like(trust))) == 0
 
 
-def test_firmness_asks_for_certainty_away_from_drawn_edges_alone() -> None:
+def test_firmness_asks_for_certainty_only_away_from_drawn_edges() -> None:
     target = torch.zeros(1, 1, 100, 100)
     target[..., 50:] = 1
     near_edge = torch.zeros_like(target, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The chain that made the shipped weights: cleaned photographs, one network grown from another, float16 files."""
+"""Test the chain that made the bundled weights: cleaned photographs, grown networks, float16 files."""
 
 from __future__ import annotations
 

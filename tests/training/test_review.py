@@ -1,4 +1,4 @@
-"""A review finds the masks that disagree with a second opinion, and changes none of them."""
+"""Test that a review finds the masks that disagree with a second opinion and changes none of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def spoil(path: Path) -> None:
     Image.fromarray(mask).save(path)
 
 
-def test_spoilt_masks_come_first_and_nothing_is_changed(painted: Path) -> None:
+def test_damaged_masks_come_first_and_nothing_is_changed(painted: Path) -> None:
     spoil(painted / "masks/p2.png")
     spoil(painted / "masks/p5.png")
     before = {path.name: path.read_bytes() for path in (painted / "masks").iterdir()}
@@ -46,8 +46,8 @@ def test_sheet_shows_both_opinions_side_by_side(painted: Path) -> None:
         assert sheet.size == (4 * 2 * 160, 2 * 174)
         pixels = np.asarray(sheet)
     mine, second = pixels[14 + 100 : 174, :160], pixels[14 + 100 : 174, 160:320]
-    behind = np.abs(mine.astype(int) - (0, 200, 80)).max(axis=2) <= 2
-    assert behind.all()  # the lower half is gone there
+    background = np.abs(mine.astype(int) - (0, 200, 80)).max(axis=2) <= 2
+    assert background.all()  # the lower half is gone there
     assert not (np.abs(second.astype(int) - (0, 200, 80)).max(axis=2) <= 2).all()
 
 
@@ -63,7 +63,7 @@ def test_repair_adds_what_the_second_opinion_sees(painted: Path) -> None:
 def test_files_that_cannot_be_read_are_named_after_the_rest_is_reviewed(painted: Path) -> None:
     (painted / "masks/p3.png").write_bytes(b"broken")
     (painted / "masks/p4.png").unlink()
-    with pytest.raises(DataError, match="2 faults; all else is reviewed") as caught:
+    with pytest.raises(DataError, match="2 faults; everything else is reviewed") as caught:
         review_folder(painted, bright)
     assert "p3.png" in str(caught.value)
     assert "p4.png: nothing for it in masks" in str(caught.value)

@@ -1,4 +1,4 @@
-"""A launcher starts the processes; they see different photographs, hold the same weights, and one of them speaks."""
+"""Test that launched processes train on different photographs, keep the same weights, and only one reports."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def test_two_processes_train_one_network(painted: Path, tmp_path: Path) -> None:
     ],
     ids=["two_machines", "one_machine", "one_process_each"],
 )
-def test_launchers_numbers_are_passed_on(environment: dict[str, str], devices: int, nodes: int) -> None:
-    told = launched(environment, several_optimizers=False)
-    assert told == {"devices": devices, "num_nodes": nodes, "strategy": "ddp"}
+def test_numbers_of_the_launcher_are_passed_on(environment: dict[str, str], devices: int, nodes: int) -> None:
+    arguments = launched(environment, several_optimizers=False)
+    assert arguments == {"devices": devices, "num_nodes": nodes, "strategy": "ddp"}
 
 
-def test_without_a_launcher_nothing_is_said(monkeypatch) -> None:
+def test_without_a_launcher_lightning_gets_no_arguments(monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert launched({}, several_optimizers=True) == {}

@@ -1,4 +1,4 @@
-"""Quicker convolutions compute what they computed, under the same names."""
+"""Test that faster convolutions compute the same numbers under the same names."""
 
 from __future__ import annotations
 

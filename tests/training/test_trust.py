@@ -1,4 +1,4 @@
-"""Gray is believed near edges alone."""
+"""Test that gray is trusted only near edges."""
 
 from __future__ import annotations
 

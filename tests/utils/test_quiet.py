@@ -33,12 +33,12 @@ KINDS = {
 def test_only_the_selected_streams_are_silent_and_only_in_the_block(capfd, how, out, err):
     with quiet(**how):
         talk()
-    told = capfd.readouterr()
-    assert (told.out, told.err) == (out, err)
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == (out, err)
     with pytest.warns(UserWarning, match="a warning"):
         talk()
-    told = capfd.readouterr()
-    assert (told.out, told.err) == ("a print\nnative\n", "an error\nnative error\n")
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("a print\nnative\n", "an error\nnative error\n")
 
 
 def test_an_exception_in_the_block_restores_the_streams(capfd):

@@ -96,7 +96,7 @@ def test_the_damaged_op_is_named(name: str, isolate: bool) -> None:
     assert all(item.snr_db == IDENTICAL_DB for item in found.ops[:before])
 
 
-def test_two_damaged_ops_are_told_apart_only_by_isolation() -> None:
+def test_two_damaged_ops_are_distinguished_only_by_isolation() -> None:
     damaged = CHAIN | {"bias": lambda x: x + 0.4, "tanh": lambda x: np.tanh(x) * 0.5}
     reference = trace(CHAIN)
     found = blame(reference, trace(damaged), ORDER, isolated=alone(damaged, reference), bar_db=60)

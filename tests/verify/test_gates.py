@@ -93,7 +93,7 @@ def test_each_bar_passes_at_it_and_fails_beyond_it(name: str) -> None:
     assert failed(replace(PERFECT, **{field: math.nan}), thresholds) == [gate]
 
 
-def test_a_gain_over_the_reference_is_no_drop() -> None:
+def test_a_gain_over_the_reference_is_not_a_drop() -> None:
     assert failed(replace(PERFECT, label_drop_points=-3.0), thresholds_for("int8")) == []
 
 

@@ -1,4 +1,4 @@
-"""A package served to another program: what it says first, frames, frames that cannot be run, broken messages."""
+"""Test serving a package to another program: the greeting, frames, frames that cannot be run, broken messages."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_message_that_cannot_be_understood_ends_it(saved, requests, words):
         answers(saved, requests)
 
 
-def test_the_commands_stdout_is_the_protocols_alone(saved, image):
+def test_stdout_of_the_command_carries_only_the_protocol(saved, image):
     command = [sys.executable, "-m", "portrait_export", "serve", str(saved)]
     done = subprocess.run(command, input=request_of(image), capture_output=True, check=True)
     assert [header.get("id") for header, _ in messages(done.stdout)] == [None, 1]

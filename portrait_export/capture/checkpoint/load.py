@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CheckpointError
 from ...models.config import NetConfig
-from ...models.registry import ModelSpec, model_spec, net_class
+from ...models.registry import model_spec, net_class
+from ...models.spec import ModelSpec
 from ..huggingface import labels_of, read_json, read_preprocessor
 from .locate import locate
 from .metadata import person_of, positive_of, preprocessing_of

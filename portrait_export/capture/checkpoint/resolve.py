@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CheckpointError
 from ...models.config import EfficientNetFPNConfig, NetConfig, SegformerConfig, SernetConfig, SersegConfig
-from ...models.registry import ModelSpec, list_models, model_spec
+from ...models.registry import list_models, model_spec
+from ...models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from ...models.remap import Canonical

@@ -197,8 +197,8 @@ def with_toml(options: ForeignOptions) -> tuple[ForeignOptions, str]:
 
     Raises UsageError with everything that is wrong with the file.
     """
-    beside = options.file.with_suffix(".toml")
-    file = options.preprocessing or (beside if beside.is_file() else None)
+    adjacent = options.file.with_suffix(".toml")
+    file = options.preprocessing or (adjacent if adjacent.is_file() else None)
     if file is None:
         return options, ""
     stored = read_toml(file, Settings)

@@ -161,7 +161,7 @@ def test_shapes_decide_where_nothing_else_does(config: NetConfig, tmp_path: Path
     assert load_checkpoint(tmp_path / "best.pth").config == config
 
 
-def test_labels_come_from_the_weights_where_config_json_is_silent(tmp_path: Path) -> None:
+def test_labels_come_from_the_weights_if_config_json_has_none(tmp_path: Path) -> None:
     config = SegformerConfig(num_labels=4)
     save_file(net_of(config).state_dict(), tmp_path / "model.safetensors")
     write_config(tmp_path, {"model_type": "segformer"})
@@ -288,15 +288,15 @@ def test_unknown_architecture_lists_all_keys_that_do_not_fit(tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match="207 keys missing, 2 unexpected") as caught:
         load_checkpoint(tmp_path / "resnet.pth", "segformer_b0")
     assert "checkpoint of another architecture" in caught.value.hint
-    with pytest.raises(CheckpointError, match=r"of no architecture known here; its keys begin with conv1\.weight"):
+    with pytest.raises(CheckpointError, match=r"has no known architecture; its keys begin with conv1\.weight"):
         load_checkpoint(tmp_path / "resnet.pth")
 
 
 def test_serseg_without_config_or_model_cannot_be_identified(tmp_path: Path) -> None:
     torch.save(net_of(SERSEG).state_dict(), tmp_path / "serseg.pth")
-    with pytest.raises(CheckpointError, match="do not tell whether it has attention-boosting gates") as caught:
+    with pytest.raises(CheckpointError, match="do not show whether it has attention-boosting gates") as caught:
         load_checkpoint(tmp_path / "serseg.pth")
-    assert "put its config.json beside it" in caught.value.hint
+    assert "put its config.json next to it" in caught.value.hint
 
 
 def test_unknown_model_suggests_the_nearest(tmp_path: Path) -> None:
@@ -555,7 +555,7 @@ def test_folder_of_every_registered_model_loads_without_its_name(tmp_path: Path,
         assert torch.equal(loaded.person_module()(*inputs), net(*inputs))
 
 
-def test_weights_alone_tell_the_mobile_network(tmp_path: Path) -> None:
+def test_weights_alone_identify_the_mobile_network(tmp_path: Path) -> None:
     path = save_folder(create_model("lite0_fpn", seed=4), tmp_path / "run")
     (tmp_path / "run/config.json").unlink()
     assert load_checkpoint(path).spec.name == "lite0_fpn"

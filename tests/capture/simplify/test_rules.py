@@ -528,7 +528,7 @@ REFUSES = {
         ),
         "the value between the linears is also read elsewhere",
     ),
-    "channels_beside_all_of_them": (
+    "channels_and_all_of_them": (
         "unread-channels",
         model(
             text("float[1,3,5,5] x", "c = Conv(x, w) y = Gather<axis=1>(c, i)", "float y, float c"),
@@ -662,7 +662,7 @@ REFUSES = {
         model(text("float[1,4,3,3] x", "c = Conv(x, w) y = ArgMax<axis=1>(c)", "int64 y"), w=normal(3, 4, 1, 1)),
         "the argmax is over 3 classes",
     ),
-    "argmax_beside_the_logits": (
+    "argmax_and_the_logits": (
         "argmax-of-two",
         model(
             text("float[1,4,3,3] x", "c = Conv(x, w) y = ArgMax<axis=1>(c)", "int64 y, float c"), w=normal(2, 4, 1, 1)

@@ -203,7 +203,7 @@ def test_a_name_that_is_an_input_and_an_initializer_becomes_a_constant():
     assert [value.name for value in result.graph.input] == ["x"]
 
 
-def test_what_a_model_holds_besides_nodes_and_weights_stays():
+def test_everything_but_nodes_and_weights_is_kept():
     source = onnx.parser.parse_model(
         """<ir_version: 9, opset_import: ["" : 18, "mine" : 2], producer_name: "them", model_version: 3,
             doc_string: "why", metadata_props: ["a": "1", "b": "2"]>

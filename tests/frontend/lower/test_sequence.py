@@ -31,7 +31,7 @@ def test_empty_insert_erase_and_concat() -> None:
 
 @pytest.mark.parametrize(("position", "order"), [(-2, "cab"), (-1, "acb"), (1, "acb"), (2, "abc")])
 def test_insert_counts_from_the_end_of_what_is_there(position: int, order: str) -> None:
-    """As Python's list.insert: −1 is before the last tensor, not behind it. (The bounds are ONNX's −n..n.)"""
+    """As Python's list.insert: −1 is before the last tensor, not after it. (The bounds are ONNX's −n..n.)"""
     make = helper.make_node
     nodes = [
         make("SequenceConstruct", ["a", "b"], ["s0"]),

@@ -595,7 +595,7 @@ def test_gru_resets_before_or_after_the_product() -> None:
 # Edges
 
 
-def test_casts_to_integers_saturate_and_know_no_nan() -> None:
+def test_casts_to_integers_saturate_and_turn_nan_into_zero() -> None:
     given_values = f32(np.nan, np.inf, -np.inf, 3.99, -3.99, 300)
     assert call("cast", x=given_values, dtype="int8").tolist() == [0, 127, -128, 3, -3, 127]
     assert call("cast", x=f32(3e9, -3e9), dtype="int32").tolist() == [2**31 - 1, -(2**31)]

@@ -1,0 +1,66 @@
+"""Write the files of a run's folder: its configuration, its log and its checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import nn
+
+from ..errors import TrainingError
+from ..models.config_json import config_to_json
+from ..models.spec import ModelSpec
+from ..models.weights_io import to_store
+from ..utils.files import write_bytes, write_json
+from .config import TrainConfig
+
+LAST = "last.ckpt"  # everything that a resumed run needs
+BEST = "best"  # a checkpoint folder, as `--checkpoint` takes it
+LOG = "log.csv"
+
+
+def claim(out: Path, config: TrainConfig, resuming: bool) -> None:
+    """Write the configuration into the folder; refuse to resume a run that had another one."""
+    path = out / "config.json"
+    current = json.loads(json.dumps(asdict(config)))
+    if resuming and path.is_file():
+        previous = json.loads(path.read_text(encoding="utf-8"))
+        changed = [
+            f"{k}: was {previous.get(k)!r}, is {current.get(k)!r}"
+            for k in sorted({*previous, *current})
+            if previous.get(k) != current.get(k)
+        ]
+        if changed:
+            raise TrainingError(
+                f"{out} holds a run with another configuration; resuming would mix the two.",
+                context=changed,
+                hint="give another `out`, restore these settings, or start over with `--fresh`.",
+            )
+    write_json(path, current)
+    if not resuming:
+        (out / LOG).unlink(missing_ok=True)
+
+
+def append_row(path: Path, row: Mapping[str, float]) -> None:
+    """Add a row to a CSV file, after dropping rows that a killed run wrote at this step or later."""
+    rows: list[dict[str, Any]] = []
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [old for old in csv.DictReader(file) if float(old["step"]) < row["step"]]
+    lines = [",".join(row), *(",".join(str(line[name]) for name in row) for line in [*rows, row])]
+    write_bytes(path, ("\n".join(lines) + "\n").encode(), force=True)
+
+
+def save_checkpoint(net: nn.Module, spec: ModelSpec, folder: Path, *, half: bool = False) -> None:
+    """Write a folder with config.json and model.safetensors, as `--checkpoint` takes it; each file appears whole.
+
+    Args:
+        half: store float16, as the bundled weights are stored.
+    """
+    write_json(folder / "config.json", config_to_json(spec.config))
+    write_bytes(folder / "model.safetensors", save(to_store(net.state_dict(), half=half)), force=True)

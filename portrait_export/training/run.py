@@ -1,0 +1,289 @@
+"""Run the steps of a training: losses, optimizers, the moving average, validations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..errors import TrainingError
+from ..models.registry import build_net
+from ..models.spec import ModelSpec
+from ..utils.files import write_bytes
+from . import losses
+from .augment import Augment, seeded
+from .config import TrainConfig
+from .data import Crops, Order, Picks, Split, Whole, source_of
+from .folder import BEST, LOG, append_row, save_checkpoint
+from .pictures import prediction_sheet
+from .speed import quicken_convolutions
+from .validation import measured, validation_numbers
+
+# Independent streams of random numbers are seeded with (seed, stream, step, process).
+AUGMENTING, DROPPING = 1, 2
+
+
+class Run(lightning.LightningModule):
+    """A run's network, its moving average and critic, and what happens at each step.
+
+    One of Lightning's epochs spans the steps between two validations.
+    """
+
+    step: Tensor
+    mean: Tensor
+    std: Tensor
+    best_iou: Tensor
+    first_iou: Tensor
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        spec: ModelSpec,
+        split: Split,
+        *,
+        teacher: nn.Module | None = None,
+        on_row: Callable[[dict[str, float]], None] = lambda row: None,
+    ):
+        super().__init__()
+        self.automatic_optimization = False  # the critic is a second optimizer
+        self.config, self.spec, self.split, self.on_row = config, spec, split, on_row
+        self.net = build_net(spec, seed=config.seed)
+        if precision(config) == "bf16-mixed" and not torch.cuda.is_available():
+            quicken_convolutions(self.net)
+        self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.critic = _seeded_critic(config.seed) if config.loss.critic else None
+        self.augment = Augment(config.augment)
+        self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []  # not in checkpoints
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.register_buffer("best_iou", torch.full((), -1.0))
+        self.register_buffer("first_iou", torch.full((), -1.0))
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+        self.resumed_at = 0
+        self.crops = Crops(split, config)
+        self.order = Order(split.train, config.sources, config.seed)
+        self._val_sources = [config.sources[source_of(item, config.sources) or 0].match for item in split.val]
+        self._seen: list[Tensor] = []  # per validation photograph: what `measured` gives
+        self._losses: list[float] = []
+
+    # ---- what Lightning calls --------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        groups = parameter_groups(self.net, self.config)
+        optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=self.config.optimizer.lr)]
+        if self.critic is not None:
+            optimizers.append(torch.optim.AdamW(self.critic.parameters(), lr=2e-4, betas=(0.5, 0.99)))
+        return optimizers
+
+    def train_dataloader(self) -> DataLoader:
+        start = self.trainer.current_epoch * self.config.every
+        picks = Picks(
+            self.config,
+            self.order,
+            start=start,
+            stop=min(start + self.config.every, self.config.steps),
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+        )
+        if self.config.workers:
+            self.crops.keep()
+        return DataLoader(self.crops, batch_sampler=picks, num_workers=self.config.workers)
+
+    def val_dataloader(self) -> DataLoader:
+        # One size for the whole run, so that scores are comparable; every process validates on all photographs.
+        side = self.config.phases[-1].size
+        return DataLoader(Whole(self.split.val, (side, side)), batch_size=4)
+
+    def on_train_start(self) -> None:
+        self.resumed_at = int(self.step)
+        for teacher in self._teacher:
+            teacher.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        self.net.train()
+        self.average.eval()
+
+    def training_step(self, batch: dict[str, Tensor], _index: int) -> None:
+        step, rank = int(self.step), self.trainer.global_rank
+        batch = {**batch, "image": batch["image"].float() / 255}
+        batch = self.augment(batch, (self.config.seed, AUGMENTING, step, rank))
+        optimizers = self.optimizers()
+        optimizer, *rest = optimizers if isinstance(optimizers, list) else [optimizers]
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step) * group["factor"]
+        with seeded((self.config.seed, DROPPING, step, rank), self.device):
+            parts, probability = self._losses_of(batch)
+        total = torch.stack(list(parts.values())).sum()
+        if not torch.isfinite(total):
+            raise TrainingError(
+                f"The loss is {total.item()} at step {step + 1}: the run has diverged.",
+                context=[f"{name}: {value.item()}" for name, value in parts.items()],
+                hint="lower optimizer.lr, or set precision 32-true; the state of the last validation is kept.",
+            )
+        optimizer.zero_grad()
+        self.manual_backward(total)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.config.optimizer.clip)
+        optimizer.step()
+        if self.critic is not None:
+            self._teach_critic(rest[0], batch, probability.detach())
+        self._follow(step)
+        self.step += 1
+        self._losses.append(total.item())
+        self.log("loss", total.detach(), prog_bar=True)
+
+    def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
+        logits = losses.at_size(self._forward(self.average, batch["image"].float() / 255, batch), _size(batch["mask"]))
+        self._seen.append(measured(logits, batch["mask"]))
+
+    def on_validation_epoch_end(self) -> None:
+        seen, self._seen = torch.cat(self._seen), []
+        row = {
+            "step": int(self.step),
+            "loss": _mean(self._losses),
+            "lr": learning_rate(self.config, int(self.step) - 1),
+        }
+        row |= validation_numbers(seen, self._val_sources)
+        self._losses = []
+        self.log_dict({name: float(value) for name, value in row.items() if name not in ("step", "loss")})
+        if self.first_iou < 0:
+            self.first_iou.fill_(row["iou"])
+        if row["iou"] > self.best_iou:
+            self.best_iou.fill_(row["iou"])
+            if self.trainer.is_global_zero:
+                save_checkpoint(self.average, self.spec, Path(self.config.out) / BEST)
+        if self.trainer.is_global_zero:
+            append_row(Path(self.config.out) / LOG, row)
+            self._show_pictures()
+            self.on_row(row)
+
+    # ---- the parts of a step ---------------------------------------------------------------------------------
+
+    def _forward(self, net: nn.Module, image: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        normal = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = net(normal, batch["depth"]) if "depth" in self.spec.inputs else net(normal)
+        return logits.float()
+
+    def _losses_of(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses whose share is not 0, weighted, and P(person) at the labels' size."""
+        share, image, mask, trust = self.config.loss, batch["image"], batch["mask"], batch["trust"]
+        logits = losses.at_size(self._forward(self.net, image, batch), _size(mask))
+        probability = torch.sigmoid(logits)
+        parts = {}
+        if share.bce:
+            parts["bce"] = share.bce * losses.bce(logits, mask, trust)
+        if share.dice:
+            parts["dice"] = share.dice * losses.dice(probability, mask, trust)
+        if share.firm:
+            parts["firm"] = share.firm * losses.firm(probability, mask)
+        if share.crf:
+            parts["crf"] = share.crf * losses.crf(probability, image)
+        if share.distill:
+            parts["distill"] = share.distill * losses.bce(
+                logits, self._taught(image, _size(mask)), torch.ones_like(mask)
+            )
+        if self.critic is not None:
+            with _frozen(self.critic):
+                parts["critic"] = share.critic * losses.adversarial_loss(self.critic(image, probability).float())
+        return parts, probability
+
+    @torch.no_grad()
+    def _taught(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        if not self._teacher:
+            raise TrainingError("loss.distill is above 0, but no teacher was given.")
+        return torch.sigmoid(losses.at_size(self._teacher[0](image).float(), size))
+
+    def _teach_critic(self, optimizer: Any, batch: dict[str, Tensor], predicted: Tensor) -> None:
+        assert self.critic is not None
+        loss = losses.critic_loss(
+            self.critic(batch["image"], batch["mask"]).float(), self.critic(batch["image"], predicted).float()
+        )
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Move the average towards the network: faster in the first steps, when there is little worth averaging."""
+        keep = min(self.config.average, (1 + step) / (10 + step))
+        for kept, new in zip(self.average.parameters(), self.net.parameters(), strict=True):
+            kept.lerp_(new.detach(), 1 - keep)
+        for stored, seen in zip(self.average.buffers(), self.net.buffers(), strict=True):
+            # BatchNorm's statistics belong to the averaged weights, and are averaged with them.
+            stored.lerp_(seen, 1 - keep) if stored.is_floating_point() else stored.copy_(seen)
+
+    @torch.no_grad()
+    def _show_pictures(self) -> None:
+        places = Whole(self.split.val[: self.config.pictures], (self.config.phases[-1].size,) * 2)
+        shown = []
+        for i in range(len(places)):
+            batch = {name: tensor[None].to(self.device) for name, tensor in places[i].items()}
+            image = batch["image"].float() / 255
+            logits = losses.at_size(self._forward(self.average, image, batch), _size(image))
+            shown.append((image[0].cpu(), batch["mask"][0].cpu(), torch.sigmoid(logits)[0].cpu()))
+        if shown:
+            png, pixels = prediction_sheet(shown)
+            write_bytes(Path(self.config.out) / "pictures" / f"{int(self.step):07d}.png", png, force=True)
+            self.logger.experiment.add_image("val", pixels, int(self.step), dataformats="HWC")  # type: ignore[union-attr]
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """lr · min(1, (step+1)/warmup) · (1 − step/steps)^power."""
+    warm = min(1.0, (step + 1) / max(1, config.optimizer.warmup))
+    left = max(0.0, 1 - step / max(1, config.steps))
+    return float(config.optimizer.lr * warm * left**config.optimizer.power)
+
+
+def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """AdamW's groups: matrices decay, norms and biases do not; the encoder's learning rate has its own factor."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        key = ("encoder." in name, parameter.dim() > 1)
+        groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": config.optimizer.weight_decay if decays else 0.0,
+            "factor": config.optimizer.encoder if of_encoder else 1.0,
+        }
+        for (of_encoder, decays), parameters in groups.items()
+    ]
+
+
+def precision(config: TrainConfig) -> str:
+    """The precision of the arithmetic, in Lightning's names. Emulated bfloat16 is ten times slower than float32."""
+    if config.precision != "auto":
+        return config.precision
+    native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if native or torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return int(x.shape[-2]), int(x.shape[-1])
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _seeded_critic(seed: int) -> losses.Critic:
+    with seeded((seed, 0), torch.device("cpu")):
+        return losses.Critic()
+
+
+class _frozen:
+    """Inside the block a network's parameters get no gradients, but gradients pass through the network."""
+
+    def __init__(self, net: nn.Module):
+        self.net = net
+
+    def __enter__(self) -> None:
+        self.net.requires_grad_(False)
+
+    def __exit__(self, *_: object) -> None:
+        self.net.requires_grad_(True)
