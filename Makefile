@@ -7,7 +7,7 @@ OUT := build/serseg_b0-int8
 # Tests run many small networks: one thread each, as many processes as cores.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test swift check lint format readme readme-check clean
+.PHONY: help demo ios test swift check lint format readme readme-check clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -15,12 +15,17 @@ help:  ## show the targets
 demo: $(VENV)/.run  ## the main job: serseg_b0 to a verified int8 Core ML package
 	$(BIN)/portrait-export coreml --model serseg_b0 --quantize int8 --out $(OUT) --force
 
+ios: $(VENV)/.run  ## packages and photos into the iOS demo; on a Mac, opens it in Xcode
+	$(BIN)/portrait-export demo
+	@if [ "$$(uname)" = Darwin ]; then open ios_demo/App/PortraitDemo.xcodeproj; \
+	else echo "open ios_demo/App/PortraitDemo.xcodeproj in Xcode on a Mac"; fi
+
 test: $(VENV)/.dev swift  ## the whole test suite, Swift's first: pytest runs what it has built
 	$(TEST_ENV) $(BIN)/python -m pytest -n auto
 
 swift:  ## the iOS demo's Swift half: style, build, tests (needs swift 6, libpng-dev, libjpeg-dev)
 	@if command -v swift > /dev/null; then \
-	  cd ios_demo && swift format lint --strict --recursive Package.swift Sources Tests && \
+	  cd ios_demo && swift format lint --strict --recursive Package.swift Sources Tests App && \
 	  swift build -c release && swift test -c release --disable-xctest && \
 	  { [ "$$(uname)" = Darwin ] || ./typecheck; }; \
 	else echo "swift is not installed: the Swift half of ios_demo was not run"; fi

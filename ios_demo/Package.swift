@@ -22,6 +22,7 @@ let package = Package(
     platforms: [.iOS(.v17), .macOS(.v14)],
     products: [
         .library(name: "PortraitKit", targets: ["PortraitKit"]),
+        .library(name: "PortraitImages", targets: ["PortraitImages"]),
         .library(name: "PortraitCoreML", targets: ["PortraitCoreML"]),
         .executable(name: "portrait-demo", targets: ["portrait-demo"]),
     ],

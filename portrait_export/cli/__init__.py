@@ -29,6 +29,7 @@ COMMANDS = {
     "label": "Make masks for photos without one, or review existing masks.",
     "rebuild": "Retrain the bundled weights from scratch on the photos they were trained on.",
     "depth": "Make depth maps of photos with your own copy of MiDaS.",
+    "demo": "Export packages into the iOS demo app, with photos to try them on.",
 }
 
 # Errors of writing to stdout or of the whole machine, which carry no file name.

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     help="What runs the package: portrait (our runtime) or coreml (Core ML itself, macOS only).",
 )
 @options.ARITHMETIC
+@click.option(
+    "--from-device",
+    type=options.File(),
+    help="Compare the masks in this parity bundle, which the demo app or `portrait-demo bundle` wrote.",
+)
 @click.option("--json", "json_file", type=options.File(), help="Write every number to this JSON file.")
 @click.option("--junit", "junit_file", type=options.File(), help="Write a JUnit XML report for CI.")
 @options.output_options(options.QUIET, options.VERBOSE)
@@ -37,6 +42,7 @@ def parity(
     min_iou: float | None,
     runtime: str,
     arithmetic: str,
+    from_device: Path | None,
     json_file: Path | None,
     junit_file: Path | None,
     console: options.Console,
@@ -45,6 +51,7 @@ def parity(
 
     Exit code 0: every gate passed; 1: a gate failed; 2: something could not be read.
     """
+    from ..errors import UsageError
     from ..utils.files import refuse_existing, write_text
     from ..workflows.parity import check_parity
     from ..workflows.requests import ParityRequest
@@ -52,7 +59,9 @@ def parity(
 
     for file in filter(None, (json_file, junit_file)):
         refuse_existing(file, force=True)  # refuse a folder now, not after minutes of work
-    request = ParityRequest(data=data, min_iou=min_iou, runtime=runtime, arithmetic=arithmetic)
+    if from_device is not None and (source.size is not None or (runtime, arithmetic) != ("portrait", "as_typed")):
+        raise UsageError("--from-device cannot be used together with --size, --runtime or --arithmetic.")
+    request = ParityRequest(data=data, min_iou=min_iou, runtime=runtime, arithmetic=arithmetic, from_device=from_device)
     report = check_parity(source, package, request, console.observer())
     if json_file is not None:
         write_text(json_file, report.to_json())

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..inputs.frames import load_frames, stand_in_note
-from ..inputs.sizes import label, listed_sizes, require_listed, size_of
+from ..errors import DataError
+from ..inputs.frames import Frames, load_frames, stand_in_note
+from ..inputs.sizes import label, labels, listed_sizes, require_listed, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.stages import Observer, Stages
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..artifacts import Runner
+    from ..inputs.bundle import DeviceBundle, DeviceFrames
+    from ..inputs.sources import Size
     from ..quantize.recipe import Recipe
     from ..utils.stages import RunningStage
     from ..verify.gates import Thresholds
@@ -35,17 +38,38 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
     program = read_program(package)
     stored = program.metadata.user_defined
     listed = sizes = listed_sizes(program.inputs)
-    if source.size is not None:
+    saved = PortraitSpec.from_json(stored[SPEC_KEY]) if SPEC_KEY in stored else None
+    bundle = None if request.from_device is None else _bundle_of(request.from_device, package, saved, listed)
+    if bundle is not None:
+        sizes = bundle.sizes
+    elif source.size is not None:
         if listed:
             require_listed(source.size, listed, name=package.name)
         sizes = (source.size,)
-    elif not sizes and SPEC_KEY in stored:
-        saved = PortraitSpec.from_json(stored[SPEC_KEY])
+    elif not sizes and saved is not None:
         sizes = ((saved.height, saved.width),)
     models = steps.load(stages, source, sizes, any_size=bool(listed))
     recipe = RECIPES.get(stored.get(f"{METADATA_PREFIX}recipe", ""), RECIPES["none"])
     precision = stored.get(f"{METADATA_PREFIX}precision", "fp16")
-    return compare_masks(stages, models, package, recipe, precision, request, folder=None)
+    return compare_masks(stages, models, package, recipe, precision, request, folder=None, bundle=bundle)
+
+
+def _bundle_of(folder: Path, package: Path, spec: PortraitSpec | None, listed: Sequence[Size]) -> DeviceBundle:
+    """The bundle in a folder. Raises DataError unless it was made with this package."""
+    from ..inputs.bundle import open_bundle
+    from ..mil.package import saved_package
+
+    bundle = open_bundle(folder)
+    bundle.require_package(package.name, saved_package(package).sha256)
+    if spec is not None and bundle.spec != spec:
+        raise DataError(f"{folder} has another PortraitSpec than {package.name}.", code="bad-bundle")
+    taken = tuple(listed) or ((bundle.spec.height, bundle.spec.width),)
+    odd = [size for size in bundle.sizes if size not in taken]
+    if odd:
+        raise DataError(
+            f"{folder} has frames of {labels(odd)} pixels; {package.name} takes {labels(taken)}.", code="bad-bundle"
+        )
+    return bundle
 
 
 def compare_masks(
@@ -56,6 +80,7 @@ def compare_masks(
     precision: str,
     request: ParityRequest,
     folder: Path | None,
+    bundle: DeviceBundle | None = None,
 ) -> ParityReport:
     """Run the model and the saved package on every photo at every size, check the gates, and write the report.
 
@@ -63,6 +88,7 @@ def compare_masks(
         models: the network at each size, the default first.
         recipe, precision: how the package was made; they select the bars.
         folder: the report's folder; None writes no report.
+        bundle: a device's masks, to be compared instead of the saved package's.
     """
     from ..mil.folder import package_size_bytes
     from ..verify.gates import kind_of, size_gate, thresholds_for
@@ -70,7 +96,7 @@ def compare_masks(
     from ..verify.report import write_report
 
     model = models[0]
-    candidate = _package_runner(package, request)
+    candidate = _package_runner(package, request) if bundle is None else _device_runner(bundle)
     thresholds = thresholds_for(kind_of(recipe.name, precision), trained=model.trained, min_iou=request.min_iou)
     budget = size_gate(model.name, recipe.name, package_size_bytes(package))
     shown = _Shown()
@@ -78,7 +104,10 @@ def compare_masks(
     for each in models:
         size = label(size_of(each)) if len(models) > 1 else ""
         with stages.stage("parity") as stage:
-            report = _compared(stage, each, candidate, thresholds, request, shown, size)
+            frames = _photos(stage, each, request) if bundle is None else _device_frames(bundle, each, request)
+            report = _compared(stage, each, candidate, thresholds, frames, shown, size)
+            if bundle is not None:
+                report = replace(report, notes=(*report.notes, *_device_notes(bundle, frames)))
             reports[size] = report
             judged = report.with_gates(budget) if each is models[-1] else report
             stage.summary = (f"{size}: " if size else "") + _parity_summary(judged, each)
@@ -117,7 +146,7 @@ def _compared(
     model: LoadedModel,
     candidate: Runner,
     thresholds: Thresholds,
-    request: ParityRequest,
+    frames: Frames | DeviceFrames,
     shown: _Shown,
     size: str,
 ) -> ParityReport:
@@ -125,11 +154,6 @@ def _compared(
     from ..verify.parity import compare, name_at
 
     spec = model.spec
-    frames = load_frames(request.data, spec, kinds=model.kinds)
-    if request.data is None and model.kinds:
-        stage.warnings.append(_kinds_warning(model, len(frames)))
-    if frames.without_depth:
-        stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
     reference = model.open_runner()
     done = 0
 
@@ -159,6 +183,34 @@ def _package_runner(package: Path, request: ParityRequest) -> Runner:
     from ..runtime.runner import PackageRunner
 
     return PackageRunner(package, arithmetic=request.arithmetic)
+
+
+def _photos(stage: RunningStage, model: LoadedModel, request: ParityRequest) -> Frames:
+    """The photos to compare on, with warnings about what they cannot show."""
+    frames = load_frames(request.data, model.spec, kinds=model.kinds)
+    if request.data is None and model.kinds:
+        stage.warnings.append(_kinds_warning(model, len(frames)))
+    if frames.without_depth:
+        stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
+    return frames
+
+
+def _device_runner(bundle: DeviceBundle) -> Runner:
+    from ..inputs.bundle import DeviceRunner
+
+    return DeviceRunner(bundle)
+
+
+def _device_frames(bundle: DeviceBundle, model: LoadedModel, request: ParityRequest) -> DeviceFrames:
+    """The bundle's frames at a model's size."""
+    from ..inputs.bundle import DeviceFrames
+
+    entries = [entry for entry in bundle.entries if entry.size == size_of(model)]
+    return DeviceFrames(entries, load_frames(request.data, replace(model.spec, resize=bundle.spec.resize)))
+
+
+def _device_notes(bundle: DeviceBundle, frames: Frames | DeviceFrames) -> tuple[str, ...]:
+    return tuple(note for note in (getattr(frames, "note", ""), bundle.timings) if note)
 
 
 def _parity_summary(report: ParityReport, model: LoadedModel) -> str:

@@ -28,12 +28,15 @@ class ParityRequest:
         min_iou: gate on this mean mask IoU (0..1) instead of the recipe's.
         runtime: `portrait` (our runtime) or `coreml` (Core ML itself, macOS only).
         arithmetic: of our runtime: `as_typed`, `fp16` or `fp32`.
+        from_device: a parity bundle whose masks are compared instead of the runtime's. `data` then only adds drawn
+            masks to frames of the same name.
     """
 
     data: Path | None = None
     min_iou: float | None = None
     runtime: str = "portrait"
     arithmetic: str = "as_typed"
+    from_device: Path | None = None
 
 
 @dataclass(frozen=True)

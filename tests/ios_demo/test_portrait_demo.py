@@ -144,6 +144,19 @@ def test_a_depth_model_reads_the_depth_map(demo: Demo, cli: Callable, tmp_path: 
     assert "reads a depth map beside the photo, and none was given" in refused.stderr
 
 
+def test_parity_judges_a_bundle_of_the_demo(demo: Demo, cli: Callable, trained: Path, tmp_path: Path) -> None:
+    bundle, report = tmp_path / "bundle", tmp_path / "parity.json"
+    lines = succeeded(demo("bundle", *PHOTOS[:3], "-o", bundle, package=trained))
+    assert lines[0] == f"3 frames with masks by portrait-export, written to {bundle}"
+    judged = cli("parity", trained, "-m", "segformer_b0", "--from-device", bundle, "--json", report)
+    assert judged.code == 0, judged.err
+    read = json.loads(report.read_text())
+    assert read["summary"]["iou_mean"] > 0.99
+    assert "3 of 3 frames equal the toolkit's own to the last bit." in read["notes"]
+    again = demo("bundle", PHOTOS[0], "-o", bundle, package=trained)
+    assert (again.returncode, "something is there already" in again.stderr) == (2, True)
+
+
 # ---- picture files ------------------------------------------------------------------------------------------------
 
 
@@ -287,7 +300,7 @@ def test_bench_measures_each_step(demo: Demo, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["paint"], "There is no command paint; the commands are segment, video, bench."),
+        (["paint"], "There is no command paint; the commands are segment, video, bench, bundle, check."),
         (["segment", "--frame", "x"], "There is no option --frame; the options are --as,"),
         (["segment"], "No photo is given."),
         (["segment", "x.jpg", "-o", "y.png"], "--package is missing."),
@@ -297,6 +310,8 @@ def test_bench_measures_each_step(demo: Demo, tmp_path: Path) -> None:
         (["segment", "x.jpg", "-p", "p", "-o", "y.png", "--as", "replace", "--background", "puce"], "neither a file"),
         (["segment", "x.jpg", "-p"], "-p needs a value."),
         (["bench", "--size", "12"], "12 is not a size"),
+        (["bundle", "-p", "p", "-o", "out"], "No photo is given."),
+        (["check", "x.jpg", "-p", "p"], "there is no Core ML here"),
         (["video", "a", "b"], "One folder of frames is needed, found 2."),
     ],
 )
@@ -308,4 +323,4 @@ def test_a_command_line_that_cannot_be_used_is_explained(demo: Demo, words: list
 
 def test_help_names_every_command(demo: Demo) -> None:
     text = "\n".join(succeeded(demo("--help")))
-    assert all(f"portrait-demo {command}" in text for command in ("segment", "video", "bench"))
+    assert all(f"portrait-demo {command}" in text for command in ("segment", "video", "bench", "bundle", "check"))

@@ -56,7 +56,7 @@
         }
 
         /// The buffer's memory while it is locked.
-        private func withBytes(
+        fileprivate func withBytes(
             readOnly: Bool, _ body: (UnsafeMutableRawBufferPointer) throws(PortraitError) -> Void
         ) throws(PortraitError) {
             let flags: CVPixelBufferLockFlags = readOnly ? .readOnly : []
@@ -64,6 +64,33 @@
             defer { CVPixelBufferUnlockBaseAddress(self, flags) }
             let count = CVPixelBufferGetBytesPerRow(self) * CVPixelBufferGetHeight(self)
             try body(UnsafeMutableRawBufferPointer(start: CVPixelBufferGetBaseAddress(self), count: count))
+        }
+    }
+
+    extension Picture {
+        /// A 32BGRA buffer, such as a camera's frame, as an sRGB picture of three channels, whatever its row padding.
+        ///
+        /// - Throws: `PortraitError.outOfRange` for a buffer of another format.
+        public init(bgra buffer: CVPixelBuffer) throws(PortraitError) {
+            let format = CVPixelBufferGetPixelFormatType(buffer)
+            guard format == kCVPixelFormatType_32BGRA else {
+                throw PortraitError.outOfRange(what: "A frame's format", allowed: "32BGRA", found: Double(format))
+            }
+            let size = PixelSize(height: CVPixelBufferGetHeight(buffer), width: CVPixelBufferGetWidth(buffer))
+            var samples = [UInt8](repeating: 0, count: size.pixelCount * 3)
+            try buffer.withBytes(readOnly: true) { memory in
+                let rowStride = CVPixelBufferGetBytesPerRow(buffer)
+                for row in 0..<size.height {
+                    for column in 0..<size.width {
+                        let source = row * rowStride + column * 4
+                        let target = (row * size.width + column) * 3
+                        samples[target] = memory[source + 2]
+                        samples[target + 1] = memory[source + 1]
+                        samples[target + 2] = memory[source]
+                    }
+                }
+            }
+            try self.init(size: size, channels: 3, samples: samples)
         }
     }
 

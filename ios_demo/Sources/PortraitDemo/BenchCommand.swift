@@ -29,7 +29,7 @@ struct BenchCommand {
     }
 
     func run() async throws {
-        var steps = Steps()
+        var steps = StepLatencies()
         let picture = try photo.map { try PictureFile.photo(at: $0).picture } ?? Synthetic.photo(size)
         let engine: any SegmentationEngine = try await self.engine?.open() ?? SyntheticEngine()
         let segmenter = Segmenter(engine: engine)
@@ -59,34 +59,18 @@ struct BenchCommand {
     }
 }
 
-/// Latencies of named steps, in the order in which they were first seen.
-private struct Steps {
-    private var names: [String] = []
-    private var statistics: [String: LatencyStatistics] = [:]
-
-    mutating func record(_ name: String, _ duration: Duration) {
-        if statistics[name] == nil { names.append(name) }
-        statistics[name, default: LatencyStatistics()].record(duration)
-    }
-
-    mutating func time<Result>(_ name: String, _ work: () throws -> Result) rethrows -> Result {
-        let clock = ContinuousClock()
-        let start = clock.now
-        let result = try work()
-        record(name, clock.now - start)
-        return result
-    }
-
-    var rows: [[String]] {
-        names.map { name in
-            let found = statistics[name]
-            return [name] + [found?.warmUp.first, found?.p50, found?.p95].map(Terminal.milliseconds)
+extension StepLatencies {
+    fileprivate var rows: [[String]] {
+        steps.map { step in
+            [step.name]
+                + [step.latencies.warmUp.first, step.latencies.p50, step.latencies.p95].map(Terminal.milliseconds)
         }
     }
 
     /// Milliseconds of every measured run by step.
-    func json() throws -> Data {
-        try JSONEncoder().encode(statistics.mapValues(\.measured))
+    fileprivate func json() throws -> Data {
+        let runs = steps.map { ($0.name, $0.latencies.measured) }
+        return try JSONEncoder().encode(Dictionary(uniqueKeysWithValues: runs))
     }
 }
 

@@ -10,6 +10,8 @@ enum PortraitDemo {
         \(SegmentCommand.usage)
         \(VideoCommand.usage)
         \(BenchCommand.usage)
+        \(BundleCommand.usage)
+        \(CheckCommand.usage)
         """
 
     static func main() async {
@@ -27,9 +29,12 @@ enum PortraitDemo {
         case "segment": try await SegmentCommand(words).run()
         case "video": try await VideoCommand(words).run()
         case "bench": try await BenchCommand(words).run()
+        case "bundle": try await BundleCommand(words).run()
+        case "check": exit(try await CheckCommand(words).run() ? 0 : 1)
         case "--help", "-h": print(usage)
         default:
-            throw UsageError(description: "There is no command \(command); the commands are segment, video, bench.")
+            throw UsageError(
+                description: "There is no command \(command); the commands are segment, video, bench, bundle, check.")
         }
     }
 }

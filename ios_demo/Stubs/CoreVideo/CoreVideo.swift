@@ -41,3 +41,6 @@ public func CVPixelBufferGetBytesPerRow(_ pixelBuffer: CVPixelBuffer) -> Int { f
 public func CVPixelBufferGetHeight(_ pixelBuffer: CVPixelBuffer) -> Int { fatalError() }
 public func CVPixelBufferGetWidth(_ pixelBuffer: CVPixelBuffer) -> Int { fatalError() }
 public func CVPixelBufferGetPixelFormatType(_ pixelBuffer: CVPixelBuffer) -> OSType { fatalError() }
+nonisolated(unsafe) public let kCVPixelBufferPixelFormatTypeKey: CFString = ""
+nonisolated(unsafe) public let kCVPixelBufferWidthKey: CFString = ""
+nonisolated(unsafe) public let kCVPixelBufferHeightKey: CFString = ""

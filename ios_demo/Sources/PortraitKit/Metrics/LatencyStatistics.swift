@@ -7,15 +7,17 @@ public struct LatencyStatistics: Equatable, Sendable {
     /// Milliseconds of the other runs, in order.
     public private(set) var measured: [Double] = []
 
-    /// Statistics whose first `warmUpCount` runs are kept apart.
-    public init(warmUpCount: Int = 1) {
+    private let window: Int?
+
+    /// Statistics whose first `warmUpCount` runs are kept apart, of all others or of the last `window` of them.
+    public init(warmUpCount: Int = 1, window: Int? = nil) {
         self.warmUpCount = max(0, warmUpCount)
+        self.window = window.map { max(1, $0) }
     }
 
     /// Adds a run.
     public mutating func record(_ duration: Duration) {
-        let (seconds, attoseconds) = duration.components
-        record(milliseconds: Double(seconds) * 1e3 + Double(attoseconds) * 1e-15)
+        record(milliseconds: duration.milliseconds)
     }
 
     /// Adds a run of so many milliseconds.
@@ -24,6 +26,7 @@ public struct LatencyStatistics: Equatable, Sendable {
             warmUp.append(milliseconds)
         } else {
             measured.append(milliseconds)
+            if let window, measured.count > window { measured.removeFirst() }
         }
     }
 
@@ -54,5 +57,13 @@ public struct LatencyStatistics: Equatable, Sendable {
         let fraction = position - Double(below)
         let step = sorted[above] - sorted[below]
         return fraction < 0.5 ? sorted[below] + step * fraction : sorted[above] - step * (1 - fraction)
+    }
+}
+
+extension Duration {
+    /// The duration in milliseconds.
+    public var milliseconds: Double {
+        let (seconds, attoseconds) = components
+        return Double(seconds) * 1e3 + Double(attoseconds) * 1e-15
     }
 }

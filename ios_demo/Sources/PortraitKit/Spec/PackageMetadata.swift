@@ -7,6 +7,8 @@ public struct PackageMetadata: Equatable, Sendable {
 
     /// How photos become inputs and outputs masks.
     public let spec: PortraitSpec
+    /// The spec's JSON as the package stores it.
+    public let specJSON: String
     /// Every input size that the package takes, the default first; never empty.
     public let sizes: [PixelSize]
 
@@ -24,6 +26,7 @@ public struct PackageMetadata: Equatable, Sendable {
         } catch {
             throw PortraitError.spec(error)
         }
+        specJSON = text
         guard let list = userDefined[Self.sizesKey] else {
             sizes = [spec.size]
             return

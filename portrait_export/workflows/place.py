@@ -1,0 +1,79 @@
+"""Place packages and photos into the iOS demo's folder, with the list by which the app finds them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+from ..utils.files import refuse_existing, write_json, written_whole
+
+APP = Path("ios_demo") / "App" / "PortraitDemo"
+FOLDER = "Placed"  # inside the app's sources; git ignores it
+LIST = "packages.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What is in the app's folder now.
+
+    Attributes:
+        folder: where it is.
+        packages: names of the packages, in the order of the picker.
+        photos: how many photos.
+        size_bytes: of all packages together.
+    """
+
+    folder: Path
+    packages: tuple[str, ...]
+    photos: int
+    size_bytes: int
+
+
+def app_folder(asked: Path | None) -> Path:
+    """The folder of the app: the given one, or that of this checkout. Raises UsageError if it is missing."""
+    folder = asked or Path(__file__).resolve().parents[2] / APP
+    if not folder.is_dir():
+        raise UsageError(
+            f"There is no app at {folder}.",
+            hint=f"pass --app with the path of {APP} in a checkout of the repository.",
+        )
+    return folder
+
+
+def place(packages: Sequence[Path], app: Path) -> Placed:
+    """Copy packages and the calibration set's portraits into the app, in place of what was placed before.
+
+    Raises:
+        PackageError, UsageError: a package cannot be read, or two have the same name.
+    """
+    from ..calibration.dataset import calibration_items
+    from ..mil.package import saved_package
+    from ..mil.program import read_program
+
+    names = [package.stem for package in packages]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise UsageError(
+            f"Two packages are called {', '.join(twice)}.", hint="rename one of them: the app needs a name each."
+        )
+    for package in packages:
+        read_program(package)
+    saved = [saved_package(package) for package in packages]
+    photos = [item.image for item in calibration_items() if item.kind == "portrait"]
+    folder = app / FOLDER
+    refuse_existing(folder, force=True, folder=True)
+    with written_whole(folder, force=True, folder=True) as partial:
+        partial.mkdir()
+        for package in packages:
+            shutil.copytree(package, partial / f"{package.stem}.mlpackage")
+        for photo in photos:
+            shutil.copyfile(photo, partial / photo.name)
+        rows = [{"name": each.path.stem, "sha256": each.sha256, "bytes": each.size_bytes} for each in saved]
+        write_json(
+            partial / LIST, {"format": FORMAT, "packages": rows, "photos": sorted(photo.name for photo in photos)}
+        )
+    return Placed(folder, tuple(names), len(photos), sum(each.size_bytes for each in saved))

@@ -1,0 +1,104 @@
+"""The app's Xcode project, its resources, and what `portrait-export demo` places for it."""
+
+from __future__ import annotations
+
+import json
+import plistlib
+import re
+from pathlib import Path
+
+import pytest
+from pbxproj import XcodeProject
+from PIL import Image
+
+from portrait_export.mil.package import saved_package
+
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "ios_demo" / "App"
+PRODUCTS = ["PortraitKit", "PortraitImages", "PortraitCoreML"]
+
+
+@pytest.fixture(scope="module")
+def project() -> XcodeProject:
+    return XcodeProject.load(str(APP / "PortraitDemo.xcodeproj" / "project.pbxproj"))
+
+
+def test_the_project_builds_one_app_from_the_folder_of_its_name(project):
+    assert project.objectVersion == "77"
+    (target,) = project.objects.get_targets()
+    assert (target.name, target.productType) == ("PortraitDemo", "com.apple.product-type.application")
+    (group,) = (project.objects[key] for key in target.fileSystemSynchronizedGroups)
+    assert group.isa == "PBXFileSystemSynchronizedRootGroup"
+    assert (APP / group.path).is_dir()
+
+
+def test_every_object_that_is_referred_to_is_there(project):
+    text = (APP / "PortraitDemo.xcodeproj" / "project.pbxproj").read_text()
+    ids = set(re.findall(r"\bA[0-9A-B][0-9]{22}\b", text))
+    assert ids == set(project.objects.get_keys())
+
+
+def test_the_app_uses_the_swift_package_beside_it(project):
+    (reference,) = project.objects.get_objects_in_section("XCLocalSwiftPackageReference")
+    assert (APP / reference.relativePath / "Package.swift").is_file()
+    products = project.objects.get_objects_in_section("XCSwiftPackageProductDependency")
+    assert [product.productName for product in products] == PRODUCTS
+    manifest = (ROOT / "ios_demo" / "Package.swift").read_text()
+    assert all(f'.library(name: "{name}"' in manifest for name in PRODUCTS)
+
+
+@pytest.mark.parametrize("name", ["Debug", "Release"])
+def test_the_build_settings_that_matter(project, name):
+    (target,) = project.objects.get_targets()
+    configurations = project.objects[target.buildConfigurationList].buildConfigurations
+    (configuration,) = (project.objects[key] for key in configurations if project.objects[key].name == name)
+    settings = configuration.buildSettings
+    assert settings["SWIFT_VERSION"] == "6.0"
+    assert settings["GENERATE_INFOPLIST_FILE"] == "YES"
+    assert settings["COREML_CODEGEN_LANGUAGE"] == "None"
+    assert "do not leave it" in settings["INFOPLIST_KEY_NSCameraUsageDescription"]
+    xcconfig = project.objects[configuration.baseConfigurationReference]
+    assert '#include? "Team.xcconfig"' in (APP / "Config" / xcconfig.path).read_text()
+
+
+def test_every_text_of_the_views_can_be_translated():
+    strings = json.loads((APP / "PortraitDemo" / "Localizable.xcstrings").read_text())["strings"]
+    views = "\n".join(path.read_text() for path in (APP / "PortraitDemo").glob("*.swift"))
+    shown = re.findall(r'(?:Text|Label|Picker|Toggle|Button|PhotosPicker)\("([^"\\]+)"', views)
+    assert len(shown) > 30
+    assert [text for text in shown if text not in strings] == []
+
+
+def test_the_icon_and_the_privacy_manifest_can_be_read():
+    icon = Image.open(APP / "PortraitDemo" / "Assets.xcassets" / "AppIcon.appiconset" / "icon.png")
+    assert (icon.size, icon.mode) == ((1024, 1024), "RGB")
+    privacy = plistlib.loads((APP / "PortraitDemo" / "PrivacyInfo.xcprivacy").read_bytes())
+    assert privacy["NSPrivacyTracking"] is False
+
+
+def test_demo_places_packages_photos_and_their_list(cli, small_export, tmp_path):
+    package = small_export / "segformer_b0.mlpackage"
+    (tmp_path / "Placed").mkdir()
+    (tmp_path / "Placed" / "old").touch()
+    ran = cli("demo", "--package", package, "--app", tmp_path)
+    assert ran.code == 0, ran.err
+    placed = tmp_path / "Placed"
+    assert f"placed in {placed}: 32 photos" in ran.out
+    record = json.loads((placed / "packages.json").read_text())
+    expected = saved_package(package)
+    assert record["packages"] == [{"name": "segformer_b0", "sha256": expected.sha256, "bytes": expected.size_bytes}]
+    assert saved_package(placed / "segformer_b0.mlpackage").sha256 == expected.sha256
+    assert record["photos"] == sorted(path.name for path in placed.glob("*.jpg"))
+    assert not (placed / "old").exists()
+
+
+def test_demo_refuses_what_it_cannot_place(cli, small_export, tmp_path):
+    package = small_export / "segformer_b0.mlpackage"
+    for words, says in [
+        (("--package", package, "--app", tmp_path / "none"), "There is no app at"),
+        (("--package", package, "--package", package, "--app", tmp_path), "Two packages are called segformer_b0"),
+        (("--package", tmp_path / "x.mlpackage", "--app", tmp_path), "There is no package at"),
+    ]:
+        ran = cli("demo", *words)
+        assert (ran.code, says in ran.err) == (2, True), ran.err
+    assert not (tmp_path / "Placed").exists()
