@@ -3,7 +3,7 @@
 python benchmarks/portrait_kit.py [RUNS]      needs `swift build -c release --package-path ios_demo`
 
 Both sides run alternately, one thread each, and report the median of their runs and the peak memory of their process;
-PortraitKit's also refines the mask and estimates foreground colours, which Python's does not.
+PortraitKit's memory also holds a refined mask and foreground colours.
 """
 
 from __future__ import annotations

@@ -43,6 +43,11 @@ LOOKS = ("mask", "cutout", "replace", "blur")
     help="For depth models: the photo's depth map (16-bit PNG, white is near), or a folder of maps with the photos'"
     " names.",
 )
+@click.option(
+    "--refine/--no-refine",
+    default=True,
+    help="Sharpen the mask along the photo's edges, or keep the network's own.  [default: --refine]",
+)
 @options.FORCE
 @options.output_options(options.QUIET)
 def segment(
@@ -54,6 +59,7 @@ def segment(
     background: str | None,
     sigma: float | None,
     depth: Path | None,
+    refine: bool,
     force: bool,
     console: options.Console,
 ) -> int:
@@ -75,6 +81,7 @@ def segment(
         out=out,
         look=Look(kind=look, background=background, sigma=sigma),
         depth=depth,
+        refine=refine,
         force=force,
     )
     failures = []

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PhotoError, UsageError, nearest
 from ..utils.files import write_bytes
 from .encode import image_bytes
+from .foreground import person_colors
 from .photo import Photo
 from .placement import place
+from .resize import STRIP_PIXELS, strips
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
 BLUR_SHARE = 0.02  # default sigma of the blur as a share of the photo's diagonal, 14 pixels at 512x512
-STRIP_PIXELS = 1 << 20  # pixels processed at once in float32, so that memory does not grow with the photo
 BLUR_PIXELS = 8_000_000  # largest size of the reduced picture that is blurred
 # Soft edges contain some of the person, so they weigh little as background: (1 − P)^4. A weight of 1 − P would leak
 # five times as much of the person's colour into the blur next to it (∫P(1−P) = 1/6, ∫P(1−P)^4 = 1/30).
@@ -40,7 +41,7 @@ def mask_picture(probability: np.ndarray) -> np.ndarray:
 
     _check_range(probability)
     out = np.empty(probability.shape, np.uint8)
-    for rows in _strips(probability.shape):
+    for rows in strips(probability.shape):
         out[rows] = np.round(probability[rows] * np.float32(255))
     return out
 
@@ -48,18 +49,20 @@ def mask_picture(probability: np.ndarray) -> np.ndarray:
 def cut_out(photo: Photo, probability: np.ndarray) -> np.ndarray:
     """Cut the person out: (H, W, 4) uint8 with straight (unassociated) alpha = 255·P.
 
-    Colours are the photo's, also in half-transparent pixels. They are 0 where alpha is 0, so the removed background
-    cannot be recovered from the file.
+    Colours are the photo's, and the person's own (`person_colors`) in half-transparent pixels. They are 0 where alpha is
+    0, so the removed background cannot be recovered from the file.
     """
     import numpy as np
 
     _check_fit(photo, probability)
     alpha = mask_picture(probability)
-    return np.dstack([photo.pixels * (alpha > 0)[..., None], alpha])
+    return np.dstack([person_colors(photo.pixels, probability) * (alpha > 0)[..., None], alpha])
 
 
 def replace_background(photo: Photo, probability: np.ndarray, background: tuple[int, int, int] | Photo) -> np.ndarray:
-    """Put the person on a colour or another picture: P·photo + (1 − P)·background, (H, W, 3) uint8.
+    """Put the person on a colour or another picture: P·F + (1 − P)·background, (H, W, 3) uint8.
+
+    F is the photo with the person's own colours at soft edges (`person_colors`).
 
     Args:
         background: sRGB 0..255, or a picture, which is scaled to cover the photo and cropped to its centre.
@@ -71,9 +74,9 @@ def replace_background(photo: Photo, probability: np.ndarray, background: tuple[
         behind = cover(background, photo.size)
     else:
         behind = np.broadcast_to(np.array(background, np.uint8), photo.pixels.shape)
-    out = np.empty_like(photo.pixels)
-    for rows in _strips(probability.shape):
-        out[rows] = _over(photo.pixels[rows], behind[rows], probability[rows][..., None])
+    out = person_colors(photo.pixels, probability)
+    for rows in strips(probability.shape):
+        out[rows] = _over(out[rows], behind[rows], probability[rows][..., None])
     return out
 
 
@@ -82,7 +85,8 @@ def blur_background(photo: Photo, probability: np.ndarray, sigma: float | None =
 
     The blur is a normalised convolution (Knutsson and Westin, CVPR 1993) with the background's weight
     w = (1 − P)^4, so neither the person nor the area outside the photo leaks into it:
-        B = G∗(w·photo) / G∗w;   out = P·photo + (1 − P)·B.
+        B = G∗(w·photo) / G∗w;   out = P·F + (1 − P)·B,
+    with F the photo with the person's own colours at soft edges (`person_colors`).
     It is computed on a picture reduced by sigma/2 and in strips, so its memory does not grow with the photo.
 
     Args:
@@ -100,15 +104,15 @@ def blur_background(photo: Photo, probability: np.ndarray, sigma: float | None =
     factor = max(1, int(strength / 2), math.ceil(math.sqrt(probability.size / BLUR_PIXELS)))
     blurred = _gaussian(_reduced(photo.pixels, probability, factor), _sigma_left(strength, factor))
     planes = [Image.fromarray(np.ascontiguousarray(blurred[..., i])) for i in range(4)]
-    out = np.empty_like(photo.pixels)
-    for rows in _strips(probability.shape):
+    out = person_colors(photo.pixels, probability)
+    for rows in strips(probability.shape):
         *colors, weight = _enlarged(planes, rows, photo.size[1], factor)
         near = weight > 1e-6
         scale = 1 / np.where(near, weight, 1)
         for i, color in enumerate(colors):
             # Deep inside a person no background is near, and none is needed: use the photo there.
             behind = np.where(near, color * scale, photo.pixels[rows, :, i])
-            out[rows, :, i] = _over(photo.pixels[rows, :, i], behind, probability[rows])
+            out[rows, :, i] = _over(out[rows, :, i], behind, probability[rows])
     return out
 
 
@@ -172,13 +176,6 @@ def write_picture(path: Path, picture: np.ndarray, *, force: bool) -> None:
 
 
 # ---- arithmetic -------------------------------------------------------------------------------------------------
-
-
-def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield slices of whole rows, about STRIP_PIXELS each, that cover (H, W)."""
-    rows = max(1, STRIP_PIXELS // shape[1])
-    for top in range(0, shape[0], rows):
-        yield slice(top, min(shape[0], top + rows))
 
 
 def _over(front: np.ndarray, behind: np.ndarray, probability: np.ndarray) -> np.ndarray:

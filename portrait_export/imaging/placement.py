@@ -149,3 +149,19 @@ def mask_back(mask: np.ndarray, placement: Placement) -> np.ndarray:
     # Interpolation weights sum to 1 only up to rounding, so a mask of ones could come back as 1.0000001.
     out[source.top : source.bottom, source.left : source.right] = np.clip(back, 0, 1)
     return out
+
+
+def refined_back(mask: np.ndarray, placement: Placement, pixels: np.ndarray) -> np.ndarray:
+    """A mask at the photo's resolution as from `mask_back`, sharpened along the photo's edges (`add_detail`).
+
+    Args:
+        mask: (H, W) float32 in 0..1 at the frame's size.
+        pixels: (H, W, 3) uint8, the photo.
+    """
+    from .guided import add_detail
+
+    out = mask_back(mask, placement)
+    seen = placement.source
+    rows, columns = slice(seen.top, seen.bottom), slice(seen.left, seen.right)
+    out[rows, columns] = add_detail(out[rows, columns], pixels[rows, columns])
+    return out

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+
+STRIP_PIXELS = 1 << 20  # pixels processed at once in float32, so that memory does not grow with the photo
 
 
 def resize_bilinear(
@@ -28,3 +31,18 @@ def resize_bilinear(
         return values
     image = Image.fromarray(values)
     return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+
+
+def strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield slices of whole rows, about STRIP_PIXELS each, that cover (H, W)."""
+    rows = max(1, STRIP_PIXELS // shape[1])
+    for top in range(0, shape[0], rows):
+        yield slice(top, min(shape[0], top + rows))
+
+
+def resize_rows(values: np.ndarray, rows: slice, size: tuple[int, ...]) -> np.ndarray:
+    """Return some rows of a (h, w) float32 map resized to (H, W), as `resize_bilinear` makes them."""
+    (h, w), (H, W) = values.shape, size
+    if (h, w) == (H, W):
+        return values[rows]
+    return resize_bilinear(values, (rows.stop - rows.start, W), (0.0, rows.start * h / H, float(w), rows.stop * h / H))

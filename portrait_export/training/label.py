@@ -20,11 +20,11 @@ from PIL import Image
 from ..calibration.dataset import Item, load_item, pictures_by_stem, resize_photo
 from ..errors import DataError, PhotoError, UsageError
 from ..imaging.encode import png_bytes
+from ..imaging.guided import refine
 from ..imaging.photo import open_photo
 from ..imaging.resize import resize_bilinear
 from ..utils.files import write_bytes
 from ..utils.quiet import quiet
-from .guided import refine
 from .pictures import CELL, captioned_sheet, cut_out
 
 # Segments one photograph: (H, W, 3) uint8 → (h, w) float32, P(person), of any size.

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..calibration.dataset import find_items, load_item
 from ..errors import DataError, PhotoError
+from ..imaging.guided import refine
 from ..utils.files import write_bytes, write_text
-from .guided import refine
 from .label import Segmenter, iou, vote
 from .pictures import captioned_sheet, cut_out
 

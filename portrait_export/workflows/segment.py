@@ -49,6 +49,7 @@ class SegmentRequest:
         package: a saved package to use instead of a model.
         look: the kind of picture to make.
         depth: for depth models: the map of the single photo, or a folder of maps with the photos' names.
+        refine: sharpen masks along the photo's edges; False keeps the network's own, as parity compares them.
         force: replace existing files.
     """
 
@@ -58,6 +59,7 @@ class SegmentRequest:
     package: Path | None = None
     look: Look = Look()
     depth: Path | None = None
+    refine: bool = True
     force: bool = False
 
 
@@ -88,37 +90,41 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
         stage.summary = f"{opened.runner.name}, {labels(opened.sizes, last=' or ')}"
     for photo, out, depth in zip(request.photos, outs, depths, strict=True):
         try:
-            notes = segment_one(photo, out, opened, paint, depth=depth, force=request.force)
+            notes = segment_one(photo, out, opened, paint, depth=depth, refine=request.refine, force=request.force)
             yield SegmentResult(photo, out, notes)
         except PortraitError as error:
             yield SegmentResult(photo, out, error=error)
 
 
 def segment_one(
-    path: Path, out: Path, opened: OpenRunner, paint: Painter, *, depth: Path | None, force: bool
+    path: Path, out: Path, opened: OpenRunner, paint: Painter, *, depth: Path | None, refine: bool, force: bool
 ) -> tuple[str, ...]:
     """Read a photo, segment it and write the picture; return notes on what was ignored while reading."""
     from ..imaging.compose import write_picture
     from ..imaging.photo import open_depth, open_photo
 
     photo = open_photo(path)
-    probability = segment_photo(opened, photo, None if depth is None else open_depth(depth))
+    probability = segment_photo(opened, photo, None if depth is None else open_depth(depth), refine=refine)
     write_picture(out, paint(photo, probability), force=force)
     return photo.notes
 
 
-def segment_photo(opened: OpenRunner, photo: Photo, depth: np.ndarray | None = None) -> np.ndarray:
+def segment_photo(
+    opened: OpenRunner, photo: Photo, depth: np.ndarray | None = None, *, refine: bool = True
+) -> np.ndarray:
     """Segment a photo of any size at the input size that suits it best.
 
     Args:
         depth: (h, w) float32 in 0..1 of the same view at any resolution, for depth models; else None.
+        refine: sharpen the mask along the photo's edges; False keeps the network's own.
     Returns:
         (H, W) float32 in 0..1: P(person) at the photo's resolution.
     """
-    from ..imaging.placement import mask_back, to_frame
+    from ..imaging.placement import mask_back, refined_back, to_frame
 
     frame, placement = to_frame(photo, opened.spec.with_size(*closest(opened.sizes, photo.size)), depth)
-    return mask_back(opened.runner.run([frame])[0].probability, placement)
+    mask = opened.runner.run([frame])[0].probability
+    return refined_back(mask, placement, photo.pixels) if refine else mask_back(mask, placement)
 
 
 def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]:

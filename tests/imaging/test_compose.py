@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from portrait_export.errors import PhotoError, UsageError
-from portrait_export.imaging import compose
+from portrait_export.imaging import compose, resize
 from portrait_export.imaging.compose import (
     blur_background,
     cover,
@@ -23,6 +23,7 @@ from portrait_export.imaging.compose import (
     parse_color,
     replace_background,
 )
+from portrait_export.imaging.foreground import person_colors
 from portrait_export.imaging.photo import Photo, open_photo
 
 
@@ -49,19 +50,21 @@ def test_strips_change_nothing(strip: int, monkeypatch: pytest.MonkeyPatch) -> N
     photo, mask = noise(13, 11), soft(13, 11)
     whole = [mask_picture(mask), replace_background(photo, mask, (1, 2, 3)), blur_background(photo, mask, 3.0)]
     monkeypatch.setattr(compose, "STRIP_PIXELS", strip)
+    monkeypatch.setattr(resize, "STRIP_PIXELS", strip)
     parts = [mask_picture(mask), replace_background(photo, mask, (1, 2, 3)), blur_background(photo, mask, 3.0)]
     for a, b in zip(whole, parts, strict=True):
         assert np.abs(a.astype(int) - b).max() <= 1  # sums of strips round differently
     np.testing.assert_array_equal(whole[0], parts[0])
 
 
-def test_a_cut_out_has_straight_alpha_and_the_photos_colours() -> None:
+def test_a_cut_out_has_straight_alpha_and_the_persons_colours() -> None:
     photo, mask = noise(6, 8), soft(6, 8)
     picture = cut_out(photo, mask)
     assert picture.shape == (6, 8, 4)
     np.testing.assert_array_equal(picture[..., 3], mask_picture(mask))
     seen = picture[..., 3] > 0
-    np.testing.assert_array_equal(picture[seen][:, :3], photo.pixels[seen])
+    np.testing.assert_array_equal(picture[seen][:, :3], person_colors(photo.pixels, mask)[seen])
+    np.testing.assert_array_equal(picture[mask == 1][:, :3], photo.pixels[mask == 1])
 
 
 def test_the_removed_background_is_not_in_the_file() -> None:
@@ -77,7 +80,7 @@ def test_the_removed_background_is_not_in_the_file() -> None:
 def test_replacing_is_linear_in_p(height: int, width: int, color: tuple[int, int, int], seed: int) -> None:
     photo, mask = noise(height, width, seed), soft(height, width, seed)
     p = mask[..., None].astype(np.float64)
-    expected = p * photo.pixels + (1 - p) * np.array(color)
+    expected = p * person_colors(photo.pixels, mask) + (1 - p) * np.array(color)
     assert np.abs(replace_background(photo, mask, color) - expected).max() <= 0.5 + 1e-4
 
 
@@ -112,7 +115,7 @@ def gaussian_by_sums(photo: Photo, mask: np.ndarray, sigma: float) -> np.ndarray
     sums = np.einsum("yv,vuc,xu->yxc", vertical, weight[..., None] * photo.pixels, horizontal)
     behind = sums / np.einsum("yv,vu,xu->yx", vertical, weight, horizontal)[..., None]
     p = mask[..., None].astype(np.float64)
-    return p * photo.pixels + (1 - p) * behind
+    return p * person_colors(photo.pixels, mask) + (1 - p) * behind
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.9, 3.0])

@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 from portrait_export.imaging import compose
+from portrait_export.imaging.foreground import blur, person_colors
+from portrait_export.imaging.guided import add_detail
 from portrait_export.imaging.photo import Photo
 from portrait_export.imaging.placement import mask_back, place, place_map, to_frame
 from portrait_export.inputs.sizes import closest
 from portrait_export.models.registry import list_models
 from portrait_export.preprocessing import RESIZES, PortraitSpec
-from portrait_export.training.foreground import blur, foreground
-from portrait_export.training.guided import refine
 from portrait_export.verify import metrics
 
 from .random_draws import SplitMix64, digest
@@ -308,28 +308,23 @@ def composites() -> Table:
         "replacedByPicture": compose.replace_background(photo, mask, Photo(behind)),
         **{f"blurred_{sigma:g}": compose.blur_background(photo, mask, sigma) for sigma in (0, 0.4, 2, 7.5, 40)},
         "blurred_default": compose.blur_background(photo, mask),
-        "foreground": _foreground(pixels, mask),
+        "foreground": person_colors(pixels, mask),
     }
     inputs = {"photo": packed(pixels), "mask": packed(mask), "backgroundSeed": 9, "backgroundShape": behind.shape}
     return [{"inputs": inputs}, *({"name": name, "expected": packed(value)} for name, value in looks.items())]
-
-
-def _foreground(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    image = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
-    colors = foreground(image, torch.from_numpy(mask)[None, None])[0]
-    return np.round(colors.numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
 
 
 def refinements() -> Table:
     """Masks refined along a photo, feathered, and without islands."""
     pixels, mask = portrait(90, 70)
     coarse = np.asarray(Image.fromarray(mask).resize((20, 24), Image.Resampling.BILINEAR))
+    soft = np.asarray(Image.fromarray(coarse).resize((70, 90), Image.Resampling.BILINEAR)).clip(0, 1)
     draws = SplitMix64(21)
     islands = np.where(draws.units(20, 26) > 0.62, draws.units(20, 26), np.float32(0.01)).astype(np.float32)
     hard = (mask >= 0.5).astype(np.float32)
-    feathered = blur(torch.from_numpy(hard)[None, None], 3)[0, 0].clamp(0, 1).numpy()
+    feathered = blur(hard[..., None], 3)[..., 0].clip(0, 1)
     rows = [
-        {"name": "guided", "photo": packed(pixels), "mask": packed(coarse), "expected": packed(refine(coarse, pixels))},
+        {"name": "guided", "photo": packed(pixels), "mask": packed(soft), "expected": packed(add_detail(soft, pixels))},
         {"name": "feathered", "mask": packed(mask), "radius": 3.0, "expected": packed(feathered)},
     ]
     for share in (0.0, 0.2, 1.0):

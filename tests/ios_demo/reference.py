@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from portrait_export.training.guided import box_mean
+from portrait_export.imaging.guided import box_mean
 
 
 def without_islands(mask: np.ndarray, share: float, threshold: float = 0.5, rim: float = 0.05) -> np.ndarray:

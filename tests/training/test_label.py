@@ -13,8 +13,8 @@ from PIL import Image
 
 from portrait_export.calibration.dataset import load_folder
 from portrait_export.errors import DataError
+from portrait_export.imaging.guided import box_mean, refine
 from portrait_export.training import label as labelling
-from portrait_export.training.guided import box_mean, refine
 from portrait_export.training.label import download_selfie_model, label_folder, read_selfie_model, vote
 
 

@@ -50,16 +50,16 @@ struct MaskTreatment {
     let refines: Bool
     let islandShare: Double?
     let featherRadius: Double?
-    let cleansColors: Bool
+    let estimatesColors: Bool
 
     static let options = ["--islands", "--feather"]
-    static let flags = ["--refine", "--clean-colors"]
+    static let flags = ["--no-refine", "--photo-colors"]
 
     init(_ arguments: Arguments) throws {
-        refines = arguments.has("--refine")
+        refines = !arguments.has("--no-refine")
         islandShare = try arguments.number("--islands")
         featherRadius = try arguments.number("--feather")
-        cleansColors = arguments.has("--clean-colors")
+        estimatesColors = !arguments.has("--photo-colors")
     }
 
     /// The compositor of a segmented photo.
@@ -67,7 +67,6 @@ struct MaskTreatment {
         var mask = refines ? try found.refinedMask(along: photo) : found.mask
         if let islandShare { mask = mask.withoutIslands(share: islandShare, threshold: Float(threshold)) }
         if let featherRadius { mask = mask.feathered(radius: featherRadius, threshold: Float(threshold)) }
-        let compositor = try Compositor(photo: photo, mask: mask)
-        return cleansColors ? try Compositor(photo: compositor.foreground(), mask: mask) : compositor
+        return try Compositor(photo: photo, mask: mask, estimatesColors: estimatesColors)
     }
 }

@@ -6,8 +6,8 @@ import PortraitKit
 struct SegmentCommand {
     static let usage = """
         portrait-demo segment PHOTO... --package X.mlpackage -o OUT [--as mask|cutout|replace|blur]...
-            [--background COLOR|PICTURE] [--blur SIGMA] [--depth FILE|FOLDER] [--refine] [--islands SHARE]
-            [--feather RADIUS] [--clean-colors] [--toolkit COMMAND]
+            [--background COLOR|PICTURE] [--blur SIGMA] [--depth FILE|FOLDER] [--no-refine] [--islands SHARE]
+            [--feather RADIUS] [--photo-colors] [--toolkit COMMAND]
         """
 
     let photos: [String]

@@ -19,7 +19,7 @@ import Testing
         let mask = try row.mask.plane()
         let refined: Plane
         switch row.name {
-        case "guided": refined = try GuidedFilter().refine(mask, along: #require(row.photo).picture())
+        case "guided": refined = try GuidedFilter().addDetail(to: mask, along: #require(row.photo).picture())
         case "feathered": refined = mask.feathered(radius: try #require(row.radius))
         default: refined = mask.withoutIslands(share: try #require(row.share))
         }

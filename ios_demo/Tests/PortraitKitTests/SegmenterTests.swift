@@ -42,7 +42,7 @@ private struct RedEngine: SegmentationEngine {
     @Test func theMaskIsRefinedOrReplacedWhereTheModelSawThePhoto() async throws {
         let found = try await Segmenter(engine: RedEngine()).segment(photo)
         #expect(found.placement.source == Box(covering: photo.size))
-        #expect(try found.refinedMask(along: photo) == GuidedFilter().refine(found.frameMask, along: photo))
+        #expect(try found.refinedMask(along: photo) == GuidedFilter().addDetail(to: found.mask, along: photo))
         let half = Plane(size: found.frameMask.size, constant: 0.5)
         #expect(try largestDifference(found.replacingMask(half).mask, Plane(size: photo.size, constant: 0.5)) < 1e-6)
         #expect(throws: PortraitError.sizeMismatch(what: "photo", expected: photo.size, found: half.size)) {

@@ -13,7 +13,9 @@ extension Compositor {
     /// The blur is a normalised convolution (Knutsson and Westin, CVPR 1993) with the background's weight
     /// w = (1 − P)^4, so the person does not shine into it and neither does what is beyond the photo's border:
     ///
-    ///     B = G∗(w·photo) / G∗w;   out = P·photo + (1 − P)·B.
+    ///     B = G∗(w·photo) / G∗w;   out = P·F + (1 − P)·B,
+    ///
+    /// with F the photo with the person's own colours at soft edges (`foreground`).
     ///
     /// It is computed on a picture reduced by sigma/2, and in strips.
     ///
@@ -31,6 +33,7 @@ extension Compositor {
             .convolved(sigma: WeightedColors.sigmaLeft(strength, factor: factor)).planes
         let (height, width) = (photo.size.height, photo.size.width)
         let step = max(1, stripPixels / width)
+        let front = front()
         return Picture(size: photo.size, channels: 3) { out in
             for top in stride(from: 0, to: height, by: step) {
                 let rows = top..<min(height, top + step)
@@ -40,17 +43,19 @@ extension Compositor {
                     bottom: Float(Double(rows.upperBound) / Double(factor))
                 )
                 let target = PixelSize(height: rows.count, width: width)
-                mix(blurred.map { $0.resampled(box: box, to: target) }, from: top * width, into: out)
+                mix(blurred.map { $0.resampled(box: box, to: target) }, over: front, from: top * width, into: out)
             }
         }
     }
 
-    /// P·photo + (1 − P)·colour/weight for the pixels of a strip, whose first is pixel `start` of the photo.
-    private func mix(_ strip: [Plane], from start: Int, into out: UnsafeMutableBufferPointer<UInt8>) {
+    /// P·F + (1 − P)·colour/weight for the pixels of a strip, whose first is pixel `start` of the photo.
+    private func mix(
+        _ strip: [Plane], over front: Picture, from start: Int, into out: UnsafeMutableBufferPointer<UInt8>
+    ) {
         strip[3].values.withUnsafeBufferPointer { weights in
             for channel in 0..<3 {
                 strip[channel].values.withUnsafeBufferPointer { colors in
-                    photo.samples.withUnsafeBufferPointer { photo in
+                    front.samples.withUnsafeBufferPointer { photo in
                         mask.values.withUnsafeBufferPointer { mask in
                             for index in weights.indices {
                                 let pixel = start &+ index

@@ -27,16 +27,20 @@ public struct Compositor: Sendable {
     public let photo: Picture
     /// P(person) in 0..1 at the photo's size.
     public let mask: Plane
+    /// Whether soft edges get the person's own colours, which leaves no rim of the old background.
+    public let estimatesColors: Bool
 
     /// A photo and a mask of its size.
     ///
+    /// - Parameter estimatesColors: false where every millisecond counts, as in live video.
     /// - Throws: `PortraitError.channels`, `.sizeMismatch`, or `.notAProbability`.
-    public init(photo: Picture, mask: Plane) throws(PortraitError) {
+    public init(photo: Picture, mask: Plane, estimatesColors: Bool = true) throws(PortraitError) {
         try photo.requireChannels(3, what: "photo")
         try mask.requireSize(photo.size, what: "mask")
         try mask.requireProbability()
         self.photo = photo
         self.mask = mask
+        self.estimatesColors = estimatesColors
     }
 
     /// The picture of one look.
@@ -64,11 +68,12 @@ public struct Compositor: Sendable {
 
     /// The person on nothing: four channels with straight alpha = 255·P.
     ///
-    /// Colours are the photo's, also where half transparent. Where alpha is 0 they are 0 as well: what was cut away is
-    /// not left in the file.
+    /// Colours are the photo's, and the person's own (`foreground`) where half transparent. Where alpha is 0 they are 0
+    /// as well: what was cut away is not left in the file.
     public func cutOut() -> Picture {
-        Picture(size: photo.size, channels: 4) { out in
-            photo.samples.withUnsafeBufferPointer { photo in
+        let front = front()
+        return Picture(size: photo.size, channels: 4) { out in
+            front.samples.withUnsafeBufferPointer { photo in
                 mask.values.withUnsafeBufferPointer { mask in
                     for index in mask.indices {
                         let alpha = byte(mask[index] * 255)
@@ -83,7 +88,7 @@ public struct Compositor: Sendable {
         }
     }
 
-    /// The person on a colour or another picture: P·photo + (1 − P)·background.
+    /// The person on a colour or another picture: P·F + (1 − P)·background, F the photo with the person's own colours.
     ///
     /// - Throws: `PortraitError.channels` for a background picture without three channels.
     public func replaced(_ background: Background) throws(PortraitError) -> Picture {
@@ -101,17 +106,21 @@ public struct Compositor: Sendable {
         }
     }
 
-    /// P·photo + (1 − P)·behind, where `behind` gives the colour behind a pixel by its index.
+    /// The colours of the person: the estimated ones, or the photo's.
+    func front() -> Picture { estimatesColors ? foreground() : photo }
+
+    /// P·F + (1 − P)·behind, where `behind` gives the colour behind a pixel by its index.
     private func mixed(_ behind: (Int) -> (Float, Float, Float)) -> Picture {
-        Picture(size: photo.size, channels: 3) { out in
-            photo.samples.withUnsafeBufferPointer { photo in
+        let front = front()
+        return Picture(size: photo.size, channels: 3) { out in
+            front.samples.withUnsafeBufferPointer { photo in
                 mask.values.withUnsafeBufferPointer { mask in
                     for index in mask.indices {
-                        let (front, back) = (mask[index], 1 - mask[index])
+                        let (share, back) = (mask[index], 1 - mask[index])
                         let (red, green, blue) = behind(index)
-                        out[index &* 3] = byte(front * Float(photo[index &* 3]) + back * red)
-                        out[index &* 3 &+ 1] = byte(front * Float(photo[index &* 3 &+ 1]) + back * green)
-                        out[index &* 3 &+ 2] = byte(front * Float(photo[index &* 3 &+ 2]) + back * blue)
+                        out[index &* 3] = byte(share * Float(photo[index &* 3]) + back * red)
+                        out[index &* 3 &+ 1] = byte(share * Float(photo[index &* 3 &+ 1]) + back * green)
+                        out[index &* 3 &+ 2] = byte(share * Float(photo[index &* 3 &+ 2]) + back * blue)
                     }
                 }
             }

@@ -6,11 +6,12 @@ extension Compositor {
     ///
     ///     F̂ = blur(F·α)/blur(α),  B̂ = blur(B·(1−α))/blur(1−α),  F = F̂ + α·(I − α·F̂ − (1−α)·B̂)
     ///
-    /// first with a wide, then with a narrow blur. It equals the toolkit's `training.foreground.foreground` for photos up
-    /// to `workingSide`; in larger ones F̂ and B̂, which are smooth, are found at a reduced size.
+    /// first with a wide, then with a narrow blur. F̂ and B̂ are smooth, so they are found at a reduced size. The result
+    /// is held between I and F̂: where the mask is softer than the photo's edge, F would overshoot into a bright or dark
+    /// rim. Where the mask is 0 or 1 the photo is unchanged. It equals the toolkit's `imaging.foreground.person_colors`.
     ///
     /// - Parameter workingSide: the longer side at which the blurs are computed, in pixels.
-    public func foreground(workingSide: Int = 1024) -> Picture {
+    public func foreground(workingSide: Int = 512) -> Picture {
         let scale = min(1, Double(workingSide) / Double(max(photo.size.height, photo.size.width)))
         let size = PixelSize(
             height: max(1, roundHalfToEven(Double(photo.size.height) * scale)),
@@ -26,9 +27,15 @@ extension Compositor {
                 let person = means[channel].person.resampled(to: photo.size)
                 let rest = means[channel].rest.resampled(to: photo.size)
                 for index in mask.values.indices {
+                    let alpha = mask.values[index]
+                    guard alpha > 0, alpha < 1 else {
+                        out[index * 3 + channel] = photo.samples[index * 3 + channel]
+                        continue
+                    }
                     let own = Float(photo.samples[index * 3 + channel]) / 255
-                    let color = fused(own, alpha: mask.values[index], person.values[index], rest.values[index])
-                    out[index * 3 + channel] = byte(color * 255)
+                    let near = person.values[index]
+                    let color = fused(own, alpha: alpha, near, rest.values[index])
+                    out[index * 3 + channel] = byte(min(max(own, near), max(min(own, near), color)) * 255)
                 }
             }
         }

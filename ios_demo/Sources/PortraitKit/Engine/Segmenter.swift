@@ -66,7 +66,7 @@ public struct Segmenter: Sendable {
 }
 
 extension Segmentation {
-    /// The mask at the photo's size, following the photo's edges where the network's own resolution is too coarse.
+    /// The mask at the photo's size, sharpened along the photo's edges.
     ///
     /// - Parameters:
     ///   - photo: the photo that was segmented.
@@ -79,8 +79,8 @@ extension Segmentation {
         guard photo.size == placement.photo else {
             throw PortraitError.sizeMismatch(what: "photo", expected: placement.photo, found: photo.size)
         }
-        let seen = frameMask.cropped(to: placement.target)
-        return try filter.refine(seen, along: photo.cropped(to: placement.source))
+        let seen = mask.cropped(to: placement.source)
+        return try filter.addDetail(to: seen, along: photo.cropped(to: placement.source))
             .placed(at: placement.source, in: placement.photo)
     }
 

@@ -1,5 +1,5 @@
 extension Plane {
-    /// Three box blurs, edges repeated; it equals the toolkit's `training.foreground.blur` up to rounding.
+    /// Three box blurs, edges repeated; it equals the toolkit's `imaging.foreground.blur` up to rounding.
     ///
     /// - Parameter radius: in pixels, rounded half to even, at least 1 and less than the shorter side.
     func blurred(radius: Double) -> Plane {

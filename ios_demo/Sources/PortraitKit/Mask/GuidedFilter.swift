@@ -1,44 +1,47 @@
-/// A mask brought to a photo's size along the photo's edges.
+/// A mask sharpened along a photo's edges.
 ///
 /// The fast guided filter (He & Sun, 2015, arXiv:1505.00996) with the photo's brightness I as its guide: in each window
-/// the result is q = a·I + b, with
+/// its result is q = a·I + b, with
 ///
 ///     a = cov(I, p) / (var(I) + ε),  b = mean(p) − a·mean(I)
 ///
-/// averaged over the windows that a pixel is in. It equals the toolkit's `training.guided.refine` up to rounding.
+/// averaged over the windows that a pixel is in. q follows the edges but also blurs; its detail does not, so the result is
+/// p + q − mean(q). It equals the toolkit's `imaging.guided.add_detail` up to rounding.
 public struct GuidedFilter: Equatable, Sendable {
     /// Coefficients are found at a size whose longer side has at most so many pixels, and applied at the full one.
     public var workingSide = 1024
-    /// In pixels of the mask: as far as its edge may be off.
-    public var radius = 1.5
-    /// Of squared brightness: contrasts weaker than about 0.03 are not edges.
-    public var epsilon: Float = 1e-3
+    /// As a share of the photo's longer side.
+    public var radius = 8.0 / 512
+    /// Of squared brightness: contrasts weaker than about 0.01 are not edges.
+    public var epsilon: Float = 1e-4
 
     /// The toolkit's own settings.
     public init() {}
 
-    /// The mask at the photo's size.
+    /// The mask with the detail of the photo's edges.
     ///
     /// - Parameters:
-    ///   - mask: P(person) in 0..1, of any size.
+    ///   - mask: P(person) in 0..1, of the photo's size.
     ///   - photo: three channels.
-    /// - Returns: P(person) in 0..1 at the photo's size.
-    /// - Throws: `PortraitError.channels`.
-    public func refine(_ mask: Plane, along photo: Picture) throws(PortraitError) -> Plane {
+    /// - Returns: P(person) in 0..1.
+    /// - Throws: `PortraitError.channels` or `.sizeMismatch`.
+    public func addDetail(to mask: Plane, along photo: Picture) throws(PortraitError) -> Plane {
         try photo.requireChannels(3, what: "photo")
-        let guide = photo.brightness
+        try mask.requireSize(photo.size, what: "mask")
         let (height, width) = (photo.size.height, photo.size.width)
         let scale = min(1, Double(workingSide) / Double(max(height, width)))
         let size = PixelSize(
             height: max(1, roundHalfToEven(Double(height) * scale)),
             width: max(1, roundHalfToEven(Double(width) * scale))
         )
-        let enlargement = Double(max(size.height, size.width)) / Double(max(mask.size.height, mask.size.width))
-        let reach = max(1, roundHalfToEven(radius * enlargement))
-        let (a, b) = coefficients(guide: guide.resampled(to: size), mask: mask.resampled(to: size), reach: reach)
+        let reach = max(1, roundHalfToEven(radius * Double(max(size.height, size.width))))
+        let guide = photo.resampled(to: size).brightness
+        let (a, b) = coefficients(guide: guide, mask: mask.resampled(to: size), reach: reach)
+        let mean = a.combined(with: guide, *).combined(with: b, +).boxMean(reach)
         let slope = a.resampled(to: photo.size)
-        let offset = b.resampled(to: photo.size)
-        return slope.combined(with: guide, *).combined(with: offset) { min(1, max(0, $0 + $1)) }
+        let offset = b.combined(with: mean, -).resampled(to: photo.size)
+        return mask.combined(with: slope.combined(with: photo.brightness, *), +)
+            .combined(with: offset) { min(1, max(0, $0 + $1)) }
     }
 
     private func coefficients(guide: Plane, mask: Plane, reach: Int) -> (a: Plane, b: Plane) {
