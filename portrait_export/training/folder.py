@@ -39,7 +39,7 @@ def claim(out: Path, config: TrainConfig, resuming: bool) -> None:
             raise TrainingError(
                 f"{out} holds a run with another configuration; resuming would mix the two.",
                 context=changed,
-                hint="give another `out`, restore these settings, or start over with `--fresh`.",
+                hint="give another `out`, restore these settings, or start over with `fresh=True`.",
             )
     write_json(path, current)
     if not resuming:
