@@ -39,7 +39,7 @@ def app_folder(asked: Path | None) -> Path:
     if not folder.is_dir():
         raise UsageError(
             f"There is no app at {folder}.",
-            hint=f"pass --app with the path of {APP} in a checkout of the repository.",
+            hint=f"pass `app=` with the path of {APP} in a checkout of the repository.",
         )
     return folder
 
