@@ -49,8 +49,8 @@ def mask_picture(probability: np.ndarray) -> np.ndarray:
 def cut_out(photo: Photo, probability: np.ndarray) -> np.ndarray:
     """Cut the person out: (H, W, 4) uint8 with straight (unassociated) alpha = 255·P.
 
-    Colours are the photo's, and the person's own (`person_colors`) in half-transparent pixels. They are 0 where alpha is
-    0, so the removed background cannot be recovered from the file.
+    Colours are the photo's, and the person's own (`person_colors`) in half-transparent pixels. They are 0 where alpha
+    is 0, so the removed background cannot be recovered from the file.
     """
     import numpy as np
 
