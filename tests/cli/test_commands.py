@@ -16,7 +16,11 @@ import pytest
 from PIL import Image
 
 from portrait_export.cli import COMMANDS
+from portrait_export.imaging.compose import mask_picture
+from portrait_export.imaging.photo import open_photo
+from portrait_export.imaging.placement import mask_back, refined_back, to_frame
 from portrait_export.models.registry import list_models
+from portrait_export.runtime.runner import PackageRunner
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--size", "64x64", "--random-weights")
@@ -145,6 +149,20 @@ def test_segment_keeps_the_photos_own_size(cli, package, photos, tmp_path, look,
     assert ran.code == 0, ran.err
     with Image.open(tmp_path / "out.png") as picture:
         assert (picture.size, picture.mode) == ((80, 96), mode)
+
+
+def test_segment_refines_unless_told_not_to(cli, package, photos, tmp_path):
+    photo = photos / "portrait.png"
+    assert cli("segment", photo, "-p", package, "-o", tmp_path / "refined.png").code == 0
+    assert cli("segment", photo, "-p", package, "--no-refine", "-o", tmp_path / "raw.png").code == 0
+    runner, read = PackageRunner(package), open_photo(photo)
+    frame, placement = to_frame(read, runner.spec)
+    mask = runner.run([frame])[0].probability
+    expected = {"refined": refined_back(mask, placement, read.pixels), "raw": mask_back(mask, placement)}
+    assert not np.array_equal(expected["refined"], expected["raw"])
+    for name, probability in expected.items():
+        written = np.asarray(Image.open(tmp_path / f"{name}.png"))
+        np.testing.assert_array_equal(written, mask_picture(probability))
 
 
 def test_segment_continues_after_an_unreadable_photo(cli, package, photos, tmp_path):

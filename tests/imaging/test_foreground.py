@@ -23,7 +23,7 @@ def mixed(alpha: np.ndarray) -> np.ndarray:
     return np.round(alpha[..., None] * PERSON + (1 - alpha[..., None]) * BEHIND).astype(np.uint8)
 
 
-def test_nine_tenths_of_the_old_background_go_from_a_soft_edge() -> None:
+def test_most_of_the_old_background_go_from_a_soft_edge() -> None:
     alpha = edge(60, 200, 12.0)
     colors = person_colors(mixed(alpha), alpha)
     soft = (alpha > 0.02) & (alpha < 1)
