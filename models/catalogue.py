@@ -5,6 +5,8 @@ from __future__ import annotations
 from .config import EfficientNetFPNConfig, SegformerConfig, SernetConfig, SersegConfig
 from .registry import ModelSpec, register_model
 
+# Weights that were trained on head-and-shoulders portraits alone; their cards say how they fail elsewhere.
+PORTRAITS = ("portrait",)
 # TensorFlow's Lite models were trained on (x − 127) / 128.
 EFFICIENTNET_LITE_MEAN = (127 / 255,) * 3
 EFFICIENTNET_LITE_STD = (128 / 255,) * 3
@@ -54,6 +56,7 @@ def segformer_b0() -> ModelSpec:
         entry=".segformer:Segformer",
         description="Mix Transformer B0 under the all-MLP head; logits at 1/4",
         paper=SEGFORMER_PAPER,
+        kinds=PORTRAITS,
         weights="segformer_b0.safetensors",
         params=3_714_401,
         gmacs=7.76,
@@ -84,6 +87,7 @@ def serseg_b0() -> ModelSpec:
         entry=".serseg:Serseg",
         description="SERSegFormer: SegFormer-B0 with the DConv decoder; logits at full size",
         paper=SERNET_PAPER,
+        kinds=PORTRAITS,
         weights="serseg_b0.safetensors",
         params=3_898_787,
         gmacs=27.1,
@@ -99,6 +103,7 @@ def serseg_b0_dam() -> ModelSpec:
         entry=".serseg:Serseg",
         description="SERSegFormer with DConv, AbG, DbN and DAM; logits at full size",
         paper=f"{SERNET_PAPER}; {DAM_PAPER}",
+        kinds=PORTRAITS,
         weights="serseg_b0_dam.safetensors",
         params=4_177_333,
         gmacs=29.42,
@@ -130,6 +135,7 @@ def serseg_b0_afn() -> ModelSpec:
         entry=".serseg:Serseg",
         description="SERSeg decoder with attention fusion (AfN) on all four stages; logits at 1/4",
         paper=SERNET_PAPER,
+        kinds=PORTRAITS,
         weights="serseg_b0_afn.safetensors",
         params=7_050_739,
         gmacs=10.57,

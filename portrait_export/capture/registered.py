@@ -26,6 +26,7 @@ class RegisteredNetwork:
         trained: False for random weights, whose masks mean nothing.
         licence, paper: of the network.
         provenance: where the weights came from, for metadata and reports.
+        kinds: the kinds of bundled photographs that its weights were trained for; empty: all.
         size_multiple: the sides of its input are multiples of it, in pixels.
         size_problem: why its own size is not known; empty where it is.
     """
@@ -37,6 +38,7 @@ class RegisteredNetwork:
     licence: str
     paper: str
     provenance: Mapping[str, str] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
     size_multiple: int = 1
     size_problem: str = ""
     reference_name: str = "PyTorch"

@@ -52,7 +52,9 @@ class Frames(Sequence[LabelledFrame]):
         return _with_depth(labelled) if "depth" in self._spec.inputs else labelled
 
 
-def load_frames(data: Path | None, spec: PortraitSpec, *, split: str | None = None) -> Frames:
+def load_frames(
+    data: Path | None, spec: PortraitSpec, *, split: str | None = None, kinds: tuple[str, ...] = ()
+) -> Frames:
     """Return frames, with their masks if there are any. Every file of a folder is opened once as a check.
 
     Args:
@@ -64,7 +66,9 @@ def load_frames(data: Path | None, spec: PortraitSpec, *, split: str | None = No
     """
     from ..calibration.dataset import calibration_items, usable_items
 
-    return Frames(calibration_items(split) if data is None else usable_items(data, split), spec)
+    if data is not None:
+        return Frames(usable_items(data, split), spec)
+    return Frames([item for item in calibration_items(split) if not kinds or item.kind in kinds], spec)
 
 
 def stand_in_note(without_depth: int, photographs: int) -> str:

@@ -79,6 +79,10 @@ class LoadedModel(Protocol):
         """Where the network comes from; empty where it is not known."""
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of bundled photographs that its weights were trained for; empty: all."""
+
+    @property
     def provenance(self) -> Mapping[str, str]:
         """Where the weights came from, for metadata and reports."""
 
@@ -203,6 +207,7 @@ def _from_catalogue(name: str, *, random_weights: bool) -> RegisteredNetwork:
         paper=spec.paper,
         provenance={"model": spec.name, "weights": origin, "weights_sha256": weights_sha256(module)},
         size_multiple=spec.config.size_multiple,
+        kinds=() if random_weights else spec.kinds,
     )
 
 

@@ -1,19 +1,13 @@
-"""A TOML file in, a frozen TrainConfig out: everything that decides a training run, and every default."""
+"""Read a training configuration: everything that decides a run, and every default."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
 
-from ..errors import UsageError, nearest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ..errors import UsageError
+from ..utils.toml import read_toml
 
 IMAGENET = "imagenet"  # as `init`: the encoder's published weights
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")  # Lightning's names, and `auto`
@@ -181,6 +175,7 @@ class TrainConfig:
         workers: processes that cut photographs; 0 does it in the run's own.
         memory: MiB of photographs that are kept decoded; the others are decoded each time they come up.
         pictures: how many validation photographs are shown with their predictions.
+        eight_bit: `rebuild` rounds the weights to 8-bit steps, so that an int8 package stores them exactly.
         seed: of everything random.
         deterministic: refuse operations whose result depends on timing.
     """
@@ -199,6 +194,7 @@ class TrainConfig:
     workers: int = 0
     memory: int = 2048
     pictures: int = 8
+    eight_bit: bool = False
     seed: int = 0
     deterministic: bool = False
     phases: tuple[Phase, ...] = (Phase(),)
@@ -227,53 +223,12 @@ def read_config(path: Path) -> TrainConfig:
     Raises:
         UsageError: the file cannot be read, or with every unknown name, wrong type and impossible value in it.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as a training configuration: {error}") from error
-    problems: list[str] = []
-    config = _build(TrainConfig, data, "", problems)
-    if not problems:
-        problems = _impossible(config)
+    config = read_toml(path, TrainConfig)
+    problems = _impossible(config)
     if problems:
-        raise UsageError(f"{path} is not a training configuration: {len(problems)} problems.", context=problems)
+        count = f"{len(problems)} setting{'s' if len(problems) > 1 else ''}"
+        raise UsageError(f"{path.name} has {count} that cannot be used.", context=problems)
     return config
-
-
-def _build(kind: type, data: Any, where: str, problems: list[str]) -> Any:
-    """A config dataclass of TOML values; what does not fit is added to `problems`."""
-    if not isinstance(data, dict):
-        problems.append(f"{where.rstrip('.')} is {data!r}; it must be a table")
-        return kind()
-    hints = get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for name, value in data.items():
-        if name not in hints:
-            problems.append(f"{where}{name} is not known; {nearest(name, list(hints), what='setting')}")
-        elif dataclasses.is_dataclass(hints[name]):
-            values[name] = _build(hints[name], value, f"{where}{name}.", problems)
-        elif get_origin(hints[name]) is tuple:
-            values[name] = _listed(get_args(hints[name])[0], value, f"{where}{name}", problems)
-        elif hints[name] is float and type(value) is int:
-            values[name] = float(value)
-        elif type(value) is not hints[name]:
-            problems.append(f"{where}{name} = {value!r}; it must be of type {hints[name].__name__}")
-        else:
-            values[name] = value
-    return kind(**values)
-
-
-def _listed(kind: type, value: Any, where: str, problems: list[str]) -> tuple[Any, ...]:
-    """A list of tables, or of numbers."""
-    listed = value if isinstance(value, list) else [value]
-    if dataclasses.is_dataclass(kind):
-        return tuple(_build(kind, one, f"{where}[{i}].", problems) for i, one in enumerate(listed))
-    problems += [f"{where}[{i}] = {one!r}; it must be a number" for i, one in enumerate(listed) if not _number(one)]
-    return tuple(float(one) for one in listed if _number(one))
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float)
 
 
 def _impossible(config: TrainConfig) -> list[str]:

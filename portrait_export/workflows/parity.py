@@ -125,7 +125,9 @@ def _compared(
     from ..verify.parity import compare, name_at
 
     spec = model.spec
-    frames = load_frames(request.data, spec)
+    frames = load_frames(request.data, spec, kinds=model.kinds)
+    if request.data is None and model.kinds:
+        stage.warnings.append(_kinds_warning(model, len(frames)))
     if frames.without_depth:
         stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
     reference = model.open_runner()
@@ -139,6 +141,14 @@ def _compared(
         stage.progress(done, len(frames))
 
     return compare(reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep)
+
+
+def _kinds_warning(model: LoadedModel, count: int) -> str:
+    return (
+        f"The weights of {model.name} were trained for photographs of kind {', '.join(model.kinds)} alone, so the masks"
+        f" are compared on the {count} bundled photographs of that kind. Its masks of others are not reliable:"
+        " `portrait-export evaluate` shows by how much."
+    )
 
 
 def _package_runner(package: Path, request: ParityRequest) -> Runner:

@@ -243,3 +243,12 @@ def test_teacher_normalises_for_itself() -> None:
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
     expected = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     assert torch.allclose(normalised(torch.nn.Identity(), mean, std)(image), expected)
+
+
+def test_average_has_the_statistics_that_belong_to_its_weights(painted: Path, tmp_path: Path) -> None:
+    config = small(painted, tmp_path / "out", model="lite0_fpn", average=0.9)
+    train(config)
+    state = torch.load(tmp_path / "out/last.ckpt", weights_only=True)["state_dict"]
+    means = [name for name in state if name.startswith("net.") and name.endswith("running_mean")]
+    apart = [name for name in means if not torch.equal(state[name], state[f"average.{name.removeprefix('net.')}"])]
+    assert len(apart) == len(means)

@@ -38,6 +38,7 @@ class ForeignNetwork:
         notes, warnings: what was found; what was only guessed, or looks wrong.
         provenance: where it came from, for metadata and reports.
         trained: its weights are the user's, and so are its licence and paper.
+        kinds: empty: it is compared on photographs of all kinds.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ForeignNetwork:
     warnings: tuple[str, ...]
     provenance: Mapping[str, str]
     trained: bool = True
+    kinds: tuple[str, ...] = ()
     licence: str = ""
     paper: str = ""
 

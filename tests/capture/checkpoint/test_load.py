@@ -23,7 +23,7 @@ from portrait_export.errors import CheckpointError, UsageError
 from portrait_export.models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from portrait_export.models.config_json import config_to_json
 from portrait_export.models.person import PersonLogit
-from portrait_export.models.registry import model_spec
+from portrait_export.models.registry import create_model, list_models, model_spec
 from portrait_export.models.weights_io import save_folder
 from tests.models.support import SMALL, inputs_of, net_of
 
@@ -541,3 +541,21 @@ def test_pickles_are_refused_where_torch_reads_them_unsafely(version, refused):
             pickles._check_unpickler(Path("a.bin"), version)
     else:
         pickles._check_unpickler(Path("a.bin"), version)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_folder_of_every_registered_model_loads_without_its_name(tmp_path: Path, name: str) -> None:
+    net = create_model(name, seed=4).eval()
+    save_folder(net, tmp_path / "run")
+    loaded = load_checkpoint(tmp_path / "run")
+    assert loaded.spec.name == name
+    assert loaded.spec.portrait_spec() == model_spec(name).portrait_spec()
+    inputs = inputs_of(net.config, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(loaded.person_module()(*inputs), net(*inputs))
+
+
+def test_weights_alone_tell_the_mobile_network(tmp_path: Path) -> None:
+    path = save_folder(create_model("lite0_fpn", seed=4), tmp_path / "run")
+    (tmp_path / "run/config.json").unlink()
+    assert load_checkpoint(path).spec.name == "lite0_fpn"
