@@ -176,7 +176,7 @@ def find_items(path: str | Path, split: str | None = None) -> tuple[list[Item], 
     images = root / "images" if (root / "images").is_dir() else root
     splits = [name for name in TREE_SPLITS if (images / name).is_dir()] if images != root else []
     if split is not None and split not in splits:
-        hint = f"the splits are: {', '.join(splits)}." if splits else "it has no splits; leave out --split."
+        hint = f"the splits are: {', '.join(splits)}." if splits else "it has no splits; leave out `split=`."
         raise DataError(f"{root} has no split `{split}`: there is no folder {images / split}.", hint=hint)
     items: list[Item] = []
     faults: list[str] = []

@@ -159,7 +159,7 @@ def load_shipped(name: str) -> nn.Module:
         raise CheckpointError(
             f"Model `{name}` comes without trained weights.",
             code="no-shipped-weights",
-            hint="pass --checkpoint FOLDER|FILE with yours; for shape and size work exports take --random-weights.",
+            hint="pass `checkpoint=` with yours; to measure size and shapes only, pass `random_weights=True`.",
         )
     from safetensors.torch import load_file
 

@@ -61,7 +61,9 @@ class RegisteredNetwork:
             UsageError: the network does not take that size.
         """
         if size is None and self.size_problem:
-            raise UsageError(self.size_problem, code="which-size", hint="set one with --size, such as --size 512x512.")
+            raise UsageError(
+                self.size_problem, code="which-size", hint="set one with `size=`, such as `size=(512, 512)`."
+            )
         height, width = size or (self.spec.height, self.spec.width)
         multiple = self.size_multiple
         if height % multiple or width % multiple:

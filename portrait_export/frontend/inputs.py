@@ -49,7 +49,7 @@ def input_features(graph: GraphProto, spec: PortraitSpec | None, *, source: str)
             f"Core ML does not support {len(problems)} of the inputs of {source}.",
             code="unsupported-onnx-input",
             context=problems,
-            hint="give a fixed size with --size HxW; inputs must be float32, float16, int32, int64 or bool tensors.",
+            hint="give a fixed size with `size=HxW`; inputs must be float32, float16, int32, int64 or bool tensors.",
         )
     return tuple(features)
 

@@ -76,7 +76,7 @@ def refusal(problems: Sequence[Problem], *, source: str, opset: int, op_types: i
         f"Cannot lower {source} (opset {opset}) to MIL: {' and '.join(parts)}.",
         code=CODE,
         context=problem_lines(problems),
-        hint=f"`portrait-export inspect {source}` lists every operator and its status; `--mask-output NAME` can cut the"
+        hint=f"`portrait-export inspect {source}` lists every operator and its status; `mask_output=NAME` can cut the"
         " network off at any value before them.",
     )
 

@@ -24,7 +24,7 @@ from .values import Argument, Operation, Var
 
 CODE = "size-dependent"
 SEVERAL_INPUTS = "iOS18"  # the first target whose programs may list the shapes of more than one input
-HINT = "export a package for each size with --size."
+HINT = "export a package for each size with `size=`."
 
 
 def unify(programs: Sequence[Lowered], *, sizes: Sequence[tuple[int, int]], source: str = "the model") -> Lowered:
@@ -49,7 +49,7 @@ def require_target(listed: Sequence[str], *, target: str, source: str) -> None:
         raise UsageError(
             f"Before {SEVERAL_INPUTS}, Core ML supports several sizes for one input only; {source} takes"
             f" {' and '.join(listed)}, and the target is {target}.",
-            hint=f"pass --target {SEVERAL_INPUTS}, or {HINT}",
+            hint=f"pass `target={SEVERAL_INPUTS}`, or {HINT}",
         )
 
 

@@ -156,9 +156,9 @@ def model_loader(source: ModelSource, *, any_size: bool = False) -> Callable[[Si
     if source.foreign is None:
         return load_registered(source).at_size
     if source.model is not None or source.random_weights:
-        flag = "--model" if source.model is not None else "--random-weights"
+        flag = "`model=`" if source.model is not None else "`random_weights=True`"
         raise UsageError(
-            f"{flag} is about registered models; --onnx, --torch and --torchscript bring a network of yours."
+            f"{flag} is about registered models; `onnx=`, `torch=` and `torchscript=` bring a network of yours."
         )
     from ..capture.foreign.load import load_foreign
 
@@ -170,11 +170,11 @@ def load_registered(source: ModelSource) -> RegisteredNetwork:
     """A registered network at its own size, whatever the source's. Raises as `load_model`."""
     if source.model is None and source.checkpoint is None:
         raise UsageError(
-            "Which model? Neither --model nor --checkpoint is given.",
-            hint="try `--model serseg_b0`; `portrait-export models` lists them all.",
+            "Which model? Neither `model=` nor `checkpoint=` is given.",
+            hint="try `model=serseg_b0`; `portrait-export models` lists them all.",
         )
     if source.checkpoint is not None and source.random_weights:
-        raise UsageError("--checkpoint and --random-weights cannot be used together.")
+        raise UsageError("`checkpoint=` and `random_weights=True` cannot be used together.")
     if source.checkpoint is not None:
         return _from_checkpoint(source.checkpoint, source.model)
     assert source.model is not None

@@ -178,7 +178,7 @@ def load_on_mac(package: Path, compute_units: str = "ALL") -> Any:
         raise PackageError(
             f"Core ML itself runs on macOS only; this is {sys.platform}.",
             code="needs-macos",
-            hint="omit `--runtime coreml`: the built-in runtime executes the same saved package on any platform.",
+            hint="omit `runtime=coreml`: the built-in runtime executes the same saved package on any platform.",
         )
     ct = coremltools()
     return ct.models.MLModel(os.fspath(package), compute_units=ct.ComputeUnit[compute_units])

@@ -245,7 +245,7 @@ RULES = (
         title="convolutions and products in float32",
         applies=lambda op: op.type in WEIGHTED and op.dtype == "fp32",
         effect="float32 programs run on the CPU and GPU only",
-        do="export with --precision fp16; the parity check shows the loss",
+        do="export with `precision=fp16`; the parity check shows the loss",
         sources=("https://apple.github.io/coremltools/docs-guides/source/typed-execution-example.html",),
     ),
 )

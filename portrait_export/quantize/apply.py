@@ -22,7 +22,7 @@ def check_target(recipe: Recipe, *, target: str) -> None:
     if _ios(target) < _ios(recipe.minimum_target):
         raise QuantizeError(
             f"Recipe {recipe.name} needs {recipe.minimum_target}; the deployment target is {target}.",
-            hint=f"pass `--target {recipe.minimum_target}` or another recipe.",
+            hint=f"pass `target={recipe.minimum_target}` or another recipe.",
         )
 
 

@@ -9,7 +9,7 @@ from .recipe import Recipe
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("none", "weights as the compute precision has them (fp16 unless --precision fp32)"),
+        Recipe("none", "weights as the compute precision has them (fp16 unless `precision=fp32`)"),
         Recipe(
             "int8",
             "weights as 8-bit integers, symmetric, one scale per output channel: half the size of fp16",

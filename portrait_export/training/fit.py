@@ -527,7 +527,7 @@ def _claim_folder(out: Path, config: TrainConfig, resuming: bool) -> None:
             raise TrainingError(
                 f"{out} holds a run with another configuration; going on would mix the two.",
                 context=changed,
-                hint="give another `out`, restore these settings, or start anew with `--fresh`.",
+                hint="give another `out`, restore these settings, or start anew with `fresh=True`.",
             )
     write_json(path, told)
     if not resuming:

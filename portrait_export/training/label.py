@@ -223,7 +223,7 @@ def selfie_segmenter(model: bytes) -> Segmenter:
         raise UsageError(
             "Labelling needs ai-edge-litert, which is not installed.",
             code="missing-extra",
-            hint="install with the extra: pip install 'portrait-export[train]'; or label with `--model serseg_b0`.",
+            hint="install with the extra: pip install 'portrait-export[train]'; or label with `model=serseg_b0`.",
         ) from error
     with quiet(native=True):
         interpreter = Interpreter(model_content=model)
@@ -269,6 +269,6 @@ def download_selfie_model(cache: Path, run: Callable[..., Any] = subprocess.run)
             raise DataError(
                 f"pip could not fetch {WHEEL}, whose segmentation model does the labelling.",
                 context=done.stderr.strip().splitlines()[-3:],
-                hint="fetch that wheel elsewhere and pass it as `--labeller WHEEL`, or label with `--model serseg_b0`.",
+                hint="fetch that wheel elsewhere and pass it as `labeller=WHEEL`, or label with `model=serseg_b0`.",
             )
     return read_selfie_model(wheels[-1])

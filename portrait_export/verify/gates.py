@@ -124,7 +124,7 @@ class Thresholds:
         if min_iou is None:
             return self
         if not 0 <= min_iou <= 1:
-            raise UsageError(f"--min-iou is a mean mask IoU within 0..1; found {min_iou:g}.")
+            raise UsageError(f"`min_iou=` is a mean mask IoU within 0..1; found {min_iou:g}.")
         worst = min_iou if self.worst_iou is None else min(self.worst_iou, min_iou)
         changed = {"mean_iou": min_iou, "worst_iou": worst}
         overridden = tuple(
@@ -134,7 +134,7 @@ class Thresholds:
 
 
 def _named_bar(value: float | None) -> str:
-    return "set by --min-iou; " + ("not gated by default" if value is None else f"the named bar is {value:g}")
+    return "set by `min_iou=`; " + ("not gated by default" if value is None else f"the named bar is {value:g}")
 
 
 TRAINED = {

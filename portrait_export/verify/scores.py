@@ -162,7 +162,7 @@ def _label_iou(probability: np.ndarray, drawn: np.ndarray, threshold: float) -> 
 def score_set(scores: Sequence[ImageScore]) -> SetScore:
     """Aggregate. Raises DataError if there are no scores."""
     if not scores:
-        raise DataError("There is no image to compare on.", hint="pass a folder of photographs with `--data`.")
+        raise DataError("There is no image to compare on.", hint="pass a folder of photographs with `data=`.")
     people = [score for score in scores if score.kind != EMPTY]
     iou_worst = _worst(people, [score.iou for score in people]) if people else None
     flipped_worst = _worst(scores, [-score.flipped_share for score in scores])

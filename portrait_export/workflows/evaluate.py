@@ -1,4 +1,4 @@
-"""Anything that segments and photographs with drawn masks in, scores and the worst of them out."""
+"""Score anything that segments against ground-truth masks, and keep the worst photos."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """What `evaluate_masks` is asked for.
+    """The arguments of `evaluate_masks`.
 
     Attributes:
         source: a registered model, a checkpoint, or a network of the user's own.
-        package: a saved package instead; `source.size` then is one of those that it lists.
-        data: a folder with masks; None takes the calibration set that comes along.
-        split: only this one.
-        worst: how many photographs to keep for a picture.
+        package: a saved package instead; `source.size` is then one of its sizes.
+        data: a folder with masks; None uses the bundled calibration set.
+        split: use only this split.
+        worst: how many of the worst photos to keep.
     """
 
     source: ModelSource
@@ -39,18 +39,18 @@ class EvaluateRequest:
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """Scores, and the photographs with the lowest ones, worst first."""
+class EvaluateResult:
+    """The scores, and the photos with the lowest ones, worst first."""
 
     scores: Evaluation
     worst: tuple[WorstCase, ...]
 
 
-def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
-    """Segment every photograph as the model sees it and compare with what people drew.
+def evaluate_masks(request: EvaluateRequest, observer: Observer) -> EvaluateResult:
+    """Segment every photo and compare the mask with the ground truth.
 
     Raises:
-        PortraitError: nothing or too much to evaluate; photographs, masks or depth maps that cannot be used.
+        PortraitError: nothing or several things to evaluate; photos, masks or depth maps that cannot be used.
     """
     from ..training.evaluate import Worst, evaluate
     from ..verify.metrics import boundary_f, mask_iou
@@ -73,7 +73,7 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> Evaluated:
 
         scores = evaluate(runner, frames, iou=mask_iou, boundary_f=boundary_f, threshold=spec.threshold, on_image=keep)
         stage.summary = _summary(scores)
-    return Evaluated(scores, tuple(worst.cases))
+    return EvaluateResult(scores, tuple(worst.cases))
 
 
 def _summary(scores: Evaluation) -> str:
@@ -83,22 +83,20 @@ def _summary(scores: Evaluation) -> str:
 
 
 def runner_of(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, PortraitSpec]:
-    """Exactly one thing that segments, and how photographs are prepared for it."""
+    """Return the one Runner that the request names, and its preprocessing."""
     source = request.source
     named = {
-        "--package": request.package,
-        "--onnx, --torch or --torchscript": source.foreign,
+        "`package=`": request.package,
+        "`onnx=`, `torch=` or `torchscript=`": source.foreign,
         # A network in torch code has its weights in a checkpoint.
-        "--model or --checkpoint": source.model or (source.checkpoint if source.foreign is None else None),
+        "`model=` or `checkpoint=`": source.model or (source.checkpoint if source.foreign is None else None),
     }
     chosen = [name for name, value in named.items() if value is not None]
     if len(chosen) != 1:
-        raise UsageError(
-            f"What shall be evaluated? {' and '.join(chosen) or 'Nothing'} is given.",
-            hint=f"give exactly one of {'; '.join(named)}.",
-        )
+        found = f"{' and '.join(chosen)} cannot be used together" if chosen else "Nothing to evaluate"
+        raise UsageError(f"{found}: pass exactly one of {'; '.join(named)}.")
     if request.package is not None and source.random_weights:
-        raise UsageError("--package has its weights in it: it excludes --random-weights.")
+        raise UsageError("`package=` and `random_weights=True` cannot be used together: a package has its own weights.")
     opened = open_runner(source, request.package)
     stage.details += opened.notes
     stage.warnings += opened.warnings

@@ -262,9 +262,15 @@ def test_kinds_and_tags_of_the_calibration_set_are_printed(cli, tmp_path):
 
 
 REFUSED = {
-    "nothing": ([], "What shall be evaluated? Nothing is given."),
+    "nothing": (
+        [],
+        "Nothing to evaluate: pass exactly one of --package; --onnx, --torch or --torchscript;",
+    ),
     "two": (["-m", "segformer_b0", "--onnx", "x.onnx"], "--onnx, --torch or --torchscript and --model or --checkpoint"),
-    "package with random weights": (["--package", "x", "--random-weights"], "it excludes --random-weights"),
+    "package with random weights": (
+        ["--package", "x", "--random-weights"],
+        "--package and --random-weights cannot be used together",
+    ),
     "settings alone": (["--mean", "0.5"], "describe a network of your own, and none is given"),
     "missing package": (["--package", "missing.mlpackage"], "missing.mlpackage"),
     "missing onnx": (["--onnx", "missing.onnx"], "There is no ONNX file at missing.onnx."),

@@ -44,7 +44,7 @@ def test_missing_operators_in_one_error() -> None:
         "  NonZero    2 nodes, first /head/NonZero:"
         " the number of elements in its result depends on the values; Core ML's shapes are fixed\n"
         "hint: `portrait-export inspect modnet.onnx` lists every operator and its status;"
-        " `--mask-output NAME` can cut the network off at any value before them."
+        " `mask_output=NAME` can cut the network off at any value before them."
     )
 
 
@@ -164,7 +164,7 @@ def test_dynamic_inputs_name_the_option() -> None:
     error = refusal(model)
     assert error.code == "unsupported-onnx-input"
     assert error.context == ("x: its shape (batch, 4, height, 6) is not fixed",)
-    assert "--size HxW" in error.hint
+    assert "`size=HxW`" in error.hint
 
 
 @pytest.mark.parametrize(("dtype", "name"), [(np.float64, "double"), (np.uint8, "uint8"), (np.int16, "int16")])

@@ -174,7 +174,7 @@ def test_an_operation_that_depends_on_the_size_is_named(name):
         unified({name: function})
     assert words in "\n".join(caught.value.context)
     assert caught.value.message.startswith("One package cannot accept 16x24, 32x16, 24x32: the model")
-    assert caught.value.hint == "export a package for each size with --size."
+    assert caught.value.hint == "export a package for each size with `size=`."
 
 
 def test_all_operations_that_depend_on_the_size_are_named_at_once():

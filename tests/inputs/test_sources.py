@@ -115,7 +115,7 @@ def test_a_checkpoint_without_a_fixed_size_asks_for_one(tmp_path):
     folder = checkpoint(tmp_path, {"size": {"shortest_edge": 512}})
     with pytest.raises(UsageError, match=r"gives no fixed input size: it scales the shortest edge") as caught:
         load_model(ModelSource(checkpoint=folder))
-    assert "--size" in caught.value.hint
+    assert "`size=" in caught.value.hint
     assert load_model(ModelSource(checkpoint=folder, size=SIZE)).spec.height == SIDE
 
 

@@ -141,8 +141,8 @@ def test_load_shipped_without_weights_says_what_to_do(monkeypatch: pytest.Monkey
     monkeypatch.setattr("portrait_export.models.registry.WEIGHTS_DIR", tmp_path)
     with pytest.raises(CheckpointError, match="Model `serseg_b0` comes without trained weights") as caught:
         load_shipped("serseg_b0")
-    assert "--checkpoint" in caught.value.hint
-    assert "--random-weights" in caught.value.hint
+    assert "`checkpoint=`" in caught.value.hint
+    assert "`random_weights=True`" in caught.value.hint
 
 
 def test_load_shipped_reads_half_precision_into_float32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

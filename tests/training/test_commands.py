@@ -66,7 +66,7 @@ def test_evaluate_wants_exactly_one_thing(capsys) -> None:
     assert run(["evaluate"]) == 2
     assert "Nothing is given" in capsys.readouterr().err
     assert run(["evaluate", "--model", "segformer_b0", "--package", "x.mlpackage"]) == 2
-    assert "--package and --model or --checkpoint is given" in capsys.readouterr().err
+    assert "--package and --model or --checkpoint cannot be used together" in capsys.readouterr().err
 
 
 def test_evaluate_of_an_unknown_split_names_the_splits(capsys) -> None:

@@ -154,11 +154,11 @@ def test_where_names_the_image_that_gave_the_value() -> None:
 OVERRIDES = {
     "loosened": (
         0.9,
-        (0.9, "set by --min-iou; the named bar is 0.999"),
-        (0.9, "set by --min-iou; the named bar is 0.995"),
+        (0.9, "set by `min_iou=`; the named bar is 0.999"),
+        (0.9, "set by `min_iou=`; the named bar is 0.995"),
     ),
-    "loosened_above_worst": (0.997, (0.997, "set by --min-iou; the named bar is 0.999"), (0.995, "")),
-    "tightened": (0.9999, (0.9999, "set by --min-iou; the named bar is 0.999"), (0.995, "")),
+    "loosened_above_worst": (0.997, (0.997, "set by `min_iou=`; the named bar is 0.999"), (0.995, "")),
+    "tightened": (0.9999, (0.9999, "set by `min_iou=`; the named bar is 0.999"), (0.995, "")),
     "the_same": (0.999, (0.999, ""), (0.995, "")),
 }
 
@@ -175,12 +175,12 @@ def test_min_iou_changes_the_mask_bars_and_is_reported(name: str) -> None:
 def test_min_iou_asks_for_masks_even_of_untrained_weights() -> None:
     thresholds = thresholds_for("fp16", trained=False, min_iou=0.9)
     assert failed(replace(PERFECT, iou_mean=0.5, iou_worst=0.5), thresholds) == ["mean_mask_iou", "worst_mask_iou"]
-    assert judged(PERFECT, thresholds)[0][1].note == "set by --min-iou; not gated by default"
+    assert judged(PERFECT, thresholds)[0][1].note == "set by `min_iou=`; not gated by default"
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, 99, math.nan])
 def test_refuses_a_min_iou_outside_0_to_1(value: float) -> None:
-    with pytest.raises(UsageError, match=r"--min-iou is a mean mask IoU within 0\.\.1"):
+    with pytest.raises(UsageError, match=r"`min_iou=` is a mean mask IoU within 0\.\.1"):
         thresholds_for("fp16", min_iou=value)
 
 
@@ -276,7 +276,7 @@ def test_min_iou_sets_the_bar_of_every_kind_with_people() -> None:
     found = judge(PERFECT, KINDS, thresholds_for("fp16", min_iou=0.9))[0]
     bars = {gate.name: (gate.threshold, gate.note) for gate in found}
     for kind in ("portrait", "everyday"):
-        assert bars[f"mean_mask_iou.{kind}"] == (0.9, "set by --min-iou; the named bar is 0.999")
+        assert bars[f"mean_mask_iou.{kind}"] == (0.9, "set by `min_iou=`; the named bar is 0.999")
     assert bars["mean_flipped_share.empty"] == (gates.FP16_EMPTY_MEAN_FLIPPED, "")
 
 

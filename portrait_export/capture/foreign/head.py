@@ -164,7 +164,7 @@ def find_head(
         raise UsageError(
             f"{len(person.value)} classes were named, and the output {output!r} holds {_DESCRIPTIONS[kind]}:"
             " they may overlap.",
-            hint="name one class with --person-class",
+            hint="name one class with `person_class=`",
         )
     _check_values(output, kind, value)
     no_logits = () if source is not None else ("its logits cannot be computed exactly, so the mask alone is compared",)
@@ -210,14 +210,14 @@ def _choose_output(outputs: Mapping[str, np.ndarray], asked: str | None, size: t
             code="no-mask-output",
             context=[f"{name}: {outputs[name].dtype} {_text(outputs[name].shape)}" for name in outputs],
             hint=f"a mask is (1, K, h, w), (1, h, w, K) or (1, h, w) with the aspect ratio of {size[0]}x{size[1]};"
-            " --mask-output NAME takes any value inside the graph, too.",
+            " `mask_output=NAME` takes any value inside the graph, too.",
         )
     if len(maps) == 1:
         return Finding(maps[0])
     pictures = [name for name in maps if _classes(outputs[name], size) == 3]
     likely = [name for name in maps if name not in pictures] or maps
     chosen = min(likely, key=_rank)
-    warning = f"{len(maps)} outputs could be the mask: {', '.join(maps)}; {chosen} is used (--mask-output)"
+    warning = f"{len(maps)} outputs could be the mask: {', '.join(maps)}; {chosen} is used (`mask_output=`)"
     return Finding(chosen, warnings=(warning,))
 
 
@@ -309,7 +309,7 @@ def _kind(walk: _Walk, value: np.ndarray, asked: str | None) -> Finding[str]:
         return Finding(walk.kind, (f"a {walk.node.op} ends the graph" if walk.node else "",))
     operator = walk.node.op if walk.node is not None else "nothing"
     if value.dtype.kind in "iu":
-        doubt = f"the output holds whole numbers ({operator}): taken as class numbers (--activation)"
+        doubt = f"the output holds whole numbers ({operator}): taken as class numbers (`activation=`)"
         return Finding("argmax", warnings=(doubt,))
     if operator in _BOUNDED and value.min() >= 0 and value.max() <= 1:
         doubt = f"the graph ends in {operator} with values in 0..1: taken as a probability"
@@ -320,7 +320,7 @@ def _kind(walk: _Walk, value: np.ndarray, asked: str | None) -> Finding[str]:
 def _asked_kind(walk: _Walk, asked: str) -> Finding[str]:
     """The kind that the options set."""
     found = walk.kind.replace("logsoftmax", "softmax")
-    doubts = (f"--activation is {asked}, but the graph ends in a {found}",) if found not in ("", asked) else ()
+    doubts = (f"`activation=` is {asked}, but the graph ends in a {found}",) if found not in ("", asked) else ()
     return Finding("logsoftmax" if walk.kind == "logsoftmax" and asked == "softmax" else asked, warnings=doubts)
 
 
@@ -356,17 +356,17 @@ def _person(
     asked = options.person_class
     if picked is not None and len(picked) == 1:
         if asked not in (None, picked):
-            raise UsageError(f"--person-class is {_text(asked or ())}; the graph itself picks class {picked[0]}.")
+            raise UsageError(f"`person_class=` is {_text(asked or ())}; the graph itself picks class {picked[0]}.")
         return Finding(picked, (f"class {picked[0]} of {total}, as the graph picks it",))
     visible = total if picked is None else len(picked)
     if asked is not None:
         if max(asked) >= visible or (visible > 1 and len(asked) == visible):
             raise UsageError(
-                f"--person-class is {', '.join(map(str, asked))}; the network's output has"
+                f"`person_class=` is {', '.join(map(str, asked))}; the network's output has"
                 f" {visible} class{'es' if visible > 1 else ''}, counted from 0.",
                 hint="name some of them, not all"
                 if visible > 1
-                else "with one class there is nothing to choose; set --positive background if it is the background.",
+                else "with one class there is nothing to choose; set `positive=background` if it is the background.",
             )
         return Finding(_within(asked, picked), (f"class {', '.join(map(str, asked))} of {visible}",))
     if visible == 1:
@@ -379,10 +379,10 @@ def _person(
         raise UsageError(
             f"The network has {visible} classes; which of them are the person?",
             code="which-class",
-            hint="name them, counted from 0: --person-class 1 or --person-class 1-8.",
+            hint="name them, counted from 0: `person_class=1` or `person_class=1-8`.",
         )
     known, whose = KNOWN_SETS[visible]
-    doubts = () if visible == 2 else (f"{visible} classes: taken as {whose} (--person-class)",)
+    doubts = () if visible == 2 else (f"{visible} classes: taken as {whose} (`person_class=`)",)
     return Finding(_within(known, picked), (f"class {', '.join(map(str, known))} of {visible}",), doubts)
 
 
@@ -405,7 +405,7 @@ def _check_values(output: str, kind: str, value: np.ndarray) -> None:
         raise CaptureError(
             f"The output {output!r} was taken as {_DESCRIPTIONS[kind]}, and its values are in {low:.4g}..{high:.4g}.",
             code="not-a-probability",
-            hint="set --activation logits if they are logits; --mask-output NAME takes another value.",
+            hint="set `activation=logits` if they are logits; `mask_output=NAME` takes another value.",
         )
 
 

@@ -116,8 +116,8 @@ def find_image_input(
             else f"{len(candidates)} of the network's inputs could be the photograph.",
             code="no-image-input",
             context=[f"{value.name}: {dtype_of(value).lower()} {_text(value)}" for value in values.values()],
-            hint="a photograph is (1, 3, H, W) or (1, H, W, 3); name it with --image-input NAME, and fill each other"
-            " input with --fix-input NAME=NUMBER.",
+            hint="a photograph is (1, 3, H, W) or (1, H, W, 3); name it with `image_input=NAME`, and fill each other"
+            " input with `fix_inputs=NAME=NUMBER`.",
         )
     others = [key for key in values if key != chosen and key not in fixed]
     if others:
@@ -125,8 +125,8 @@ def find_image_input(
             f"Besides the photograph {chosen!r} the network takes {len(others)} inputs that nothing would fill.",
             code="more-inputs",
             context=[f"{key}: {dtype_of(values[key]).lower()} {_text(values[key])}" for key in others],
-            hint="fill each with --fix-input NAME=NUMBER, such as --fix-input "
-            f"{others[0]}=0; a package takes the photograph alone.",
+            hint=f"fill each with `fix_inputs=NAME=NUMBER`, such as `fix_inputs={others[0]}=0`;"
+            " a package takes the photograph alone.",
         )
     layouts = candidates[chosen]
     layout = layouts[0] if len(layouts) == 1 else _layout_by_use(model, chosen, layouts)
@@ -161,8 +161,8 @@ def _pinned(value: Any, layout: str, size: tuple[int, int] | None, open_size: tu
     if size is not None and (sides["H"], sides["W"]) != size:
         raise UsageError(
             f"The file's input {value.name!r} is fixed at {dims['H'] or 'any'}x{dims['W'] or 'any'} pixels;"
-            f" --size asks for {size[0]}x{size[1]}.",
-            hint="omit --size, or export the network again with open (dynamic) height and width.",
+            f" `size=` asks for {size[0]}x{size[1]}.",
+            hint="omit `size=`, or export the network again with open (dynamic) height and width.",
         )
     names = {"N": "batch", "H": "height", "W": "width"}
     dynamic = tuple(word for letter, word in names.items() if letter in dims and not dims[letter])

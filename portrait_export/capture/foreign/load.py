@@ -66,7 +66,9 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     """
     require_one_source(options)
     if checkpoint is not None and options.torch is None:
-        raise UsageError("--checkpoint goes with --torch or --model; an ONNX or TorchScript file has its own weights.")
+        raise UsageError(
+            "`checkpoint=` goes with `torch=` or `model=`; an ONNX or TorchScript file has its own weights."
+        )
     options, toml = with_toml(options)
     preprocessor = read_preprocessor(options.file.parent)
     original, declared = _original(options, checkpoint, preprocessor)
@@ -127,7 +129,7 @@ def _size_of(preprocessor: Preprocessor | None) -> tuple[int, int]:
         return DEFAULT_SIZE
     if preprocessor.size_problem:
         raise UsageError(
-            preprocessor.why_no_size, code="which-size", hint="set one with --size, such as --size 512x512."
+            preprocessor.why_no_size, code="which-size", hint="set one with `size=`, such as `size=(512, 512)`."
         )
     return preprocessor.size or DEFAULT_SIZE
 
@@ -201,7 +203,7 @@ def _probe(opened: _Opened, spec: PortraitSpec) -> dict[str, np.ndarray]:
         raise CaptureError(
             f"The network does not run at {image.height}x{image.width}: {error.message}",
             code=error.code,
-            hint="another --size may work: most networks need sides that are multiples of 32.",
+            hint="another `size=` may work: most networks need sides that are multiples of 32.",
         ) from error
 
 
@@ -211,7 +213,7 @@ def _reads(original: Original, head: Head) -> tuple[str, ...]:
     if head.output not in reads:
         raise UsageError(
             f"{original.name} does not return {head.output!r}, so no mask could be compared with it.",
-            hint="--mask-output takes what the network returns; values inside it can be named in an ONNX file only.",
+            hint="`mask_output=` takes what the network returns; values inside it can be named in an ONNX file only.",
         )
     return reads
 
@@ -230,5 +232,5 @@ def _input_notes(image: ImageInput, options: ForeignOptions) -> list[str]:
         notes.append("channels come last; one transpose is put before the graph")
     if image.dynamic:
         chosen = options.size is not None or not {"height", "width"} & set(image.dynamic)
-        notes.append(f"open in the file, pinned: {', '.join(image.dynamic)}{'' if chosen else ' (--size changes it)'}")
+        notes.append(f"open in the file, pinned: {', '.join(image.dynamic)}{'' if chosen else ' (`size=` changes it)'}")
     return notes

@@ -84,9 +84,9 @@ class ForeignNetwork:
         """
         if output == "logits" and not self.head.has_logits:
             raise UsageError(
-                f"--output logits: the network's output {self.head.output!r} is {self.head.description}, and the"
+                f"`output=logits`: the network's output {self.head.output!r} is {self.head.description}, and the"
                 " logits before it cannot be computed exactly.",
-                hint="use --output multiarray, or name a value before the activation with --mask-output.",
+                hint="use `output=multiarray`, or name a value before the activation with `mask_output=`.",
             )
         return replace(self, spec=replace(self.spec, output=output))
 
@@ -138,7 +138,7 @@ class ForeignNetwork:
                 "With the project's inputs and outputs the network gives another mask than on its own.",
                 code="adaptation-differs",
                 context=[*lines, *self.head.notes],
-                hint="describe the output: --mask-output, --person-class, --activation.",
+                hint="describe the output: `mask_output=`, `person_class=`, `activation=`.",
             )
 
 

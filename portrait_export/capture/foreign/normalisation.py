@@ -18,7 +18,7 @@ _THROUGH = ("Cast", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Reshape")
 _ARITHMETIC = ("Sub", "Add", "Mul", "Div")
 ASSUMED = (
     "no preprocessing was given, so ImageNet's is assumed: RGB, pixel/255, mean 0.485,0.456,0.406,"
-    " std 0.229,0.224,0.225; a wrong guess gives wrong masks on the phone. Set --mean, --std and --scale,"
+    " std 0.229,0.224,0.225; a wrong guess gives wrong masks on the phone. Set `mean=`, `std=` and `scale=`,"
     " or write a TOML file"
 )
 
@@ -138,7 +138,9 @@ def _numbers(
 ) -> Finding[Numbers]:
     """From the options, else an integer input, else the graph's own arithmetic, else a file, else ImageNet's."""
     if image.dtype == "UINT8":
-        ignored = ("--mean, --std and --scale are ignored: the input takes plain bytes",) if options.normalises else ()
+        ignored = (
+            ("`mean=`, `std=` and `scale=` are ignored: the input takes plain bytes",) if options.normalises else ()
+        )
         return Finding(Numbers(1.0), ("the input takes bytes, so pixels go in as they are",), ignored)
     if options.normalises:
         return _given(options, leading, toml)
@@ -146,7 +148,7 @@ def _numbers(
         scale, unit = (1.0, "0..255") if leading.takes_pixels else (1 / 255, "0..1")
         warning = (
             f"the graph already normalises its input ({leading}), so pixels go in as {unit}, without mean and std;"
-            " set --mean, --std and --scale if that is wrong"
+            " set `mean=`, `std=` and `scale=` if that is wrong"
         )
         return Finding(Numbers(scale), (), (warning,))
     if preprocessor is not None and preprocessor.mean is not None and preprocessor.std is not None:
@@ -166,7 +168,7 @@ def _given(options: Settings, leading: Leading | None, toml: str) -> Finding[Num
     if scale is None:
         scale = 1.0 if max(map(abs, (*mean, *std))) > LARGEST_UNIT else 1 / 255
         if scale == 1.0:
-            warnings.append("mean and std are in units of 0..255, so --scale is taken as 1")
+            warnings.append("mean and std are in units of 0..255, so `scale=` is taken as 1")
     elif options.mean is not None and max(map(abs, mean)) > 255 * scale * LARGEST_UNIT:
         warnings.append(f"mean {_short(mean)} is outside of pixel * scale, which is 0..{255 * scale:g}: wrong units?")
     trivial = mean == plain.mean and std == plain.std

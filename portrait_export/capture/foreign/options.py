@@ -14,7 +14,7 @@ from ...preprocessing import COLORS, POSITIVES, RESIZES
 from ...utils.toml import read_toml, setting
 
 ACTIVATIONS = ("auto", "logits", "multilabel", "sigmoid", "softmax", "argmax", "probability")
-SOURCES = {"onnx": "--onnx", "torch": "--torch", "torchscript": "--torchscript"}
+SOURCES = ("onnx", "torch", "torchscript")
 
 
 # Values, as text or as TOML has them. Each function raises ValueError with the reason why not.
@@ -178,17 +178,17 @@ class ForeignOptions(Settings):
 
 
 def require_one_source(options: ForeignOptions) -> None:
-    """Raise UsageError unless exactly one of --onnx, --torch and --torchscript is given."""
-    given = [flag for name, flag in SOURCES.items() if getattr(options, name) is not None]
+    """Raise UsageError unless exactly one of `onnx`, `torch` and `torchscript` is given."""
+    given = [f"`{name}=`" for name in SOURCES if getattr(options, name) is not None]
     if len(given) == 1:
         return
     if given:
         raise UsageError(f"{' and '.join(given)} cannot be used together: one network at a time.")
     used = [field.name for field in fields(options) if getattr(options, field.name) != field.default]
-    flags = ", ".join("--" + {"keep_outputs": "keep-output", "fix_inputs": "fix-input"}.get(n, n) for n in used)
+    arguments = ", ".join(f"`{name}=`" for name in used)
     raise UsageError(
-        f"{flags.replace('_', '-')} describe a network of your own, and none is given.",
-        hint="add --onnx FILE, --torch FILE.py:FACTORY or --torchscript FILE; registered models have their own.",
+        f"{arguments} describe a network of your own, and none is given.",
+        hint="add `onnx=FILE`, `torch=FILE.py:FACTORY` or `torchscript=FILE`; registered models have their own.",
     )
 
 

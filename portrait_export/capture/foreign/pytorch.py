@@ -102,7 +102,7 @@ def _from_factory(text: str, checkpoint: Path | None) -> _Loaded:
     """Call `FILE.py:FACTORY`, and load a checkpoint into what it returns."""
     path, separator, attribute = text.rpartition(":")
     if not separator or not attribute or not path.endswith(".py"):
-        raise UsageError(f"--torch takes FILE.py:FACTORY; found {text!r}.", hint="such as --torch my_net.py:build")
+        raise UsageError(f"`torch=` takes FILE.py:FACTORY; found {text!r}.", hint="such as `torch=my_net.py:build`")
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"There is no file {file} with the network's code.")
@@ -200,7 +200,7 @@ def _from_torchscript(file: Path) -> _Loaded:
         raise CaptureError(
             f"{file.name} is not a TorchScript program: {_message(error)}",
             code="not-torchscript",
-            hint="`torch.jit.save` writes one; weights alone go with --torch FILE.py:FACTORY --checkpoint FILE.",
+            hint="`torch.jit.save` writes one; weights alone go with `torch=FILE.py:FACTORY` and `checkpoint=FILE`.",
         ) from error
     return _Loaded(loaded.float().eval(), f"TorchScript, {file.name}", f"file {file.name}")
 
@@ -215,7 +215,7 @@ def _run(net: torch.nn.Module, picture: torch.Tensor) -> dict[str, torch.Tensor]
             result = net(picture)
     except Exception as error:  # the user's own code raises anything
         shape = tuple(picture.shape)
-        hint = "its forward must take one (1, 3, H, W) tensor; --size gives another size."
+        hint = "its forward must take one (1, 3, H, W) tensor; `size=` gives another size."
         if isinstance(net, torch.jit.ScriptModule):
             hint += " A traced program may hold the size of its trace: trace it at this size, or use torch.jit.script."
         raise CaptureError(
@@ -270,7 +270,7 @@ def _export(net: torch.nn.Module, picture: torch.Tensor, names: Sequence[str]) -
         raise CaptureError(
             f"The network could not be exported to ONNX at {picture.shape[2]}x{picture.shape[3]}:"
             f" {type(error).__name__}: {_message(error)}",
-            hint="data-dependent Python code cannot be traced; an ONNX file of your own can be given with --onnx.",
+            hint="data-dependent Python code cannot be traced; an ONNX file of your own can be given with `onnx=`.",
         ) from error
 
 

@@ -109,7 +109,7 @@ def test_pixels_in_the_wrong_units_are_caught(tmp_path):
         " scale is 0.00392157"
     )
     [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4)).warnings
-    assert warning == "mean and std are in units of 0..255, so --scale is taken as 1"
+    assert warning == "mean and std are in units of 0..255, so `scale=` is taken as 1"
     [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), scale=1 / 255).warnings
     assert warning == "mean (123.7, 116.3, 103.5) is outside of pixel * scale, which is 0..1: wrong units?"
 
@@ -194,12 +194,12 @@ def test_several_similar_outputs_are_reported(tmp_path):
     (one, first), (two, second) = conv(1, result="d1"), conv(1, result="d0")
     network = load(model([one, two], outputs=("d1", "d0"), **first, **second), tmp_path, mean=(0, 0, 0))
     assert network.head.output == "d1"
-    assert network.warnings == ("2 outputs could be the mask: d1, d0; d1 is used (--mask-output)",)
+    assert network.warnings == ("2 outputs could be the mask: d1, d0; d1 is used (`mask_output=`)",)
 
 
 def test_voc_and_cityscapes_are_guessed_with_a_warning(tmp_path):
     assert load(net(21), tmp_path, mean=(0, 0, 0)).warnings == (
-        "21 classes: taken as Pascal VOC: 15 is person (--person-class)",
+        "21 classes: taken as Pascal VOC: 15 is person (`person_class=`)",
     )
 
 
@@ -221,11 +221,11 @@ def refusals() -> dict[str, tuple[onnx.ModelProto, dict[str, object], str]]:
         "five_classes": (net(5), {}, "The network has 5 classes; which of them are the person?"),
         "class_out_of_range": (
             net(5), {"person_class": (5,)},
-            "--person-class is 5; the network's output has 5 classes, counted from 0.",
+            "`person_class=` is 5; the network's output has 5 classes, counted from 0.",
         ),
         "all_classes": (
             net(2), {"person_class": (0, 1)},
-            "--person-class is 0, 1; the network's output has 2 classes, counted from 0.",
+            "`person_class=` is 0, 1; the network's output has 2 classes, counted from 0.",
         ),
         "overlapping_classes": (
             net(5), {"person_class": (1, 2), "activation": "multilabel"},
@@ -236,7 +236,7 @@ def refusals() -> dict[str, tuple[onnx.ModelProto, dict[str, object], str]]:
         "no_such_input": (net(), {"image_input": "image"}, "The network has no input 'image'."),
         "nothing_to_keep": (net(), {"keep_outputs": ("aux",)}, "The network has no output 'aux'."),
         "another_size": (
-            net(), {"size": (64, 64)}, "The file's input 'x' is fixed at 32x32 pixels; --size asks for 64x64.",
+            net(), {"size": (64, 64)}, "The file's input 'x' is fixed at 32x32 pixels; `size=` asks for 64x64.",
         ),
         "logits_are_not_a_probability": (
             model([logits], outputs=("z",), **weights), {"activation": "probability"}, "The output 'z' was taken as a",

@@ -113,7 +113,7 @@ def test_a_value_inside_torch_code_cannot_be_the_mask(code):
     options = ForeignOptions(torch=f"{code}:build", scale=1 / 255, size=SIZE, mask_output="/net/b/Conv_output_0")
     with pytest.raises(UsageError, match="PyTorch, build does not return '/net/b/Conv_output_0'") as caught:
         load_foreign(options)
-    assert "--mask-output" in caught.value.hint
+    assert "`mask_output=`" in caught.value.hint
 
 
 def test_weights_that_do_not_fit_are_all_named(code, tmp_path):
@@ -137,8 +137,8 @@ def test_a_checkpoint_with_code_in_it_is_refused(code, tmp_path):
 
 
 REFUSED = {
-    "my_net.py": "--torch takes FILE.py:FACTORY; found",
-    "my_net.py:": "--torch takes FILE.py:FACTORY; found",
+    "my_net.py": "`torch=` takes FILE.py:FACTORY; found",
+    "my_net.py:": "`torch=` takes FILE.py:FACTORY; found",
     "other.py:build": "There is no file",
     "my_net.py:biuld": "my_net.py has no function or class 'biuld'.",
     "my_net.py:constant": "my_net.py has no function or class 'constant'.",
@@ -198,5 +198,5 @@ def test_a_net_that_fails_is_reported_with_its_own_error(tmp_path):
 
 
 def test_a_checkpoint_goes_with_code_only(tmp_path):
-    with pytest.raises(UsageError, match="--checkpoint goes with --torch or --model"):
+    with pytest.raises(UsageError, match="`checkpoint=` goes with `torch=` or `model=`"):
         load_foreign(ForeignOptions(onnx=tmp_path / "n.onnx"), tmp_path / "w.pth")
