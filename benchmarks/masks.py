@@ -54,7 +54,7 @@ def main() -> None:
     for name in args.models:
         opened = open_runner(ModelSource(model=name))
         runners.append((opened.runner, opened.spec))
-    runners.append((SelfieRunner(segmenter(None, None, None)[0]), PortraitSpec(height=512, width=512)))
+    runners.append((SelfieRunner(segmenter(ModelSource(), None)[0]), PortraitSpec(height=512, width=512)))
     results = []
     for runner, spec in runners:
         worst = Worst(SHOWN)
