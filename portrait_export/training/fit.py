@@ -184,58 +184,6 @@ class _Normalised(nn.Module):
         return self.net((image - self.mean) / self.std)
 
 
-<<<<<<< HEAD
-=======
-def save_checkpoint(net: nn.Module, spec: ModelSpec, folder: Path, *, half: bool = False) -> None:
-    """Write a folder with config.json and model.safetensors, as `--checkpoint` takes it; each file appears whole.
-
-    Args:
-        half: store float16, as the weights that come with this package are stored.
-    """
-    from safetensors.torch import save
-
-    write_json(folder / "config.json", config_to_json(spec.config))
-    write_bytes(folder / "model.safetensors", save(to_store(net.state_dict(), half=half)), force=True)
-
-
-# ---- the folder -------------------------------------------------------------------------------------------------
-
-
-def append_row(path: Path, row: Mapping[str, float]) -> None:
-    """Add a row to a CSV file, after dropping the rows that a killed run wrote at or behind this step."""
-    rows: list[dict[str, Any]] = []
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [old for old in csv.DictReader(file) if float(old["step"]) < row["step"]]
-    lines = [",".join(row), *(",".join(str(line[name]) for name in row) for line in [*rows, row])]
-    write_bytes(path, ("\n".join(lines) + "\n").encode(), force=True)
-
-
-def _claim_folder(out: Path, config: TrainConfig, resuming: bool) -> None:
-    """Write the configuration down; refuse to resume a run that had another one."""
-    from dataclasses import asdict
-
-    path = out / "config.json"
-    told = json.loads(json.dumps(asdict(config)))
-    if resuming and path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [
-            f"{k}: was {before.get(k)!r}, is {told.get(k)!r}"
-            for k in sorted({*before, *told})
-            if before.get(k) != told.get(k)
-        ]
-        if changed:
-            raise TrainingError(
-                f"{out} holds a run with another configuration; going on would mix the two.",
-                context=changed,
-                hint="give another `out`, restore these settings, or start anew with `fresh=True`.",
-            )
-    write_json(path, told)
-    if not resuming:
-        (out / LOG).unlink(missing_ok=True)
-
-
->>>>>>> api-messages
 def _check_depth(spec: ModelSpec, split: Split) -> None:
     without = [item for item in (*split.train, *split.val) if "depth" in spec.inputs and item.depth is None]
     if without:
