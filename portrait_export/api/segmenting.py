@@ -110,18 +110,23 @@ class Package:
         return self.program.metadata.user_defined
 
     def predict(
-        self, image: StrPath | Image.Image | np.ndarray, *, depth: StrPath | np.ndarray | None = None
+        self,
+        image: StrPath | Image.Image | np.ndarray,
+        *,
+        depth: StrPath | np.ndarray | None = None,
+        refine: bool = True,
     ) -> Segmentation:
         """Segment a photo of any size, at the input size that suits it best.
 
         Args:
             image: a picture file, a PIL image, or an (H, W, 3) uint8 sRGB array.
             depth: for depth models: a grayscale picture file, or an (h, w) float array in 0..1, larger is nearer.
+            refine: sharpen the mask along the photo's edges; False keeps the network's own.
         Raises:
             PhotoError: the image or the depth map cannot be used.
             UsageError: a missing or unexpected depth map.
         """
-        return _segment(self._opened, image, depth)
+        return _segment(self._opened, image, depth, refine=refine)
 
 
 def load(path: StrPath, *, arithmetic: str = "as_typed", device: str = "cpu") -> Package:
@@ -179,6 +184,7 @@ def segment(
     random_weights: bool = False,
     size: Size | None = None,
     depth: StrPath | np.ndarray | None = None,
+    refine: bool = True,
 ) -> Segmentation:
     """Segment one photo with a package or a model.
 
@@ -193,6 +199,7 @@ def segment(
         model, checkpoint, random_weights: a model instead, as for `export`.
         size: input (height, width) in pixels: the model's, or one of the package's.
         depth: for depth models: a grayscale picture file, or an (h, w) float array in 0..1, larger is nearer.
+        refine: sharpen the mask along the photo's edges; False keeps the network's own.
     Raises:
         PortraitError: the photo, the depth map, the package or the model cannot be used.
     """
@@ -203,13 +210,13 @@ def segment(
             raise UsageError(
                 "An open package cannot be used with `model=`, `checkpoint=`, `random_weights=` or `size=`."
             )
-        return package.predict(image, depth=depth)
+        return package.predict(image, depth=depth, refine=refine)
     source = source_of(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size)
-    return _segment(open_model_or_package(source, path_of(package)), image, depth)
+    return _segment(open_model_or_package(source, path_of(package)), image, depth, refine=refine)
 
 
 def _segment(
-    opened: OpenRunner, image: StrPath | Image.Image | np.ndarray, depth: StrPath | np.ndarray | None
+    opened: OpenRunner, image: StrPath | Image.Image | np.ndarray, depth: StrPath | np.ndarray | None, *, refine: bool
 ) -> Segmentation:
     import numpy as np
 
@@ -218,7 +225,7 @@ def _segment(
 
     photo = _open(image)
     values = depth if depth is None or isinstance(depth, np.ndarray) else open_depth(depth)
-    probability = segment_photo(opened, photo, values)
+    probability = segment_photo(opened, photo, values, refine=refine)
     return Segmentation(photo.pixels, probability, opened.spec.threshold, photo.notes)
 
 

@@ -39,6 +39,18 @@ def test_files_images_and_arrays_give_the_same_mask_at_the_photos_size(package, 
     assert np.array_equal(pe.segment(str(file), package.path).probability, by_path.probability)
 
 
+def test_refinement_can_be_switched_off(package, photos):
+    from portrait_export.imaging.photo import open_photo
+    from portrait_export.imaging.placement import mask_back, to_frame
+    from portrait_export.runtime.runner import PackageRunner
+
+    file = photos / "portrait.png"
+    own = pe.segment(file, package, refine=False).probability
+    frame, placement = to_frame(open_photo(file), package.spec)
+    assert np.array_equal(own, mask_back(PackageRunner(package.path).run([frame])[0].probability, placement))
+    assert not np.array_equal(own, package.predict(file).probability)
+
+
 def test_a_rotated_pil_image_is_segmented_upright(package, photos, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -33,7 +33,7 @@ def test_arguments_are_shown_as_flags(name):
 PYTHON_ONLY = {"observer", "network", "kwargs"}
 
 
-@pytest.mark.parametrize("function", [pe.export, pe.export_onnx, pe.check_parity], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", [pe.export, pe.export_onnx, pe.check_parity, pe.segment], ids=lambda f: f.__name__)
 def test_every_keyword_of_the_python_api_is_an_option(function):
     keywords = {
         name
@@ -41,7 +41,7 @@ def test_every_keyword_of_the_python_api_is_an_option(function):
         if parameter.kind is not parameter.POSITIONAL_ONLY and name not in PYTHON_ONLY
     }
     own_network = set(pe.NetworkOptions.__annotations__)
-    arguments = {"package"}  # of the command `parity`
+    arguments = {"package", "image"}  # of the commands `parity` and `segment`
     assert (keywords | own_network) - set(options_by_argument()) - arguments == set()
 
 

@@ -290,7 +290,7 @@ def test_segment_takes_the_size_that_suits_the_photo(exported, cli, photos, tmp_
     photo = photos / "portrait.png"  # 96 rows, 80 columns: nearest in shape to 64x64
     for arguments, size in (([], (64, 64)), (["--size", "96x64"], (96, 64))):
         out = tmp_path / f"{size}.png"
-        ran = cli("segment", photo, "--package", package, *arguments, "-o", out)
+        ran = cli("segment", photo, "--package", package, *arguments, "--no-refine", "-o", out)
         assert ran.code == 0, ran.err
         runner = PackageRunner(package)
         assert runner.spec is not None
