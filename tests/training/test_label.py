@@ -176,4 +176,4 @@ def test_failed_download_suggests_alternatives(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="pip could not fetch") as caught:
         download_selfie_model(tmp_path, run=no_network)
-    assert "--labeller WHEEL" in caught.value.hint
+    assert "`labeller=WHEEL`" in caught.value.hint
