@@ -61,6 +61,7 @@ def load_frames(
         data: a folder; None uses the bundled calibration set.
         spec: as for `Frames`.
         split: use only this split.
+        kinds: use only photos of these kinds of the calibration set; empty: all.
     Raises:
         UsageError, DataError: no such split; or every problem with the folder.
     """

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from .config import CompositeConfig
-from .cutouts import Borders, CutOut
+from .cutouts import Borders, CutOut, box_of
 
 Generator = np.random.Generator
 BILINEAR = Image.Resampling.BILINEAR
@@ -77,9 +77,8 @@ class Composer:
         alpha, colours = _onto(alpha, left, top, size), _onto(colours, left, top, size)
         if alpha.sum() < 4:
             return image, mask
-        box = _box(alpha)
         if generator.random() < self.config.match_light:
-            colours = _match(colours, alpha, image[box], generator)
+            colours = _match(colours, alpha, image[box_of(alpha > 0)], generator)
         if generator.random() < self.config.shadow:
             image = image * (1 - _shadow(alpha, cut, generator))[..., None]
         image = image + alpha[..., None] * (colours - image)
@@ -152,12 +151,6 @@ def _onto(layer: np.ndarray, left: int, top: int, size: int) -> np.ndarray:
     return canvas
 
 
-def _box(alpha: np.ndarray) -> tuple[slice, slice]:
-    """The part of the scene around the pasted person."""
-    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
 def _match(colours: np.ndarray, alpha: np.ndarray, around: np.ndarray, generator: Generator) -> np.ndarray:
     """Move the person's brightness, contrast and tint part of the way to the scene's, and light one side more."""
     own = colours[alpha > 0.5] if (alpha > 0.5).any() else colours.reshape(-1, 3)
@@ -178,17 +171,10 @@ def _match(colours: np.ndarray, alpha: np.ndarray, around: np.ndarray, generator
 def _shadow(alpha: np.ndarray, cut: Borders, generator: Generator) -> np.ndarray:
     """How much darker the scene gets, (S, S) in 0..1: where feet touch the ground, and behind the person."""
     size = alpha.shape[0]
-    rows, columns = np.flatnonzero((alpha > 0.3).any(1)), np.flatnonzero((alpha > 0.3).any(0))
+    solid = alpha > 0.3
     shade = np.zeros_like(alpha)
-    if len(rows) and not cut[3] and rows[-1] < size - 1:
-        width, height = columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
-        canvas = Image.new("L", (size, size))
-        flat = max(2, round(0.05 * height))
-        shift = generator.uniform(-0.2, 0.2) * width
-        box = (columns[0] + shift, rows[-1] - flat, columns[-1] + shift, rows[-1] + flat)
-        ImageDraw.Draw(canvas).ellipse(box, fill=255)
-        soft = canvas.filter(ImageFilter.GaussianBlur(max(1.0, float(0.04 * height))))
-        shade = np.asarray(soft, np.float32) / 255 * generator.uniform(0.2, 0.7)
+    if not cut[3] and solid.any() and not solid[-1].any():
+        shade = _ground_shadow(solid, generator)
     if generator.random() < 0.4:
         moved = np.roll(alpha, tuple(int(s) for s in generator.integers(-size // 16, size // 16 + 1, 2)), (0, 1))
         layer = Image.fromarray((moved * 255).astype(np.uint8)).filter(
@@ -196,6 +182,19 @@ def _shadow(alpha: np.ndarray, cut: Borders, generator: Generator) -> np.ndarray
         )
         shade = np.maximum(shade, np.asarray(layer, np.float32) / 255 * generator.uniform(0.1, 0.5))
     return shade
+
+
+def _ground_shadow(solid: np.ndarray, generator: Generator) -> np.ndarray:
+    """A soft ellipse under the feet of a person, (S, S) bool: (S, S) in 0..1."""
+    rows, columns = box_of(solid)
+    width, height = int(columns.stop - columns.start), int(rows.stop - rows.start)
+    feet, flat = int(rows.stop) - 1, max(2, round(0.05 * height))
+    shift = generator.uniform(-0.2, 0.2) * width
+    canvas = Image.new("L", solid.shape)
+    box = (int(columns.start) + shift, feet - flat, int(columns.stop) - 1 + shift, feet + flat)
+    ImageDraw.Draw(canvas).ellipse(box, fill=255)
+    soft = canvas.filter(ImageFilter.GaussianBlur(max(1.0, 0.04 * height)))
+    return np.asarray(soft, np.float32) / 255 * generator.uniform(0.2, 0.7)
 
 
 def _blob(size: int, generator: Generator) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from ..artifacts import LabelledFrame
+from ..calibration.dataset import resize_map, resize_photo
 from ..errors import DataError
 from .foreground import foreground
 from .trust import GRAY, trusted
@@ -19,6 +20,7 @@ SMALLEST_SIDE = 24  # pixels; smaller people are not worth pasting
 MOST_UNTRUSTED = 0.03  # share of the person; above it a cut-out would be a ghost
 Borders = tuple[bool, bool, bool, bool]  # left, top, right, bottom
 AT_BORDER = 0.02  # of a border's length that the person covers: the photograph cuts the person there
+AT_RENDERED_BORDER = 0.2  # the same in an RGBA picture, which is cropped to its person: a foot touches with less
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,19 +45,16 @@ def cut_from(labelled: LabelledFrame) -> CutOut | None:
     person = mask > 0.5
     if not person.any() or (~trusted(mask) & (mask > GRAY)).sum() > MOST_UNTRUSTED * person.sum():
         return None
-    rows, columns = np.flatnonzero((mask > GRAY).any(1)), np.flatnonzero((mask > GRAY).any(0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    if max(bottom - top, right - left) < SMALLEST_SIDE:
+    box = box_of(mask > GRAY)
+    if max(mask[box].shape) < SMALLEST_SIDE:
         return None
-    borders = (person[:, 0], person[0], person[:, -1], person[-1])
-    cut = (borders[0].mean(), borders[1].mean(), borders[2].mean(), borders[3].mean())
-    image, alpha = _reduced(labelled.frame.image[top:bottom, left:right], mask[top:bottom, left:right])
+    image, alpha = _reduced(labelled.frame.image[box], mask[box])
     alpha = np.where(alpha < GRAY, 0, np.where(alpha > 1 - GRAY, 1, alpha))
     colours = foreground(_tensor(image), torch.from_numpy(alpha)[None, None].float())
     return CutOut(
         (colours[0].permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8),
         (alpha * 255 + 0.5).astype(np.uint8),
-        (cut[0] > AT_BORDER, cut[1] > AT_BORDER, cut[2] > AT_BORDER, cut[3] > AT_BORDER),
+        _cut_borders(person, AT_BORDER),
     )
 
 
@@ -74,11 +73,22 @@ def read_cutout(path: Path) -> CutOut:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as a picture: {error}.") from error
     alpha = pixels[..., 3]
-    solid = alpha > 127
-    share = (solid[:, 0].mean(), solid[0].mean(), solid[:, -1].mean(), solid[-1].mean())
-    # A foot or a hand touches its border with a few pixels; a cut waist covers much of it.
-    cut = (share[0] > 0.2, share[1] > 0.2, share[2] > 0.2, share[3] > 0.2)
+    cut = _cut_borders(alpha > 127, AT_RENDERED_BORDER)
     return CutOut(np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(alpha), cut)
+
+
+def box_of(where: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of the smallest box around everything true in (H, W) bool; something must be."""
+    rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _cut_borders(person: np.ndarray, share: float) -> Borders:
+    """Whether the person, (H, W) bool, covers more than this share of each border."""
+    left, top, right, bottom = (
+        bool(border.mean() > share) for border in (person[:, 0], person[0], person[:, -1], person[-1])
+    )
+    return left, top, right, bottom
 
 
 def _reduced(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,10 +96,8 @@ def _reduced(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarra
     scale = LONGEST_SIDE / max(h, w)
     if scale >= 1:
         return np.ascontiguousarray(image), mask.astype(np.float32)
-    size = (max(1, round(w * scale)), max(1, round(h * scale)))
-    small = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR)
-    alpha = Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(small), np.clip(np.asarray(alpha), 0, 1)
+    size = max(1, round(h * scale)), max(1, round(w * scale))
+    return resize_photo(np.ascontiguousarray(image), size), resize_map(mask, size)
 
 
 def _tensor(image: np.ndarray) -> torch.Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,11 +21,13 @@ from torch.utils.data import Dataset, Sampler
 from ..artifacts import LabelledFrame
 from ..calibration.dataset import Item, check_items, find_items, load_item, map_each, resize_map, resize_photo
 from ..errors import DataError
+from ..imaging.encode import image_bytes
 from .compositing import Composer, Scene
 from .config import SourceConfig, TrainConfig
 from .cutouts import CutOut, cut_from, read_cutout
 from .trust import trusted
 
+T = TypeVar("T")
 CYCLE = 120  # places of training after which every source has had its share
 FEW_ATTEMPTS = 20  # draws until a photograph's people can be cut out
 
@@ -209,7 +212,8 @@ class Crops(Dataset[dict[str, Tensor]]):
         )
         self._empty: list[int] | None = None
         sources = [source_of(item, config.sources) for item in self.items]
-        weights = np.asarray([0.0 if s is None else config.sources[s].paste / sources.count(s) for s in sources])
+        sizes = Counter(sources)
+        weights = np.asarray([0.0 if s is None else config.sources[s].paste / sizes[s] for s in sources])
         self._paste = weights / weights.sum() if weights.sum() else np.full(len(weights), 1 / max(1, len(weights)))
 
     def __len__(self) -> int:
@@ -219,12 +223,9 @@ class Crops(Dataset[dict[str, Tensor]]):
         generator = np.random.default_rng(pick.stream)
         if generator.random() < self.config.composite.share:
             return scene_tensors(self._finished(self.composer.compose(pick.size, generator), generator))
-        labelled = self._decoded(self.items[pick.index])
-        box = _random_box(labelled.frame.image.shape, self.config.augment.crop, generator)
-        part = cut(labelled, box, pick.size)
-        tensors = as_tensors(part)
+        part = self._part(pick.index, self.config.augment.crop, pick.size, generator)
         if part.frame.depth is not None:
-            return tensors
+            return as_tensors(part)
         return scene_tensors(self._finished(_as_scene(part), generator))
 
     def keep(self) -> None:
@@ -247,20 +248,21 @@ class Crops(Dataset[dict[str, Tensor]]):
         """A square part of a picture: mostly without people, else with."""
         crowd = generator.random() < self.config.composite.crowd
         pool: Sequence[int] = range(len(self.items)) if crowd or not self._scenes() else self._scenes()
-        labelled = self._decoded(self.items[pool[int(generator.integers(len(pool)))]])
-        part = cut(labelled, _random_box(labelled.frame.image.shape, 0.4, generator), size)
-        return _as_scene(part)
+        return _as_scene(self._part(_one_of(pool, generator), 0.4, size, generator))
 
     def _texture(self, size: int, generator: np.random.Generator) -> np.ndarray:
-        pool = self._scenes() or [0]
-        labelled = self._decoded(self.items[pool[int(generator.integers(len(pool)))]])
-        return cut(labelled, _random_box(labelled.frame.image.shape, 0.3, generator), size).frame.image
+        return self._part(_one_of(self._scenes() or [0], generator), 0.3, size, generator).frame.image
+
+    def _part(self, index: int, smallest: float, size: int, generator: np.random.Generator) -> LabelledFrame:
+        """A random part of a photograph as a square; its sides are at least `smallest` of the photograph's."""
+        labelled = self._decoded(self.items[index])
+        return cut(labelled, _random_box(labelled.frame.image.shape, smallest, generator), size)
 
     def _person(self, generator: np.random.Generator) -> CutOut:
         """People of a photograph or of an RGBA picture."""
         for _ in range(FEW_ATTEMPTS):
             if self.cutouts and generator.random() < self.config.composite.rendered:
-                path = self.cutouts[int(generator.integers(len(self.cutouts)))]
+                path = _one_of(self.cutouts, generator)
                 if path not in self._people:
                     self._people[path] = read_cutout(path)
                 found = self._people[path]
@@ -290,6 +292,10 @@ class Crops(Dataset[dict[str, Tensor]]):
         return labelled
 
 
+def _one_of(pool: Sequence[T], generator: np.random.Generator) -> T:
+    return pool[int(generator.integers(len(pool)))]
+
+
 def _is_empty(labelled: LabelledFrame) -> bool:
     return labelled.mask is not None and not (labelled.mask > 0).any()
 
@@ -301,9 +307,8 @@ def _as_scene(labelled: LabelledFrame) -> Scene:
 
 def _recompressed(image: np.ndarray, quality: int) -> np.ndarray:
     """(H, W, 3) uint8 after JPEG."""
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
+    file = image_bytes(Image.fromarray(np.ascontiguousarray(image)), "JPEG", quality=quality)
+    return np.asarray(Image.open(io.BytesIO(file)))
 
 
 def scene_tensors(scene: Scene) -> dict[str, Tensor]:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-HAZE = (0.1, 0.9)  # P(person) between these counts as doubt
-FALSE_PERSON = 0.01  # share of an empty picture; more pixels predicted as person are a visible mistake
+from .evaluate import FALSE_PERSON_SHARE, HAZE
 
 
 def measured(logits: Tensor, mask: Tensor) -> Tensor:
@@ -21,7 +20,7 @@ def measured(logits: Tensor, mask: Tensor) -> Tensor:
 def validation_numbers(seen: Tensor, sources: Sequence[str]) -> dict[str, float]:
     """Compute the numbers that are logged after a validation.
 
-    A photograph's score is its IoU. If nobody is in it, the score is 1 if at most FALSE_PERSON of its pixels are
+    A photograph's score is its IoU. If nobody is in it, the score is 1 if at most FALSE_PERSON_SHARE of its pixels are
     predicted as person, else 0.
 
     Args:
@@ -35,7 +34,7 @@ def validation_numbers(seen: Tensor, sources: Sequence[str]) -> dict[str, float]
     shared, either, predicted, doubt = seen.double().unbind(1)
     empty = either <= predicted  # nothing is drawn outside the prediction ...
     empty &= shared == 0  # ... nor inside
-    quiet = predicted <= FALSE_PERSON
+    quiet = predicted <= FALSE_PERSON_SHARE
     score = torch.where(empty, quiet.double(), shared / either.clamp(min=1e-12))
     means = {name: float(score[[s == name for s in sources]].mean()) for name in dict.fromkeys(sources)}
     total = float(either.sum())
