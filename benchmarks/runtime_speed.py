@@ -1,4 +1,4 @@
-"""Compare the runtime with torch eager on one network: time, peak memory, and several images at once.
+"""Compare the speed and memory of our runtime with torch eager.
 
     python benchmarks/runtime_speed.py [--model segformer_b0] [--rounds 7] [--threads 2]
 

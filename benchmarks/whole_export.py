@@ -1,4 +1,4 @@
-"""Compare the whole export with other tools: wall and CPU time, peak memory, package size, operation counts.
+"""Compare the time, memory and size of a whole export with other tools.
 
     python benchmarks/whole_export.py [--model segformer_b0] [--rounds 5] [--onnx2coreml FOLDER]
 

@@ -1,4 +1,7 @@
-"""List the registered models: CATALOGUE, one ModelSpec per model; their networks are imported when one is built."""
+"""List the registered models as data.
+
+CATALOGUE has one ModelSpec per model. A network is imported when it is built.
+"""
 
 from __future__ import annotations
 

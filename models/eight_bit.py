@@ -1,5 +1,6 @@
-"""Round a network's weights to the steps that 8 bits can hold, so that an int8 package stores them exactly.
+"""Round weights to 8-bit steps.
 
+An int8 package then stores the network exactly.
 Each output channel has its own step, as in Core ML's linear quantization of weights: w = k·s with whole k,
 |k| ≤ 127 and s = max|w| / 127. A norm that is folded into the convolution before it scales whole channels, and the
 folded weights are on steps again: k·(s·g/√v).

@@ -1,5 +1,6 @@
-"""MiDaS v2.1 small, which makes depth maps: image (N, 3, H, W) → relative inverse depth (N, H, W).
+"""MiDaS v2.1 small, a depth estimator.
 
+Image (N, 3, H, W) → relative inverse depth (N, H, W).
 https://arxiv.org/abs/1907.01341 and release v2_1 of github.com/isl-org/MiDaS (MIT): EfficientNet-Lite3 under
 RefineNet's fusion, 64 to 512 channels wide. The state dict's keys are those of `midas_v21_small_256.pt`, which is also
 called `model-small-70d6b9c8.pt`. It is not a portrait model, so it is not registered as one.

@@ -1,4 +1,7 @@
-"""Reduce logits of K classes (N, K, h, w) to one logit of the person (N, 1, h, w)."""
+"""Reduce the logits of several classes to one logit of the person.
+
+(N, K, h, w) → (N, 1, h, w).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""SegFormer, a Mix Transformer with an all-MLP head: image (N, 3, H, W) → logits (N, K, H/4, W/4).
+"""SegFormer: a Mix Transformer with an all-MLP head.
 
+Image (N, 3, H, W) → logits (N, K, H/4, W/4).
 https://arxiv.org/abs/2105.15203, section 3.2. The state dict's keys are those of transformers' 4.x checkpoints.
 """
 

@@ -1,5 +1,6 @@
-"""SERNet-Former, a convolutional network with gates, DbN and AfN: image (N, 3, H, W) → logits (N, K, H, W).
+"""SERNet-Former: a convolutional network with gates, DbN and AfN.
 
+Image (N, 3, H, W) → logits (N, K, H, W).
 https://arxiv.org/abs/2401.15741, in the research system's form, whose encoder is a plain stack of convolutions.
 """
 

@@ -1,5 +1,6 @@
-"""SERSeg and SERSegFormer: image (N, 3, H, W), optionally depth (N, 1, H, W) → logits. Each idea has a switch.
+"""SERSeg and SERSegFormer, with a switch for each idea.
 
+Image (N, 3, H, W), optionally depth (N, 1, H, W) → logits.
 SegFormer with the attention ideas of SERNet-Former (https://arxiv.org/abs/2401.15741): AbG in the encoder; DbN, AfN,
 depth and DAM on the stages' outputs, in this order; DConv upsampling after the fusion.
 """

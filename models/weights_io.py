@@ -1,4 +1,7 @@
-"""Load tensors into a network, or raise one error with everything that does not fit; save networks."""
+"""Load weights into networks, and save them.
+
+Whatever does not fit is reported in one error.
+"""
 
 from __future__ import annotations
 

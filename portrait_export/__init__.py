@@ -1,4 +1,6 @@
-"""Export PyTorch portrait segmentation models to Core ML, and verify on any platform that the masks stay the same.
+"""Export portrait segmentation models to Core ML and verify their masks.
+
+It works from PyTorch models, and verifies on any platform.
 
     import portrait_export as pe
 
@@ -13,22 +15,11 @@ Every error is a `PortraitError`. Importing this module imports neither numpy no
 needs.
 """
 
-from .api import (
-    NetworkOptions,
-    Package,
-    Segmentation,
-    check_parity,
-    create_model,
-    evaluate,
-    export,
-    export_onnx,
-    find_blame,
-    list_models,
-    load,
-    load_checkpoint,
-    load_program,
-    segment,
-)
+from .api.arguments import NetworkOptions
+from .api.checking import check_parity, evaluate, find_blame
+from .api.exporting import export, export_onnx
+from .api.networks import create_model, list_models, load_checkpoint
+from .api.segmenting import Package, Segmentation, load, load_program, segment
 from .errors import PortraitError, UsageError
 from .preprocessing import PortraitSpec
 from .utils.stages import Observer, SilentObserver, Stage

@@ -1,5 +1,6 @@
-"""AbG, the attention-boosting gate of SERNet-Former, which adds a gated copy of a feature map to the map.
+"""The attention-boosting gate (AbG) of SERNet-Former.
 
+It adds a gated copy of a feature map to the map.
 https://arxiv.org/abs/2401.15741, section III. The research system's gate has neither weights nor BatchNorm.
 """
 

@@ -1,5 +1,6 @@
-"""DAM, two modules of channel and spatial attention in sequence: feature map (N, C, h, w) → the same shape.
+"""The dual attention module (DAM): channel attention, then spatial attention.
 
+(N, C, h, w) → the same shape.
 After DANet (https://arxiv.org/abs/1809.02983) and CBAM (https://arxiv.org/abs/1807.06521).
 """
 

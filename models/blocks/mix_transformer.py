@@ -1,5 +1,6 @@
-"""The Mix Transformer encoder: image (N, 3, H, W), optionally depth → feature maps at 1/4, 1/8, 1/16, 1/32.
+"""The Mix Transformer encoder of SegFormer.
 
+Image (N, 3, H, W), optionally depth → feature maps at 1/4, 1/8, 1/16 and 1/32.
 SegFormer, https://arxiv.org/abs/2105.15203, section 3.1. Attribute names follow transformers' 4.x checkpoints.
 """
 

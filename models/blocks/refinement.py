@@ -1,5 +1,6 @@
-"""RefineNet's fusion of a coarse map and the encoder's map of its size into one map at twice the size.
+"""RefineNet's fusion of two feature maps.
 
+A coarse map and the encoder's map of its size → one map of twice the size.
 https://arxiv.org/abs/1611.06612, in the form that MiDaS v2.1 has (https://arxiv.org/abs/1907.01341), with its keys.
 """
 

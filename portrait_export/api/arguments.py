@@ -1,4 +1,7 @@
-"""Check the keyword arguments of the Python API and turn them into the requests of the workflows."""
+"""Turn the keyword arguments of the Python API into requests.
+
+Values are checked on the way.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check packages and models from Python: parity with the model, the operation to blame, scores against masks."""
+"""Compare, diagnose and score packages and models from Python."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..artifacts import ARITHMETICS, RUNTIMES
 from ..utils.stages import Observer, SilentObserver
 from .arguments import NetworkOptions, Size, StrPath, path_of, require_known, source_of
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from ..training.evaluate import Evaluation
     from ..verify.parity import ParityReport
     from ..workflows.blame import BlameResult
-
-ARITHMETICS = ("as_typed", "fp16", "fp32")
 
 
 def check_parity(
@@ -59,7 +58,7 @@ def check_parity(
     from ..workflows.parity import check_parity as run
     from ..workflows.requests import ParityRequest
 
-    require_known("runtime", runtime, ("portrait", "coreml"))
+    require_known("runtime", runtime, RUNTIMES)
     require_known("arithmetic", arithmetic, ARITHMETICS)
     source = source_of(
         model=model,

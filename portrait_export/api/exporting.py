@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..artifacts import DEFAULT_OPSET
+from ..artifacts import DEFAULT_OPSET, PRECISIONS
 from ..utils.stages import Observer, SilentObserver
 from .arguments import NetworkOptions, Size, StrPath, path_of, require_known, size_of, source_of
 
@@ -79,7 +79,7 @@ def export(
 
     require_known("output", output, OUTPUTS)
     require_known("target", target, TARGETS)
-    require_known("precision", precision, ("fp16", "fp32"))
+    require_known("precision", precision, PRECISIONS)
     request = CoreMLRequest(
         source=source_of(
             model=model,

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..artifacts import ARITHMETICS
 from ..errors import UsageError
 from .arguments import Size, StrPath, path_of, require_known, source_of
-from .checking import ARITHMETICS
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from ..artifacts import Runner
     from ..imaging.photo import Photo
     from ..inputs.runners import OpenRunner
     from ..preprocessing import PortraitSpec
@@ -102,7 +103,7 @@ class Package:
     spec: PortraitSpec
     sizes: tuple[Size, ...]
     program: CoreMLProgram = field(repr=False)
-    _opened: OpenRunner = field(repr=False)
+    _opened: OpenRunner[Runner] = field(repr=False)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -145,11 +146,9 @@ def load(path: StrPath, *, arithmetic: str = "as_typed", device: str = "cpu") ->
         UsageError: it does not segment images.
     """
     from ..inputs.runners import open_package
-    from ..runtime.runner import PackageRunner
 
     require_known("arithmetic", arithmetic, ARITHMETICS)
     opened = open_package(Path(path), arithmetic=arithmetic, device=device)
-    assert isinstance(opened.runner, PackageRunner)
     return Package(Path(path), opened.spec, opened.sizes, opened.runner.program, opened)
 
 
@@ -216,7 +215,11 @@ def segment(
 
 
 def _segment(
-    opened: OpenRunner, image: StrPath | Image.Image | np.ndarray, depth: StrPath | np.ndarray | None, *, refine: bool
+    opened: OpenRunner[Runner],
+    image: StrPath | Image.Image | np.ndarray,
+    depth: StrPath | np.ndarray | None,
+    *,
+    refine: bool,
 ) -> Segmentation:
     import numpy as np
 

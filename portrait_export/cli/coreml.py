@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..artifacts import PRECISIONS
 from . import options
 from .network_options import own_network
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=options.Named("precision", lambda: ["fp16", "fp32"]),
+    type=options.Named("precision", lambda: list(PRECISIONS)),
     default="fp16",
     help="The arithmetic that the package declares: fp16 or fp32.",
 )

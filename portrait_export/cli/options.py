@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..artifacts import ARITHMETICS
 from ..errors import nearest
 from ..preprocessing import OUTPUTS
 
@@ -192,7 +193,7 @@ MIN_IOU = click.option(
 )
 ARITHMETIC = click.option(
     "--arithmetic",
-    type=Named("arithmetic", lambda: ["as_typed", "fp16", "fp32"]),
+    type=Named("arithmetic", lambda: list(ARITHMETICS)),
     default="as_typed",
     help="Our runtime's arithmetic: as_typed (as the package declares), fp16 (every result rounded) or fp32.",
 )

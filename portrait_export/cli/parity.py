@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..artifacts import RUNTIMES
 from . import options
 from .network_options import own_network
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @options.MIN_IOU
 @click.option(
     "--runtime",
-    type=options.Named("runtime", lambda: ["portrait", "coreml"]),
+    type=options.Named("runtime", lambda: list(RUNTIMES)),
     default="portrait",
     help="What runs the package: portrait (our runtime) or coreml (Core ML itself, macOS only).",
 )

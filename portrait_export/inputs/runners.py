@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from ..artifacts import Runner
 from ..errors import UsageError
 from ..preprocessing import PortraitSpec
 from .sizes import Size, listed_sizes, require_listed, size_of
 from .sources import ModelSource, load_model
 
 if TYPE_CHECKING:
-    from ..artifacts import Runner
     from ..mil.features import Feature
+    from ..runtime.runner import PackageRunner
+
+R = TypeVar("R", bound=Runner, covariant=True)
 
 
-class OpenRunner(NamedTuple):
+@dataclass(frozen=True)
+class OpenRunner(Generic[R]):
     """A Runner, and what it takes to prepare photos for it.
 
     Attributes:
+        runner: of type R, which tells a package's runner from others.
         spec: how a photo becomes a frame, at the default size.
         sizes: the (height, width) that frames may have, the default first.
         notes, warnings: what was found out about the network; what was only guessed.
     """
 
-    runner: Runner
+    runner: R
     spec: PortraitSpec
     sizes: tuple[Size, ...]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner:
+def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner[Runner]:
     """Open a saved package, or else the network that the source describes.
 
     An ONNX file that this project wrote is run as it is, if the source says nothing else about it: it carries its spec.
@@ -53,7 +59,7 @@ def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner:
 
 def open_package(
     path: Path, *, size: Size | None = None, arithmetic: str = "as_typed", device: str = "cpu"
-) -> OpenRunner:
+) -> OpenRunner[PackageRunner]:
     """Open a saved package, of this project or of another tool; `size` limits it to one of the sizes that it lists.
 
     Args:
@@ -80,7 +86,7 @@ def _spec_of_inputs(inputs: Sequence[Feature], package: Path) -> PortraitSpec:
     return PortraitSpec(height=height, width=width)
 
 
-def _exported_onnx(source: ModelSource) -> OpenRunner | None:
+def _exported_onnx(source: ModelSource) -> OpenRunner[Runner] | None:
     """The ONNX file of a source that gives nothing but its path, if this project wrote it."""
     file = source.plain_onnx
     if file is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artifacts import ArrayFeature, CompressionPass, Feature, ImageFeature, Lowered
+from ..artifacts import PRECISIONS, ArrayFeature, CompressionPass, Feature, ImageFeature, Lowered
 from ..errors import PackageError, nearest
 from ..utils.files import cannot_write
 from ..utils.quiet import quiet
@@ -18,7 +18,6 @@ from . import coreml
 if TYPE_CHECKING:
     import numpy as np
 
-PRECISIONS = ("fp16", "fp32")
 _ROOM = "this is the temporary folder: free some space in it, or set the environment variable TMPDIR to another one."
 
 

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .model import CoreMLProgram
-    from .runner import PackageRunner
 
-__all__ = ["load", "open_runner"]
+__all__ = ["load"]
 
 
 def load(
@@ -41,10 +40,3 @@ def load(
     from .model import CoreMLProgram
 
     return CoreMLProgram.load(path, arithmetic=arithmetic, function=function, device=device)
-
-
-def open_runner(path: Path | str, *, arithmetic: str = "as_typed", device: str = "cpu") -> PackageRunner:
-    """Load a saved segmentation package as a Runner. See `runner.PackageRunner`."""
-    from .runner import PackageRunner
-
-    return PackageRunner(path, arithmetic=arithmetic, device=device)

@@ -8,8 +8,6 @@ import torch
 
 from .dtypes import FLOATS
 
-ARITHMETICS = ("as_typed", "fp32", "fp16")
-
 
 @dataclass(frozen=True)
 class Environment:
@@ -17,7 +15,7 @@ class Environment:
 
     Attributes:
         device: torch device name.
-        arithmetic: one of ARITHMETICS.
+        arithmetic: one of `artifacts.ARITHMETICS`.
         generator: random numbers for operators without a seed; seeded when the program is loaded.
     """
 

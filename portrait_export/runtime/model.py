@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..artifacts import ARITHMETICS
 from ..errors import ExecutionError, nearest
 from ..mil.features import Feature
 from ..mil.program import Function, Metadata, Program, read_program
 from ..mil.types import StateType, TensorType
 from .compiler import compile_function
 from .dtypes import CARRIERS, FLOATS, from_numpy, round_to_half
-from .environment import ARITHMETICS, Environment
+from .environment import Environment
 from .executor import Hook, Plan, StopExecution
 from .images import image_to_tensor, tensor_to_image
 from .limits import claim

@@ -18,6 +18,7 @@ from ..utils.stages import Observer, Stages
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..artifacts import Runner
     from ..imaging.photo import Photo
 
 SUFFIXES = {"mask": ".png", "cutout": ".png", "replace": ".jpg", "blur": ".jpg"}  # of files written into a folder
@@ -97,7 +98,7 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
 
 
 def segment_one(
-    path: Path, out: Path, opened: OpenRunner, paint: Painter, *, depth: Path | None, refine: bool, force: bool
+    path: Path, out: Path, opened: OpenRunner[Runner], paint: Painter, *, depth: Path | None, refine: bool, force: bool
 ) -> tuple[str, ...]:
     """Read a photo, segment it and write the picture; return notes on what was ignored while reading."""
     from ..imaging.compose import write_picture
@@ -110,7 +111,7 @@ def segment_one(
 
 
 def segment_photo(
-    opened: OpenRunner, photo: Photo, depth: np.ndarray | None = None, *, refine: bool = True
+    opened: OpenRunner[Runner], photo: Photo, depth: np.ndarray | None = None, *, refine: bool = True
 ) -> np.ndarray:
     """Segment a photo of any size at the input size that suits it best.
 
@@ -154,7 +155,7 @@ def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]
     return [given]
 
 
-def open_model_or_package(source: ModelSource, package: Path | None) -> OpenRunner:
+def open_model_or_package(source: ModelSource, package: Path | None) -> OpenRunner[Runner]:
     """Open the package, or load the model. Raises UsageError if both are given."""
     if package is not None and (source.model or source.checkpoint or source.random_weights):
         raise UsageError("`package=` cannot be used with `model=`, `checkpoint=` or `random_weights=True`.")

@@ -24,7 +24,6 @@ from ..artifacts import Frame, Runner
 from ..errors import ExecutionError, PortraitError, UsageError
 from ..inputs.runners import open_package
 from ..inputs.sizes import labels
-from ..mil.program import read_program
 from ..preprocessing import SPEC_KEY
 
 PROTOCOL = 1
@@ -56,7 +55,7 @@ def serve(package: Path, requests: BinaryIO, replies: BinaryIO) -> None:
 def _open(package: Path) -> tuple[Runner, dict[str, str]]:
     """The package's runner, and its metadata with the spec and sizes that `segment` would use."""
     opened = open_package(package)
-    metadata = dict(read_program(package).metadata.user_defined)
+    metadata = dict(opened.runner.program.metadata.user_defined)
     metadata[SPEC_KEY] = opened.spec.to_json()
     metadata[SIZES_KEY] = labels(opened.sizes, last=",").replace(" ", "")
     return opened.runner, metadata

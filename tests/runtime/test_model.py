@@ -17,8 +17,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from portrait_export.artifacts import Frame, Runner
 from portrait_export.errors import ExecutionError
 from portrait_export.mil import coreml
-from portrait_export.runtime import load, open_runner
+from portrait_export.runtime import load
 from portrait_export.runtime.model import State
+from portrait_export.runtime.runner import PackageRunner
 from portrait_export.utils.quiet import quiet
 from tests.runtime.packages import accumulator, block_of, edited, from_builder, from_torch, save, tools
 
@@ -601,7 +602,7 @@ def test_the_runner_reads_probability_and_logits(folder: Path, output: str) -> N
             minimum_deployment_target=ct.target.iOS17,
             skip_model_load=True,
         )
-    runner = open_runner(save(model, folder / f"runner-{output}.mlpackage"), arithmetic="fp32")
+    runner = PackageRunner(save(model, folder / f"runner-{output}.mlpackage"), arithmetic="fp32")
     assert isinstance(runner, Runner)
     (prediction,) = runner.run([Frame(PHOTO)])
     image = torch.from_numpy(CHANNELS_FIRST)

@@ -1,4 +1,7 @@
-"""Find which output and class of a foreign network is the person, and what activation was applied to it."""
+"""Find the person in the outputs of a foreign network.
+
+That is: which output and class it is, and which activation was applied to it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Load a user's own network: find its image input, its preprocessing, and the person in its outputs."""
+"""Load a network of the user's own.
+
+Its image input, its preprocessing and the person in its outputs are detected.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Export and run a user's own network (ONNX, torch code or TorchScript) whose input and person were found."""
+"""Export and run a network of the user's own.
+
+It came as ONNX, torch code or TorchScript, and its input and person were found.
+"""
 
 from __future__ import annotations
 

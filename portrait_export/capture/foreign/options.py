@@ -1,4 +1,7 @@
-"""Define the settings of a user's own network, given as options or in a TOML file next to it."""
+"""Define the settings of a network of the user's own.
+
+They come from options, or from a TOML file next to the network.
+"""
 
 from __future__ import annotations
 

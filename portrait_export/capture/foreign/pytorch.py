@@ -1,4 +1,4 @@
-"""Load a user's PyTorch code or TorchScript file, export it to ONNX, and run it as it came.
+"""Load the user's PyTorch code or TorchScript, and export it to ONNX.
 
 Both execute what they are given: `--torch` imports and calls the user's own Python file, `--torchscript` runs the
 program in the file. Weights from a checkpoint are read as plain tensors only.

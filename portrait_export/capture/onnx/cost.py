@@ -1,5 +1,6 @@
-"""Estimate the cost of an ONNX model with static shapes: parameters, MACs per family, bytes, layout operators.
+"""Estimate what an ONNX model costs to run.
 
+Shapes must be static. Counted are parameters, MACs per family, bytes and layout operators.
 The same `Cost` as of a package (`mil.cost`), counted from the ONNX operators.
 """
 

@@ -1,4 +1,7 @@
-"""Advise on an ONNX model: what would be slow on the Neural Engine, or kept off it, once it is a package."""
+"""Advise on how an ONNX model suits the Neural Engine.
+
+It lists what would be slow there, or kept off it, once the model is a package.
+"""
 
 from __future__ import annotations
 

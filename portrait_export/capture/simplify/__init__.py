@@ -1,5 +1,6 @@
-"""Simplify an ONNX model: fewer operations, the same interface and the same numbers, with a report of what was done.
+"""Simplify an ONNX model without changing its results.
 
+The interface stays, there are fewer operations, and a report says what was done.
 First onnxsim (shapes, constants, batch norms), then our own rules, one per file, until none fires any more. Every rule
 is an exact identity: what is not exact belongs to quantization.
 """
