@@ -45,10 +45,10 @@ format: $(VENV)/.dev  ## rewrite the code in house style
 	$(BIN)/ruff format .
 
 readme: $(VENV)/.dev  ## renew the generated blocks of the README and the docs
-	NO_COLOR=1 COLUMNS=110 $(BIN)/cog -r README.md docs/operators.md
+	NO_COLOR=1 COLUMNS=110 $(BIN)/cog -r README.md docs/cli.md docs/operators.md docs/python.md
 
 readme-check: $(VENV)/.dev
-	NO_COLOR=1 COLUMNS=110 $(BIN)/cog --check README.md docs/operators.md
+	NO_COLOR=1 COLUMNS=110 $(BIN)/cog --check README.md docs/cli.md docs/operators.md docs/python.md
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build ios_demo/.build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "json_file", type=options.File(), help="Write every number to this JSON file.")
 @click.option("--junit", "junit_file", type=options.File(), help="Write a JUnit XML report for CI.")
+@click.option(
+    "--markdown",
+    "markdown_file",
+    type=options.File(),
+    help="Write the gates and the worst images as Markdown, for a CI job's summary.",
+)
 @options.output_options(options.QUIET, options.VERBOSE)
 def parity(
     package: Path,
@@ -46,6 +52,7 @@ def parity(
     from_device: Path | None,
     json_file: Path | None,
     junit_file: Path | None,
+    markdown_file: Path | None,
     console: options.Console,
 ) -> int:
     """Compare PACKAGE's masks with those of the model it was made from.
@@ -54,11 +61,12 @@ def parity(
     """
     from ..errors import UsageError
     from ..utils.files import refuse_existing, write_text
+    from ..verify.report.markdown import to_markdown
     from ..workflows.parity import check_parity
     from ..workflows.requests import ParityRequest
     from . import export_summary
 
-    for file in filter(None, (json_file, junit_file)):
+    for file in filter(None, (json_file, junit_file, markdown_file)):
         refuse_existing(file, force=True)  # refuse a folder now, not after minutes of work
     if from_device is not None and (source.size is not None or (runtime, arithmetic) != ("portrait", "as_typed")):
         raise UsageError("--from-device cannot be used together with --size, --runtime or --arithmetic.")
@@ -68,6 +76,8 @@ def parity(
         write_text(json_file, report.to_json())
     if junit_file is not None:
         write_text(junit_file, report.to_junit())
+    if markdown_file is not None:
+        write_text(markdown_file, to_markdown(report))
     if not console.quiet:
         export_summary.show_parity(report)
     return 0 if report.passed else 1

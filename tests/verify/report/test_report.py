@@ -21,6 +21,7 @@ from portrait_export.verify.gates import thresholds_for
 from portrait_export.verify.parity import Comparison, ParityReport, compare
 from portrait_export.verify.report import write_report
 from portrait_export.verify.report.html import report_page
+from portrait_export.verify.report.markdown import to_markdown
 from portrait_export.verify.report.pictures import (
     BAD,
     FLIPPED,
@@ -274,3 +275,13 @@ def test_a_folder_that_cannot_be_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="Cannot write"):
         write_report(report_of([compared()]), [], tmp_path / "file" / "out", title="net", facts={})
+
+
+def test_markdown_has_every_gate_and_shows_names_literally():
+    report = report_of([compared("a.jpg"), compared("b|`c`<b>*d*\n| x\x1b[31m.jpg", shift=9)])
+    text = to_markdown(report)
+    assert all(gate.title in text for gate in report.gates)
+    rows = [line for line in text.splitlines() if line.startswith("| b")]
+    assert rows
+    assert rows[0].startswith(r"| b\|\`c\`\<b\>\*d\* \| x�\[31m.jpg |")
+    assert to_markdown(report) == text
