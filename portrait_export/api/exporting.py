@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..artifacts import DEFAULT_OPSET, PRECISIONS
+from ..artifacts import DEFAULT_OPSET, PRECISIONS, ROUNDINGS
 from ..utils.stages import Observer, SilentObserver
 from .arguments import NetworkOptions, Size, StrPath, path_of, require_known, size_of, source_of
 
@@ -26,6 +26,7 @@ def export(
     size: Size | None = None,
     sizes: Sequence[Size] = (),
     quantize: str = "none",
+    rounding: str | None = None,
     output: str = "mask",
     target: str = "iOS17",
     precision: str = "fp16",
@@ -55,7 +56,8 @@ def export(
         random_weights: use random weights (seed 0), to measure size and shapes only.
         size: input (height, width) in pixels; by default the model's own.
         sizes: 2 to 8 input sizes for one package, the default first; instead of `size`.
-        quantize: how weights are stored, `none` or a recipe such as `int8`.
+        quantize: how weights are stored, `none` or a recipe such as `int8`, see `portrait-export recipes`.
+        rounding: of weights, `nearest` or `gptq` (error-compensated); by default gptq below 8 bits.
         output: what the package returns: `mask` (8-bit grayscale image), `multiarray` (P(person), float) or `logits`.
         target: the oldest iOS that must run the package: `iOS16`, `iOS17` or `iOS18`.
         precision: the arithmetic that the package declares, `fp16` or `fp32`.
@@ -78,6 +80,8 @@ def export(
     from ..workflows.requests import CoreMLRequest, ParityRequest
 
     require_known("output", output, OUTPUTS)
+    if rounding is not None:
+        require_known("rounding", rounding, ROUNDINGS)
     require_known("target", target, TARGETS)
     require_known("precision", precision, PRECISIONS)
     request = CoreMLRequest(
@@ -92,6 +96,7 @@ def export(
             network=network,
         ),
         recipe=quantize,
+        rounding=rounding,
         output=output,
         target=target,
         precision=precision,

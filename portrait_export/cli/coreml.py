@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..artifacts import PRECISIONS
+from ..artifacts import PRECISIONS, ROUNDINGS
 from . import options
 from .network_options import own_network
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     "--quantize",
     type=options.Named("recipe", options.recipe_names),
     default="none",
-    help="How weights are stored: none (fp16) or int8.",
+    help="How weights are stored: none (fp16), int8 or another of `portrait-export recipes`.",
+)
+@click.option(
+    "--rounding",
+    type=options.Named("rounding", lambda: list(ROUNDINGS)),
+    help="How weights are rounded: nearest or gptq (error-compensated).  [default: gptq below 8 bits]",
 )
 @options.OUTPUT
 @click.option(
@@ -48,6 +53,7 @@ def coreml(
     source: ModelSource,
     sizes: tuple[tuple[int, int], ...] | None,
     quantize: str,
+    rounding: str | None,
     output: str,
     target: str,
     precision: str,
@@ -72,6 +78,7 @@ def coreml(
     request = CoreMLRequest(
         source=source,
         recipe=quantize,
+        rounding=rounding,
         output=output,
         target=target,
         precision=precision,

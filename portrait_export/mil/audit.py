@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from .constants import Constant
+from .encoded import Compression, EncodedWeight
 from .program import Operation, Program, Reference
 from .types import TensorType
 from .values import is_decoder
+from .weights import unpack_bits
 
 WEIGHT_ELEMENTS = 256  # constants of up to this many elements are parameters, not weights
 
@@ -121,6 +123,7 @@ def audit_program(
     requested: str | None = None,
     min_elements: int = 2048,
     originals: Mapping[str, np.ndarray] | None = None,
+    compression: Compression | None = None,
 ) -> Audit:
     """Audit every weight of a saved program.
 
@@ -129,6 +132,8 @@ def audit_program(
         requested: the stored type that the recipe requests, or None.
         min_elements: weights of up to this many elements need not be compressed.
         originals: the constants before compression, by name, to compute errors.
+        compression: what the quantizer decided for each weight; then each must be stored so, bit for bit, and
+            `requested` and `min_elements` do not count.
     """
     users = _users(program)
     constants = _constants(program)
@@ -142,7 +147,45 @@ def audit_program(
         elif op.type == "const" and _elements(op) > WEIGHT_ELEMENTS:
             weights.append(_plain_weight(op, users, requested, min_elements))
     weights.sort(key=lambda weight: (-weight.size_bytes, weight.name))
+    if compression is not None:
+        weights = [replace(weight, skipped=_why_left(weight, compression)) for weight in weights]
+        return Audit(requested, tuple(weights), _departures(program, weights, compression))
     return Audit(requested=requested, weights=tuple(weights), problems=_problems(weights, requested))
+
+
+def _why_left(weight: StoredWeight, compression: Compression) -> str:
+    if weight.compressed:
+        return ""
+    return compression.left.get(weight.name) or weight.skipped or "not compressed by the recipe"
+
+
+def _departures(program: Program, weights: Sequence[StoredWeight], compression: Compression) -> tuple[str, ...]:
+    """Every way in which the stored weights are not those that the quantizer computed."""
+    constants = _constants(program)
+    decoders = {op.outputs[0][0]: op for op in _operations(program) if is_decoder(op) and op.outputs}
+    unasked = [weight for weight in weights if weight.compressed and weight.name not in compression.encoded]
+    problems = [f"{weight.name} {weight.shape} is compressed; the recipe left it alone" for weight in unasked]
+    for name, intended in compression.encoded.items():
+        fault = _departure(decoders.get(name), intended, constants)
+        if fault:
+            problems.append(f"{name} {intended.decoded.shape} {fault}")
+    return tuple(problems)
+
+
+def _departure(op: Operation | None, intended: EncodedWeight, constants: Mapping[str, Constant]) -> str:
+    """How a stored weight differs from the intended one; empty if it decodes to the same values, bit for bit."""
+    if op is None:
+        return f"is not compressed; the recipe stores it as {intended.dtype}"
+    parts = _parts(op, constants)
+    if op.type != intended.operator:
+        return f"is stored by {op.type}, not {intended.operator}"
+    if _stored_dtype(op, parts) != intended.dtype:
+        return f"is stored as {_stored_dtype(op, parts)}, not {intended.dtype}"
+    decoded = _decode(op.type, parts)
+    if decoded is None or decoded.shape != intended.decoded.shape:
+        return "cannot be decoded to that shape"
+    wrong = int((decoded.astype(intended.decoded.dtype) != intended.decoded).sum())
+    return f"has {wrong} of {decoded.size} values that do not decode to what the recipe computed" if wrong else ""
 
 
 def _operations(program: Program) -> list[Operation]:
@@ -202,17 +245,22 @@ def _compressed_weight(
     originals: Mapping[str, np.ndarray],
 ) -> StoredWeight:
     parts = _parts(op, constants)
-    payload = parts.get(_PAYLOAD.get(op.type, ""))
     name = op.outputs[0][0]
     return StoredWeight(
         name=name,
         used_by=users.get(name, ()),
         shape=_shape(op),
-        dtype=payload.type.dtype if payload is not None and isinstance(payload.type, TensorType) else op.type,
+        dtype=_stored_dtype(op, parts),
         compressed=True,
         size_bytes=sum(part.size_bytes for part in parts.values()),
         error=_relative_error(op, parts, originals),
     )
+
+
+def _stored_dtype(op: Operation, parts: Mapping[str, Constant]) -> str:
+    """The type of a decoder's elements, or the operator if its elements are not known."""
+    payload = parts.get(_PAYLOAD.get(op.type, ""))
+    return payload.type.dtype if payload is not None and isinstance(payload.type, TensorType) else op.type
 
 
 def _constants(program: Program) -> dict[str, Constant]:
@@ -248,9 +296,10 @@ def _base_names(name: str) -> list[str]:
 
 
 def _decode(kind: str, parts: Mapping[str, Constant]) -> np.ndarray | None:
-    """The decoded weight in float64 for the linear schemes, None for others.
+    """The decoded weight in float64, None for sparse and chained schemes.
 
-    W = scale · (data - zero_point), with scale and zero point per channel along `axis` or per block.
+    Linear: W = scale · (data - zero_point), with scale and zero point per channel along `axis` or per block.
+    Tables: W = table[index], with packed indices up to iOS17, and one table per block from iOS18 on.
     """
     if kind == "constexpr_affine_dequantize":
         data, scale, zero = (parts[name].numpy().astype(np.float64) for name in _AFFINE)
@@ -263,7 +312,25 @@ def _decode(kind: str, parts: Mapping[str, Constant]) -> np.ndarray | None:
         for axis, (n, blocks) in enumerate(zip(data.shape, scale.shape, strict=True)):
             scale, offset = (np.repeat(part, n // blocks, axis=axis) for part in (scale, offset))
         return (data - offset) * scale
+    if kind == "constexpr_lut_to_dense":
+        return _decode_table(parts)
     return None
+
+
+def _decode_table(parts: Mapping[str, Constant]) -> np.ndarray | None:
+    indices, table = parts["indices"].numpy(), parts["lut"].numpy().astype(np.float64)
+    if "shape" in parts:
+        shape = tuple(int(side) for side in parts["shape"].numpy())
+        bits = max(1, table.size.bit_length() - 1)
+        count = math.prod(shape)
+        flat = unpack_bits(indices, bits, count, signed=False) if bits < 8 else indices[:count]
+        return table[flat].reshape(shape)
+    if table.shape[-1] != 1:
+        return None
+    table = table[..., 0]
+    for axis, (n, blocks) in enumerate(zip(indices.shape, table.shape[:-1], strict=True)):
+        table = np.repeat(table, n // blocks, axis=axis)
+    return np.take_along_axis(table, indices[..., None].astype(np.int64), axis=-1)[..., 0]
 
 
 def _problems(weights: list[StoredWeight], requested: str | None) -> tuple[str, ...]:

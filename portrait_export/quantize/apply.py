@@ -13,12 +13,17 @@ def compression_passes(recipe: Recipe, *, target: str) -> tuple[CompressionPass,
     Raises:
         QuantizeError: the target does not support the recipe's operators.
     """
-    check_target(recipe, target=target)
+    check_recipe(recipe, target=target)
     return recipe.passes(recipe) if recipe.passes else ()
 
 
-def check_target(recipe: Recipe, *, target: str) -> None:
-    """Raise QuantizeError if a deployment target does not support the recipe's operators."""
+def check_recipe(recipe: Recipe, *, target: str, rounding: str | None = None) -> None:
+    """Raise QuantizeError if the target does not support the recipe's operators, or the recipe not the rounding."""
+    if rounding == "gptq" and not recipe.computed:
+        raise QuantizeError(
+            f"Recipe {recipe.name} rounds to the nearest value; `rounding=gptq` is for recipes below 8 bits.",
+            hint="leave out `rounding=`, or pass a recipe such as `quantize=palette4`.",
+        )
     if _ios(target) < _ios(recipe.minimum_target):
         raise QuantizeError(
             f"Recipe {recipe.name} needs {recipe.minimum_target}; the deployment target is {target}.",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from ..artifacts import CompressionPass
+
+Form = Literal["none", "channels", "blocks", "palette"]
 
 
 @dataclass(frozen=True)
@@ -15,17 +18,34 @@ class Recipe:
     Attributes:
         name: the value of `--quantize`.
         summary: one line for `--help` and the report.
-        passes: makes the recipe's compression passes; None leaves the weights as they are.
-        dtype: the stored integer type of a compressed weight.
-        granularity: `per_channel` (one scale for each output channel) or `per_tensor`.
+        form: `channels` (integers, one scale per output channel), `blocks` (one scale per `block` inputs of an output
+            channel), `palette` (indices into one table per weight), or `none`.
+        bits: per element.
+        block: inputs that share a scale, for `blocks`.
+        passes: makes coremltools' compression passes for this recipe; if None, `quantize.encode` computes the form.
+        dtype: the stored type of a compressed weight; None for `none`.
+        granularity: of `passes`: `per_channel` (one scale for each output channel) or `per_tensor`.
         min_elements: smaller weights are not compressed: their scales would cost more than they save.
         minimum_target: the first deployment target that supports the recipe's operators.
     """
 
     name: str
     summary: str
+    form: Form = "none"
+    bits: int = 16
+    block: int = 0
     passes: Callable[[Recipe], tuple[CompressionPass, ...]] | None = None
     dtype: str | None = None
     granularity: str = "per_channel"
     min_elements: int = 2048
     minimum_target: str = "iOS16"
+
+    @property
+    def computed(self) -> bool:
+        """Whether `quantize.encode` computes the stored integers, instead of a pass of coremltools."""
+        return self.form != "none" and self.passes is None
+
+    @property
+    def rounding(self) -> str:
+        """The default rounding: `gptq`, which compensates errors, below 8 bits."""
+        return "gptq" if self.computed and self.bits < 8 else "nearest"

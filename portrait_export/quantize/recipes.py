@@ -6,6 +6,18 @@ from ..errors import QuantizeError, nearest
 from . import linear
 from .recipe import Recipe
 
+
+def _palette(bits: int, *, target: str = "iOS16", note: str = "") -> Recipe:
+    return Recipe(
+        f"palette{bits}",
+        f"{bits}-bit indices into a table of {2**bits} values per weight{note}",
+        form="palette",
+        bits=bits,
+        dtype=f"uint{bits}",
+        minimum_target=target,
+    )
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -13,9 +25,34 @@ RECIPES = {
         Recipe(
             "int8",
             "weights as 8-bit integers, symmetric, one scale per output channel: half the size of fp16",
+            form="channels",
+            bits=8,
             passes=linear.passes,
             dtype="int8",
         ),
+        Recipe(
+            "int8-block32",
+            "8-bit integers, one scale per 32 inputs of an output channel",
+            form="blocks",
+            bits=8,
+            block=32,
+            dtype="int8",
+            minimum_target="iOS18",
+        ),
+        Recipe(
+            "int4-block32",
+            "4-bit integers, one scale per 32 inputs of an output channel",
+            form="blocks",
+            bits=4,
+            block=32,
+            dtype="int4",
+            minimum_target="iOS18",
+        ),
+        _palette(8),
+        _palette(6),
+        _palette(4),
+        _palette(3, target="iOS18"),
+        _palette(2, note="; masks change visibly"),
     )
 }
 

@@ -43,6 +43,18 @@ FP16_EMPTY_WORST_FLIPPED = (1 - FP16_WORST_IOU) * PERSON_SHARE
 INT8_EMPTY_MEAN_FLIPPED = (1 - INT8_MEAN_IOU) * PERSON_SHARE
 INT8_EMPTY_WORST_FLIPPED = (1 - INT8_WORST_IOU) * PERSON_SHARE
 
+# The other recipes: mean and worst mask IoU on photographs that the rounding was not fitted to, and the logits' PSNR of
+# untrained weights, which have no masks to gate on.
+LOW_BITS = {
+    "int8-block32": (0.999, 0.995, 25.0),
+    "int4-block32": (0.998, 0.98, 10.0),
+    "palette8": (0.999, 0.995, 25.0),
+    "palette6": (0.9985, 0.99, 20.0),
+    "palette4": (0.998, 0.98, 10.0),
+    "palette3": (0.991, 0.95, 5.0),
+    "palette2": (0.984, 0.9, 1.0),
+}
+
 # int8 weights, untrained: no mask to gate on, so the logits' PSNR is gated instead. Rounding every weight to int8 per
 # output channel gave 28.7 dB at the lowest (serseg_b0_afn; median 42), over all seven models with random weights and
 # 3 to 15 photographs of the calibration set each at 512x512. This notices a broken network, not one weight that is a
@@ -161,10 +173,21 @@ TRAINED = {
         empty_worst_flipped=INT8_EMPTY_WORST_FLIPPED,
     ),
 }
+TRAINED |= {
+    name: replace(
+        TRAINED["int8"],
+        mean_iou=mean,
+        worst_iou=worst,
+        empty_mean_flipped=(1 - mean) * PERSON_SHARE,
+        empty_worst_flipped=(1 - worst) * PERSON_SHARE,
+    )
+    for name, (mean, worst, _) in LOW_BITS.items()
+}
 UNTRAINED = {
     "fp32": Thresholds(psnr_db=FP32_PSNR_DB, max_rel_logit=FP32_MAX_REL_LOGIT, notes=(UNTRAINED_NOTE,)),
     "fp16": Thresholds(psnr_db=FP16_PSNR_DB, notes=(UNTRAINED_NOTE,)),
     "int8": Thresholds(psnr_db=INT8_UNTRAINED_PSNR_DB, notes=(UNTRAINED_NOTE,)),
+    **{name: Thresholds(psnr_db=psnr, notes=(UNTRAINED_NOTE,)) for name, (_, _, psnr) in LOW_BITS.items()},
 }
 
 

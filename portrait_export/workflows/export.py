@@ -33,11 +33,11 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     Raises:
         PortraitError: a stage failed. A failed gate does not raise: see `CoreMLExport.passed`.
     """
-    from ..quantize.apply import check_target
+    from ..quantize.apply import check_recipe
     from ..quantize.recipes import get_recipe
 
     recipe = get_recipe(request.recipe)
-    check_target(recipe, target=request.target)  # before minutes of work, not after
+    check_recipe(recipe, target=request.target, rounding=request.rounding)  # before minutes of work, not after
     require_sizes(request.sizes, size=request.source.size)
     stages = Stages(observer)
     models = steps.load(stages, request.source, request.sizes, output=request.output)

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from ..verify.parity import Comparison, ParityReport
 
 WORST_IMAGES = 4  # how many pictures of the worst images are written
+JUDGING_SPLIT = "evaluate"  # of the calibration set, where the other half was used to fit the rounding of weights
+FITTED_NOTE = (
+    "The rounding of the weights was fitted to photographs of the calibrate half of the calibration set, so the masks are"
+    " compared on the other half."
+)
 
 
 def check_parity(source: ModelSource, package: Path, request: ParityRequest, observer: Observer) -> ParityReport:
@@ -104,8 +109,10 @@ def compare_masks(
     for each in models:
         size = label(size_of(each)) if len(models) > 1 else ""
         with stages.stage("parity") as stage:
-            frames = _photos(stage, each, request) if bundle is None else _device_frames(bundle, each, request)
+            frames = _photos(stage, each, request, recipe) if bundle is None else _device_frames(bundle, each, request)
             report = _compared(stage, each, candidate, thresholds, frames, shown, size)
+            if bundle is None and request.data is None and recipe.rounding == "gptq":
+                report = replace(report, notes=(*report.notes, FITTED_NOTE))
             if bundle is not None:
                 report = replace(report, notes=(*report.notes, *_device_notes(bundle, frames)))
             reports[size] = report
@@ -185,9 +192,10 @@ def _package_runner(package: Path, request: ParityRequest) -> Runner:
     return PackageRunner(package, arithmetic=request.arithmetic)
 
 
-def _photos(stage: RunningStage, model: LoadedModel, request: ParityRequest) -> Frames:
+def _photos(stage: RunningStage, model: LoadedModel, request: ParityRequest, recipe: Recipe) -> Frames:
     """The photos to compare on, with warnings about what they cannot show."""
-    frames = load_frames(request.data, model.spec, kinds=model.kinds)
+    judging = JUDGING_SPLIT if request.data is None and recipe.rounding == "gptq" else None
+    frames = load_frames(request.data, model.spec, split=judging, kinds=model.kinds)
     if request.data is None and model.kinds:
         stage.warnings.append(_kinds_warning(model, len(frames)))
     if frames.without_depth:

@@ -74,6 +74,7 @@ class CoreMLRequest:
         source: the network and its weights.
         sizes: (height, width) of every input size of the package, the default first; empty: the source's own size.
         recipe: how weights are stored, a name in `quantize.recipes`.
+        rounding: `nearest` or `gptq` (error-compensated); None is the recipe's own.
         output: `mask`, `multiarray` or `logits`.
         target: the oldest system that must run it.
         precision: `fp16` or `fp32`.
@@ -91,6 +92,7 @@ class CoreMLRequest:
     parity: ParityRequest | None = ParityRequest()
     force: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
+    rounding: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ..artifacts import DEFAULT_OPSET
 from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stages
+from .compress import compress
 from .records import package_metadata
 from .requests import CoreMLRequest
 
@@ -172,14 +173,23 @@ def save(
     with stages.stage("compile") as stage:
         passes = compression_passes(recipe, target=request.target)
         compiled = compile_program(lowered, precision=request.precision, compression=passes)
-        stage.summary = f"{request.precision} arithmetic, {recipe.dtype or request.precision} weights"
+        weights = request.precision if recipe.computed else recipe.dtype or request.precision
+        stage.summary = f"{request.precision} arithmetic, {weights} weights"
+    metadata = package_metadata(models[0], recipe, request, [size_of(model) for model in models])
+    compression = None
+    if recipe.computed:
+        rounding = request.rounding or recipe.rounding
+        compiled, compression = compress(stages, compiled, lowered, models[0], recipe, rounding, metadata)
     with stages.stage("save") as stage:
-        metadata = package_metadata(models[0], recipe, request, [size_of(model) for model in models])
         package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
         stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
     with stages.stage("audit") as stage:
         audit = audit_program(
-            read_program(path), requested=recipe.dtype, min_elements=recipe.min_elements, originals=compiled.originals
+            read_program(path),
+            requested=recipe.dtype,
+            min_elements=recipe.min_elements,
+            originals=compiled.originals,
+            compression=compression,
         )
         stage.summary = _audit_summary(audit)
         stage.details = [f"{w.name} {w.shape} {w.dtype} {w.size_bytes:,} B {w.skipped}" for w in audit.weights]

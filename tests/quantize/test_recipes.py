@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from portrait_export.errors import QuantizeError
-from portrait_export.quantize.apply import compression_passes
+from portrait_export.quantize.apply import check_recipe, compression_passes
 from portrait_export.quantize.recipes import RECIPES, get_recipe
 
 
@@ -15,7 +17,7 @@ def test_every_recipe_has_a_summary_and_passes(name):
     assert recipe.name == name
     assert len(recipe.summary) > 20
     passes = compression_passes(recipe, target="iOS18")
-    assert bool(passes) == (recipe.dtype is not None)
+    assert bool(passes) + recipe.computed == (recipe.dtype is not None)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -33,4 +35,23 @@ def test_an_unknown_recipe_names_the_nearest():
 
 def test_a_target_that_is_too_old_is_refused():
     with pytest.raises(QuantizeError, match="Recipe int8 needs iOS16; the deployment target is iOS15"):
-        compression_passes(get_recipe("int8"), target="iOS15")
+        check_recipe(get_recipe("int8"), target="iOS15")
+
+
+@pytest.mark.parametrize(("name", "target"), [("palette3", "iOS17"), ("int4-block32", "iOS16")])
+def test_a_recipe_of_ios18_is_refused_for_an_older_target(name, target):
+    with pytest.raises(QuantizeError, match=f"{name} needs iOS18; the deployment target is {target}"):
+        check_recipe(get_recipe(name), target=target)
+
+
+def test_error_compensation_is_refused_for_int8():
+    with pytest.raises(QuantizeError, match="rounds to the nearest value"):
+        check_recipe(get_recipe("int8"), target="iOS17", rounding="gptq")
+
+
+def test_the_command_lists_every_recipe(cli):
+    ran = cli("recipes", "--json")
+    rows = {row["name"]: row for row in json.loads(ran.out)}
+    assert list(rows) == list(RECIPES)
+    assert (rows["palette3"]["target"], rows["palette3"]["rounding"]) == ("iOS18", "gptq")
+    assert all(name in cli("recipes").out for name in RECIPES)

@@ -1,0 +1,57 @@
+"""`portrait-export recipes`: list the ways to compress weights."""
+
+from __future__ import annotations
+
+import click
+
+from . import options
+
+INTRODUCTION = """\
+All buy a smaller package: Core ML decodes the weights when it loads the package or while it computes, so whether a
+recipe is also faster depends on the device. First, last, grouped and recurrent layers keep 8 bits.
+"""
+
+
+@click.command()
+@options.output_options(options.AS_JSON)
+def recipes(console: options.Console) -> None:
+    """List the quantization recipes.
+
+    \b
+    bits      per element of a layer's weight
+    size      of the weights against 32-bit floats, without scales and tables
+    rounding  gptq moves each rounding error into inputs that are not rounded yet
+    needs     the oldest iOS that can run it
+    """
+    from ..quantize.recipes import RECIPES
+    from . import render
+
+    rows = [
+        {
+            "name": recipe.name,
+            "bits": recipe.bits,
+            "size": recipe.bits / 32,
+            "rounding": recipe.rounding if recipe.dtype else None,
+            "target": recipe.minimum_target,
+            "summary": recipe.summary,
+        }
+        for recipe in RECIPES.values()
+    ]
+    if console.as_json:
+        render.result_json(rows)
+        return
+    cells = [
+        [
+            str(row["name"]),
+            str(row["bits"]),
+            f"{100 * float(str(row['size'])):.3g} %",
+            str(row["rounding"] or "–"),
+            str(row["target"]),
+            str(row["summary"]),
+        ]
+        for row in rows
+    ]
+    render.result(
+        render.table(["recipe", "bits", "size", "rounding", "needs", "how weights are stored"], cells, right=(1, 2))
+    )
+    render.result("\n" + INTRODUCTION.rstrip())

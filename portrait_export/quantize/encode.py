@@ -1,0 +1,146 @@
+"""Compute the stored form of weights: which get how many bits, and their integers, scales and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ..errors import QuantizeError
+from ..mil.encoded import Compression, EncodedWeight, Part
+from ..mil.program import Function
+from .grids import Blocks, Palette
+from .kmeans import centroids
+from .layer import Layer
+from .layers import Weights, find_weights
+from .recipe import Recipe
+from .rounding import round_compensated, round_nearest, weighted_error
+
+SAFE_BITS = 8  # for first, last, grouped and recurrent layers, which few bits harm most
+_DENSE = ("conv", "linear", "matmul")  # whose rows can be compensated
+_MIL_FLOATS = {np.dtype(np.float16): "fp16", np.dtype(np.float32): "fp32"}
+
+
+def weights_of(function: Function, recipe: Recipe) -> Weights:
+    """The weights that a recipe compresses, and why it leaves others alone."""
+    return find_weights(function, min_elements=recipe.min_elements)
+
+
+def bits_of(layer: Layer, recipe: Recipe) -> int:
+    """The bits per element that a recipe gives a layer."""
+    sensitive = layer.edge or layer.grouped or not set(layer.operators) <= set(_DENSE)
+    return max(recipe.bits, SAFE_BITS) if sensitive else recipe.bits
+
+
+def encode(
+    weights: Weights,
+    recipe: Recipe,
+    *,
+    ios18: bool,
+    hessians: Mapping[str, np.ndarray] | None = None,
+    on_weight: Callable[[int, int], None] = lambda done, total: None,
+) -> Compression:
+    """Encode every weight.
+
+    Args:
+        weights: from `weights_of`.
+        ios18: write the operators of iOS18, which palettes of 3 bits and blocks need.
+        hessians: (inputs, inputs) by the weight's name, for error-compensated rounding; None rounds to nearest.
+        on_weight: called with the number of weights that are done, and of all.
+    Raises:
+        QuantizeError: a weight is not finite.
+    """
+    encoded, left, errors = {}, dict(weights.left), {}
+    for done, (name, layer) in enumerate(weights.layers.items()):
+        on_weight(done, len(weights.layers))
+        weight = weights.constants[name].numpy()
+        if not np.isfinite(weight).all():
+            raise QuantizeError(f"The weight {name} {layer.shape} has values that are NaN or infinite.")
+        hessian = (hessians or {}).get(name)
+        matrix = layer.matrix(weight)
+        result = _encoded(layer, matrix, weight.dtype, recipe, hessian, ios18=ios18)
+        if isinstance(result, str):
+            left[name] = result
+            continue
+        encoded[name] = result
+        if hessian is not None:
+            errors[name] = weighted_error(matrix, layer.matrix(result.decoded), hessian)
+    return Compression(encoded, left, errors)
+
+
+def _encoded(
+    layer: Layer, matrix: np.ndarray, dtype: np.dtype, recipe: Recipe, hessian: np.ndarray | None, *, ios18: bool
+) -> EncodedWeight | str:
+    """The stored form of one weight, or the reason to leave it alone."""
+    bits = bits_of(layer, recipe)
+    if bits >= SAFE_BITS:
+        hessian = None  # rounding to nearest loses less than half precision notices
+    if recipe.form == "blocks":
+        return _in_blocks(layer, matrix, dtype, bits, recipe.block, hessian)
+    return _in_palette(layer, matrix, dtype, bits, hessian, ios18=ios18)
+
+
+def _in_blocks(
+    layer: Layer, matrix: np.ndarray, dtype: np.dtype, bits: int, block: int, hessian: np.ndarray | None
+) -> EncodedWeight | str:
+    columns = block * layer.block_unit
+    if matrix.shape[1] % columns:
+        columns = matrix.shape[1]  # inputs that blocks do not divide: one scale per output channel
+    grid = Blocks.of(matrix, bits, columns, _importance(matrix, hessian))
+    _round(matrix, grid, hessian)
+    tiny = (grid.scales > 0) & (grid.scales < np.finfo(np.float16).tiny)
+    if tiny.any():
+        return "its values are too small for scales in half precision"
+    if not np.isfinite(grid.scales).all():
+        return "its values are too large for scales in half precision"
+    scales = _scales_in_place(layer, grid.scales.astype(dtype))
+    codes = layer.restore(grid.codes)
+    wide = scales.astype(np.float32)
+    for axis, (side, blocks) in enumerate(zip(codes.shape, wide.shape, strict=True)):
+        wide = np.repeat(wide, side // blocks, axis=axis)
+    parts = {"data": Part(f"int{bits}", codes), "scale": Part(_MIL_FLOATS[dtype], scales)}
+    return EncodedWeight("constexpr_blockwise_shift_scale", parts, "data", (codes * wide).astype(dtype))
+
+
+def _scales_in_place(layer: Layer, scales: np.ndarray) -> np.ndarray:
+    """(outputs, blocks) scales along the axes of the weight: (outputs, blocks, 1, 1), or (blocks, outputs)."""
+    if layer.transposed:
+        return np.ascontiguousarray(scales.T).reshape(*[1] * (len(layer.shape) - 2), *scales.T.shape)
+    return scales.reshape(*scales.shape, *[1] * (len(layer.shape) - 2))
+
+
+def _in_palette(
+    layer: Layer, matrix: np.ndarray, dtype: np.dtype, bits: int, hessian: np.ndarray | None, *, ios18: bool
+) -> EncodedWeight | str:
+    spread = np.broadcast_to(_importance(matrix, hessian), matrix.shape)
+    table = centroids(matrix.ravel(), spread.ravel(), 1 << bits).astype(np.float16)
+    grid = Palette(table, np.zeros(matrix.shape, np.uint8))
+    _round(matrix, grid, hessian)
+    codes = layer.restore(grid.codes)
+    stored = table.astype(dtype)
+    decoded = stored[codes]
+    if ios18:
+        lut = stored.reshape(*[1] * len(layer.shape), -1, 1)
+        parts = {"indices": Part(f"uint{bits}", codes), "lut": Part(_MIL_FLOATS[dtype], lut)}
+        return EncodedWeight("constexpr_lut_to_dense", parts, "indices", decoded)
+    from ..mil.store import packed
+
+    indices = np.frombuffer(packed(Part(f"uint{bits}", codes)), np.uint8)
+    parts = {
+        "indices": Part("uint8", indices),
+        "lut": Part(_MIL_FLOATS[dtype], stored),
+        "shape": Part("uint32", np.array(layer.shape, np.uint32)),
+    }
+    return EncodedWeight("constexpr_lut_to_dense", parts, "indices", decoded)
+
+
+def _importance(matrix: np.ndarray, hessian: np.ndarray | None) -> np.ndarray:
+    """(inputs,): how much the square of an error in each column counts."""
+    return np.ones(matrix.shape[1]) if hessian is None else np.diag(hessian)
+
+
+def _round(matrix: np.ndarray, grid: Blocks | Palette, hessian: np.ndarray | None) -> None:
+    if hessian is None:
+        round_nearest(matrix, grid)
+    else:
+        round_compensated(matrix, grid, hessian)

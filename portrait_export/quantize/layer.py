@@ -1,0 +1,44 @@
+"""Arrange a weight as the matrix that its operators multiply their inputs with: one row per output channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A weight and the operators that use it.
+
+    Attributes:
+        name: of the constant.
+        shape: of the constant.
+        operators: types of the operators that read it, in order, without repetition.
+        grouped: whether a convolution reads a part of the input channels for each output channel.
+        edge: whether no other layer lies between an operator and the program's input, or its output.
+        transposed: whether output channels are the last axis (the second factor of a matmul), not the first.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    operators: tuple[str, ...]
+    grouped: bool = False
+    edge: bool = False
+    transposed: bool = False
+
+    @property
+    def block_unit(self) -> int:
+        """Columns of the matrix that belong to one input: the elements of a convolution's kernel."""
+        return int(np.prod(self.shape[2:])) if not self.transposed and len(self.shape) > 2 else 1
+
+    def matrix(self, weight: np.ndarray) -> np.ndarray:
+        """The (outputs, inputs) float64 matrix of a weight."""
+        rows = np.moveaxis(weight, -1, 0) if self.transposed else weight
+        return rows.reshape(rows.shape[0], -1).astype(np.float64)
+
+    def restore(self, matrix: np.ndarray) -> np.ndarray:
+        """A matrix of any type in the weight's own shape."""
+        if not self.transposed:
+            return matrix.reshape(self.shape)
+        return np.ascontiguousarray(np.moveaxis(matrix.reshape(self.shape[-1], *self.shape[:-1]), 0, -1))

@@ -1,0 +1,122 @@
+"""Rounding against plain definitions: brute force, the objective of GPTQ, and weights at the edge of what can be."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from portrait_export.quantize.grids import Blocks, Palette
+from portrait_export.quantize.kmeans import assign, centroids
+from portrait_export.quantize.rounding import (
+    inverse_factor,
+    round_compensated,
+    round_nearest,
+    weighted_error,
+)
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def correlated(inputs: int, seed: int = 1) -> np.ndarray:
+    """The Hessian of inputs that vary together, as neighbouring pixels do."""
+    x = random(4 * inputs, 3, seed=seed) @ random(3, inputs, seed=seed + 1) + 0.3 * random(4 * inputs, inputs)
+    return x.T @ x
+
+
+def palette(matrix: np.ndarray, bits: int) -> Palette:
+    table = centroids(matrix.ravel(), np.ones(matrix.size), 1 << bits).astype(np.float16)
+    return Palette(table, np.zeros(matrix.shape, np.uint8))
+
+
+def blocks(matrix: np.ndarray, bits: int, block: int) -> Blocks:
+    return Blocks.of(matrix, bits, block, np.ones(matrix.shape[1]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_k_means_of_few_values_is_the_best_split(count):
+    values = np.sort(random(9, seed=count))
+    groups = [np.split(values, cuts) for cuts in itertools.combinations(range(1, 9), count - 1)]
+    best = min(sum(((g - g.mean()) ** 2).sum() for g in split) for split in groups)
+    table = centroids(values, np.ones(9), count)
+    assert ((table[assign(values, table)] - values) ** 2).sum() <= 1.35 * best + 1e-12  # Lloyd finds a local optimum
+
+
+def test_k_means_returns_values_exactly_if_there_are_no_more_than_entries():
+    table = centroids(np.array([3.0, -1.0, 3.0, 0.5]), np.ones(4), 8)
+    assert sorted(set(table)) == [-1.0, 0.5, 3.0]
+    assert len(table) == 8
+
+
+def test_k_means_follows_the_weights():
+    values, weights = np.array([0.0, 1.0, 10.0]), np.array([1000.0, 1000.0, 1e-6])
+    assert np.allclose(centroids(values, weights, 2)[0], 0.0, atol=0.01)
+
+
+def test_k_means_of_many_values_is_near_the_best_quantiser_of_a_normal_distribution():
+    values = random(200_000)
+    table = centroids(values, np.ones(values.size), 16)
+    error = ((table[assign(values, table)] - values) ** 2).mean()
+    assert error < 0.0106  # Lloyd-Max for 16 levels: 0.00955 (Max 1960, table I)
+
+
+@pytest.mark.parametrize("make", [lambda m: palette(m, 4), lambda m: blocks(m, 4, 32)], ids=["palette", "blocks"])
+def test_compensation_lowers_the_error_of_the_layers_output(make):
+    matrix, hessian = random(24, 64), correlated(64)
+    nearest = weighted_error(matrix, round_nearest(matrix, make(matrix)), hessian)
+    compensated = weighted_error(matrix, round_compensated(matrix, make(matrix), hessian), hessian)
+    assert compensated < nearest / 3
+
+
+def test_compensation_without_correlation_is_rounding_to_nearest():
+    matrix = random(8, 16)
+    assert np.array_equal(
+        round_compensated(matrix, palette(matrix, 3), np.eye(16)), round_nearest(matrix, palette(matrix, 3))
+    )
+
+
+def test_the_stored_codes_are_the_decoded_values():
+    matrix, hessian = random(10, 64), correlated(64)
+    grid = palette(matrix, 4)
+    assert np.array_equal(round_compensated(matrix, grid, hessian), grid.table.astype(float)[grid.codes])
+    coarse = blocks(matrix, 4, 16)
+    decoded = round_compensated(matrix, coarse, hessian)
+    assert np.array_equal(decoded, coarse.codes * np.repeat(coarse.scales.astype(float), 16, axis=1))
+    assert np.abs(coarse.codes).max() <= 7
+
+
+def test_the_factor_is_that_of_the_inverse():
+    hessian = correlated(12)
+    upper = inverse_factor(hessian)
+    damped = hessian / np.diag(hessian).mean() + 0.01 * np.eye(12)
+    assert np.allclose(upper.T @ upper @ damped, np.eye(12), atol=1e-8)
+    assert np.array_equal(upper, np.triu(upper))
+
+
+@pytest.mark.parametrize("dead", ["inputs", "all"])
+def test_inputs_that_are_always_zero_can_be_compensated(dead):
+    hessian = correlated(16)
+    if dead == "all":
+        hessian[:] = 0
+    else:
+        hessian[3] = hessian[:, 3] = 0
+    matrix = random(4, 16)
+    assert np.isfinite(round_compensated(matrix, palette(matrix, 4), hessian)).all()
+
+
+def test_rows_of_zeros_stay_zero():
+    matrix = random(4, 32)
+    matrix[2] = 0
+    grid = blocks(matrix, 8, 32)
+    assert not round_nearest(matrix, grid)[2].any()
+    assert grid.scales[2] == 0
+
+
+def test_eight_bits_in_blocks_are_within_half_a_step():
+    matrix = random(6, 64)
+    grid = blocks(matrix, 8, 32)
+    step = np.repeat(grid.scales.astype(float), 32, axis=1)
+    assert (np.abs(round_nearest(matrix, grid) - matrix) <= 0.505 * step).all()
