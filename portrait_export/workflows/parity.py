@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 WORST_IMAGES = 4  # how many pictures of the worst images are written
 JUDGING_SPLIT = "evaluate"  # of the calibration set, where the other half was used to fit the rounding of weights
 FITTED_NOTE = (
-    "The rounding of the weights was fitted to photographs of the calibrate half of the calibration set, so the masks are"
+    "The rounding of the weights was fitted to the calibrate half of the calibration set, so the masks are"
     " compared on the other half."
 )
 
