@@ -37,7 +37,7 @@ def pair(
     """
     from ..capture.onnx.trace import values_of
 
-    ours = _values_of_program(package.program)
+    ours = values_of_program(package.program)
     compared = _compared_values(package.program, ours, values_of(model))
     if given and len(compared) < len(ours) / 2:
         from ..capture.simplify import simplify
@@ -55,7 +55,7 @@ def pair(
     return model, compared, tuple(value.name for value in ours if value.name not in paired)
 
 
-def _values_of_program(program: CoreMLProgram) -> list[Value]:
+def values_of_program(program: CoreMLProgram) -> list[Value]:
     """List the values that a package's function computes, without those of nested blocks."""
     return [
         Value(result.name, entry.operation.type, tuple(entry.operation.references), _static(result.shape))

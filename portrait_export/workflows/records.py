@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..inputs.sizes import Size, labels
 from ..inputs.sources import LoadedModel
 from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
+from ..utils.plain import plain_data
 from ..utils.version import __version__
 from .requests import CoreMLExport, CoreMLRequest
 
@@ -73,7 +74,7 @@ def tool_versions() -> dict[str, str]:
 
 
 def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any]:
-    """Return the content of export.json."""
+    """Return the content of export.json. A gate's NaN is null, and then its `passed` is false."""
     return {
         "model": export.model.name,
         "trained": export.model.trained,
@@ -89,7 +90,7 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
             "size_bytes": export.package.size_bytes,
         },
         "audit": export.audit.to_json(),
-        "gates": [] if export.parity is None else [asdict(gate) for gate in export.parity.gates],
+        "gates": [] if export.parity is None else [plain_data(asdict(gate)) for gate in export.parity.gates],
         "parity": None if export.parity is None else "parity.json",
         "passed": export.passed,
         "warnings": [line for s in export.stages for line in s.warnings],

@@ -118,13 +118,27 @@ def simplify_alike(
     return [graph for graph, _ in results]
 
 
-def lower(stages: Stages, graph: onnx.ModelProto, model: LoadedModel, target: str, *, prefix: str = "") -> Lowered:
-    """Lower a simplified graph to a MIL program with the preprocessing and output of the model's spec."""
+def lower(
+    stages: Stages,
+    graph: onnx.ModelProto,
+    model: LoadedModel,
+    target: str,
+    *,
+    prefix: str = "",
+    file: Path | None = None,
+) -> Lowered:
+    """Lower a simplified graph to a MIL program with the preprocessing and output of the model's spec.
+
+    Args:
+        file: the ONNX file that the network was read from, if it was.
+    """
     from ..frontend import convert
 
     with stages.stage("lower") as stage:
         kept = model.kept_outputs
-        lowered = convert.lower(graph, spec=model.spec, target=target, extra=kept, source=model.name)
+        lowered = convert.lower(
+            graph, spec=model.spec, target=target, extra=kept, source=model.name, file=str(file or "")
+        )
         count = len(lowered.program.functions["main"].operations)
         stage.summary = f"{prefix}MIL for {target}, {count} operations"
     return lowered
