@@ -232,7 +232,10 @@ def _over_labels(score: SetScore) -> str:
 
 
 UNDECIDED = 0.02  # distance of P(person) from the threshold within which fp16 arithmetic alone can turn a pixel
-NO_LOGITS = "Logits were not available on both sides, so {title} was not gated."
+NO_LOGITS = (
+    "Logits were not available on both sides, so {title} was not gated: the model has no value before its activation"
+    " that can be read, or the package does not record which of its values is compared with it."
+)
 NO_LABELS = "No image has a drawn mask, so {title} was not gated."
 
 BARS = (

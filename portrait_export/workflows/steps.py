@@ -179,16 +179,19 @@ def save(
     """Compile and write the package, then audit its stored weights."""
     from ..mil.audit import audit_program
     from ..mil.compile import compile_program
+    from ..mil.logits import logits_in, tail_of
     from ..mil.package import save_package
     from ..mil.program import read_program
     from ..quantize.apply import compression_passes
 
     with stages.stage("compile") as stage:
         passes = compression_passes(recipe, target=request.target)
+        tail = tail_of(lowered)
         compiled = compile_program(lowered, precision=request.precision, compression=passes)
         stage.summary = f"{request.precision} arithmetic, {recipe.dtype or request.precision} weights"
     with stages.stage("save") as stage:
-        metadata = package_metadata(models[0], recipe, request, [size_of(model) for model in models])
+        sizes, logits = [size_of(model) for model in models], logits_in(compiled.spec, tail)
+        metadata = package_metadata(models[0], recipe, request, sizes, logits)
         package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
         stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
     with stages.stage("audit") as stage:

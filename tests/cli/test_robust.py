@@ -73,3 +73,40 @@ def test_constant_logits_have_a_psnr(cli, tmp_path, photos) -> None:
     [psnr] = [g["value"] for g in record["gates"] if g["name"] == "logits_psnr_db"]
     assert 60 < psnr < 200
     assert any("Both masks are empty on the only photograph:" in line for line in record["warnings"])
+
+
+def upsampler(path: Path, weight: float, bias: float, up: float) -> Path:
+    """Logits made by a transposed convolution, whose value coremltools renames when it fuses the bias."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], strides=[2, 2], kernel_shape=[2, 2]),
+        helper.make_node("ConvTranspose", ["c", "w2", "b2"], ["l"], strides=[2, 2], kernel_shape=[2, 2]),
+        helper.make_node("Sigmoid", ["l"], ["y"]),
+    ]
+    constants = {"w": np.full((1, 3, 2, 2), weight), "w2": np.full((1, 1, 2, 2), up), "b2": np.array([bias])}
+    return network(path, nodes, constants)
+
+
+def test_logits_are_gated_under_whatever_name_the_package_has_for_them(cli, tmp_path, photos) -> None:
+    one, other = upsampler(tmp_path / "a.onnx", 0.3, -12, 1), upsampler(tmp_path / "b.onnx", -0.2, -20, 3)
+    ran = cli("coreml", "--onnx", one, *PLAIN, "--data", photos, "-o", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    record = strict(tmp_path / "out" / "export.json")
+    assert any(g["name"] == "logits_psnr_db" and g["passed"] for g in record["gates"])
+    ran = cli("parity", tmp_path / "out" / "a.mlpackage", "--onnx", other, *PLAIN, "--data", photos)
+    assert ran.code == 1, ran.out  # both find nobody: the logits alone tell the two apart
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_logits_of_a_low_resolution_head_are_gated(cli, tmp_path, photos, quantize) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["l"], strides=[2, 2], kernel_shape=[2, 2]),
+        helper.make_node("Resize", ["l", "", "k"], ["r"], mode="linear"),
+        helper.make_node("Sigmoid", ["r"], ["y"]),
+    ]
+    constants = {"w": np.linspace(-1, 1, 12).reshape(1, 3, 2, 2), "k": np.array([1.0, 1, 2, 2])}
+    file = network(tmp_path / "net.onnx", nodes, constants)
+    arguments = ("--quantize", quantize, "--data", photos, "-o", tmp_path / "out")
+    ran = cli("coreml", "--onnx", file, *PLAIN, *arguments)
+    assert ran.code in (0, 1), ran.err
+    parity = strict(tmp_path / "out" / "parity.json")
+    assert parity["images"][0]["psnr_db"] > 25

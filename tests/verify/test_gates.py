@@ -127,7 +127,10 @@ def test_missing_logits_are_noted_and_leave_the_masks_to_judge_by() -> None:
     without = replace(PERFECT, psnr_mean_db=None, psnr_worst_db=None, max_abs_logit=None, max_rel_logit=None)
     found, notes = judged(without, thresholds_for("fp16"))
     assert [gate.name for gate in found] == ["non_finite_images", "mean_mask_iou", "worst_mask_iou"]
-    assert notes == ("Logits were not available on both sides, so logits PSNR, dB was not gated.",)
+    [note] = notes
+    assert note.startswith("Logits were not available on both sides, so logits PSNR, dB was not gated: ")
+    assert "no value before its activation" in note
+    assert "does not record" in note
 
 
 def test_nothing_to_judge_by_is_a_failure() -> None:
