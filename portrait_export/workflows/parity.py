@@ -237,8 +237,8 @@ def _one_colour_warnings(report: ParityReport, model: LoadedModel) -> list[str]:
 def _origin_notes(candidate: Runner, frame: Frame | None) -> tuple[str, ...]:
     """Name the package's operations that give NaN or infinity on a frame; nothing for Core ML's or a device's masks."""
     from ..runtime.runner import PackageRunner
+    from ..runtime.values import values_of_program
     from ..verify.non_finite import Extent, describe_origin, extent, origins
-    from .compare import values_of_program
 
     if frame is None or not isinstance(candidate, PackageRunner):
         return ()
