@@ -30,6 +30,7 @@ def lower(
     outputs: Sequence[str] | None = None,
     extra: Sequence[str] = (),
     source: str = "the model",
+    file: str = "",
 ) -> Lowered:
     """Lower a model for a deployment target.
 
@@ -41,6 +42,7 @@ def lower(
         outputs: the ONNX outputs to keep, unchanged. None keeps those that the spec asks for, or all without a spec.
         extra: further ONNX outputs to keep, unchanged.
         source: what to call the model in messages.
+        file: the ONNX file that the model was read from, for hints; empty if there is none.
     Returns:
         The program. Each value that is an ONNX value has its name (as a MIL identifier).
     Raises:
@@ -70,7 +72,7 @@ def lower(
         lowering.lower_nodes(nodes, scope, opset=opset, prefix="")
         if lowering.problems:
             op_types = len({qualified(node) for node in nodes})
-            raise refusal(lowering.problems, source=source, opset=opset, op_types=op_types)
+            raise refusal(lowering.problems, source=source, opset=opset, op_types=op_types, file=file)
         finished = Outputs(emitter, spec, finish=outputs is None, named=named, source=source).all(wanted, scope)
         function.set_outputs([var for var, _ in finished])
     program.add_function("main", function)

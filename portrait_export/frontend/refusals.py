@@ -62,8 +62,16 @@ class Problem:
     reason: str
 
 
-def refusal(problems: Sequence[Problem], *, source: str, opset: int, op_types: int) -> LoweringError:
-    """The error that reports all refused nodes; `op_types` is the number of operator types in the model."""
+def refusal(problems: Sequence[Problem], *, source: str, opset: int, op_types: int, file: str = "") -> LoweringError:
+    """The error that reports all refused nodes.
+
+    Args:
+        source: what to call the model.
+        op_types: the number of operator types in the model.
+        file: the ONNX file that the model was read from; empty if there is none to inspect.
+    """
+    ways = f"`portrait-export inspect {file}`" if file else "`portrait-export onnx` and then `inspect` of its file"
+    verb = "lists" if file else "list"
     missing = {p.op_type for p in problems if not p.reason}
     refused = [p for p in problems if p.reason]
     parts = []
@@ -76,7 +84,7 @@ def refusal(problems: Sequence[Problem], *, source: str, opset: int, op_types: i
         f"Cannot lower {source} (opset {opset}) to MIL: {' and '.join(parts)}.",
         code=CODE,
         context=problem_lines(problems),
-        hint=f"`portrait-export inspect {source}` lists every operator and its status; `mask_output=NAME` can cut the"
+        hint=f"{ways} {verb} every operator and its status; `mask_output=NAME` can cut the"
         " network off at any value before them.",
     )
 

@@ -12,7 +12,7 @@ import torch
 from ..artifacts import Frame, Prediction
 from ..errors import ExecutionError
 from ..mil.features import Feature
-from ..preprocessing import SPEC_KEY, PortraitSpec
+from ..preprocessing import LOGITS_KEY, SPEC_KEY, PortraitSpec
 from .model import CoreMLProgram
 from .parallel import each
 
@@ -99,7 +99,14 @@ class PackageRunner:
         return next(iter(by_name.values()))
 
     def _pick_logits(self) -> str | None:
-        """The name of the value that holds the logits; coremltools' fp16 pass renames it to `logits_cast_fp16`."""
+        """The name of the value that holds the logits: the one recorded at export.
+
+        In a package without the record it is the value named `logits`, or `logits_cast_fp16` after coremltools' fp16
+        pass.
+        """
         names = self.program.names
+        recorded = self.program.metadata.user_defined.get(LOGITS_KEY)
+        if recorded in names:
+            return recorded
         found = [name for name in names if name == LOGITS] or [n for n in names if n.startswith(f"{LOGITS}_cast")]
         return found[0] if found else None

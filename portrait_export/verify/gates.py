@@ -255,7 +255,10 @@ def _over_labels(score: SetScore) -> str:
 
 
 UNDECIDED = 0.02  # distance of P(person) from the threshold within which fp16 arithmetic alone can turn a pixel
-NO_LOGITS = "Logits were not available on both sides, so {title} was not gated."
+NO_LOGITS = (
+    "Logits were not available on both sides, so {title} was not gated: the model has no value before its activation"
+    " that can be read, or the package does not record which of its values is compared with it."
+)
 NO_LABELS = "No image has a drawn mask, so {title} was not gated."
 
 BARS = (
@@ -352,6 +355,8 @@ def judge(
                 notes.append(bar.unmeasured.format(title=_titled(bar.title, kind)))
             else:
                 gates.append(gate)
+    if any(_is_mask_gate(gate) for gate in gates):
+        notes += vacuous_notes(whole)
     if any(gate.name.endswith(f".{EMPTY}") for gate in gates):
         notes.append(EMPTY_NOTE)
     if any(_is_mask_gate(gate) and not gate.passed for gate in gates) and whole.flipped_margin <= UNDECIDED:
@@ -364,6 +369,31 @@ def judge(
             Gate("measured", "anything gated", NAN, 1.0, "at_least", False, _over_all(whole), "nothing to judge by")
         )
     return tuple(gates), tuple(notes)
+
+
+def vacuous_notes(score: SetScore) -> list[str]:
+    """What the gates on masks say nothing about: photographs on which both masks are of one colour."""
+    notes = []
+    if score.both_empty:
+        notes.append(
+            f"Both masks are empty on {_share(score.both_empty, score.with_people)}: their IoU of 1 says only that"
+            " neither side finds anybody there. If people are in these photographs, check the weights, the mean and"
+            " std, and which channel is the person."
+        )
+    if score.both_full:
+        notes.append(
+            f"Both masks are full on {_share(score.both_full, score.with_people)}: their IoU of 1 says only that both"
+            " sides call every pixel a person. Check what the output means: a probability read as logits, or the"
+            " background read as the person, gives such masks."
+        )
+    return notes
+
+
+def _share(count: int, total: int) -> str:
+    """`every one of 2 photographs`, or `3 of 14 photographs`."""
+    if total == 1:
+        return "the only photograph"
+    return f"{'every one' if count == total else count} of {total} photographs"
 
 
 def _is_mask_gate(gate: Gate) -> bool:

@@ -153,13 +153,12 @@ def psnr_db(reference: np.ndarray, candidate: np.ndarray) -> float:
     """Peak signal-to-noise ratio, 10·log₁₀(peak² / MSE), where peak = max(reference) − min(reference).
 
     The peak is the range of the values because a mask is cut from it; unlike the largest value it does not grow with a
-    constant offset.
+    constant offset. A constant reference has no range: its peak is the size of its value, or 1 where that is zero.
 
     Args:
         reference, candidate: of one shape.
     Returns:
-        Decibels, at most IDENTICAL_DB. NaN if either is not finite, or if the reference is constant and the candidate
-        differs.
+        Decibels, at most IDENTICAL_DB. NaN if either is not finite.
     """
     import numpy as np
 
@@ -170,8 +169,18 @@ def psnr_db(reference: np.ndarray, candidate: np.ndarray) -> float:
     mse = float(np.mean((exact - candidate) ** 2)) if exact.size else 0.0
     if mse == 0:
         return IDENTICAL_DB
-    peak = float(exact.max() - exact.min())
-    return min(IDENTICAL_DB, 10 * math.log10(peak * peak / mse)) if peak > 0 else NAN
+    peak = _peak(exact)
+    return min(IDENTICAL_DB, 20 * math.log10(peak) - 10 * math.log10(mse))
+
+
+def _peak(values: np.ndarray) -> float:
+    """The range of float64 values; of a constant its size, or 1 where that is zero."""
+    import numpy as np
+
+    low, high = float(values.min()), float(values.max())
+    size = max(abs(low), abs(high))
+    rounding = float(np.finfo(np.float32).eps) * size  # a range this small is a constant's rounding
+    return high - low if high - low > rounding else size or 1.0
 
 
 def max_abs_error(reference: np.ndarray, candidate: np.ndarray) -> float:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from ..artifacts import Prediction
 
+NOBODY, ALL_PERSON = "nobody", "all person"  # values of ImageScore.one_colour
+
 
 @dataclass(frozen=True)
 class ImageScore:
@@ -46,6 +48,7 @@ class ImageScore:
         mean_abs_probability: mean |ΔP(person)|.
         psnr_db, max_abs_logit, max_rel_logit: of the logits; None where either side gives none.
         label_iou_reference, label_iou_candidate: each mask against the drawn one; None without a drawn mask.
+        one_colour: `nobody` where both masks are empty, `all person` where both are full, else empty.
     """
 
     name: str
@@ -62,6 +65,7 @@ class ImageScore:
     max_rel_logit: float | None
     label_iou_reference: float | None
     label_iou_candidate: float | None
+    one_colour: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class SetScore:
         labelled: how many frames with people have a drawn mask.
         label_miou_reference, label_miou_candidate: mean IoU against these drawn masks; None without any.
         label_drop_points: reference − candidate of these, in points (1 point = 0.01 IoU); negative is a gain.
+        with_people: how many images are not of kind `empty`.
+        both_empty, both_full: on how many of them both masks are empty, and on how many both are full.
     """
 
     images: int
@@ -108,6 +114,9 @@ class SetScore:
     label_miou_reference: float | None
     label_miou_candidate: float | None
     label_drop_points: float | None
+    with_people: int = 0
+    both_empty: int = 0
+    both_full: int = 0
 
 
 def score_image(
@@ -148,7 +157,18 @@ def score_image(
         max_rel_logit=max_rel_error(*logits) if logits else None,
         label_iou_reference=None if drawn is None else _label_iou(a, drawn, threshold),
         label_iou_candidate=None if drawn is None else _label_iou(b, drawn, threshold),
+        one_colour=_one_colour(a, b, threshold),
     )
+
+
+def _one_colour(a: np.ndarray, b: np.ndarray, threshold: float) -> str:
+    """`nobody` where both masks are empty, `all person` where both are full, else an empty string."""
+    if not finite(a, b):
+        return ""
+    masks = binary(a, threshold), binary(b, threshold)
+    if not any(mask.any() for mask in masks):
+        return NOBODY
+    return ALL_PERSON if all(mask.all() for mask in masks) else ""
 
 
 def _label_iou(probability: np.ndarray, drawn: np.ndarray, threshold: float) -> float:
@@ -195,6 +215,9 @@ def score_set(scores: Sequence[ImageScore]) -> SetScore:
         label_miou_reference=miou_reference,
         label_miou_candidate=miou_candidate,
         label_drop_points=dropped,
+        with_people=len(people),
+        both_empty=sum(score.one_colour == NOBODY for score in people),
+        both_full=sum(score.one_colour == ALL_PERSON for score in people),
     )
 
 

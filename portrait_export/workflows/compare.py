@@ -36,8 +36,9 @@ def pair(
         The model that shares most values with the package, the pairs, and the package's values without a counterpart.
     """
     from ..capture.onnx.trace import values_of
+    from ..runtime.values import values_of_program
 
-    ours = _values_of_program(package.program)
+    ours = values_of_program(package.program)
     compared = _compared_values(package.program, ours, values_of(model))
     if given and len(compared) < len(ours) / 2:
         from ..capture.simplify import simplify
@@ -53,19 +54,6 @@ def pair(
         )
     paired = {op.name for op in compared}
     return model, compared, tuple(value.name for value in ours if value.name not in paired)
-
-
-def _values_of_program(program: CoreMLProgram) -> list[Value]:
-    """List the values that a package's function computes, without those of nested blocks."""
-    return [
-        Value(result.name, entry.operation.type, tuple(entry.operation.references), _static(result.shape))
-        for entry in program.plan.block.instructions
-        for result in entry.results
-    ]
-
-
-def _static(shape: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
-    return None if shape is None or None in shape else tuple(side or 0 for side in shape)
 
 
 def _compared_values(program: CoreMLProgram, ours: Sequence[Value], theirs: Sequence[Value]) -> list[ValuePair]:

@@ -67,7 +67,7 @@ def _export_into(
     """Run all stages after loading and write the output folder."""
     model = models[0]
     path = folder / f"{model.name}.mlpackage"
-    onnx_model, lowered = _lower_at_each_size(stages, models, request.target)
+    onnx_model, lowered = _lower_at_each_size(stages, models, request)
     package, audit = steps.save(stages, lowered, path, models, recipe, request)
     write_bytes(folder / f"{model.name}.onnx", onnx_model.SerializeToString(deterministic=True))
     parity = None
@@ -89,9 +89,12 @@ def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) 
         require_target(model.spec.inputs, target=request.target, source=model.name)
 
 
-def _lower_at_each_size(stages: Stages, models: Sequence[LoadedModel], target: str) -> tuple[onnx.ModelProto, Lowered]:
+def _lower_at_each_size(
+    stages: Stages, models: Sequence[LoadedModel], request: CoreMLRequest
+) -> tuple[onnx.ModelProto, Lowered]:
     """Return the simplified ONNX model at the default size, and one MIL program for all sizes."""
     prefixes = steps.size_prefixes(models)
+    file = None if request.source.foreign is None else request.source.foreign.onnx
     # The captured models are not kept, so their weights are not in memory together with the simplified ones.
     simplified = steps.simplify_alike(
         stages,
@@ -99,7 +102,7 @@ def _lower_at_each_size(stages: Stages, models: Sequence[LoadedModel], target: s
         prefixes,
     )
     programs = [
-        steps.lower(stages, graph, model, target, prefix=prefix)
+        steps.lower(stages, graph, model, request.target, prefix=prefix, file=file)
         for graph, model, prefix in zip(simplified, models, prefixes, strict=True)
     ]
     return simplified[0], steps.unify(stages, programs, models)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..inputs.frames import Frames, load_frames, stand_in_note
@@ -18,7 +18,7 @@ from .requests import ParityRequest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..artifacts import Runner
+    from ..artifacts import Frame, Runner
     from ..inputs.bundle import DeviceBundle, DeviceFrames
     from ..inputs.sources import Size
     from ..quantize.recipe import Recipe
@@ -32,6 +32,7 @@ FITTED_NOTE = (
     "The rounding of the weights was fitted to the calibrate half of the calibration set, so the masks are"
     " compared on the other half."
 )
+ORIGINS = 3  # how many operations that give NaN or infinity are named
 
 
 def check_parity(source: ModelSource, package: Path, request: ParityRequest, observer: Observer) -> ParityReport:
@@ -113,6 +114,8 @@ def compare_masks(
             report = _compared(stage, each, candidate, thresholds, frames, shown, size)
             if bundle is None and request.data is None and recipe.rounding == "gptq":
                 report = replace(report, notes=(*report.notes, FITTED_NOTE))
+            report = replace(report, notes=(*report.notes, *_origin_notes(candidate, shown.take_broken())))
+            stage.warnings += _one_colour_warnings(report, each)
             if bundle is not None:
                 report = replace(report, notes=(*report.notes, *_device_notes(bundle, frames)))
             reports[size] = report
@@ -137,11 +140,19 @@ class _Shown:
 
         self.thumbnails = Thumbnails()
         self.worst: list[Comparison] = []
+        self.broken: Frame | None = None
+
+    def take_broken(self) -> Frame | None:
+        """The first frame since the last call on which the candidate gave NaN or infinity."""
+        frame, self.broken = self.broken, None
+        return frame
 
     def keep(self, compared: Comparison) -> None:
         """Add one image."""
         from ..verify.parity import badness
 
+        if self.broken is None and not compared.score.finite:
+            self.broken = compared.labelled.frame
         self.thumbnails(compared)
         self.worst.append(compared)
         self.worst.sort(key=lambda item: badness(item.score))
@@ -219,6 +230,48 @@ def _device_frames(bundle: DeviceBundle, model: LoadedModel, request: ParityRequ
 
 def _device_notes(bundle: DeviceBundle, frames: Frames | DeviceFrames) -> tuple[str, ...]:
     return tuple(note for note in (getattr(frames, "note", ""), bundle.timings) if note)
+
+
+def _one_colour_warnings(report: ParityReport, model: LoadedModel) -> list[str]:
+    """Warn if the masks of a trained model are of one colour on every photograph with people."""
+    from ..verify.gates import vacuous_notes
+
+    score = report.summary
+    if not model.trained or not score.with_people or score.with_people not in (score.both_empty, score.both_full):
+        return []
+    return vacuous_notes(score)
+
+
+def _origin_notes(candidate: Runner, frame: Frame | None) -> tuple[str, ...]:
+    """Name the package's operations that give NaN or infinity on a frame; nothing for Core ML's or a device's masks."""
+    from ..runtime.runner import PackageRunner
+    from ..runtime.values import values_of_program
+    from ..verify.non_finite import Extent, describe_origin, extent, origins
+
+    if frame is None or not isinstance(candidate, PackageRunner):
+        return ()
+    extents: dict[str, Extent] = {}
+
+    def note(name: str, value: Any) -> None:
+        extents[name] = extent(value.detach().cpu().numpy())
+
+    program = candidate.program
+    program.predict(candidate.inputs_of(frame), hook=note)
+    outputs = [feature.name for feature in program.outputs]
+    named = [name for name in (candidate.logits_name,) if name is not None]
+    values = values_of_program(program)
+    found = origins(values, extents, [*outputs, *named])
+    arithmetic = program.environment.arithmetic
+    typed_half = {r.name for step in program.plan.block.instructions for r in step.results if r.dtype == "fp16"}
+    return tuple(
+        describe_origin(
+            value,
+            extents,
+            frame.name,
+            half=arithmetic == "fp16" or (arithmetic == "as_typed" and value.name in typed_half),
+        )
+        for value in found[:ORIGINS]
+    )
 
 
 def _parity_summary(report: ParityReport, model: LoadedModel) -> str:

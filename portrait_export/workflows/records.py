@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..inputs.sizes import Size, labels
 from ..inputs.sources import LoadedModel
-from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
+from ..preprocessing import LOGITS_KEY, METADATA_PREFIX, SPEC_KEY, PortraitSpec
+from ..utils.plain import plain_data
 from ..utils.version import __version__
 from .requests import CoreMLExport, CoreMLRequest
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from ..quantize.recipe import Recipe
 
 
-def package_metadata(model: LoadedModel, recipe: Recipe, request: CoreMLRequest, sizes: Sequence[Size]) -> Metadata:
+def package_metadata(
+    model: LoadedModel, recipe: Recipe, request: CoreMLRequest, sizes: Sequence[Size], logits: str
+) -> Metadata:
     """Return the metadata that Xcode and apps show, with our full spec and provenance.
 
     Args:
         model: the network at the package's default size.
         sizes: every input size of the package.
+        logits: the name of the package's value that parity compares with the model's logits; empty if there is none.
     """
     from ..mil.program import Metadata
 
@@ -39,6 +43,7 @@ def package_metadata(model: LoadedModel, recipe: Recipe, request: CoreMLRequest,
             f"{METADATA_PREFIX}trained": str(model.trained).lower(),
             f"{METADATA_PREFIX}paper": model.paper,
             **({f"{METADATA_PREFIX}sizes": labels(sizes, last=",").replace(" ", "")} if len(sizes) > 1 else {}),
+            **({LOGITS_KEY: logits} if logits else {}),
             **{f"{METADATA_PREFIX}{key}": value for key, value in model.provenance.items()},
             **{f"{METADATA_PREFIX}version.{name}": version for name, version in tool_versions().items()},
             **_preview(model.spec),
@@ -73,7 +78,7 @@ def tool_versions() -> dict[str, str]:
 
 
 def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any]:
-    """Return the content of export.json."""
+    """Return the content of export.json. A gate's NaN is null, and then its `passed` is false."""
     return {
         "model": export.model.name,
         "trained": export.model.trained,
@@ -89,7 +94,7 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
             "size_bytes": export.package.size_bytes,
         },
         "audit": export.audit.to_json(),
-        "gates": [] if export.parity is None else [asdict(gate) for gate in export.parity.gates],
+        "gates": [] if export.parity is None else [plain_data(asdict(gate)) for gate in export.parity.gates],
         "parity": None if export.parity is None else "parity.json",
         "passed": export.passed,
         "warnings": [line for s in export.stages for line in s.warnings],

@@ -119,13 +119,27 @@ def simplify_alike(
     return [graph for graph, _ in results]
 
 
-def lower(stages: Stages, graph: onnx.ModelProto, model: LoadedModel, target: str, *, prefix: str = "") -> Lowered:
-    """Lower a simplified graph to a MIL program with the preprocessing and output of the model's spec."""
+def lower(
+    stages: Stages,
+    graph: onnx.ModelProto,
+    model: LoadedModel,
+    target: str,
+    *,
+    prefix: str = "",
+    file: Path | None = None,
+) -> Lowered:
+    """Lower a simplified graph to a MIL program with the preprocessing and output of the model's spec.
+
+    Args:
+        file: the ONNX file that the network was read from, if it was.
+    """
     from ..frontend import convert
 
     with stages.stage("lower") as stage:
         kept = model.kept_outputs
-        lowered = convert.lower(graph, spec=model.spec, target=target, extra=kept, source=model.name)
+        lowered = convert.lower(
+            graph, spec=model.spec, target=target, extra=kept, source=model.name, file=str(file or "")
+        )
         count = len(lowered.program.functions["main"].operations)
         stage.summary = f"{prefix}MIL for {target}, {count} operations"
     return lowered
@@ -166,16 +180,19 @@ def save(
     """Compile and write the package, then audit its stored weights."""
     from ..mil.audit import audit_program
     from ..mil.compile import compile_program
+    from ..mil.logits import logits_in, tail_of
     from ..mil.package import save_package
     from ..mil.program import read_program
     from ..quantize.apply import compression_passes
 
     with stages.stage("compile") as stage:
         passes = compression_passes(recipe, target=request.target)
+        tail = tail_of(lowered)
         compiled = compile_program(lowered, precision=request.precision, compression=passes)
         weights = request.precision if recipe.computed else recipe.dtype or request.precision
         stage.summary = f"{request.precision} arithmetic, {weights} weights"
-    metadata = package_metadata(models[0], recipe, request, [size_of(model) for model in models])
+    sizes, logits = [size_of(model) for model in models], logits_in(compiled.spec, tail)
+    metadata = package_metadata(models[0], recipe, request, sizes, logits)
     compression = None
     if recipe.computed:
         rounding = request.rounding or recipe.rounding

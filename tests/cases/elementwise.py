@@ -59,6 +59,7 @@ CASES = [
     Case("cast_bool_to_float", "Cast", {"x": values(5, dtype=bool)}, attrs={"to": 1}),
     Case("cast_int_to_half", "Cast", INTS, attrs={"to": 10}),
     Case("cast_to_itself", "Cast", X, attrs={"to": 1}),
+    Case("cast_like_of_a_constant", "CastLike", {"y": values(2)}, {"x": np.asarray([0.5, 2])}, ("x", "y")),
     Case("cast_like_int", "CastLike", {**X, "y": values(2, dtype=np.int32)}),
     Case("isnan_mixed", "IsNaN", {"x": np.asarray([1, np.nan, np.inf], "f")}),
     Case("isinf_both", "IsInf", {"x": np.asarray([1, np.nan, np.inf, -np.inf], "f")}),

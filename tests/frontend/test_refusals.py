@@ -22,7 +22,7 @@ def graph(
 
 def refusal(model: onnx.ModelProto, **options: object) -> LoweringError:
     with pytest.raises(LoweringError) as caught:
-        lower(model, source="modnet.onnx", **options)  # type: ignore[arg-type]
+        lower(model, source="modnet.onnx", file="nets/modnet.onnx", **options)  # type: ignore[arg-type]
     return caught.value
 
 
@@ -43,7 +43,7 @@ def test_missing_operators_in_one_error() -> None:
         "  Det        1 node,  first /neck/Det: MIL has no determinant\n"
         "  NonZero    2 nodes, first /head/NonZero:"
         " the number of elements in its result depends on the values; Core ML's shapes are fixed\n"
-        "hint: `portrait-export inspect modnet.onnx` lists every operator and its status;"
+        "hint: `portrait-export inspect nets/modnet.onnx` lists every operator and its status;"
         " `mask_output=NAME` can cut the network off at any value before them."
     )
 
@@ -241,3 +241,11 @@ def test_names_that_are_the_same_in_core_ml(source: str, target: str, words: str
     error = refusal(model)
     assert error.code == "clashing-names"
     assert error.context == (words,)
+
+
+def test_the_hint_names_no_file_where_there_is_none_to_inspect() -> None:
+    model = graph(helper.make_node("Det", ["x"], ["y"], name="/det"))
+    with pytest.raises(LoweringError) as caught:
+        lower(model, source="net")
+    assert "inspect net" not in str(caught.value)
+    assert "`portrait-export onnx` and then `inspect` of its file list every operator" in str(caught.value)

@@ -127,7 +127,10 @@ def test_missing_logits_are_noted_and_leave_the_masks_to_judge_by() -> None:
     without = replace(PERFECT, psnr_mean_db=None, psnr_worst_db=None, max_abs_logit=None, max_rel_logit=None)
     found, notes = judged(without, thresholds_for("fp16"))
     assert [gate.name for gate in found] == ["non_finite_images", "mean_mask_iou", "worst_mask_iou"]
-    assert notes == ("Logits were not available on both sides, so logits PSNR, dB was not gated.",)
+    [note] = notes
+    assert note.startswith("Logits were not available on both sides, so logits PSNR, dB was not gated: ")
+    assert "no value before its activation" in note
+    assert "does not record" in note
 
 
 def test_nothing_to_judge_by_is_a_failure() -> None:
@@ -284,3 +287,26 @@ def test_an_undecided_model_gets_the_note_if_only_empty_pictures_fail() -> None:
     kinds = KINDS | {"empty": replace(NOBODY, flipped_share=0.1)}
     notes = judge(replace(PERFECT, flipped_pixels=9.0, flipped_margin=0.004), kinds, thresholds_for("int8"))[1]
     assert any("itself is undecided" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("empty", "full", "expected"),
+    [
+        (0, 0, []),
+        (3, 0, ["empty on every one of 3 photographs"]),
+        (2, 0, ["empty on 2 of 3 photographs"]),
+        (0, 3, ["full on every one of 3 photographs"]),
+        (1, 1, ["empty on 1 of 3 photographs", "full on 1 of 3 photographs"]),
+    ],
+)
+def test_masks_of_one_colour_get_a_note_as_their_iou_says_nothing(empty: int, full: int, expected: list[str]) -> None:
+    score = replace(PERFECT, with_people=3, both_empty=empty, both_full=full)
+    _, notes = judged(score, thresholds_for("fp16"))
+    found = [note for note in notes if "Both masks are" in note]
+    assert len(found) == len(expected)
+    assert all(part in note for part, note in zip(expected, found, strict=True))
+
+
+def test_masks_of_one_colour_are_not_noted_where_no_mask_is_gated() -> None:
+    _, notes = judged(replace(PERFECT, with_people=3, both_empty=3), thresholds_for("fp16", trained=False))
+    assert not any("Both masks are" in note for note in notes)

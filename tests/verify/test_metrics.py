@@ -133,8 +133,8 @@ def test_psnr_ignores_offset_and_scale(values: np.ndarray, offset: float, scale:
 LOGITS = {  # reference, candidate → PSNR, max abs, max rel
     "identical": ([1.0, 2.0], [1.0, 2.0], metrics.IDENTICAL_DB, 0.0, 0.0),
     "constant_and_met": ([3.0, 3.0], [3.0, 3.0], metrics.IDENTICAL_DB, 0.0, 0.0),
-    "constant_and_missed": ([4.0, 4.0], [4.0, 5.0], math.nan, 1.0, 0.25),
-    "zero_and_missed": ([0.0, 0.0], [0.0, 1.0], math.nan, 1.0, math.nan),
+    "constant_and_missed": ([4.0, 4.0], [4.0, 5.0], 10 * math.log10(4**2 / 0.5), 1.0, 0.25),
+    "zero_and_missed": ([0.0, 0.0], [0.0, 1.0], 10 * math.log10(1 / 0.5), 1.0, math.nan),
     "scale_is_the_largest_magnitude": ([-8.0, 0.0], [-8.0, 2.0], 10 * math.log10(64 / 2), 2.0, 0.25),
     "candidate_nan": ([1.0, 2.0], [1.0, math.nan], math.nan, math.nan, math.nan),
     "candidate_infinite": ([1.0, 2.0], [1.0, math.inf], math.nan, math.nan, math.nan),

@@ -5,7 +5,6 @@ Its image input, its preprocessing and the person in its outputs are detected.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto
 
 from ...errors import CaptureError, CheckpointError, UsageError, nearest
 from ...preprocessing import PortraitSpec
 from ..huggingface import Preprocessor, labels_of, read_json, read_preprocessor
 from ..onnx.check import run_once
 from ..onnx.graph import Graph
+from ..onnx.parameters import parameters_of
 from ..simplify.folding import fold_constants
 from .adapt import upgrade_opset
 from .head import Head, find_head
@@ -34,7 +33,6 @@ from .widen import in_float32, other_precisions
 # under ONNX Runtime. Float32 networks gave at most 2e-6; a wrong channel or layout gives above 1e-2.
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-2  # of networks in half precision, where another order of the same operators rounds otherwise
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         image=image,
         head=head,
         spec=preparation.value,
-        parameters=sum(math.prod(t.dims) for t in original.model.graph.initializer if t.data_type in FLOATS),
+        parameters=parameters_of(original.model),
         tolerance=HALF_TOLERANCE if rough else TOLERANCE,
         original=original,
         fillings=opened.fillings,

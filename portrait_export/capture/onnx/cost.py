@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 
 from ...mil.cost import BICUBIC_TAPS, BILINEAR_TAPS, Cost, OperatorMemory, einsum_macs, peak_bytes
+from .parameters import INTEGER_WEIGHTS
 
 if TYPE_CHECKING:
     from .graph import Graph, Node
@@ -41,7 +42,8 @@ def cost_of_graph(graph: Graph) -> Cost:
         macs[family] += count
     operators = Counter(node.op for node in graph.nodes)
     return Cost(
-        parameters=sum(array.size for array in stored if np.issubdtype(array.dtype, np.floating)),
+        parameters=sum(array.size for array in stored if np.issubdtype(array.dtype, np.floating))
+        + _integer_parameters(graph),
         weight_bytes=sum(array.nbytes for array in stored),
         macs={family: count for family, count in sorted(macs.items()) if count},
         peak_activation_bytes=_peak_bytes(graph),
@@ -49,6 +51,13 @@ def cost_of_graph(graph: Graph) -> Cost:
         layout_ops=sum(count for op, count in operators.items() if op in LAYOUT_OPS),
         absorbed_layout_ops=sum(is_absorbed(graph, node) for node in graph.nodes),
     )
+
+
+def _integer_parameters(graph: Graph) -> int:
+    """How many stored integers stand for weights."""
+    names = {node.input(index) for node in graph.nodes for index in INTEGER_WEIGHTS.get(node.op, ())}
+    arrays = [graph.constant(name) for name in names if graph.is_constant(name)]
+    return sum(array.size for array in arrays if array is not None and array.dtype.kind in "iu")
 
 
 def cost_before(model: Cost, folded: Cost) -> Cost:

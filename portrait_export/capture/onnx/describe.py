@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 
 from .cost import cost_of
+from .parameters import stored_tensors
 
 
 def describe_onnx(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def _describe_value(value: onnx.ValueInfoProto) -> dict[str, Any]:
 
 def _weights_by_dtype(model: onnx.ModelProto) -> dict[str, dict[str, int]]:
     table: dict[str, dict[str, int]] = {}
-    for tensor in model.graph.initializer:
+    for _, tensor in stored_tensors(model.graph):
         dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
         row = table.setdefault(dtype, {"weights": 0, "elements": 0, "bytes": 0})
         row["weights"] += 1

@@ -11,6 +11,7 @@ import onnx
 
 from ...artifacts import READABLE_OPSETS
 from ...errors import CaptureError
+from .sort import sort_nodes
 from .subgraphs import all_graphs
 
 MAX_PROTOBUF_BYTES = 2**31 - 1  # of one message, and so of a file and its external data together
@@ -24,7 +25,7 @@ def load_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
     Args:
         path: the `.onnx` file.
     Returns:
-        The model with all weights inside, accepted by onnx.checker.
+        The model with all weights inside and its nodes in an order in which they can run, accepted by onnx.checker.
     Raises:
         CaptureError: missing, unreadable, too large, not ONNX, truncated, or external data missing or out of bounds;
             all problems with external data at once.
@@ -44,6 +45,7 @@ def load_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
             code="damaged-onnx",
             context=problems[:20],
         )
+    sort_nodes(model.graph)
     check_model(model)
     return model
 

@@ -196,8 +196,9 @@ def cast(node: NodeContext) -> Tensor:
 def cast_like(node: NodeContext) -> Tensor:
     """Cast to the type of the second input."""
     node.ignore("saturate", "round_mode")
-    like = node.value(1)
-    return cast_to(node, node.var(), like.dtype if isinstance(like, np.ndarray) else node.dtype(1))
+    like, x = node.value(1), node.value(0)
+    wanted = like.dtype if isinstance(like, np.ndarray) else node.dtype(1)
+    return x.astype(wanted) if isinstance(x, np.ndarray) else cast_to(node, node.var(), wanted)
 
 
 def cast_to(node: NodeContext, x: Tensor, wanted: np.dtype) -> Tensor:
