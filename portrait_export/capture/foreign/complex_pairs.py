@@ -1,7 +1,7 @@
 """Compute operators on complex tensors as operators on pairs of real ones, which ONNX has.
 
-    a + bi times c + di      (ac − bd) + (ad + bc)i
-    Fourier transforms       F·x along each direction, F = cos − i·sin of 2π·jk/n
+a + bi times c + di      (ac − bd) + (ad + bc)i
+Fourier transforms       F·x along each direction, F = cos − i·sin of 2π·jk/n, normalized
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def as_pair(x: Any) -> Pair:
     if isinstance(x, Pair):
         return x
     if isinstance(x, complex):
-        return Pair(torch.tensor(x.real), torch.tensor(x.imag))
+        return Pair(torch.tensor(x.real), torch.tensor(x.imag))  # numbers, not operators, in a trace too
     if isinstance(x, Tensor) and x.is_complex():
         return Pair(x.real.contiguous(), x.imag.contiguous())
     real = x if isinstance(x, Tensor) else torch.tensor(float(x))
@@ -69,57 +69,43 @@ def sub(x: Any, y: Any, *, alpha: float = 1) -> Pair:
 
 def fft_r2c(x: Tensor, dims: list[int], normalization: int, onesided: bool) -> Pair:
     """The transform of a real tensor; one-sided along the last of the dimensions: the first n // 2 + 1 elements."""
-    size = _elements(x, dims)
-    last = dims[-1]
-    length = int(x.shape[last])
-    pair = _along(x, last, *_waves(length, length // 2 + 1 if onesided else length))
+    length = int(x.shape[dims[-1]])
+    kept = length // 2 + 1 if onesided else length
+    pair = _along(x, dims[-1], _waves(length, kept, normalization), sign=1)
     for dim in dims[:-1]:
-        pair = _turn(pair, dim, forward=True)
-    return _normalized(pair, normalization, size)
+        pair = _turn(pair, dim, normalization, sign=1)
+    return pair
 
 
 def fft_c2c(x: Any, dims: list[int], normalization: int, forward: bool) -> Pair:
     """The transform of a complex tensor, or the inverse one."""
     pair = as_pair(x)
-    size = _elements(pair.re, dims)
     for dim in dims:
-        pair = _turn(pair, dim, forward=forward)
-    return _normalized(pair, normalization, size)
+        pair = _turn(pair, dim, normalization, sign=1 if forward else -1)
+    return pair
 
 
 def fft_c2r(x: Any, dims: list[int], normalization: int, last_dim_size: int) -> Tensor:
     """The inverse transform to a real tensor from its one-sided half: each inner frequency counts twice."""
     pair = as_pair(x)
-    size = last_dim_size * _elements(pair.re, dims[:-1])
     for dim in dims[:-1]:
-        pair = _turn(pair, dim, forward=False)
-    cosines, sines = _half_waves(last_dim_size)
-    real = _product(pair.re, dims[-1], cosines) - _product(pair.im, dims[-1], sines)
-    return _normalized(Pair(real, real), normalization, size).re
+        pair = _turn(pair, dim, normalization, sign=-1)
+    cosines, sines = _half_waves(int(last_dim_size), normalization)
+    half = int(last_dim_size) // 2 + 1
+    re, im = (part.narrow(dims[-1], 0, half) for part in pair)
+    return _product(re, dims[-1], cosines) - _product(im, dims[-1], sines)
 
 
-def _elements(x: Tensor, dims: list[int]) -> int:
-    return math.prod(int(x.shape[dim]) for dim in dims)
-
-
-def _normalized(pair: Pair, normalization: int, size: int) -> Pair:
-    """ATen's normalizations: 0 none, 1 by √n, 2 by n."""
-    if normalization == 0:
-        return pair
-    factor = 1 / math.sqrt(size) if normalization == 1 else 1 / size
-    return Pair(pair.re * factor, pair.im * factor)
-
-
-def _turn(pair: Pair, dim: int, *, forward: bool) -> Pair:
+def _turn(pair: Pair, dim: int, normalization: int, *, sign: int) -> Pair:
     length = int(pair.re.shape[dim])
-    cosines, sines = _waves(length, length)
-    sines = sines if forward else -sines
-    a, b = _along(pair.re, dim, cosines, sines), _along(pair.im, dim, cosines, sines)
+    waves = _waves(length, length, normalization)
+    a, b = _along(pair.re, dim, waves, sign=sign), _along(pair.im, dim, waves, sign=sign)
     return Pair(a.re - b.im, a.im + b.re)
 
 
-def _along(x: Tensor, dim: int, cosines: Tensor, sines: Tensor) -> Pair:
-    return Pair(_product(x, dim, cosines), _product(x, dim, sines))
+def _along(x: Tensor, dim: int, waves: tuple[Tensor, Tensor], *, sign: int) -> Pair:
+    cosines, sines = waves
+    return Pair(_product(x, dim, cosines), _product(x, dim, -sines if sign > 0 else sines))
 
 
 def _product(x: Tensor, dim: int, matrix: Tensor) -> Tensor:
@@ -132,25 +118,29 @@ def _product(x: Tensor, dim: int, matrix: Tensor) -> Tensor:
     return torch.matmul(x.transpose(axis, -1), matrix.transpose(0, 1)).transpose(axis, -1)
 
 
+def _factor(length: int, normalization: int) -> float:
+    """ATen's normalizations: 0 none, 1 by √n, 2 by n. Done along each direction, so that no sum overflows in half."""
+    return (1.0, 1 / math.sqrt(length), 1 / length)[normalization]
+
+
 @cache
-def _waves(length: int, frequencies: int) -> tuple[Tensor, Tensor]:
-    """cos and -sin of 2π·jk/n, (frequencies, length). Cached, so that a trace holds the numbers."""
+def _waves(length: int, frequencies: int, normalization: int) -> tuple[Tensor, Tensor]:
+    """cos and sin of 2π·jk/n, normalized, (frequencies, length). Cached, so that a trace holds the numbers."""
     turns = torch.outer(torch.arange(frequencies), torch.arange(length)) % length
     angles = turns.double() * (2 * math.pi / length)
-    return angles.cos().float(), (-angles.sin()).float()
+    factor = _factor(length, normalization)
+    return (angles.cos() * factor).float(), (angles.sin() * factor).float()
 
 
 @cache
-def _half_waves(length: int) -> tuple[Tensor, Tensor]:
-    """cos and sin of 2π·jk/n times how often each frequency of the half counts, (length, length // 2 + 1)."""
-    half = length // 2 + 1
-    turns = torch.outer(torch.arange(length), torch.arange(half)) % length
-    angles = turns.double() * (2 * math.pi / length)
-    weights = torch.full((half,), 2.0, dtype=torch.float64)
+def _half_waves(length: int, normalization: int) -> tuple[Tensor, Tensor]:
+    """The same, times how often each frequency of the half counts, (length, length // 2 + 1)."""
+    weights = torch.full((length // 2 + 1,), 2.0)
     weights[0] = 1
     if length % 2 == 0:
         weights[-1] = 1
-    return (angles.cos() * weights).float(), (angles.sin() * weights).float()
+    cosines, sines = _waves(length, length // 2 + 1, normalization)
+    return (cosines.transpose(0, 1) * weights).contiguous(), (sines.transpose(0, 1) * weights).contiguous()
 
 
 def _view_as_complex(x: Tensor) -> Pair:

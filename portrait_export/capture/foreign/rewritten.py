@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .complex_pairs import ALWAYS, COMPLEX, MOVES, Pair
+from .complex_pairs import ALWAYS, COMPLEX, MOVES, Pair, as_pair
 from .torch_ops import OPERATORS
 
 REGISTRIES = (  # where torch keeps the exporter's operators, newest first
@@ -59,17 +59,38 @@ class _Rewritten(torch.nn.Module):
         graph.requires_grad_(False)
         vars(graph)["train"] = lambda mode=True: graph  # its mode is fixed, and the exporter asks every part for one
         self.graph = graph
+        self._pairs: dict[str, Pair] = {}
 
     def forward(self, image: torch.Tensor) -> Any:
         assert isinstance(self.graph, torch.fx.GraphModule)
-        return _Interpreter(self.graph).run(image)
+        return _Interpreter(self.graph, self._pairs).run(image)
 
 
 class _Interpreter(torch.fx.Interpreter):
+    """Runs a graph.
+
+    Args:
+        pairs: its complex constants; filled by the first run, so that a trace meets real numbers alone.
+    """
+
+    def __init__(self, graph: torch.fx.GraphModule, pairs: dict[str, Pair]) -> None:
+        super().__init__(graph)
+        self._pairs = pairs
+
+    def get_attr(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if target not in self._pairs:
+            value = super().get_attr(target, args, kwargs)
+            if not _has_complex(value):
+                return value
+            self._pairs[target] = as_pair(value.detach())
+        return self._pairs[target]
+
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target in OPERATORS:
             return OPERATORS[target](*args, **kwargs)
         name = target.name().split(".")[0] if isinstance(target, torch._ops.OpOverload) else ""
+        if any(isinstance(value, torch.dtype) and value.is_complex for value in (*args, *kwargs.values())):
+            return as_pair(args[0])  # a cast; what it casts is the only tensor
         if name in ALWAYS or _has_complex((args, kwargs)):
             return _on_complex(name, target, args, kwargs)
         return super().call_function(target, args, kwargs)

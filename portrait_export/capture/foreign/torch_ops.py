@@ -1,9 +1,9 @@
 """Compute PyTorch operators with others that the ONNX exporter knows, with the same numbers.
 
-    adaptive_avg_pool2d, antialiased resizes   Y = R·X·Cᵀ: they are linear in each direction
-    adaptive_max_pool2d                        the maximum of each bin's slice, one direction at a time
-    avg_pool2d with divisor_override           the mean · window / divisor
-    log_sigmoid                                -softplus(-x), finite where σ(x) is 0 in float32
+adaptive_avg_pool2d, antialiased resizes   Y = R·X·Cᵀ: they are linear in each direction
+adaptive_max_pool2d                        the maximum of each bin's slice, one direction at a time
+avg_pool2d with divisor_override           the mean · window / divisor
+log_sigmoid                                -softplus(-x), finite where σ(x) is 0 in float32
 """
 
 from __future__ import annotations
@@ -82,12 +82,10 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """The sum of each window over the divisor: a depthwise convolution with ones does not depend on the padding."""
+    """The sum of each window, padding included, over the divisor."""
     stride = stride or kernel_size
     if divisor_override is None or ceil_mode:
-        return functional.avg_pool2d(
-            x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-        )
+        return functional.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     rows, columns = (*kernel_size, *kernel_size)[:2]
     mean = functional.avg_pool2d(x, kernel_size, stride, padding, False, True)
     return mean * (rows * columns / divisor_override)

@@ -1,4 +1,4 @@
-"""Test that a module is captured the way that gives its own numbers, and that a trace that differs is said to be that."""
+"""Test that modules are captured with their own numbers, and that a trace that differs is reported as one."""
 
 from __future__ import annotations
 
