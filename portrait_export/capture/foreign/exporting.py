@@ -16,7 +16,7 @@ import torch
 from ...artifacts import DEFAULT_OPSET
 from ...errors import CaptureError, first_line
 from ..export import quiet_tracing
-from ..onnx.check import differences, run_once
+from ..onnx.check import differences, make_session, run_session
 from .differing import first_difference
 from .rewritten import rewritten
 
@@ -137,12 +137,12 @@ def _differences(
     flat: torch.nn.Module, model: onnx.ModelProto, names: Sequence[str], pictures: Sequence[np.ndarray]
 ) -> list[str]:
     """One line per output and photograph that differs."""
-    lines = []
+    lines, session = [], make_session(model, keep_memory=False)
     for number, array in enumerate(pictures, start=1):
         with torch.no_grad():
             outputs = flat(torch.from_numpy(array))
         expected = {name: tensor.numpy() for name, tensor in zip(names, outputs, strict=True)}
-        found = run_once(model, {"image": array})
+        found = run_session(session, {"image": array})
         lines += [f"{line}, photograph {number}" for line in differences(expected, found, tolerance=TOLERANCE)]
     return lines
 
@@ -173,7 +173,7 @@ def _differs(
     context = [*lines, *(f"by {way}: {type(error).__name__}: {message(error)}" for way, error in failures.items())]
     if _is_random(flat, compared[0]):
         context.append("two runs of the module on one picture differ: dropout or noise is left on")
-    else:
+    elif not isinstance(flat.net, torch.jit.ScriptModule):  # what is inside a program is not called from Python
         context += first_difference(flat, picture, compared, TOLERANCE)
     return CaptureError(
         "PyTorch's ONNX of the network gives another result than the network itself.",
