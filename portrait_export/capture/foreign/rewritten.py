@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ...utils.quiet import mute
 from .complex_pairs import ALWAYS, COMPLEX, MOVES, Pair, as_pair
 from .torch_ops import OPERATORS
 
@@ -25,6 +26,7 @@ def rewritten(net: torch.nn.Module, picture: torch.Tensor, opset: int) -> torch.
 
     Raises whatever `torch.export` does: it refuses Python code that depends on the values in the picture.
     """
+    mute("torch.fx.experimental.symbolic_shapes")  # it warns of what it then raises
     program = torch.export.export(net, (picture,), strict=False)
     defaults = getattr(torch.export, "default_decompositions", torch._decomp.core_aten_decompositions)
     table = defaults()

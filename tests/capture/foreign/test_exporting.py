@@ -157,7 +157,7 @@ BLAMED = {
 
 
 @pytest.mark.parametrize(("build", "line"), BLAMED.values(), ids=BLAMED)
-def test_a_trace_that_differs_is_said_to_be_that(build, line):
+def test_a_trace_that_differs_is_said_to_be_that(build, line, capfd):
     with pytest.raises(CaptureError, match="gives another result than the network itself") as caught:
         captured(build())
     assert caught.value.code == "trace-differs"
@@ -165,6 +165,7 @@ def test_a_trace_that_differs_is_said_to_be_that(build, line):
     assert caught.value.context[0].startswith("by tracing: output: relative error")
     assert "dropout or noise left on" in caught.value.hint
     assert "`person_class=`" not in caught.value.hint
+    assert capfd.readouterr().err == ""  # the error says it all
 
 
 class Unwritable(nn.Module):
