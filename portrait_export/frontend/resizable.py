@@ -206,27 +206,41 @@ def _binned(op: Resizable, reduce: str) -> Var:
     """(N, C, H, W) → (N·C, h, H/h, W) → (N·C, h, W) → (N·C, h, w, W/w) → (N, C, h, w), reduced once per side.
 
     The windows must be as wide as their strides, unpadded, and fill the side, so that each element is in exactly one.
+    Strips, which span some sides and leave the others as they are, are reduced along the sides that they span.
     """
     op.require_only("kernel_sizes", "strides")
     kernels, strides = op.sides("kernel_sizes"), op.sides("strides")
     bins, maps = op.out_sides[2:], op.x_sides[2:]
+    padded = op.input("pad_type").val not in ("valid", "custom") or np.any(op.input("pad").val)
+    if (strip := _strip(maps, kernels, strides, bins)) is not None and not padded:
+        return op.emit(reduce, op.name, x=op.x, axes=np.asarray(strip, np.int32), keep_dims=True)
     divided = all(
         length == kernel * count
         for side, kernel_side, count_side in zip(maps, kernels, bins, strict=True)
         for length, kernel, count in zip(side, kernel_side, count_side, strict=True)
     )
-    one_window = all(count == 1 for side in bins for count in side)
-    padded = op.input("pad_type").val not in ("valid", "custom") or np.any(op.input("pad").val)
-    if len(maps) != 2 or any(map(varies, bins)) or padded or not divided or not (one_window or kernels == strides):
+    if len(maps) != 2 or any(map(varies, bins)) or padded or not divided or kernels != strides:
         raise Unsupported("its windows change, and do not divide the map into the same number of bins at every size")
-    if one_window:
-        return op.emit(reduce, op.name, x=op.x, axes=np.asarray([2, 3], np.int32), keep_dims=True)
     channels = tuple(batch * count for batch, count in zip(op.x_sides[0], op.x_sides[1], strict=True))
     rows = _reshaped(op, op.x, (channels, bins[0], kernels[0], maps[1]), f"{op.name}_rows")
     rows = op.emit(reduce, f"{op.name}_of_rows", x=rows, axes=np.asarray([2], np.int32), keep_dims=False)
     columns = _reshaped(op, rows, (channels, bins[0], bins[1], kernels[1]), f"{op.name}_columns")
     columns = op.emit(reduce, f"{op.name}_of_columns", x=columns, axes=np.asarray([3], np.int32), keep_dims=False)
     return _reshaped(op, columns, op.out_sides, op.name)
+
+
+def _strip(
+    maps: Sequence[Side], kernels: Sequence[Side], strides: Sequence[Side], bins: Sequence[Side]
+) -> list[int] | None:
+    """The axes that one window spans, if windows along the others are single elements; None otherwise."""
+    spanned = []
+    for axis, sides in enumerate(zip(maps, kernels, strides, bins, strict=True), start=2):
+        widths, steps, counts = map(set, sides[1:])
+        if counts == {1} and sides[0] == sides[1]:
+            spanned.append(axis)
+        elif widths | steps != {1}:
+            return None
+    return spanned
 
 
 FORMS: Mapping[str, Callable[[Resizable], Var]] = {

@@ -46,6 +46,8 @@ ROWS: dict[str, Function] = {
     "pooled": lambda x: x * F.adaptive_avg_pool2d(x, 1),
     "whole_window": lambda x: F.avg_pool2d(x, (x.shape[2], x.shape[3])),
     "largest_of_whole_window": lambda x: F.max_pool2d(x, (x.shape[2], x.shape[3])),
+    "strips": lambda x: x * (F.adaptive_avg_pool2d(x, (None, 1)) + F.adaptive_avg_pool2d(x, (1, None))).sigmoid(),
+    "maximum_of_strips": lambda x: x * F.max_pool2d(x, (x.shape[2], 1)) - F.max_pool2d(x, (1, x.shape[3])),
     "mean_of_four_bins": lambda x: F.adaptive_avg_pool2d(x, (2, 4)),
     "largest_of_bins": lambda x: F.max_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2)),
     "zeros_joined": lambda x: torch.cat([x, torch.zeros(1, 2, x.shape[2], x.shape[3])], 1),

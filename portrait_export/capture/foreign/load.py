@@ -72,7 +72,7 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
         )
     options, toml = with_toml(options)
     preprocessor = read_preprocessor(options.file.parent)
-    original, declared = _original(options, checkpoint, preprocessor)
+    original, declared = _original(options, checkpoint, preprocessor, toml)
     image = _image_input(original.model, options, preprocessor)
     fillings = fixed_values(original.model, dict(options.fix_inputs))
     opened = _Opened(options, toml, preprocessor, original, image, fillings)
@@ -99,13 +99,18 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
 
 
 def _original(
-    options: ForeignOptions, checkpoint: Path | None, preprocessor: Preprocessor | None
+    options: ForeignOptions, checkpoint: Path | None, preprocessor: Preprocessor | None, toml: str
 ) -> tuple[Original, ImageInput | None]:
     """The network as it came; and its input as the file declares it, where it is to be run at another size."""
     if options.onnx is None:
         from .pytorch import TorchOriginal  # imports torch, which an ONNX file does not need
 
-        return TorchOriginal.load(options, checkpoint, options.size or _size_of(preprocessor)), None
+        def prepare(model: onnx.ModelProto) -> PortraitSpec:
+            image = _image_input(model, options, preprocessor)
+            leading = leading_arithmetic(Graph(model), image.name)
+            return decide(options, image, leading, preprocessor, toml=toml).value
+
+        return TorchOriginal.load(options, checkpoint, options.size or _size_of(preprocessor), prepare), None
     file = OnnxOriginal.load(options.onnx)
     if options.size is None or not options.any_size:
         return file, None
@@ -152,7 +157,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     labels = _labels(options.file.parent)
     head = find_head(Graph(folded), candidates, options, size=(image.height, image.width), labels=labels)
     reads = _reads(original, head)
-    notes = [*_input_notes(image, options), *preparation.notes]
+    notes = [*original.notes, *_input_notes(image, options), *preparation.notes]
     if rough:
         notes.append("half or double precision in the file: the same weights, computed in float32")
     if head.source is not None and head.source not in reads:

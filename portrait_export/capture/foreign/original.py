@@ -40,6 +40,10 @@ class Original(Protocol):
     def sha256(self) -> str:
         """A hash of the file or of the weights."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How it became ONNX; empty where it was."""
+
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
         """Which of some values of `model` can be read when the original runs."""
 
@@ -64,6 +68,7 @@ class OnnxOriginal:
     name: str
     weights: str
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, file: Path) -> OnnxOriginal:

@@ -7,10 +7,8 @@ program in the file. Weights from a checkpoint are read as plain tensors only.
 from __future__ import annotations
 
 import importlib.util
-import inspect
-import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +19,28 @@ import numpy as np
 import onnx
 import torch
 
-from ...artifacts import DEFAULT_OPSET
-from ...errors import CaptureError, CheckpointError, UsageError, first_line
+from ...artifacts import Frame
+from ...calibration.dataset import ROOT
+from ...errors import CaptureError, CheckpointError, UsageError
+from ...imaging.photo import open_photo
+from ...imaging.resize import resize_bilinear
 from ...models.remap import unwrap_for
 from ...models.weights_io import weights_sha256
 from ...preprocessing import PortraitSpec
 from ...utils.quiet import quiet
 from ..checkpoint.locate import locate
 from ..checkpoint.tensors import read_tensors
-from ..export import example_inputs, quiet_tracing
+from ..export import example_inputs
+from .exporting import export, flatten, message
 from .options import ForeignOptions
 from .original import Call
 
-OPSETS = (DEFAULT_OPSET, 20)  # the exporter's newest is used where the network has operators that came since
 MOST_LISTED = 12  # weights that do not fit
+# Bundled photographs that a capture is compared on, and how far each is moved towards black or white, so that code
+# that looks at the brightness shows.
+COMPARED = (("cc0_002.jpg", 0.0, 0), ("cc0_006.jpg", 0.7, 0), ("cc0_009.jpg", 0.7, 255))
+
+Prepare = Callable[[onnx.ModelProto], PortraitSpec]  # a network as ONNX → how it takes photographs
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class TorchOriginal:
     Attributes:
         net: float32, evaluation mode; takes one (1, 3, H, W) tensor.
         outputs: names of what it returns.
+        notes: how it was captured.
     """
 
     net: torch.nn.Module
@@ -52,15 +59,20 @@ class TorchOriginal:
     name: str
     weights: str
     sha256: str
+    notes: tuple[str, ...]
 
     @classmethod
-    def load(cls, options: ForeignOptions, checkpoint: Path | None, size: tuple[int, int]) -> TorchOriginal:
-        """Load the network and trace it at a size.
+    def load(
+        cls, options: ForeignOptions, checkpoint: Path | None, size: tuple[int, int], prepare: Prepare
+    ) -> TorchOriginal:
+        """Load the network and capture it at a size.
 
+        Args:
+            prepare: decides how the network takes photographs, on which a capture is compared with it.
         Raises:
             UsageError: the factory does not exist.
             CheckpointError: the weights do not fit.
-            CaptureError: the code, or tracing it, failed.
+            CaptureError: the code failed, or cannot be captured, or what was captured gives other numbers.
         """
         if options.torch is not None:
             loaded = _from_factory(options.torch, checkpoint)
@@ -69,8 +81,9 @@ class TorchOriginal:
             loaded = _from_torchscript(options.torchscript)
         (picture,) = example_inputs(PortraitSpec(height=size[0], width=size[1]))
         outputs = tuple(_run(loaded.net, picture))
-        model = _export(loaded.net, picture, outputs)
-        return cls(loaded.net, outputs, model, loaded.name, loaded.weights, weights_sha256(loaded.net))
+        found = export(loaded.net, picture, outputs, lambda model: _photographs(prepare(model)))
+        digest = weights_sha256(loaded.net)
+        return cls(loaded.net, outputs, found.model, loaded.name, loaded.weights, digest, (found.note,))
 
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
         """What the network returns can be read, and nothing inside it."""
@@ -120,7 +133,7 @@ def _from_factory(text: str, checkpoint: Path | None) -> _Loaded:
                 net = factory()
         except Exception as error:  # the user's own code raises anything
             raise CaptureError(
-                f"{attribute}() of {file.name} failed: {type(error).__name__}: {_message(error)}",
+                f"{attribute}() of {file.name} failed: {type(error).__name__}: {message(error)}",
                 code="factory-failed",
                 hint="it is called without arguments; write a function that returns the finished network.",
             ) from error
@@ -144,7 +157,7 @@ def _import(file: Path) -> ModuleType:
     except Exception as error:  # the user's own code raises anything
         del sys.modules[file.stem]
         raise CaptureError(
-            f"{file.name} cannot be imported: {type(error).__name__}: {_message(error)}", code="import-failed"
+            f"{file.name} cannot be imported: {type(error).__name__}: {message(error)}", code="import-failed"
         ) from error
     return module
 
@@ -198,14 +211,14 @@ def _from_torchscript(file: Path) -> _Loaded:
             loaded = torch.jit.load(str(file), map_location="cpu")
     except Exception as error:  # RuntimeErrors of the C++ reader, of many kinds
         raise CaptureError(
-            f"{file.name} is not a TorchScript program: {_message(error)}",
+            f"{file.name} is not a TorchScript program: {message(error)}",
             code="not-torchscript",
             hint="`torch.jit.save` writes one; weights alone go with `torch=FILE.py:FACTORY` and `checkpoint=FILE`.",
         ) from error
     return _Loaded(loaded.float().eval(), f"TorchScript, {file.name}", f"file {file.name}")
 
 
-# Running and exporting it
+# Running it
 
 
 def _run(net: torch.nn.Module, picture: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -219,7 +232,7 @@ def _run(net: torch.nn.Module, picture: torch.Tensor) -> dict[str, torch.Tensor]
         if isinstance(net, torch.jit.ScriptModule):
             hint += " A traced program may hold the size of its trace: trace it at this size, or use torch.jit.script."
         raise CaptureError(
-            f"The network failed on a {shape} picture: {type(error).__name__}: {_message(error)}",
+            f"The network failed on a {shape} picture: {type(error).__name__}: {message(error)}",
             code="network-failed",
             hint=hint,
         ) from error
@@ -229,68 +242,11 @@ def _run(net: torch.nn.Module, picture: torch.Tensor) -> dict[str, torch.Tensor]
     return named
 
 
-def flatten(result: Any, name: str = "output") -> dict[str, torch.Tensor]:
-    """Tensors in whatever a network returns, by name."""
-    if isinstance(result, torch.Tensor):
-        return {name: result}
-    if isinstance(result, Mapping):
-        items = [(str(key), value) for key, value in result.items()]
-    elif isinstance(result, (list, tuple)):
-        items = [(f"{name}_{index}", value) for index, value in enumerate(result)]
-    else:
-        items = [(str(key), value) for key, value in getattr(result, "__dict__", {}).items()]
-    flat: dict[str, torch.Tensor] = {}
-    for key, value in items:
-        flat.update(flatten(value, key))
-    return flat
-
-
-class _Flat(torch.nn.Module):
-    """A network whose outputs are one tuple of tensors, as the exporter needs them."""
-
-    def __init__(self, net: torch.nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(flatten(self.net(image)).values())
-
-
-def _export(net: torch.nn.Module, picture: torch.Tensor, names: Sequence[str]) -> onnx.ModelProto:
-    options: dict[str, Any] = {"input_names": ["image"], "output_names": list(names)}
-    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
-        options["dynamo"] = False
-    try:
-        with quiet_tracing(), torch.no_grad():
-            flat: Any = _Flat(net).eval()
-            if isinstance(net, torch.jit.ScriptModule):  # the exporter's own tracer does not follow a script
-                flat = torch.jit.trace(flat, (picture,), strict=False)
-            return onnx.load_from_string(_written(flat, picture, options))
-    except Exception as error:  # the exporter and the network's own code raise anything
-        raise CaptureError(
-            f"The network could not be exported to ONNX at {picture.shape[2]}x{picture.shape[3]}:"
-            f" {type(error).__name__}: {_message(error)}",
-            hint="data-dependent Python code cannot be traced; an ONNX file of your own can be given with `onnx=`.",
-        ) from error
-
-
-def _written(net: torch.nn.Module, picture: torch.Tensor, options: Mapping[str, Any]) -> bytes:
-    """The ONNX bytes, at the first opset that has all of the network's operators."""
-    for opset in OPSETS:
-        buffer: Any = io.BytesIO()
-        try:
-            torch.onnx.export(net, (picture,), buffer, opset_version=opset, **options)
-        except torch.onnx.errors.UnsupportedOperatorError:
-            if opset == OPSETS[-1]:
-                raise
-            continue
-        break
-    return buffer.getvalue()
-
-
-def _message(error: BaseException) -> str:
-    """The line with the cause: TorchScript puts it last, below its own traceback."""
-    first = first_line(error)
-    if first.startswith("The following operation failed in the TorchScript interpreter"):
-        return str(error).strip().splitlines()[-1].removeprefix("RuntimeError: ")[:300]
-    return first[:300]
+def _photographs(spec: PortraitSpec) -> list[np.ndarray]:
+    """(1, 3, H, W) each, as the network takes them."""
+    arrays = []
+    for name, share, towards in COMPARED:
+        photo = resize_bilinear(open_photo(ROOT / "images" / name).pixels, (spec.height, spec.width))
+        moved = photo.astype(np.float64) * (1 - share) + towards * share
+        arrays.append(spec.normalise(Frame(np.clip(np.rint(moved), 0, 255).astype(np.uint8), name=name)))
+    return arrays

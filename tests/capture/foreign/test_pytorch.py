@@ -84,6 +84,7 @@ def test_a_factory_is_called_and_its_net_is_the_reference(code):
     np.testing.assert_allclose(found["mask"][0, 0], reference.probability, atol=1e-5)
     assert reference.logits is None  # PyTorch shows the sigmoid's result alone
     assert network.provenance["weights"] == "as build() leaves them"
+    assert network.notes[0] == "captured by tracing: the module's own numbers on 3 photographs"
 
 
 WRAPS = {

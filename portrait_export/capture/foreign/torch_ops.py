@@ -1,0 +1,114 @@
+"""Compute PyTorch operators with others that the ONNX exporter knows, with the same numbers.
+
+adaptive_avg_pool2d, antialiased resizes   Y = R·X·Cᵀ: they are linear in each direction
+adaptive_max_pool2d                        the maximum of each bin's slice, one direction at a time
+avg_pool2d with divisor_override           the mean · window / divisor
+log_sigmoid                                -softplus(-x), finite where σ(x) is 0 in float32
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+aten = torch.ops.aten
+
+
+def adaptive_avg_pool2d(x: Tensor, output_size: list[int]) -> Tensor:
+    """The mean of each bin; a size of one is a mean over the side, which fits every size of the map."""
+    if list(output_size) == [1, 1]:
+        return x.mean((-2, -1), keepdim=True)
+    return _separable("adaptive_avg_pool2d", x, output_size)
+
+
+def adaptive_avg_pool1d(x: Tensor, output_size: list[int]) -> Tensor:
+    """The mean of each bin of the last side."""
+    return adaptive_avg_pool2d(x.unsqueeze(-2), [1, *output_size]).squeeze(-2)
+
+
+def adaptive_max_pool2d(x: Tensor, output_size: list[int]) -> tuple[Tensor, None]:
+    """The maximum of each bin from floor(i·H/h) to ceil((i+1)·H/h), without its place."""
+    for dim, bins in ((-2, output_size[0]), (-1, output_size[1])):
+        size = int(x.shape[dim])  # a number: a trace would count on, and round negative quotients to zero
+        spans = [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
+        x = torch.cat([x.narrow(dim, a, b - a).amax(dim, keepdim=True) for a, b in spans], dim)
+    return x, None
+
+
+def upsample_bilinear2d_aa(x: Tensor, size: list[int], align_corners: bool, *scales: float | None) -> Tensor:
+    """An antialiased bilinear resize."""
+    return _separable("_upsample_bilinear2d_aa", x, size, align_corners, *scales)
+
+
+def upsample_bicubic2d_aa(x: Tensor, size: list[int], align_corners: bool, *scales: float | None) -> Tensor:
+    """An antialiased bicubic resize."""
+    return _separable("_upsample_bicubic2d_aa", x, size, align_corners, *scales)
+
+
+def _separable(name: str, x: Tensor, size: list[int], *options: Any) -> Tensor:
+    height, width = int(x.shape[-2]), int(x.shape[-1])
+    flags, scales = options[:1], options[1:] or (None, None)
+    y = x
+    if int(size[0]) != height or scales[0] not in (None, 1.0):
+        y = torch.matmul(_matrix(name, height, int(size[0]), *flags, scales[0]), y)
+    if int(size[1]) != width or scales[1] not in (None, 1.0):
+        y = torch.matmul(y, _matrix(name, width, int(size[1]), *flags, scales[1]).transpose(0, 1))
+    return y
+
+
+@cache
+def _matrix(name: str, old: int, new: int, *options: Any) -> Tensor:
+    """(new, old): what the operator does to the columns of the identity, along its height alone.
+
+    Cached: a module is run once before it is traced, so that the trace holds the numbers and not the operator.
+    """
+    *flags, scale = options
+    scales = [scale, None] if flags else []
+    result: Tensor = getattr(aten, name)(torch.eye(old)[None, None], [new, old], *flags, *scales)
+    return result[0, 0].clone()
+
+
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: list[int],
+    stride: list[int] | None = None,
+    padding: list[int] | int = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The sum of each window, padding included, over the divisor."""
+    stride = stride or kernel_size
+    if divisor_override is None or ceil_mode:
+        return functional.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    rows, columns = (*kernel_size, *kernel_size)[:2]
+    mean = functional.avg_pool2d(x, kernel_size, stride, padding, False, True)
+    return mean * (rows * columns / divisor_override)
+
+
+def log_sigmoid(x: Tensor) -> Tensor:
+    """log σ(x) = -log(1 + exp(-x))."""
+    return -functional.softplus(-x)
+
+
+def log_sigmoid_forward(x: Tensor) -> tuple[Tensor, None]:
+    """log σ(x), without the buffer that training needs."""
+    return log_sigmoid(x), None
+
+
+OPERATORS: Mapping[Any, Callable[..., Any]] = {
+    aten.adaptive_avg_pool2d.default: adaptive_avg_pool2d,
+    aten.adaptive_avg_pool1d.default: adaptive_avg_pool1d,
+    aten._adaptive_avg_pool2d.default: adaptive_avg_pool2d,
+    aten.adaptive_max_pool2d.default: adaptive_max_pool2d,
+    aten._upsample_bilinear2d_aa.default: upsample_bilinear2d_aa,
+    aten._upsample_bicubic2d_aa.default: upsample_bicubic2d_aa,
+    aten.avg_pool2d.default: avg_pool2d,
+    aten.log_sigmoid.default: log_sigmoid,
+    aten.log_sigmoid_forward.default: log_sigmoid_forward,
+}
