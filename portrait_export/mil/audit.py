@@ -259,6 +259,8 @@ def _compressed_weight(
 
 def _stored_dtype(op: Operation, parts: Mapping[str, Constant]) -> str:
     """The type of a decoder's elements, or the operator if its elements are not known."""
+    if op.type == "constexpr_lut_to_dense" and "shape" in parts:
+        return f"uint{_index_bits(parts['lut'].numpy())}"  # iOS16 packs the indices into bytes
     payload = parts.get(_PAYLOAD.get(op.type, ""))
     return payload.type.dtype if payload is not None and isinstance(payload.type, TensorType) else op.type
 
@@ -317,11 +319,16 @@ def _decode(kind: str, parts: Mapping[str, Constant]) -> np.ndarray | None:
     return None
 
 
+def _index_bits(table: np.ndarray) -> int:
+    """Bits of an index into a table of 2ᵇ values."""
+    return max(1, table.size.bit_length() - 1)
+
+
 def _decode_table(parts: Mapping[str, Constant]) -> np.ndarray | None:
     indices, table = parts["indices"].numpy(), parts["lut"].numpy().astype(np.float64)
     if "shape" in parts:
         shape = tuple(int(side) for side in parts["shape"].numpy())
-        bits = max(1, table.size.bit_length() - 1)
+        bits = _index_bits(table)
         count = math.prod(shape)
         flat = unpack_bits(indices, bits, count, signed=False) if bits < 8 else indices[:count]
         return table[flat].reshape(shape)

@@ -35,19 +35,15 @@ class EncodedWeight:
     Attributes:
         operator: such as `constexpr_lut_to_dense`.
         parts: the operator's constants, by parameter.
-        payload: the parameter with the weight's own elements; the others are scales and tables.
+        dtype: MIL type of the weight's own elements. Up to iOS17 the indices of a table are packed into bytes; the type
+            is that of the indices, such as `uint4`.
         decoded: what every reader must get, in the weight's shape and float type.
     """
 
     operator: str
     parts: Mapping[str, Part] = field(repr=False)
-    payload: str
+    dtype: str
     decoded: np.ndarray = field(repr=False)
-
-    @property
-    def dtype(self) -> str:
-        """MIL type of the stored elements."""
-        return self.parts[self.payload].dtype
 
     @property
     def size_bytes(self) -> int:

@@ -99,7 +99,7 @@ def _in_blocks(
     for axis, (side, blocks) in enumerate(zip(codes.shape, wide.shape, strict=True)):
         wide = np.repeat(wide, side // blocks, axis=axis)
     parts = {"data": Part(f"int{bits}", codes), "scale": Part(_MIL_FLOATS[dtype], scales)}
-    return EncodedWeight("constexpr_blockwise_shift_scale", parts, "data", (codes * wide).astype(dtype))
+    return EncodedWeight("constexpr_blockwise_shift_scale", parts, f"int{bits}", (codes * wide).astype(dtype))
 
 
 def _scales_in_place(layer: Layer, scales: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def _in_palette(
     if ios18:
         lut = stored.reshape(*[1] * len(layer.shape), -1, 1)
         parts = {"indices": Part(f"uint{bits}", codes), "lut": Part(_MIL_FLOATS[dtype], lut)}
-        return EncodedWeight("constexpr_lut_to_dense", parts, "indices", decoded)
+        return EncodedWeight("constexpr_lut_to_dense", parts, f"uint{bits}", decoded)
     from ..mil.store import packed
 
     indices = np.frombuffer(packed(Part(f"uint{bits}", codes)), np.uint8)
@@ -131,7 +131,7 @@ def _in_palette(
         "lut": Part(_MIL_FLOATS[dtype], stored),
         "shape": Part("uint32", np.array(layer.shape, np.uint32)),
     }
-    return EncodedWeight("constexpr_lut_to_dense", parts, "indices", decoded)
+    return EncodedWeight("constexpr_lut_to_dense", parts, f"uint{bits}", decoded)
 
 
 def _importance(matrix: np.ndarray, hessian: np.ndarray | None) -> np.ndarray:

@@ -217,7 +217,9 @@ def _audit_summary(audit: Audit) -> str:
     if audit.requested is None:
         kinds = ", ".join(f"{row['weights']} {dtype}" for dtype, row in audit.by_dtype().items())
         return f"{kinds} weights" if kinds else "no weights in its weight file"
+    types = Counter(weight.dtype for weight in audit.applied).most_common()
+    stored = audit.requested if len(types) < 2 else "as " + ", ".join(f"{count} {dtype}" for dtype, count in types)
     applied = sum(w.size_bytes for w in audit.applied)
     share = 100 * applied / max(audit.size_bytes, 1)
     error = f", largest error {100 * audit.largest_error:.2f} %" if audit.largest_error is not None else ""
-    return f"{len(audit.applied)} weights {audit.requested} ({share:.0f} % of the bytes){error}"
+    return f"{len(audit.applied)} weights {stored} ({share:.0f} % of the bytes){error}"

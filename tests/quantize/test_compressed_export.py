@@ -124,8 +124,7 @@ def intended(package: Path, change) -> Compression:
         if op.type.startswith("constexpr_"):
             parts = audit._parts(op, constants)
             decoded = audit._decode(op.type, parts).astype(np.float16)
-            stored = {"data": Part(audit._stored_dtype(op, parts), np.zeros(1))}
-            encoded[op.outputs[0][0]] = EncodedWeight(op.type, stored, "data", decoded)
+            encoded[op.outputs[0][0]] = EncodedWeight(op.type, {}, audit._stored_dtype(op, parts), decoded)
     return Compression(change(encoded), {})
 
 
@@ -133,13 +132,12 @@ def one_value_off(encoded):
     name = max(encoded)
     decoded = encoded[name].decoded.copy()
     decoded.flat[7] += np.float16(0.01)
-    return {**encoded, name: EncodedWeight(encoded[name].operator, encoded[name].parts, "data", decoded)}
+    return {**encoded, name: EncodedWeight(encoded[name].operator, {}, encoded[name].dtype, decoded)}
 
 
 def another_type(encoded):
     name = max(encoded)
-    parts = {"data": Part("uint2", np.zeros(1))}
-    return {**encoded, name: EncodedWeight(encoded[name].operator, parts, "data", encoded[name].decoded)}
+    return {**encoded, name: EncodedWeight(encoded[name].operator, {}, "uint2", encoded[name].decoded)}
 
 
 FAULTS = {
