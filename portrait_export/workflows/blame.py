@@ -220,13 +220,44 @@ def _given_onnx(file: Path, saved: PortraitSpec | None) -> tuple[str, list[Runne
     from ..capture.onnx.load import load_onnx
 
     model = load_onnx(file)
-    spec = saved or spec_of(model)
-    if spec is None:
+    written = spec_of(model)
+    if saved is None and written is None:
         raise UsageError(
             f"Neither the package nor {file.name} contains its preprocessing.",
             hint="use a package or ONNX file written by portrait-export.",
         )
+    if written is None and saved is not None and {entry.name for entry in model.graph.input} != set(saved.inputs):
+        return _users_onnx(file, saved)
+    spec = saved or written
+    assert spec is not None
     return file.name, [], model, spec
+
+
+def _users_onnx(file: Path, saved: PortraitSpec) -> tuple[str, list[Runner], onnx.ModelProto, PortraitSpec]:
+    """A user's own file, with inputs of any name, read with the preprocessing that the package states."""
+    from ..capture.foreign.options import ForeignOptions
+    from ..capture.runners import OnnxRunner
+    from ..capture.simplify import simplify
+
+    options = ForeignOptions(
+        onnx=file,
+        mean=saved.mean,
+        std=saved.std,
+        scale=saved.scale,
+        color=saved.color,
+        resize=saved.resize,
+        positive=saved.positive,
+        threshold=saved.threshold,
+    )
+    model = load_model(ModelSource(size=(saved.height, saved.width), foreign=options))
+    captured = model.to_onnx()
+    simplified, _ = simplify(captured)
+    runners: list[Runner] = [
+        model.open_runner(),
+        OnnxRunner(captured, model.spec, name="adapted ONNX"),
+        OnnxRunner(simplified, model.spec, name="simplified ONNX"),
+    ]
+    return file.name, runners, simplified, model.spec
 
 
 def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tuple[str, ...]]:

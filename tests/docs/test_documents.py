@@ -113,12 +113,10 @@ def _network() -> onnx.ModelProto:
         numpy_helper.from_array(np.array([0.1], np.float32), "bias"),
     ]
     nodes = [
-        helper.make_node("Conv", ["image", "weight", "bias"], ["logits"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["x", "weight", "bias"], ["logits"], pads=[1, 1, 1, 1]),
         helper.make_node("Sigmoid", ["logits"], ["alpha"]),
     ]
-    values = [
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, 64, 64]) for n, c in (("image", 3), ("alpha", 1))
-    ]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, 64, 64]) for n, c in (("x", 3), ("alpha", 1))]
     graph = helper.make_graph(nodes, "modnet", values[:1], values[1:], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
