@@ -15,6 +15,7 @@ from portrait_export.mil.package import saved_package
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "ios_demo" / "App"
+LANGUAGES = ("de", "fr", "es", "ja", "zh-Hans")
 PRODUCTS = ["PortraitKit", "PortraitImages", "PortraitCoreML"]
 
 
@@ -61,12 +62,57 @@ def test_the_build_settings_that_matter(project, name):
     assert '#include? "Team.xcconfig"' in (APP / "Config" / xcconfig.path).read_text()
 
 
-def test_every_text_of_the_views_can_be_translated():
+def test_the_views_and_the_table_have_the_same_texts():
     strings = json.loads((APP / "PortraitDemo" / "Localizable.xcstrings").read_text())["strings"]
     views = "\n".join(path.read_text() for path in (APP / "PortraitDemo").glob("*.swift"))
-    shown = re.findall(r'(?:Text|Label|Picker|Toggle|Button|PhotosPicker)\("([^"\\]+)"', views)
-    assert len(shown) > 30
-    assert [text for text in shown if text not in strings] == []
+    shown = set()
+    for start in re.finditer(r'(?:\b(?:Text|Label|Picker|Toggle|Button|PhotosPicker)\(|label: |localized:\s+)"', views):
+        shown.add(text_at(views, start.end()))
+    assert len(shown) > 40
+    assert shown == set(strings)
+
+
+def text_at(source: str, start: int) -> str:
+    """The key of the Swift string literal that begins at `start`: what is interpolated is `%@`."""
+    key, depth = "", 0
+    for index in range(start, len(source)):
+        character = source[index]
+        if depth:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+        elif source.startswith("\\(", index - 1):
+            key, depth = key[:-1] + "%@", 1
+        elif character == '"':
+            return key
+        else:
+            key += character
+    raise AssertionError("the literal has no end")
+
+
+@pytest.mark.parametrize("name", ["Localizable", "InfoPlist"])
+def test_every_text_is_in_every_language(name):
+    catalogue = json.loads((APP / "PortraitDemo" / f"{name}.xcstrings").read_text())
+    assert catalogue["sourceLanguage"] == "en"
+    for key, row in catalogue["strings"].items():
+        english = row["localizations"].get("en", {"stringUnit": {"value": key}})["stringUnit"]["value"]
+        for language in LANGUAGES:
+            unit = row["localizations"][language]["stringUnit"]
+            assert unit["state"] == "translated", (key, language)
+            assert unit["value"].strip(), (key, language)
+            for kept in (r"%@", r"`[^`]+`"):  # what is filled in, and what is typed into a shell
+                assert re.findall(kept, unit["value"]) == re.findall(kept, english), (key, language)
+
+
+def test_the_project_knows_every_language(project):
+    (root,) = project.objects.get_objects_in_section("PBXProject")
+    assert set(LANGUAGES) | {"en", "Base"} == set(root.knownRegions)
+
+
+def test_the_camera_text_of_the_table_is_that_of_the_project(project):
+    table = json.loads((APP / "PortraitDemo" / "InfoPlist.xcstrings").read_text())["strings"]
+    settings = [each.buildSettings for each in project.objects.get_objects_in_section("XCBuildConfiguration")]
+    for key, row in table.items():
+        texts = {str(each[f"INFOPLIST_KEY_{key}"]) for each in settings if f"INFOPLIST_KEY_{key}" in each}
+        assert texts == {row["localizations"]["en"]["stringUnit"]["value"]}
 
 
 def test_the_icon_and_the_privacy_manifest_can_be_read():
