@@ -11,7 +11,7 @@ enum ShownLook: String, CaseIterable, Identifiable {
     func picture(_ photo: Picture, _ mask: Plane) throws(PortraitError) -> Picture {
         let compositor = try Compositor(photo: photo, mask: mask)
         switch self {
-        case .overlay: return try compositor.picture(.replaced(.color(red: 23, green: 112, blue: 143)))
+        case .overlay: return try compositor.picture(.tinted(red: 23, green: 112, blue: 143, opacity: 0.5))
         case .cutOut: return try compositor.picture(.cutOut)
         case .replaced: return try compositor.picture(.replaced(.white))
         case .blurred: return try compositor.picture(.blurred(sigma: nil))
