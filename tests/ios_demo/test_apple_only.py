@@ -21,14 +21,22 @@ ENGINE = "ios_demo/Sources/PortraitCoreML/CoreMLEngine.swift"
 DOCUMENT = "docs/ios.md"
 MISTAKES = {  # what is changed in which file, and what the compiler says
     "a_misspelt_member": (ENGINE, ".computeUnits = units", ".computeUnit = units", "computeUnit"),
+    "a_misspelt_option_of_the_live_path": (
+        "ios_demo/Sources/PortraitCoreML/CoreMLEngineLive.swift",
+        "options.outputBackings",
+        "options.outputBuffers",
+        "outputBuffers",
+    ),
     "a_model_that_leaves_its_actor": (
         ENGINE,
         "try predicted(frame)",
-        "try await model.prediction(from: features(of: frame), options: .init()).featureValue(for: output)",
+        (
+            "try await model.prediction(from: features(pixels: .bgra(frame.image), depth: nil), options: .init())"
+            ".featureValue(for: output)"
+        ),
         "risks causing data races",
     ),
     "a_snippet_of_an_older_interface": (DOCUMENT, "refinedMask(along: photo)", "refined(photo)", "'refined'"),
-    "a_document_without_snippets": (DOCUMENT, "```swift", "```", "docs-*.swift"),
 }
 
 
@@ -53,6 +61,13 @@ def test_a_mistake_is_noticed(copy: Path, name: str) -> None:
     done = typecheck(copy / "ios_demo")
     assert done.returncode != 0
     assert says in done.stderr
+
+
+def test_a_document_without_snippets_is_noticed(copy: Path) -> None:
+    (copy / DOCUMENT).write_text((copy / DOCUMENT).read_text().replace("```swift", "```"))
+    done = typecheck(copy / "ios_demo")
+    assert done.returncode != 0
+    assert "docs-*.swift" in done.stderr
 
 
 def test_nothing_is_forced_or_left_unchecked() -> None:

@@ -1,3 +1,4 @@
+import PortraitCoreML
 import PortraitKit
 import SwiftUI
 
@@ -6,6 +7,17 @@ enum ShownLook: String, CaseIterable, Identifiable {
     case overlay, cutOut, replaced, blurred, mask
 
     var id: String { rawValue }
+
+    /// What the GPU draws.
+    var live: LiveLook {
+        switch self {
+        case .overlay: return .overlay
+        case .cutOut: return .cutOut
+        case .replaced: return .replaced
+        case .blurred: return .blurred
+        case .mask: return .mask
+        }
+    }
 
     /// The picture to show.
     func picture(_ photo: Picture, _ mask: Plane) throws(PortraitError) -> Picture {
