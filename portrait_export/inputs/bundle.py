@@ -155,6 +155,20 @@ class DeviceFrames(Sequence[LabelledFrame]):
         self.differences[entry.name] = int(difference.max())
         return replace(known, frame=frame)
 
+    def of_kinds(self, kinds: Sequence[str]) -> DeviceFrames:
+        """Without the photographs that are known to be of other kinds. Raises DataError if none is left."""
+        known = {item.name: item.kind for item in self._photographs.items}
+        kept = [entry for entry in self.entries if known.get(entry.name, "") in ("", *kinds)]
+        if not kept:
+            raise DataError(
+                f"None of the {len(self)} photographs in the bundle can be compared: the model's weights were trained"
+                f" for photographs of kind {', '.join(kinds)} alone.",
+                code="bad-bundle",
+                context=[f"{entry.name}: {known[entry.name]}" for entry in self.entries[:LISTED]],
+                hint="write the bundle again with photographs of that kind.",
+            )
+        return DeviceFrames(kept, self._photographs)
+
     @property
     def note(self) -> str:
         """How far the device's frames are from the toolkit's, once they were looked at; empty if none is known."""

@@ -110,7 +110,10 @@ def compare_masks(
     for each in models:
         size = label(size_of(each)) if len(models) > 1 else ""
         with stages.stage("parity") as stage:
-            frames = _photos(stage, each, request, recipe) if bundle is None else _device_frames(bundle, each, request)
+            if bundle is None:
+                frames: Frames | DeviceFrames = _photos(stage, each, request, recipe)
+            else:
+                frames = _device_frames(stage, bundle, each, request)
             report = _compared(stage, each, candidate, thresholds, frames, shown, size)
             if bundle is None and request.data is None and recipe.rounding == "gptq":
                 report = replace(report, notes=(*report.notes, FITTED_NOTE))
@@ -185,11 +188,10 @@ def _compared(
     return compare(reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep)
 
 
-def _kinds_warning(model: LoadedModel, count: int) -> str:
+def _kinds_warning(model: LoadedModel, consequence: str) -> str:
     return (
-        f"The weights of {model.name} were trained for photographs of kind {', '.join(model.kinds)} alone, so the masks"
-        f" are compared on the {count} bundled photographs of that kind. Its masks of others are not reliable:"
-        " `portrait-export evaluate` shows by how much."
+        f"The weights of {model.name} were trained for photographs of kind {', '.join(model.kinds)} alone, so"
+        f" {consequence}. Its masks of others are not reliable: `portrait-export evaluate` shows by how much."
     )
 
 
@@ -208,7 +210,9 @@ def _photos(stage: RunningStage, model: LoadedModel, request: ParityRequest, rec
     judging = JUDGING_SPLIT if request.data is None and recipe.rounding == "gptq" else None
     frames = load_frames(request.data, model.spec, split=judging, kinds=model.kinds)
     if request.data is None and model.kinds:
-        stage.warnings.append(_kinds_warning(model, len(frames)))
+        stage.warnings.append(
+            _kinds_warning(model, f"the masks are compared on the {len(frames)} bundled photographs of that kind")
+        )
     if frames.without_depth:
         stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
     return frames
@@ -220,12 +224,21 @@ def _device_runner(bundle: DeviceBundle) -> Runner:
     return DeviceRunner(bundle)
 
 
-def _device_frames(bundle: DeviceBundle, model: LoadedModel, request: ParityRequest) -> DeviceFrames:
-    """The bundle's frames at a model's size."""
+def _device_frames(
+    stage: RunningStage, bundle: DeviceBundle, model: LoadedModel, request: ParityRequest
+) -> DeviceFrames:
+    """The bundle's frames at a model's size, without bundled photographs of kinds that the model does not support."""
     from ..inputs.bundle import DeviceFrames
 
     entries = [entry for entry in bundle.entries if entry.size == size_of(model)]
-    return DeviceFrames(entries, load_frames(request.data, replace(model.spec, resize=bundle.spec.resize)))
+    frames = DeviceFrames(entries, load_frames(request.data, replace(model.spec, resize=bundle.spec.resize)))
+    if not model.kinds:
+        return frames
+    kept = frames.of_kinds(model.kinds)
+    if len(kept) < len(frames):
+        consequence = f"{len(frames) - len(kept)} of the bundle's {len(frames)} photographs are left out"
+        stage.warnings.append(_kinds_warning(model, consequence))
+    return kept
 
 
 def _device_notes(bundle: DeviceBundle, frames: Frames | DeviceFrames) -> tuple[str, ...]:

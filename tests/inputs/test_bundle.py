@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from portrait_export.calibration.dataset import calibration_items
 from portrait_export.errors import DataError, ExecutionError
 from portrait_export.imaging.compose import mask_picture
 from portrait_export.inputs.bundle import MAX_LIST_BYTES, DeviceRunner, open_bundle
 from portrait_export.inputs.frames import load_frames
 from portrait_export.mil.package import saved_package
 from portrait_export.runtime.runner import PackageRunner
+from portrait_export.workflows import steps
 
 MODEL = ("--model", "segformer_b0", "--random-weights")
 BAR = ("--min-iou", "0.8")  # random weights have no bars of their own
@@ -106,6 +108,51 @@ def test_photographs_that_the_toolkit_does_not_know_are_compared(cli, small_expo
     package, out = small_export / "segformer_b0.mlpackage", tmp_path / "parity.json"
     assert cli("parity", package, *MODEL, "--from-device", bundle, *BAR, "--json", out).code == 0
     assert not any("toolkit's own" in note for note in json.loads(out.read_text())["notes"])
+
+
+@pytest.fixture
+def for_portraits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models load as if their weights had been trained for portraits alone."""
+    load = steps.load
+    monkeypatch.setattr(
+        steps, "load", lambda *given, **more: [replace(model, kinds=("portrait",)) for model in load(*given, **more)]
+    )
+
+
+def bundle_of(kinds: Sequence[str], small_export: Path, folder: Path) -> Path:
+    """A bundle of the first bundled photograph of each kind."""
+    (folder / "photos").mkdir()
+    for kind in kinds:
+        item = next(item for item in calibration_items() if item.kind == kind)
+        shutil.copyfile(item.image, folder / "photos" / item.image.name)
+    return write_bundle(folder / "of_kinds", small_export / "segformer_b0.mlpackage", folder / "photos")
+
+
+@pytest.mark.usefixtures("for_portraits")
+def test_bundled_photographs_of_kinds_that_a_model_does_not_support_are_left_out(cli, small_export, tmp_path):
+    bundle = bundle_of(["portrait", "everyday", "empty"], small_export, tmp_path)
+    out = tmp_path / "parity.json"
+    ran = cli("parity", small_export / "segformer_b0.mlpackage", *MODEL, "--from-device", bundle, *BAR, "--json", out)
+    assert ran.code == 0, ran.err
+    assert [image["kind"] for image in json.loads(out.read_text())["images"]] == ["portrait"]
+    assert "of kind portrait alone, so 2 of the bundle's 3 photographs are left out." in " ".join(ran.err.split())
+
+
+@pytest.mark.usefixtures("for_portraits")
+def test_photographs_of_unknown_kind_stay_in_the_bundle(cli, small_export, bundle, tmp_path):
+    out = tmp_path / "parity.json"
+    ran = cli("parity", small_export / "segformer_b0.mlpackage", *MODEL, "--from-device", bundle, *BAR, "--json", out)
+    assert ran.code == 0, ran.err
+    assert [image["name"] for image in json.loads(out.read_text())["images"]] == ["noise", "portrait"]
+    assert "left out" not in ran.err
+
+
+@pytest.mark.usefixtures("for_portraits")
+def test_a_bundle_without_photographs_of_a_supported_kind_is_refused(cli, small_export, tmp_path):
+    bundle = bundle_of(["everyday", "empty"], small_export, tmp_path)
+    ran = cli("parity", small_export / "segformer_b0.mlpackage", *MODEL, "--from-device", bundle, *BAR)
+    assert ran.code == 2, ran.err
+    assert "None of the 2 photographs in the bundle can be compared" in " ".join(ran.err.split())
 
 
 def test_a_bundle_of_another_package_is_refused(cli, small_export, bundle):

@@ -11,16 +11,24 @@ struct CameraScreen: View {
     var body: some View {
         ScrollView {
             VStack(alignment: .leading) {
-                if let picture = model.picture {
-                    PictureView(picture: picture, label: "The camera's picture")
-                } else if let problem = model.problem {
+                if let problem = model.problem {
                     Text(verbatim: problem)
+                } else if model.isDrawing {
+                    CameraView(layers: model.layers)
+                        .aspectRatio(aspectRatio, contentMode: .fit)
+                        .accessibilityLabel(Text("The camera's picture"))
+                } else if let picture = model.picture {
+                    PictureView(picture: picture, label: "The camera's picture")
                 } else {
                     ProgressView()
                 }
                 LookPicker(look: $model.look)
-                Toggle("Keep masks still", isOn: $model.settings.smooths)
-                Toggle("Follow edges", isOn: $model.settings.refines)
+                Toggle("Draw without copies", isOn: $model.drawsWithoutCopies)
+                if model.isDrawing, model.copiesMasks {
+                    Text("Core ML copies the masks: it did not take the app's buffers.").font(.caption)
+                }
+                Toggle("Keep masks still", isOn: $model.settings.smooths).disabled(model.isDrawing)
+                Toggle("Follow edges", isOn: $model.settings.refines).disabled(model.isDrawing)
                 PackagePicker(packages: packages)
                 StatisticsView(
                     latencies: model.latencies, runtime: packages.engine?.description.runtime ?? "",
@@ -33,6 +41,8 @@ struct CameraScreen: View {
             if let engine = packages.engine { await model.run(engine) }
         }
     }
+
+    private var aspectRatio: CGFloat { CGFloat(model.frameSize.width) / CGFloat(model.frameSize.height) }
 }
 
 /// p50 and p95 of each step, what computes, and how warm the device is.

@@ -1,3 +1,4 @@
+import PortraitCoreML
 import PortraitKit
 import SwiftUI
 
@@ -7,11 +8,22 @@ enum ShownLook: String, CaseIterable, Identifiable {
 
     var id: String { rawValue }
 
+    /// What the GPU draws.
+    var live: LiveLook {
+        switch self {
+        case .overlay: return .overlay
+        case .cutOut: return .cutOut
+        case .replaced: return .replaced
+        case .blurred: return .blurred
+        case .mask: return .mask
+        }
+    }
+
     /// The picture to show.
     func picture(_ photo: Picture, _ mask: Plane) throws(PortraitError) -> Picture {
         let compositor = try Compositor(photo: photo, mask: mask)
         switch self {
-        case .overlay: return try compositor.picture(.replaced(.color(red: 23, green: 112, blue: 143)))
+        case .overlay: return try compositor.picture(.tinted(red: 23, green: 112, blue: 143, opacity: 0.5))
         case .cutOut: return try compositor.picture(.cutOut)
         case .replaced: return try compositor.picture(.replaced(.white))
         case .blurred: return try compositor.picture(.blurred(sigma: nil))

@@ -33,7 +33,8 @@ final class PackageModel {
     init() {
         do {
             guard let url = Bundle.main.url(forResource: "packages", withExtension: "json") else {
-                problem = "No package is in the app. Run `portrait-export demo` and build it again."
+                problem = String(
+                    localized: "No package is in the app. Run `portrait-export demo` and build it again.")
                 return
             }
             placed = try PlacedPackages(json: Data(contentsOf: url))

@@ -10,9 +10,13 @@
     public actor CoreMLEngine: SegmentationEngine {
         /// The package as its metadata describe it.
         public nonisolated let description: EngineDescription
-        private let model: MLModel
+        /// Whether `draw` can be used: the package's output is an image.
+        public nonisolated var drawsWithoutCopies: Bool { maskFormat != nil }
+        let model: MLModel
+        let output: String
         private let imageInput: String
-        private let output: String
+        private nonisolated let maskFormat: OSType?
+        private var surfaces: LiveSurfaces?
         private let queue = QueueExecutor(label: "CoreMLEngine")
 
         /// The actor's own queue, since a prediction blocks.
@@ -48,6 +52,7 @@
             }
             imageInput = images[0]
             self.output = output
+            maskFormat = interface.outputDescriptionsByName[output]?.imageConstraint?.pixelFormatType
             let stored = interface.metadata[MLModelMetadataKey.creatorDefinedKey] as? [String: String]
             description = EngineDescription(
                 package: name, runtime: "Core ML, \(units.label)",
@@ -74,12 +79,29 @@
 
         /// Not async, so that Core ML's blocking call is chosen: the other would take the model out of the actor.
         private func predicted(_ frame: Frame) throws -> MLFeatureValue? {
-            try model.prediction(from: features(of: frame), options: MLPredictionOptions()).featureValue(for: output)
+            let features = try features(pixels: CVPixelBuffer.bgra(frame.image), depth: frame.depth)
+            return try model.prediction(from: features, options: MLPredictionOptions()).featureValue(for: output)
         }
 
-        private func features(of frame: Frame) throws -> MLDictionaryFeatureProvider {
-            var values = [imageInput: MLFeatureValue(pixelBuffer: try CVPixelBuffer.bgra(frame.image))]
-            if let depth = frame.depth {
+        /// Surfaces for frames of a size, made when the size changes.
+        ///
+        /// - Throws: `PortraitError.engine` if the package's output is not an image.
+        func liveSurfaces(for size: PixelSize) throws(PortraitError) -> LiveSurfaces {
+            if let surfaces, surfaces.frames.size == size { return surfaces }
+            guard let maskFormat else {
+                throw PortraitError.engine(
+                    name: description.package, reason: "its output \(output) is not an image.",
+                    hint: "Export it with `--output mask`, or use `probability(of:)`.")
+            }
+            let made = try LiveSurfaces(size: size, maskFormat: maskFormat)
+            surfaces = made
+            return made
+        }
+
+        /// The model's inputs: 32BGRA pixels and, for depth models, a depth map of the same size.
+        func features(pixels: CVPixelBuffer, depth: Plane?) throws -> MLDictionaryFeatureProvider {
+            var values = [imageInput: MLFeatureValue(pixelBuffer: pixels)]
+            if let depth {
                 values["depth"] = MLFeatureValue(multiArray: try MLMultiArray.depth(depth))
             }
             return try MLDictionaryFeatureProvider(dictionary: values)

@@ -34,6 +34,18 @@
             return buffer
         }
 
+        /// A camera's disparity as a depth map for depth models: 0..1, larger is nearer.
+        ///
+        /// - Throws: `PortraitError.outOfRange` for a buffer of another format than kCVPixelFormatType_DisparityFloat32.
+        public func depthPlane() throws(PortraitError) -> Plane {
+            let format = CVPixelBufferGetPixelFormatType(self)
+            guard format == kCVPixelFormatType_DisparityFloat32 else {
+                throw PortraitError.outOfRange(
+                    what: "A depth map's pixel format", allowed: "32-bit disparity", found: Double(format))
+            }
+            return Plane(disparity: try plane(format: .float32))
+        }
+
         /// A one-channel buffer as P(person), whatever its row padding.
         func maskPlane() throws(PortraitError) -> Plane {
             let formats: [OSType: StridedSamples.Format] = [
@@ -45,6 +57,10 @@
                     what: "A mask's pixel format", allowed: "one component of 8, 16 or 32 bits",
                     found: Double(CVPixelBufferGetPixelFormatType(self)))
             }
+            return try plane(format: format)
+        }
+
+        private func plane(format: StridedSamples.Format) throws(PortraitError) -> Plane {
             let samples = StridedSamples(
                 size: PixelSize(height: CVPixelBufferGetHeight(self), width: CVPixelBufferGetWidth(self)),
                 format: format, rowStride: CVPixelBufferGetBytesPerRow(self))

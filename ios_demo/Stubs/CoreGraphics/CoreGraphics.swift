@@ -3,6 +3,9 @@
 @_exported import Foundation
 
 public typealias CFData = NSData
+public struct CGAffineTransform: Equatable, Sendable {
+    public init(a: CGFloat, b: CGFloat, c: CGFloat, d: CGFloat, tx: CGFloat, ty: CGFloat) { fatalError() }
+}
 public final class CGDataProvider { public init?(data: CFData) { fatalError() } }
 public final class CGColorSpace {
     public static let sRGB = ""

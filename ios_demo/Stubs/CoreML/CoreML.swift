@@ -25,6 +25,11 @@ public enum MLFeatureType: Int, Sendable {
 open class MLFeatureDescription: NSObject {
     open var name: String { fatalError() }
     open var type: MLFeatureType { fatalError() }
+    open var imageConstraint: MLImageConstraint? { fatalError() }
+}
+
+open class MLImageConstraint: NSObject {
+    open var pixelFormatType: OSType { fatalError() }
 }
 
 open class MLModelDescription: NSObject {

@@ -22,7 +22,19 @@ public let kCVPixelFormatType_32BGRA: OSType = 0
 public let kCVPixelFormatType_OneComponent8: OSType = 0
 public let kCVPixelFormatType_OneComponent16Half: OSType = 0
 public let kCVPixelFormatType_OneComponent32Float: OSType = 0
+public let kCVPixelFormatType_DisparityFloat32: OSType = 0
 nonisolated(unsafe) public let kCVPixelBufferIOSurfacePropertiesKey: CFString = ""
+nonisolated(unsafe) public let kCVPixelBufferMetalCompatibilityKey: CFString = ""
+
+public final class CVPixelBufferPool {}
+public func CVPixelBufferPoolCreate(
+    _ allocator: CFAllocator?, _ poolAttributes: CFDictionary?, _ pixelBufferAttributes: CFDictionary?,
+    _ poolOut: UnsafeMutablePointer<CVPixelBufferPool?>
+) -> CVReturn { fatalError() }
+public func CVPixelBufferPoolCreatePixelBuffer(
+    _ allocator: CFAllocator?, _ pixelBufferPool: CVPixelBufferPool,
+    _ pixelBufferOut: UnsafeMutablePointer<CVPixelBuffer?>
+) -> CVReturn { fatalError() }
 
 public func CVPixelBufferCreate(
     _ allocator: CFAllocator?, _ width: Int, _ height: Int, _ pixelFormatType: OSType,

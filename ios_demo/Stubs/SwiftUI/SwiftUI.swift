@@ -112,6 +112,15 @@ public struct ShareLink: View {
     public init(item: URL) { fatalError() }
     public var body: Never { fatalError() }
 }
+@MainActor @preconcurrency public protocol UIViewRepresentable: View where Body == Never {
+    associatedtype UIViewType: UIView
+    typealias Context = UIViewRepresentableContext<Self>
+    func makeUIView(context: Context) -> UIViewType
+    func updateUIView(_ uiView: UIViewType, context: Context)
+}
+extension UIViewRepresentable { public var body: Never { fatalError() } }
+public struct UIViewRepresentableContext<Representable: UIViewRepresentable> {}
+public enum ContentMode: Sendable { case fit, fill }
 public struct Animation: Equatable, Sendable { public static let `default` = Animation() }
 
 @propertyWrapper @dynamicMemberLookup public struct Binding<Value> {
@@ -147,6 +156,7 @@ extension View {
     public func task<ID: Equatable>(id: ID, _ action: @escaping @MainActor @Sendable () async -> Void) -> some View {
         Primitive()
     }
+    public func aspectRatio(_ aspectRatio: CGFloat?, contentMode: ContentMode) -> some View { Primitive() }
     public func padding() -> some View { Primitive() }
     public func disabled(_ disabled: Bool) -> some View { Primitive() }
     public func scaledToFit() -> some View { Primitive() }

@@ -55,6 +55,17 @@ import Testing
         }
     }
 
+    @Test func aTintLetsThePhotoShowThrough() throws {
+        let size = PixelSize(height: 1, width: 3)
+        let photo = try Picture(size: size, channels: 3, samples: [200, 100, 0, 200, 100, 0, 200, 100, 0])
+        let compositor = try Compositor(photo: photo, mask: Plane(size: size, values: [0, 0.5, 1]))
+        let tinted = try compositor.picture(.tinted(red: 0, green: 100, blue: 200, opacity: 0.5))
+        #expect(tinted.samples == [200, 100, 0, 150, 100, 50, 100, 100, 100])
+        #expect(throws: PortraitError.outOfRange(what: "The opacity", allowed: "0 to 1", found: 1.5)) {
+            try compositor.picture(.tinted(red: 0, green: 0, blue: 0, opacity: 1.5))
+        }
+    }
+
     /// The person's own colour comes back where the photo shows a mixture with what is behind.
     @Test func foregroundColoursLeaveNoHalo() throws {
         let size = PixelSize(height: 40, width: 160)

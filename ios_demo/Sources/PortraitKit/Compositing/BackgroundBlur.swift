@@ -1,13 +1,14 @@
 import Foundation
 
-/// The default blur: its sigma as a share of the photo's diagonal.
-private let blurShare = 0.02
 /// At most so many pixels does the reduced picture have that is blurred.
 private let blurPixels = 8_000_000.0
 /// Pixels enlarged at once, so that memory does not grow with the photo.
 private let stripPixels = 1 << 20
 
 extension Compositor {
+    /// The default blur: its sigma as a share of the photo's diagonal.
+    public static let blurShare = 0.02
+
     /// The person in front of a blurred background.
     ///
     /// The blur is a normalised convolution (Knutsson and Westin, CVPR 1993) with the background's weight
@@ -22,7 +23,7 @@ extension Compositor {
     /// - Parameter sigma: of the Gaussian G, in pixels; nil takes 2 % of the diagonal; 0 leaves the photo as it is.
     /// - Throws: `PortraitError.outOfRange` for a sigma that is not 0 or more.
     public func blurred(sigma: Double? = nil) throws(PortraitError) -> Picture {
-        let strength = sigma ?? blurShare * photo.size.diagonal
+        let strength = sigma ?? Self.blurShare * photo.size.diagonal
         guard strength >= 0, strength.isFinite else {
             throw PortraitError.outOfRange(what: "A blur's sigma in pixels", allowed: "0 or more", found: strength)
         }

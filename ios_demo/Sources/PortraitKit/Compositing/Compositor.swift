@@ -19,6 +19,8 @@ public enum Look: Equatable, Sendable {
     case replaced(Background)
     /// The person in front of the blurred background; sigma in pixels, nil takes a share of the diagonal.
     case blurred(sigma: Double?)
+    /// The photo with the person tinted in an sRGB colour; opacity 0..1.
+    case tinted(red: UInt8, green: UInt8, blue: UInt8, opacity: Float)
 }
 
 /// Makes pictures from a photo and its P(person), as the toolkit's `compose` does.
@@ -46,7 +48,7 @@ public struct Compositor: Sendable {
     /// The picture of one look.
     ///
     /// - Returns: one channel for `mask`, four for `cutOut`, three for the others.
-    /// - Throws: `PortraitError.outOfRange` for a sigma that is not 0 or more, `.channels` for a background that is not
+    /// - Throws: `PortraitError.outOfRange` for a sigma that is not 0 or more or an opacity that is not in 0..1, `.channels` for a background that is not
     ///   in colour.
     public func picture(_ look: Look) throws(PortraitError) -> Picture {
         switch look {
@@ -54,6 +56,8 @@ public struct Compositor: Sendable {
         case .cutOut: return cutOut()
         case .replaced(let background): return try replaced(background)
         case .blurred(let sigma): return try blurred(sigma: sigma)
+        case .tinted(let red, let green, let blue, let opacity):
+            return try tinted(with: (Float(red), Float(green), Float(blue)), opacity: opacity)
         }
     }
 
@@ -101,6 +105,25 @@ public struct Compositor: Sendable {
             return behind.samples.withUnsafeBufferPointer { behind in
                 mixed { index in
                     (Float(behind[index &* 3]), Float(behind[index &* 3 &+ 1]), Float(behind[index &* 3 &+ 2]))
+                }
+            }
+        }
+    }
+
+    /// The photo with the person tinted: (1 − opacity·P)·photo + opacity·P·colour.
+    ///
+    /// - Throws: `PortraitError.outOfRange` for an opacity that is not in 0..1.
+    func tinted(with color: (Float, Float, Float), opacity: Float) throws(PortraitError) -> Picture {
+        guard opacity >= 0, opacity <= 1 else {
+            throw PortraitError.outOfRange(what: "The opacity", allowed: "0 to 1", found: Double(opacity))
+        }
+        let channels = [color.0, color.1, color.2]
+        return Picture(size: photo.size, channels: 3) { out in
+            for index in mask.values.indices {
+                let share = opacity * mask.values[index]
+                for channel in 0..<3 {
+                    let own = Float(photo.samples[index &* 3 &+ channel])
+                    out[index &* 3 &+ channel] = byte((1 - share) * own + share * channels[channel])
                 }
             }
         }

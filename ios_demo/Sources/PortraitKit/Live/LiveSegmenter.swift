@@ -42,10 +42,13 @@ public actor LiveSegmenter {
     ///
     /// - Parameters:
     ///   - photo: upright, sRGB, three channels.
+    ///   - depth: exactly for models that read depth: covers what the photo covers, at any resolution.
     ///   - settings: what is done to the mask.
     /// - Throws: as `Segmenter.segment`.
-    public func mask(of photo: Picture, _ settings: Settings = Settings()) async throws(PortraitError) -> LiveMask {
-        var found = try await segmenter.segment(photo)
+    public func mask(
+        of photo: Picture, depth: Plane? = nil, _ settings: Settings = Settings()
+    ) async throws(PortraitError) -> LiveMask {
+        var found = try await segmenter.segment(photo, depth: depth)
         latencies.record("frame", found.placing)
         latencies.record("network", found.network)
         latencies.record("mask", found.maskBack)
