@@ -26,6 +26,7 @@ from tests.runtime.families import families
 from tests.runtime.fuzzing import Sound, in_time, limit_resources, run_case, write_damaged
 from tests.runtime.grammar import grow
 
+FROZEN_EVERY = 200
 RANDOM_SOUND = 64  # random programs that are damaged, beside the packages of every kind
 
 
@@ -48,6 +49,8 @@ class Record:
 def run_grown(first: int, count: int, folder: Path, record: Record) -> None:
     """Random programs of consecutive seeds."""
     for seed in range(first, first + count):
+        if seed % FROZEN_EVERY == 0:
+            gc.freeze()  # coremltools collects garbage on each conversion, through every object there is
         grown = grow(seed)
         package = growing.write(grown, folder / "grown.mlpackage")
         record.add("random", f"seed {seed}", in_time(lambda g=grown, p=package: growing.run(g, p)))
@@ -75,7 +78,6 @@ def main() -> int:
     options = parser.parse_args()
     record, start = Record(), time.perf_counter()
     grow(options.seed)
-    gc.freeze()  # coremltools collects garbage on each conversion, through every object there is
     limit_resources()
     with tempfile.TemporaryDirectory() as temporary:
         run_grown(options.seed, options.count // 2, Path(temporary), record)

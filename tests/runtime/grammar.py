@@ -565,11 +565,20 @@ def _step(growth: Growth, expected: dict[str, np.ndarray], operators: list[str])
             continue
         if int(np.prod(result.shape)) > MAX_ELEMENTS or len(result.shape) > MAX_RANK:
             continue
-        known = None if number is None else np.asarray(number)
+        known = None if number is None else _of_its_type(np.asarray(number), result)
         exact = op in EXACT and all(value.exact for value in used)
         growth.values.append(Value(result, known, exact))
         if known is not None:
             expected[result.name] = known
+
+
+def _of_its_type(number: np.ndarray, result: Any) -> np.ndarray | None:
+    """The number in the shape of the inferred type.
+
+    coremltools contradicts itself at times: squeeze of an integer [1, 1] has the type of a scalar and a value of [1].
+    """
+    shape = tuple(int(side) for side in result.shape)
+    return number.reshape(shape) if number.size == np.prod(shape, dtype=int) else None
 
 
 def _listed(results: Any) -> list[Any]:
