@@ -13,17 +13,19 @@ from tests.runtime.packages import accumulator, from_builder, from_torch, save, 
 
 
 def families(folder: Path) -> list[Path]:
-    """One package of each kind, written into a folder."""
-    image = _image(folder / "net.mlpackage")
-    return [
-        image,
-        *_compressed(image, folder),
-        _control_flow(folder / "flow.mlpackage"),
-        accumulator(folder / "state.mlpackage"),
-        _several_functions(folder),
-        *_classifiers(folder),
-        *_flexible(folder),
-    ]
+    """One package of each kind, written into a folder. Their weights are always the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        image = _image(folder / "net.mlpackage")
+        return [
+            image,
+            *_compressed(image, folder),
+            _control_flow(folder / "flow.mlpackage"),
+            accumulator(folder / "state.mlpackage"),
+            _several_functions(folder),
+            *_classifiers(folder),
+            *_flexible(folder),
+        ]
 
 
 def _image(path: Path) -> Path:
