@@ -121,7 +121,7 @@ class ArrayFeature:
     Attributes:
         name: the feature's name, which is also the name of the value in the program.
         shape: its dimensions, all known.
-        dtype: `fp32`, `fp16` or `int32`.
+        dtype: `fp32`, `fp16` or `int32`; from iOS26 on also `int8`.
         description: one line for the app developer.
         shapes: every allowed shape, the default first; empty if there is only one.
     """

@@ -59,7 +59,7 @@ def export(
         quantize: how weights are stored, `none` or a recipe such as `int8`, see `portrait-export recipes`.
         rounding: of weights, `nearest` or `gptq` (error-compensated); by default gptq below 8 bits.
         output: what the package returns: `mask` (8-bit grayscale image), `multiarray` (P(person), float) or `logits`.
-        target: the oldest iOS that must run the package: `iOS16`, `iOS17` or `iOS18`.
+        target: the oldest iOS that must run the package: `iOS16`, `iOS17`, `iOS18` or `iOS26`.
         precision: the arithmetic that the package declares, `fp16` or `fp32`.
         out: output folder; by default build/MODEL-RECIPE.
         parity: whether to compare masks.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--target",
     type=options.Named("target", options.target_names),
     default="iOS17",
-    help="The oldest iOS that must run the package: iOS16, iOS17 or iOS18.",
+    help="The oldest iOS that must run the package: iOS16, iOS17, iOS18 or iOS26.",
 )
 @click.option(
     "--precision",

@@ -38,7 +38,7 @@ def lower(
         model: ONNX with static shapes, of an operator set in READABLE_OPSETS.
         spec: how pixels become the input `image`, and what the output `mask` becomes. None keeps every input and
             output a plain tensor.
-        target: iOS16, iOS17 or iOS18.
+        target: iOS16, iOS17, iOS18 or iOS26.
         outputs: the ONNX outputs to keep, unchanged. None keeps those that the spec asks for, or all without a spec.
         extra: further ONNX outputs to keep, unchanged.
         source: what to call the model in messages.
@@ -53,7 +53,7 @@ def lower(
     model = _inlined(model)
     wanted = _wanted_outputs(model.graph, spec, outputs, extra)
     opset = _supported_opset(model, source=source)
-    features = input_features(model.graph, spec, source=source)
+    features = input_features(model.graph, spec, target=target, source=source)
     _require_own_names(model.graph, features, wanted, source=source)
     nodes = needed_nodes(model.graph, wanted)
     used = {name for node in all_nodes(nodes) for name in node.input} | set(wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +21,8 @@ def opset_of(model: ModelProto) -> int:
     return max((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), default=1)
 
 
-def tensor_type(value: ValueInfoProto) -> tuple[tuple[int, ...], str]:
-    """Shape and numpy type name of a value. Raises Unsupported if it is not a static tensor that MIL supports."""
+def tensor_type(value: ValueInfoProto, *, types: Mapping[str, str] = MIL_TYPES) -> tuple[tuple[int, ...], str]:
+    """Shape and numpy type name of a value. Raises Unsupported if it is not a static tensor of one of these types."""
     from onnx import TensorProto, helper
 
     if not value.type.HasField("tensor_type"):
@@ -40,7 +40,7 @@ def tensor_type(value: ValueInfoProto) -> tuple[tuple[int, ...], str]:
         name = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
     except (KeyError, TypeError):
         name = "unknown"
-    if name not in MIL_TYPES:
+    if name not in types:
         raise Unsupported(f"its type is {TensorProto.DataType.Name(tensor.elem_type).lower()}")
     return dims, name
 

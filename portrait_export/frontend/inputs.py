@@ -13,7 +13,7 @@ from .emitter import Emitter
 from .graph import DEFAULT_DOMAINS, all_nodes, dense_initializers, tensor_type
 from .names import identifier
 from .refusals import Unsupported
-from .values import MIL_TYPES, Tensor, Var
+from .values import Tensor, Var, feature_types
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, ValueInfoProto
@@ -26,11 +26,12 @@ DEPTH_INPUT = (
 )
 
 
-def input_features(graph: GraphProto, spec: PortraitSpec | None, *, source: str) -> tuple[Feature, ...]:
+def input_features(graph: GraphProto, spec: PortraitSpec | None, *, target: str, source: str) -> tuple[Feature, ...]:
     """The inputs that an app passes: all graph inputs that are not initializers.
 
     Args:
         spec: how pixels become the input `image`; None keeps every input a plain tensor.
+        target: deployment target, such as `iOS17`.
         source: what to call the model in messages.
     Raises:
         LoweringError: with every input that Core ML does not support.
@@ -41,7 +42,7 @@ def input_features(graph: GraphProto, spec: PortraitSpec | None, *, source: str)
         if value.name in known:
             continue
         try:
-            features.append(_input_feature(value, spec))
+            features.append(_input_feature(value, spec, feature_types(target)))
         except Unsupported as error:
             problems.append(f"{value.name}: {error}")
     if problems:
@@ -49,13 +50,14 @@ def input_features(graph: GraphProto, spec: PortraitSpec | None, *, source: str)
             f"Core ML does not support {len(problems)} of the inputs of {source}.",
             code="unsupported-onnx-input",
             context=problems,
-            hint="give a fixed size with `size=HxW`; inputs must be float32, float16, int32, int64 or bool tensors.",
+            hint="give a fixed size with `size=HxW`; inputs must be float32, float16, int32, int64 or bool tensors,"
+            " or int8 for `target=iOS26`.",
         )
     return tuple(features)
 
 
-def _input_feature(value: ValueInfoProto, spec: PortraitSpec | None) -> Feature:
-    shape, dtype = tensor_type(value)
+def _input_feature(value: ValueInfoProto, spec: PortraitSpec | None, types: Mapping[str, str]) -> Feature:
+    shape, dtype = tensor_type(value, types=types)
     if spec is not None and value.name == "image":
         if shape != (1, 3, spec.height, spec.width):
             raise Unsupported(f"its shape is {shape}; the spec requires (1, 3, {spec.height}, {spec.width})")
@@ -68,7 +70,7 @@ def _input_feature(value: ValueInfoProto, spec: PortraitSpec | None) -> Feature:
             bias=(-spec.mean[0], -spec.mean[1], -spec.mean[2]),
             description=f"A photograph, {spec.width}×{spec.height} pixels.",
         )
-    mil_type = MIL_TYPES[dtype]
+    mil_type = types[dtype]
     reads_depth = spec is not None and value.name == "depth" and "depth" in spec.inputs
     return ArrayFeature(
         name=identifier(value.name),
@@ -103,7 +105,7 @@ def initial_values(
     for value in graph.input:
         if value.name in scope or identifier(value.name) not in variables:
             continue
-        shape, dtype = tensor_type(value)
+        shape, dtype = tensor_type(value, types=feature_types(emitter.target))
         var = variables[identifier(value.name)]
         if dtype == "bool":
             var = emitter.emit("cast", f"{identifier(value.name)}_bool", x=var, dtype="bool")

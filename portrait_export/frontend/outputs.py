@@ -14,13 +14,13 @@ from .names import identifier
 from .refusals import CODE, Unsupported
 from .values import (
     MAX_RANK,
-    MIL_TYPES,
     MaybeValue,
     OverRank,
     TensorSequence,
     Unknown,
     Var,
     check_shape,
+    feature_types,
     narrow,
     shape_of,
 )
@@ -66,7 +66,7 @@ class Outputs:
             if id(var) in self.named or var.op is None or var.op.op_type == "const":
                 var = self.emitter.emit("identity", f"{clean}_identity", x=var)
             self._take_output_name(var, clean)
-        dtype = MIL_TYPES.get(self.emitter.np_type(var).name)
+        dtype = feature_types(self.emitter.target).get(self.emitter.np_type(var).name)
         if dtype is None:
             raise LoweringError(f"The output {name!r} of {self.source} is {self.emitter.np_type(var).name}.", code=CODE)
         text = "P(person) of each pixel, 0..1." if self.spec is not None and name == "mask" else ""

@@ -24,7 +24,7 @@ from .refusals import Unsupported
 from .values import Constant, Tensor, Var
 
 Input: TypeAlias = Var | Sequence[Var]  # of an operation; several for a variadic parameter
-TARGETS_WITH_RESIZE = ("iOS17", "iOS18")  # targets that have the operation to resize to a computed size
+TARGETS_WITH_RESIZE = ("iOS17", "iOS18", "iOS26")  # targets that have the operation to resize to a computed size
 UPSAMPLE_FLAGS = {  # sampling_mode of resize_bilinear and resize → the same as flags of upsample_bilinear
     "UNALIGN_CORNERS": {"align_corners": False, "half_pixel_centers": True},
     "STRICT_ALIGN_CORNERS": {"align_corners": True, "half_pixel_centers": False},

@@ -23,7 +23,7 @@ from .resizable import FORMS, Input, Resizable
 from .values import Argument, Operation, Var
 
 CODE = "size-dependent"
-SEVERAL_INPUTS = "iOS18"  # the first target whose programs may list the shapes of more than one input
+SEVERAL_INPUTS = ("iOS18", "iOS26")  # targets whose programs may list the shapes of more than one input
 HINT = "export a package for each size with `size=`."
 
 
@@ -45,11 +45,11 @@ def unify(programs: Sequence[Lowered], *, sizes: Sequence[tuple[int, int]], sour
 
 def require_target(listed: Sequence[str], *, target: str, source: str) -> None:
     """Raise UsageError if a target does not support as many inputs with several sizes as these."""
-    if len(listed) > 1 and target != SEVERAL_INPUTS:
+    if len(listed) > 1 and target not in SEVERAL_INPUTS:
         raise UsageError(
-            f"Before {SEVERAL_INPUTS}, Core ML supports several sizes for one input only; {source} takes"
+            f"Before {SEVERAL_INPUTS[0]}, Core ML supports several sizes for one input only; {source} takes"
             f" {' and '.join(listed)}, and the target is {target}.",
-            hint=f"pass `target={SEVERAL_INPUTS}`, or {HINT}",
+            hint=f"pass `target={SEVERAL_INPUTS[0]}`, or {HINT}",
         )
 
 

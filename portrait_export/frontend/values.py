@@ -14,6 +14,12 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 MAX_RANK = 5  # a Core ML tensor has at most five dimensions
 MIL_TYPES = {"float32": "fp32", "float16": "fp16", "int32": "int32", "int64": "int32", "bool": "bool"}
 QUANTIZED_TYPES = {"int8": "int8", "uint8": "uint8"}
+TARGETS_WITH_INT8 = ("iOS26",)  # targets whose programs may have int8 inputs and outputs
+
+
+def feature_types(target: str) -> Mapping[str, str]:
+    """The types that a program's inputs and outputs may have, from numpy's to MIL's."""
+    return {**MIL_TYPES, "int8": "int8"} if target in TARGETS_WITH_INT8 else MIL_TYPES
 
 
 class Operation(Protocol):

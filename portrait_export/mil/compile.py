@@ -129,7 +129,7 @@ def _layout(ct: Any, feature: ImageFeature) -> Any:
 def _numpy_type(feature: ArrayFeature) -> Any:
     import numpy as np
 
-    return {"fp32": np.float32, "fp16": np.float16, "int32": np.int32}[feature.dtype]
+    return {"fp32": np.float32, "fp16": np.float16, "int32": np.int32, "int8": np.int8}[feature.dtype]
 
 
 def _check_features(spec: Any, lowered: Lowered) -> None:

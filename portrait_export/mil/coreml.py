@@ -23,7 +23,12 @@ from .lean_import import deferred, hidden
 
 REQUIRED_VERSION = "9.0"  # private parts are used (pass names, MIL internals), so the version is exact
 
-TARGETS = ("iOS16", "iOS17", "iOS18")  # deployment targets that can be written; packages are read from iOS15 on
+TARGETS = (
+    "iOS16",
+    "iOS17",
+    "iOS18",
+    "iOS26",
+)  # deployment targets that can be written; packages are read from iOS15 on
 
 _RECORDED_ELEMENTS = 256  # no recipe compresses smaller constants, and there are thousands of them
 

@@ -5,6 +5,7 @@ This needs macOS, so tests on Linux do not cover it.
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,3 +100,30 @@ def device_placements(plan: Any) -> list[DevicePlacement]:
             )
         )
     return rows
+
+
+class CoreMLEngine:
+    """Core ML as an engine of `portrait-export agree`. Its methods raise PackageError off a Mac."""
+
+    def describe(self) -> dict[str, str]:
+        """The machine and its software."""
+        if sys.platform != "darwin":
+            raise PackageError(
+                f"Core ML itself runs on macOS only; this is {sys.platform}.",
+                code="needs-macos",
+                hint="run this command on a Mac; `portrait-export parity` needs none.",
+            )
+        return {
+            "engine": "Core ML",
+            "macos": platform.mac_ver()[0],
+            "machine": platform.machine(),
+            "coremltools": coreml.REQUIRED_VERSION,
+        }
+
+    def open(self, package: Path, unit: str) -> Any:
+        """The package, ready to `predict` on these compute units."""
+        return coreml.load_on_mac(package, unit)
+
+    def devices(self, package: Path, unit: str) -> tuple[str, ...]:
+        """The devices that Core ML plans for the package's operations, each once, sorted."""
+        return tuple(sorted({row.device for row in compute_plan(package, unit) if row.device}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 from ..artifacts import Lowered
 from ..errors import UsageError
-from ..utils.files import written_whole
+from ..utils.files import write_bytes, written_whole
 from .compile import CompiledProgram
-from .folder import files_of, package_size_bytes
+from .folder import files_of, locate_specification, package_size_bytes
 from .program import Metadata
 
 _MODEL_FOLDER = "com.apple.CoreML"
@@ -66,6 +67,42 @@ def saved_package(path: Path) -> SavedPackage:
         digest.update(f"{file.relative_to(path).as_posix()}\0{len(data)}\0".encode())
         digest.update(data)
     return SavedPackage(path=path, sha256=digest.hexdigest(), size_bytes=package_size_bytes(path))
+
+
+def write_package(folder: Path, model: bytes, weights: Path | None) -> None:
+    """Fill an empty folder with a package of a specification and a copy of its folder of weight files."""
+    data = folder / "Data" / _MODEL_FOLDER
+    data.mkdir(parents=True)
+    (data / "model.mlmodel").write_bytes(model)
+    items = [("model.mlmodel", "CoreML Model Specification", hashlib.sha256(model).hexdigest())]
+    files = [] if weights is None else sorted(file for file in weights.iterdir() if file.is_file())
+    if files:
+        (data / "weights").mkdir()
+        digest = hashlib.sha256()
+        for file in files:
+            copied = Path(shutil.copy(file, data / "weights" / file.name))
+            digest.update(copied.read_bytes())
+        items.append(("weights", "CoreML Model Weights", digest.hexdigest()))
+    (folder / "Manifest.json").write_text(_manifest(items))
+
+
+def copy_package(source: Path, path: Path, model: bytes) -> None:
+    """Copy a package, or a single .mlmodel file, with another specification; what is at `path` is replaced.
+
+    Raises:
+        UsageError: if a package's path has a suffix other than `.mlpackage`; one without a suffix gets it.
+    """
+    if source.is_file():
+        write_bytes(path, model)
+        return
+    if not path.suffix:
+        path = path.with_name(f"{path.name}.mlpackage")
+    if path.suffix != ".mlpackage":
+        raise UsageError(f"A Core ML package's name must end in .mlpackage; found {path.name!r}.")
+    relative = locate_specification(source).relative_to(source)
+    with written_whole(path, force=True, folder=True) as partial:
+        shutil.copytree(source, partial, dirs_exist_ok=True)
+        (partial / relative).write_bytes(model)
 
 
 def _describe(spec: Any, lowered: Lowered, metadata: Metadata) -> None:

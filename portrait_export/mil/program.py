@@ -112,7 +112,7 @@ class Program:
     Attributes:
         path: of the package.
         specification: path of the specification file in it.
-        spec_version: 6 is iOS15, 7 iOS16, 8 iOS17, 9 iOS18.
+        spec_version: 6 is iOS15, 7 iOS16, 8 iOS17, 9 iOS18, 10 iOS26.
         functions: by name.
         default_function: the one that runs if none is named.
         predicted_class, predicted_probabilities: a classifier's output names, else empty.

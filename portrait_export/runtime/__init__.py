@@ -4,6 +4,7 @@
     compiler.py   a program's function → a plan          executor.py           runs a plan
     model.py      CoreMLProgram: predict and trace       runner.py             the Runner protocol over a package
     images.py     pictures ↔ tensors, as Core ML does    limits.py             how large a value may become
+    mlmodel.py    MLModel, coremltools' interface        binding.py           inputs and outputs as its users know them
     coverage.py   which operators are implemented        environment.py        device, rounding, random numbers
 
 A result shows what the saved bytes compute: their graph, weights, preprocessing and the arithmetic of each operator.
@@ -13,12 +14,13 @@ It does not show how the Neural Engine orders and rounds its sums, which Apple d
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .mlmodel import ComputeUnit, MLModel
     from .model import CoreMLProgram
 
-__all__ = ["load"]
+__all__ = ["ComputeUnit", "MLModel", "load"]
 
 
 def load(
@@ -40,3 +42,12 @@ def load(
     from .model import CoreMLProgram
 
     return CoreMLProgram.load(path, arithmetic=arithmetic, function=function, device=device)
+
+
+def __getattr__(name: str) -> Any:
+    """Import MLModel and ComputeUnit, and with them torch, when they are first used."""
+    if name in ("ComputeUnit", "MLModel"):
+        from . import mlmodel
+
+        return getattr(mlmodel, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSIONS = ("iOS15", "iOS16", "iOS17", "iOS18")
+VERSIONS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 
-# Operators by the version that introduced them: coremltools 9.0, converters/mil/mil/ops/defs/iOS15 … iOS18. The last,
-# `write_state`, has no definition there: saving a package turns `coreml_update_state` into it.
+# Operators by the version that introduced them: coremltools 9.0, converters/mil/mil/ops/defs/iOS15 … iOS18; iOS26 added
+# none. The last, `write_state`, has no definition there: saving a package turns `coreml_update_state` into it.
 OPERATORS: dict[str, str] = {
     "iOS15": """
         abs acos add affine argsort asin atan atanh avg_pool band_part batch_norm batch_to_space cast ceil
@@ -94,7 +94,7 @@ class Row:
 
 
 def rows() -> list[Row]:
-    """Every operator of iOS15 to iOS18, by name."""
+    """Every operator of iOS15 to iOS26, by name."""
     from .registry import kernels
 
     implemented = {*kernels(), "const"}  # the compiler handles constants itself

@@ -52,7 +52,7 @@ class PackageRunner:
         if logits is not None:
             logits = logits.reshape(logits.shape[-2:])
         size = frame.image.shape[:2]
-        return Prediction(self._probability(outputs[self.output.name], size), logits)
+        return Prediction(self.probability(outputs[self.output.name], size), logits)
 
     def inputs_of(self, frame: Frame) -> dict[str, Any]:
         """The inputs of the package's `predict` for a frame. Raises ExecutionError if one cannot be made from it."""
@@ -76,7 +76,12 @@ class PackageRunner:
                 )
         return inputs
 
-    def _probability(self, value: Any, size: tuple[int, int]) -> np.ndarray:
+    def probability(self, value: Any, size: tuple[int, int]) -> np.ndarray:
+        """P(person), (H, W) float32, of what `predict` returned for the output that holds the mask.
+
+        Args:
+            size: (height, width) of the frame, to which logits are resized.
+        """
         if self.output.kind == "image":
             return np.asarray(value, dtype=np.float32) / np.float32(255)
         array = np.asarray(value, dtype=np.float32)

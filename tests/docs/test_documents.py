@@ -32,6 +32,7 @@ RUN_ELSEWHERE = {
     "label my_photos/ --review": "tests/training/test_label.py",
     "evaluate --checkpoint runs/mine/best --data my_photos/": "the same with --model",
     "coreml --checkpoint runs/mine/best --quantize int8": "the same with a folder of that format",
+    "agree -o docs/agreement": "tests/workflows/test_agree.py; Core ML runs on a Mac only",
     "demo": "tests/ios_demo/test_app.py",
     "demo --package my.mlpackage": "tests/ios_demo/test_app.py",
     "serve my.mlpackage": "tests/workflows/test_serve.py",

@@ -20,7 +20,7 @@ from portrait_export.mil.compile import compile_program
 from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata
 
-NUMPY_TYPES = {"fp32": np.float32, "fp16": np.float16, "int32": np.int32}
+NUMPY_TYPES = {"fp32": np.float32, "fp16": np.float16, "int32": np.int32, "int8": np.int8}
 INT32 = np.iinfo(np.int32)
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
+from portrait_export.errors import LoweringError
 from portrait_export.frontend.convert import lower
 from tests.cases.model import model_of, values
 from tests.frontend.harness import mismatch, run_lowered
@@ -62,6 +63,37 @@ def test_quantized_model_keeps_its_steps() -> None:
     steps = (run_lowered(lowered, X)["y"] - expected(model, X)) / 0.25
     assert np.abs(steps).max() <= 1.001  # a sum on the edge between two steps may round either way
     assert (np.abs(steps) > 0.5).mean() < 0.01
+
+
+def int8_model() -> onnx.ModelProto:
+    """int8 in, doubled and shifted, int8 out."""
+    make = helper.make_node
+    nodes = [
+        make("DequantizeLinear", ["q", "half", "three"], ["x"]),
+        make("Relu", ["x"], ["r"]),
+        make("QuantizeLinear", ["r", "quarter", "two"], ["y"]),
+    ]
+    params = {
+        "half": np.asarray(0.5, np.float32),
+        "three": np.asarray(3, np.int8),
+        "quarter": np.asarray(0.25, np.float32),
+        "two": np.asarray(2, np.int8),
+    }
+    return model_of(nodes, INT8, params, ["y"])
+
+
+INT8 = {"q": np.array([[-128, -1, 3], [4, 60, 127]], np.int8)}
+
+
+def test_int8_inputs_and_outputs_need_ios26() -> None:
+    model = int8_model()
+    with pytest.raises(LoweringError, match="its type is int8"):
+        lower(model, target="iOS18")
+    lowered = lower(model, target="iOS26")
+    assert [feature.dtype for feature in (*lowered.inputs, *lowered.outputs)] == ["int8", "int8"]
+    result = run_lowered(lowered, INT8)["y"]
+    assert result.dtype == np.int8
+    np.testing.assert_array_equal(result, expected(model, INT8))
 
 
 def test_functions_of_the_model_are_inlined() -> None:

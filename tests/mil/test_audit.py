@@ -25,7 +25,7 @@ def audited(folder: Path, recipe: str, target: str = "iOS17", **asked) -> Audit:
     return audit_program(read_program(path), originals=compiled.originals, **asked)
 
 
-@pytest.mark.parametrize("target", ["iOS16", "iOS17", "iOS18"])
+@pytest.mark.parametrize("target", ["iOS16", "iOS17", "iOS18", "iOS26"])
 def test_int8_is_found_in_the_bytes(target, tmp_path):
     audit = audited(tmp_path, "int8", target, requested="int8")
     assert audit.passed

@@ -12,7 +12,7 @@ from portrait_export.mil.program import Metadata, read_program
 
 from .programs import two_convolutions
 
-SPEC_VERSIONS = {"iOS16": 7, "iOS17": 8, "iOS18": 9}
+SPEC_VERSIONS = {"iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}
 
 
 @pytest.mark.parametrize("target", SPEC_VERSIONS)

@@ -17,6 +17,8 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ import numpy as np
 
 from portrait_export.errors import PortraitError
 from portrait_export.mil.coreml import spec_message
+from portrait_export.mil.program import read_program
 from portrait_export.runtime import limits
 from portrait_export.runtime.model import CoreMLProgram
 
@@ -189,10 +192,11 @@ def _given(program: CoreMLProgram) -> dict[str, Any]:
 
 
 def run_case(folder: Path) -> str:
-    """`result`, the class of a clean error, or `bad: …`."""
+    """Every function once: `result`, the class of the first clean error, or `bad: …`."""
     try:
-        program = CoreMLProgram.load(folder)
-        program.predict(_given(program))
+        for name in read_program(folder).functions:
+            program = CoreMLProgram.load(folder, function=name)
+            program.predict(_given(program), program.make_state() if program.states else None)
     except PortraitError as error:
         str(error)
         return type(error).__name__
@@ -201,48 +205,77 @@ def run_case(folder: Path) -> str:
     return "result"
 
 
+@dataclass(frozen=True)
+class Sound:
+    """The files of an intact package."""
+
+    specification: bytes
+    weights: bytes
+    manifest: bytes
+
+    @classmethod
+    def read(cls, package: Path) -> Sound:
+        weights = package / WEIGHTS
+        stored = weights.read_bytes() if weights.exists() else b""
+        return cls((package / SPECIFICATION).read_bytes(), stored, (package / "Manifest.json").read_bytes())
+
+
+def write_damaged(rng: random.Random, sound: Sound, folder: Path) -> list[str]:
+    """Write a package with one or two damages into a folder, and return their names."""
+    message, weights = spec_message(sound.specification), bytearray(sound.weights)
+    damages, data = rng.choices(DAMAGES, k=rng.choice((1, 1, 2))), None
+    for damage in damages:
+        with suppress(ValueError):  # a number that this field cannot hold, or no weights to damage
+            data = damage(rng, message, weights)
+        if data is not None:
+            break
+    (folder / WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
+    (folder / SPECIFICATION).write_bytes(data if data is not None else message.SerializeToString())
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / "Manifest.json").write_bytes(sound.manifest)
+    return [damage.__name__ for damage in damages]
+
+
+def limit_resources() -> None:
+    """Limit memory and loops, and let `in_time` end a case that takes too long."""
+    warnings.simplefilter("ignore")  # numpy and torch may warn of what a damaged constant makes them do
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+    limits.MAX_ITERATIONS = 1000
+    signal.signal(signal.SIGALRM, _too_long)
+
+
+def in_time(run: Callable[[], str]) -> str:
+    """What `run` returns, or `bad: …` after CASE_SECONDS."""
+    signal.alarm(CASE_SECONDS)
+    try:
+        return run()
+    except TimeoutError as error:
+        return f"bad: {error}"
+    finally:
+        signal.alarm(0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packages", nargs="+", type=Path)
     parser.add_argument("--count", type=int, default=500, help="cases in all")
     parser.add_argument("--seed", type=int, default=0, help="of the mutations")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # numpy and torch may warn of what a damaged constant makes them do
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
-    limits.MAX_ITERATIONS = 1000
-    signal.signal(signal.SIGALRM, _too_long)
+    limit_resources()
     rng = random.Random(options.seed)
     outcomes: Counter[str] = Counter()
     bad, slowest = [], 0.0
-    sound = [
-        ((p / SPECIFICATION).read_bytes(), (p / WEIGHTS).read_bytes(), (p / "Manifest.json").read_bytes())
-        for p in options.packages
-    ]
+    sound = [Sound.read(package) for package in options.packages]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "m.mlpackage"
-        (folder / WEIGHTS).parent.mkdir(parents=True)
         for case in range(options.count):
-            specification, stored, manifest = sound[case % len(sound)]
-            message, weights = spec_message(specification), bytearray(stored)
-            damages = rng.choices(DAMAGES, k=rng.choice((1, 1, 2)))
-            for damage in damages:
-                try:
-                    data = damage(rng, message, weights)
-                except ValueError:  # a number that this field cannot hold
-                    data = None
-                if data is not None:
-                    break
-            (folder / SPECIFICATION).write_bytes(data if data is not None else message.SerializeToString())
-            (folder / WEIGHTS).write_bytes(weights)
-            (folder / "Manifest.json").write_bytes(manifest)
-            signal.alarm(CASE_SECONDS)
+            damages = write_damaged(rng, sound[case % len(sound)], folder)
             start = time.perf_counter()
-            outcome = run_case(folder)
-            signal.alarm(0)
+            outcome = in_time(lambda: run_case(folder))
             slowest = max(slowest, time.perf_counter() - start)
             outcomes[outcome.split(":")[0]] += 1
             if outcome.startswith("bad"):
-                bad.append(f"case {case} ({', '.join(d.__name__ for d in damages)}): {outcome[:300]}")
+                bad.append(f"case {case} ({', '.join(damages)}): {outcome[:300]}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"outcomes": outcomes, "bad": bad, "slowest_s": round(slowest, 2), "peak_kib": peak}))
 

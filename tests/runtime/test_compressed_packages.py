@@ -47,6 +47,13 @@ def _pruned_then(step: Callable[..., Callable[[Any, Any], Any]], **options: Any)
     return compress
 
 
+def _palette_of_int8(o: Any, m: Any) -> Any:
+    """int8 weights, then a palette whose entries are int8; the order of the two operators differs from iOS18's."""
+    quantized = o.linear_quantize_weights(m, o.OptimizationConfig(o.OpLinearQuantizerConfig(**BIG)))
+    config = o.OptimizationConfig(o.OpPalettizerConfig(nbits=4, mode="uniform", **BIG))
+    return o.palettize_weights(quantized, config, joint_compression=True)
+
+
 CASES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {  # target, compression, operator that must appear
     "int8_channels_ios16": ("iOS16", _linear(), "constexpr_affine_dequantize"),
     "int8_asymmetric_ios17": ("iOS17", _linear(mode="linear"), "constexpr_affine_dequantize"),
@@ -75,6 +82,8 @@ CASES: dict[str, tuple[str, Callable[[Any, Any], Any], str]] = {  # target, comp
     "pruned_ios18": ("iOS18", _pruned, "constexpr_sparse_to_dense"),
     "pruned_and_quantized_ios18": ("iOS18", _pruned_then(_linear), "constexpr_sparse_blockwise_shift_scale"),
     "pruned_and_palettized_ios18": ("iOS18", _pruned_then(_palette, nbits=4), "constexpr_lut_to_sparse"),
+    "pruned_and_palettized_ios26": ("iOS26", _pruned_then(_palette, nbits=4), "constexpr_lut_to_sparse"),
+    "palette_of_int8_ios26": ("iOS26", _palette_of_int8, "constexpr_blockwise_shift_scale"),
 }
 
 TOLERANCE = 2e-3  # of the largest magnitude: coremltools rounds the decompressed weights to half

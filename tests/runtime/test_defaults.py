@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from portrait_export.mil import coreml
-from portrait_export.runtime.coverage import VERSIONS
+from portrait_export.runtime.coverage import OPERATORS, VERSIONS
 from portrait_export.runtime.registry import kernels
 from tests.runtime.kernels.calling import call
 
@@ -88,7 +88,13 @@ def _cases(*, fixed: bool) -> list[tuple[str, str]]:
     return [key for key, definition in _definitions().items() if (_fixed_defaults(definition) is not None) is fixed]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+def test_a_version_without_operators_of_its_own_has_no_definitions() -> None:
+    """iOS26 takes those of iOS18 as they are."""
+    assert {version for _, version in _definitions()} == set(OPERATORS)
+    assert set(VERSIONS) - set(OPERATORS) == {"iOS26"}
+
+
+@pytest.mark.parametrize("version", OPERATORS)
 def test_a_kernel_has_the_defaults_of_every_version(version: str) -> None:
     checked = 0
     for name, of in _cases(fixed=True):

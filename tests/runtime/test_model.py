@@ -405,7 +405,7 @@ def test_a_program_without_states_takes_none(chain: Path, accumulating: Path) ->
 LABELS: dict[str, list[Any]] = {"strings": ["cat", "dog", "person", "tree"], "integers": [10, 20, 30, 40]}
 
 
-@pytest.mark.parametrize("target", ["iOS15", "iOS16", "iOS17", "iOS18"])
+@pytest.mark.parametrize("target", ["iOS15", "iOS16", "iOS17", "iOS18", "iOS26"])
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
 def test_class_labels(tmp_path: Path, labels: list[Any], target: str) -> None:
     ct = tools()
@@ -423,6 +423,22 @@ def test_class_labels(tmp_path: Path, labels: list[Any], target: str) -> None:
     expected = dict(zip(labels, torch.softmax(x, -1)[0].tolist(), strict=True))
     assert outputs["classLabel_probs"] == pytest.approx(expected, abs=1e-6)
     assert [type(label) for label in outputs["classLabel_probs"]] == [type(label) for label in labels]
+
+
+def test_int8_inputs_and_outputs(folder: Path) -> None:
+    """iOS26: int8 in, (x − 3) / 2 as int8 steps of a quarter out."""
+    mb = coreml.builder()
+
+    def build(x: Any) -> Any:
+        real = mb.dequantize(input=x, scale=np.float32(0.5), zero_point=np.int8(3))
+        return mb.quantize(input=real, scale=np.float32(0.25), output_dtype="int8", name="out")
+
+    package = from_builder(folder / "int8.mlpackage", {"x": ((6,), np.int8)}, build, target="iOS26")
+    program = load(package)
+    assert (program.program.spec_version, program.program.deployment_target) == (10, "iOS26")
+    assert (program.inputs[0].dtype, program.outputs[0].dtype) == ("int8", "int8")
+    out = program.predict({"x": np.array([-128, 0, 1, 2, 3, 127], np.int8)})["out"]
+    assert (out.dtype, out.tolist()) == (np.int8, [-128, -6, -4, -2, 0, 127])
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

@@ -33,6 +33,7 @@ SETTINGS = {
     "iOS15_fp32": Setting("iOS15", "FLOAT32", FP32_OF_SCALE),
     "iOS17_fp16": Setting("iOS17", "FLOAT16", FP16_OF_SCALE),
     "iOS18_fp32": Setting("iOS18", "FLOAT32", FP32_OF_SCALE),
+    "iOS26_fp16": Setting("iOS26", "FLOAT16", FP16_OF_SCALE),
 }
 
 # Rows whose result may jump where half precision moves a value across a step; they are compared in fp32 only.

@@ -96,7 +96,7 @@ def test_a_multiarray_output_has_the_preview_and_the_classes(tmp_path):
     assert json.loads(stored["com.apple.coreml.model.preview.params"])["labels"] == ["background", "person"]
 
 
-@pytest.mark.parametrize(("target", "version"), [("iOS16", 7), ("iOS18", 9)])
+@pytest.mark.parametrize(("target", "version"), [("iOS16", 7), ("iOS18", 9), ("iOS26", 10)])
 def test_the_target_is_what_the_package_needs(target, version, tmp_path):
     from portrait_export.mil.program import read_program
 

@@ -1,4 +1,4 @@
-"""Implement the MIL operators of iOS15 to iOS18: one file per family, one function per operator.
+"""Implement the MIL operators of iOS15 to iOS26: one file per family, one function per operator.
 
 To add an operator, write a function under `@kernel("name")` in its family's file; `runtime/registry.py` describes how
 it receives its inputs and what it returns. The name, the parameters and their defaults are MIL's, the docstring is the
