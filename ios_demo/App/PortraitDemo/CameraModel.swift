@@ -9,7 +9,7 @@ import UIKit
 final class CameraModel {
     var look = ShownLook.overlay
     var settings = LiveSegmenter.Settings()
-    /// Draw on the GPU what the package gives. Otherwise PortraitKit smooths, refines and composes, as it does on Linux.
+    /// Draw on the GPU what the package gives; otherwise PortraitKit smooths, refines and composes, as on Linux.
     var drawsWithoutCopies = false
     let layers = CameraLayers(frame: .zero)
     private(set) var isDrawing = false
