@@ -212,6 +212,6 @@ def test_a_hundred_operations_to_blame_leave_the_curve_readable() -> None:
     found = CURVES["a_hundred_to_blame"]()
     assert sum(op.bad for op in found.ops) > 90
     red = (np.asarray(curve(found)) == (200, 0, 70)).all(-1)
-    lines = red[100:400].all(axis=0).sum()  # red from top to bottom of the plot
+    lines = red[200:400].all(axis=0).sum()  # red from top to bottom of the plot
     assert lines == 3
     assert red[HEIGHT - 112 - 6].sum() > 90  # a tick for each
