@@ -16,6 +16,7 @@ from ..errors import ExecutionError, nearest
 from ..mil.features import Feature
 from ..mil.program import Function, Metadata, Program, read_program
 from ..mil.types import StateType, TensorType
+from ..utils.memory import keep_freed_memory
 from .compiler import compile_function
 from .dtypes import CARRIERS, FLOATS, from_numpy, round_to_half
 from .environment import Environment
@@ -80,6 +81,7 @@ class CoreMLProgram:
         cls, path: Path | str, *, arithmetic: str = "as_typed", function: str | None = None, device: str = "cpu"
     ) -> CoreMLProgram:
         """Read and compile a package. See `portrait_export.runtime.load`."""
+        keep_freed_memory()
         if arithmetic not in ARITHMETICS:
             hint = nearest(arithmetic, ARITHMETICS, what="arithmetic mode")
             raise ExecutionError(f"There is no arithmetic mode {arithmetic!r}.", code="usage", hint=hint)
