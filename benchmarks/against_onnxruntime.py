@@ -2,8 +2,8 @@
 
     python benchmarks/against_onnxruntime.py [--model segformer_b0 …] [--rounds 9]
 
-Both run alternately in one process on one thread, at 512x512. It prints processor time: the medians, and the median of the
-rounds' ratios with their quartiles. ONNX Runtime computes in float32 throughout; `as_typed` also rounds each value to half.
+Both run alternately in one process on one thread, at 512x512. It prints processor time: the medians, and the median
+of the rounds' ratios with their quartiles. ONNX Runtime computes in float32; `as_typed` also rounds each value to half.
 """
 
 from __future__ import annotations
