@@ -72,7 +72,9 @@ def _export_into(
     write_bytes(folder / f"{model.name}.onnx", onnx_model.SerializeToString(deterministic=True))
     parity = None
     if request.parity is not None:
-        parity = compare_masks(stages, models, package.path, recipe, request.precision, request.parity, folder)
+        parity = compare_masks(
+            stages, models, package.path, recipe, request.precision, request.parity, folder, weights=audit.weights
+        )
     sizes = tuple(map(size_of, models))
     export = CoreMLExport(folder, package, model, recipe, request.target, audit, tuple(stages.ended), parity, sizes)
     export = replace(export, record=export_record(export, request))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..artifacts import Frame, Runner
     from ..inputs.bundle import DeviceBundle, DeviceFrames
     from ..inputs.sources import Size
+    from ..mil.audit import StoredWeight
     from ..quantize.recipe import Recipe
     from ..utils.stages import RunningStage
     from ..verify.gates import Thresholds
@@ -87,6 +88,7 @@ def compare_masks(
     request: ParityRequest,
     folder: Path | None,
     bundle: DeviceBundle | None = None,
+    weights: Sequence[StoredWeight] = (),
 ) -> ParityReport:
     """Run the model and the saved package on every photo at every size, check the gates, and write the report.
 
@@ -95,6 +97,7 @@ def compare_masks(
         recipe, precision: how the package was made; they select the bars.
         folder: the report's folder; None writes no report.
         bundle: a device's masks, to be compared instead of the saved package's.
+        weights: the stored weights of the package, for the report.
     """
     from ..mil.folder import package_size_bytes
     from ..verify.gates import kind_of, size_gate, thresholds_for
@@ -130,7 +133,7 @@ def compare_masks(
             title = f"{model.name} · {package.name}"
             facts = dict(model.provenance)
             stage.summary = write_report(
-                whole, shown.worst, folder, title=title, facts=facts, thumbnails=shown.thumbnails
+                whole, shown.worst, folder, title=title, facts=facts, thumbnails=shown.thumbnails, weights=weights
             )
     return whole
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ...utils.files import write_bytes, write_text
 
 if TYPE_CHECKING:
+    from ...mil.audit import StoredWeight
     from ..parity import Comparison, ParityReport
     from .pictures import Thumbnails
 
@@ -26,6 +27,7 @@ def write_report(
     title: str,
     facts: Mapping[str, str],
     thumbnails: Thumbnails | None = None,
+    weights: Sequence[StoredWeight] = (),
 ) -> str:
     """Write the report's files.
 
@@ -35,6 +37,7 @@ def write_report(
         title: the page's heading.
         facts: provenance and settings to show, name → value.
         thumbnails: of all images, for the contact sheet; None leaves the sheet out.
+        weights: the stored weights of the package; empty leaves them out.
     Returns:
         The names of the files, for a status line: `parity.json, report.html, worst.png`.
     Raises:
@@ -52,5 +55,5 @@ def write_report(
     write_text(folder / JSON_FILE, report.to_json())
     for name, data in pictures.items():
         write_bytes(folder / name, data)
-    write_text(folder / HTML_FILE, report_page(report, worst, title=title, facts=facts))
+    write_text(folder / HTML_FILE, report_page(report, worst, title=title, facts=facts, weights=weights))
     return ", ".join((JSON_FILE, HTML_FILE, *pictures))

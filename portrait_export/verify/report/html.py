@@ -14,9 +14,12 @@ from ...imaging.encode import image_bytes, png_bytes
 from ..parity import SIGNS, Comparison, ParityReport, agreement, measured, number, xml_safe
 from ..scores import ImageScore, SetScore
 from .pictures import HEADINGS, HEAT_FULL, panels
+from .weights import TALLEST, bits_of, bits_picture
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ...mil.audit import StoredWeight
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
@@ -46,7 +49,14 @@ def _of_people(score: ImageScore, value: float | None) -> float | None:
     return None if score.kind == EMPTY else value
 
 
-def report_page(report: ParityReport, worst: Sequence[Comparison], *, title: str, facts: Mapping[str, str]) -> str:
+def report_page(
+    report: ParityReport,
+    worst: Sequence[Comparison],
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    weights: Sequence[StoredWeight] = (),
+) -> str:
     """The whole page. The same report and images give the same text."""
     shown = xml_safe(title)
     body = "".join(
@@ -58,6 +68,7 @@ def report_page(report: ParityReport, worst: Sequence[Comparison], *, title: str
             _section("By kind of photograph", _kinds(report.named_kinds)) if report.named_kinds else "",
             _section("Where the masks agree least", "".join(map(_worst, worst)) + _legend()) if worst else "",
             _section("Every image", _images(report.images, kinds=bool(report.named_kinds))),
+            _section("Stored weights", _weights(weights)) if weights else "",
             _section("Made from", _facts("Made from", facts)) if facts else "",
         )
     )
@@ -232,6 +243,30 @@ def _images(scores: Sequence[ImageScore], *, kinds: bool) -> str:
     )
     first = (("image", False), ("kind", False)) if kinds else (("image", False),)
     return _table("Every image", (*first, *((name, True) for name, _, _ in IMAGE_COLUMNS)), rows, style="sortable")
+
+
+def _weights(weights: Sequence[StoredWeight]) -> str:
+    """A picture of the bits of each weight, and a row per weight."""
+    words = (
+        f"Each bar is a weight, the largest first: as wide as its elements are many, as high as its bits (lines at 4, 8"
+        f" and 12 of {TALLEST:g}), so its area is its size. Green is compressed."
+    )
+    rows = (
+        f'<tr><th scope="row">{_text(weight.name)}</th><td class="text">{_text(", ".join(weight.used_by))}</td>'
+        f'<td class="number">{_text("×".join(map(str, weight.shape)) or "scalar")}</td>'
+        f'<td class="text">{_text(weight.dtype)}</td>'
+        + _number_cell(bits_of(weight), number(bits_of(weight), 3))
+        + _number_cell(weight.size_bytes, number(weight.size_bytes))
+        + _number_cell(weight.error, "–" if weight.error is None else f"{number(100 * weight.error, 3)} %")
+        + f'<td class="text">{_text(weight.skipped or "–")}</td></tr>\n'
+        for weight in weights
+    )
+    head = (
+        *(("weight", False), ("read by", False), ("shape", True), ("stored as", False)),
+        *(("bits", True), ("bytes", True), ("error", True), ("left alone because", False)),
+    )
+    table = _table("Stored weights", head, rows, style="sortable")
+    return f'{bits_picture(weights)}<p class="faint">{_text(words)}</p>\n{table}'
 
 
 def _data_url(pixels: np.ndarray, *, photo: bool) -> str:

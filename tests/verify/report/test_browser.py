@@ -11,7 +11,7 @@ import pytest
 
 from portrait_export.verify.report.html import report_page
 
-from .test_report import EVIL, compared, report_of
+from .test_report import EVIL, WEIGHTS, compared, report_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the report was not opened in a browser")
@@ -37,7 +37,8 @@ def browser() -> Iterator[Any]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     page = tmp_path_factory.mktemp("report") / "report.html"
     facts = {"package": "x" * 300, "spec": "{}"}
-    page.write_text(report_page(report_of(ITEMS), ITEMS, title="net " + "long_name" * 12, facts=facts))
+    text = report_page(report_of(ITEMS), ITEMS, title="net " + "long_name" * 12, facts=facts, weights=WEIGHTS)
+    page.write_text(text)
     return page.as_uri()
 
 
@@ -55,7 +56,7 @@ def opened(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterat
 
 
 def names(page: Any) -> list[str]:
-    return page.locator("table.sortable tbody th").all_inner_texts()
+    return page.get_by_role("region", name="Every image").locator("tbody th").all_inner_texts()
 
 
 def test_a_table_is_sorted_by_keyboard(opened: Any) -> None:
@@ -67,6 +68,13 @@ def test_a_table_is_sorted_by_keyboard(opened: Any) -> None:
     assert [first[0], first[1]] == ["a.jpg", names(opened)[1]]
     assert names(opened) == first[::-1]
     assert opened.locator("th[aria-sort]").evaluate_all("all => all.map(one => one.ariaSort)") == ["descending"]
+
+
+def test_weights_are_sorted_by_their_bytes(opened: Any) -> None:
+    region = opened.get_by_role("region", name="Stored weights")
+    region.get_by_role("button", name="bytes").click()
+    assert region.locator("tbody th").all_inner_texts()[1] == "a.weight"
+    assert opened.get_by_role("img", name="Bits of each weight").bounding_box()["height"] > 100
 
 
 def test_what_has_no_number_comes_last(opened: Any) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from portrait_export.artifacts import Frame, LabelledFrame, Prediction
 from portrait_export.imaging.encode import png_bytes
+from portrait_export.mil.audit import StoredWeight
 from portrait_export.utils.files import OutputError
 from portrait_export.verify.gates import thresholds_for
 from portrait_export.verify.parity import Comparison, ParityReport, compare
@@ -225,6 +226,24 @@ def test_the_pages_pictures_open_and_have_alternatives() -> None:
         with Image.open(io.BytesIO(data)) as picture:
             assert picture.size == (20, 30)
         assert "a.jpg" in str(image["alt"])
+
+
+WEIGHTS = (
+    StoredWeight("a.weight", ("conv",), (64, 32, 3, 3), "int8", True, 64 * 32 * 9 + 128, 0.0042),
+    StoredWeight(EVIL, ("linear", "matmul"), (8, 256), "fp16", False, 4096, None, "it is read by <several>"),
+)
+
+
+def test_the_page_shows_each_stored_weight_and_a_bar_of_its_size() -> None:
+    page = Page(report_page(report_of([compared()]), [], title="net", facts={}, weights=WEIGHTS))
+    words = " ".join(page.text)
+    for expected in ("a.weight", "64×32×3×3", "0.42 %", "it is read by <several>", "linear, matmul"):
+        assert expected in words
+    bars = page.of("rect")
+    assert [bar["class"] for bar in bars] == ["compressed", "plain"]
+    first, second = (float(str(bar["width"])) * float(str(bar["height"])) for bar in bars)
+    assert first / second == pytest.approx(WEIGHTS[0].size_bytes / WEIGHTS[1].size_bytes, rel=1e-2)
+    assert not Page(report_page(report_of([compared()]), [], title="net", facts={})).of("rect")
 
 
 def test_the_page_has_light_and_dark_colours() -> None:
