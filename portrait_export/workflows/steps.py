@@ -178,7 +178,7 @@ def save(
     request: CoreMLRequest,
 ) -> tuple[SavedPackage, Audit]:
     """Compile and write the package, then audit its stored weights."""
-    from ..mil.audit import audit_program
+    from ..mil.audit import audit_program, recorded
     from ..mil.compile import compile_program
     from ..mil.logits import logits_in, tail_of
     from ..mil.package import save_package
@@ -205,7 +205,7 @@ def save(
             read_program(path),
             requested=recipe.dtype,
             min_elements=recipe.min_elements,
-            originals=compiled.originals,
+            originals=recorded(compiled.originals),
             compression=compression,
         )
         stage.summary = _audit_summary(audit)

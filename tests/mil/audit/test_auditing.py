@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portrait_export.mil.audit import Audit, audit_program
+from portrait_export.mil.audit import Audit, audit_program, recorded
 from portrait_export.mil.compile import compile_program
 from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata, read_program
 from portrait_export.quantize.apply import compression_passes
 from portrait_export.quantize.recipes import get_recipe
 
-from .programs import two_convolutions, weights
+from ..programs import two_convolutions, weights
 
 
 def audited(folder: Path, recipe: str, target: str = "iOS17", **asked) -> Audit:
@@ -22,7 +22,7 @@ def audited(folder: Path, recipe: str, target: str = "iOS17", **asked) -> Audit:
     compiled = compile_program(lowered, compression=compression_passes(get_recipe(recipe), target=target))
     path = folder / "a.mlpackage"
     save_package(compiled, lowered, path, metadata=Metadata())
-    return audit_program(read_program(path), originals=compiled.originals, **asked)
+    return audit_program(read_program(path), originals=recorded(compiled.originals), **asked)
 
 
 @pytest.mark.parametrize("target", ["iOS16", "iOS17", "iOS18", "iOS26"])
@@ -68,6 +68,6 @@ def test_damaged_scales_are_a_problem(tmp_path):
     path = tmp_path / "a.mlpackage"
     save_package(compiled, lowered, path, metadata=Metadata())
     originals = {name: -value for name, value in compiled.originals.items()}
-    audit = audit_program(read_program(path), requested="int8", originals=originals)
+    audit = audit_program(read_program(path), requested="int8", originals=recorded(originals))
     assert not audit.passed
     assert "does not decode to the original" in audit.problems[0]

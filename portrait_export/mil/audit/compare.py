@@ -1,0 +1,120 @@
+"""Compare a decoded weight with the values that it should have, on the weight's own scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+# A weight that lost this share of itself (root mean square) is no longer that weight. Rounding to b bits stays below on
+# weights as networks have them: 0.02 at 8 bits, 0.15 at 4, 0.55 at 2 with compensated errors.
+LOST = {1: 1.0, 2: 0.9, 3: 0.7, 4: 0.6}
+LOST_ABOVE_4_BITS = 0.5
+# Compensated rounding is at most 1.8 times as far from the weight as rounding to nearest (palettes of 2 to 6 bits and
+# blocks of 4 bits of segformer_b0 and serseg_b0); nibbles in the wrong order at 4 bits are 10 times as far.
+COMPENSATED = 3.0
+ISOLATED = 0.01  # share of values: where fewer are not rounded to nearest, those are faults and not a way of rounding
+NEAR_TIE = 0.25  # of the distance between two values: codes chosen with a scale before it was rounded to half
+MISPLACED = 2.0  # zeros at random places lose 2.6 times what the smallest half of a Gaussian weight holds
+# Share of the largest value: coremltools computes uniform tables and indices in half precision.
+HALF_ARITHMETIC = 2 * 2.0**-10
+REORDERED = 1e-5  # relative error of the same float32 arithmetic in another order, such as folding a scale
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far a decoded weight is from what it should be.
+
+    Attributes:
+        error: root mean square of (decoded - reference) over that of the reference; NaN if either is not finite.
+        nearest_error: the same of the reference rounded to the nearest values that the weight can take.
+        off: number of values that are clearly not the nearest.
+        fault: why the weight is wrong; empty if it is not.
+    """
+
+    error: float
+    nearest_error: float
+    off: int
+    fault: str = ""
+
+
+def compare(
+    decoded: np.ndarray,
+    nearest: np.ndarray,
+    reference: np.ndarray,
+    *,
+    bits: int,
+    plain: bool = False,
+    intended: bool = False,
+) -> Comparison:
+    """Compare three arrays of one shape.
+
+    Args:
+        decoded: what the package holds.
+        nearest: from `nearest`, for the same stored scales and tables.
+        reference: what it should be, before compression.
+        bits: per stored element.
+        plain: not compressed: what rounding to its type loses is no fault.
+        intended: the values are known to be those that a quantizer computed, which need not be the nearest: then only
+            a lost weight is a fault.
+    """
+    finite = np.isfinite(reference)
+    lost = int((finite & ~np.isfinite(decoded)).sum())
+    lost += int((~finite & ~_same(decoded, reference)).sum())
+    if lost:
+        return Comparison(math.nan, math.nan, lost, f"has {lost} of {decoded.size} values that are NaN or infinite")
+    found, wanted, best = (array[finite].astype(np.float64) for array in (decoded, reference, nearest))
+    error, nearest_error = relative_error(found, wanted), relative_error(best, wanted)
+    excess = np.abs(found - wanted) - np.abs(best - wanted)
+    arithmetic = 0.0 if plain else HALF_ARITHMETIC * float(np.abs(wanted).max(initial=0))
+    off = int((excess > NEAR_TIE * np.abs(found - best) + arithmetic).sum())
+    limit = math.inf if plain and not off else LOST.get(bits, LOST_ABOVE_4_BITS)
+    fault = _fault(error, nearest_error, 0 if intended else off, decoded.size, limit)
+    return Comparison(error, nearest_error, off, fault)
+
+
+def _same(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    return (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+
+
+def misplaced_zeros(decoded: np.ndarray, reference: np.ndarray) -> str:
+    """Why a pruned weight lacks the wrong values; empty if its zeros are about where the smallest values were.
+
+    Pruning in a pattern, such as 2 of 4, loses up to 1.3 times what the smallest values hold.
+    """
+    wanted = np.sort(np.abs(reference.astype(np.float64)).ravel())
+    zeros = int((decoded == 0).sum())
+    kept = np.where(decoded == 0, 0, reference.astype(np.float64))
+    smallest = np.concatenate([np.zeros(zeros), wanted[zeros:]])
+    least, lost = relative_error(smallest, wanted), relative_error(kept, reference.astype(np.float64))
+    if not lost > MISPLACED * least + REORDERED:
+        return ""
+    return (
+        f"has zeros that lose {100 * lost:.3g} % of it; as many zeros in place of its smallest values lose"
+        f" {100 * least:.3g} %"
+    )
+
+
+def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Root mean square of the difference over that of the wanted values, whatever their scale.
+
+    0 if both are zero everywhere, infinite if only the wanted ones are.
+    """
+    peak = float(np.abs(wanted).max(initial=0))
+    if peak == 0:
+        return 0.0 if not np.any(found) else math.inf
+    return math.sqrt(float(np.mean(((found - wanted) / peak) ** 2) / np.mean((wanted / peak) ** 2)))
+
+
+def _fault(error: float, nearest_error: float, off: int, size: int, limit: float) -> str:
+    if not error < limit:
+        return f"does not decode to the original: {100 * error:.3g} % of it is lost"
+    if 0 < off <= ISOLATED * size:
+        return f"has {off} of {size} values that are not the nearest to the original, as all others are"
+    if off and error > COMPENSATED * nearest_error + REORDERED:
+        return (
+            f"differs from the original by {100 * error:.3g} %; rounding to its stored scales or tables"
+            f" loses {100 * nearest_error:.3g} %"
+        )
+    return ""
