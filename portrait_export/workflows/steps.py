@@ -221,5 +221,5 @@ def _audit_summary(audit: Audit) -> str:
     stored = audit.requested if len(types) < 2 else "as " + ", ".join(f"{count} {dtype}" for dtype, count in types)
     applied = sum(w.size_bytes for w in audit.applied)
     share = 100 * applied / max(audit.size_bytes, 1)
-    error = f", largest error {100 * audit.largest_error:.2f} %" if audit.largest_error is not None else ""
+    error = f", largest error {100 * audit.largest_error:.3g} %" if audit.largest_error is not None else ""
     return f"{len(audit.applied)} weights {stored} ({share:.0f} % of the bytes){error}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from .subgraphs import all_graphs
 
@@ -45,3 +46,12 @@ def stored_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, TensorProto]]:
         for node in inner.node:
             if node.op_type == "Constant":
                 yield from ((node.output[0], one.t) for one in node.attribute if one.name == "value")
+
+
+def float_tensors(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The constant tensors of floats by name, as `stored_tensors` finds them."""
+    return {
+        name: numpy_helper.to_array(tensor).astype(np.float32, copy=False)
+        for name, tensor in stored_tensors(model.graph)
+        if tensor.data_type in FLOATS
+    }

@@ -6,12 +6,28 @@ health.py    faults that show without an original
 nearest.py   originals rounded to what a weight can take
 compare.py   a weight against its original
 storage.py   what every byte of a package is for
+originals.py what the weights should be
+matching.py  the original of each weight among those of a network
 auditing.py  audit_program: all of it for one program
 result.py    what an audit found
 """
 
-from .auditing import Original, Originals, audit_program, list_weights, recorded
+from .auditing import audit_program, decoded_weights, list_weights
+from .matching import Matches, match
+from .originals import Original, Originals, recorded
 from .result import Audit, StoredWeight
 from .storage import Storage
 
-__all__ = ["Audit", "Original", "Originals", "Storage", "StoredWeight", "audit_program", "list_weights", "recorded"]
+__all__ = [
+    "Audit",
+    "Matches",
+    "Original",
+    "Originals",
+    "Storage",
+    "StoredWeight",
+    "audit_program",
+    "decoded_weights",
+    "list_weights",
+    "match",
+    "recorded",
+]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
@@ -14,9 +13,11 @@ from ..encoded import Compression, EncodedWeight
 from ..program import Operation, Program
 from ..types import TensorType
 from ..weights import BITS
-from .compare import compare, misplaced_zeros
+from .compare import channel_factors, compare, misplaced_zeros
 from .health import fault_of, note_of
+from .matching import Stored
 from .nearest import nearest
+from .originals import Original, Originals
 from .result import Audit, StoredWeight
 from .storage import storage_of
 from .stored import StoredValues
@@ -24,45 +25,6 @@ from .stored import StoredValues
 WEIGHT_ELEMENTS = 256  # constants of up to this many elements are parameters, not weights
 
 UNEXPLAINED = "unexplained"
-
-_SUFFIXES = ("_quantized", "_palettized", "_sparsified", "_to_fp16")  # that coremltools' passes append to names
-
-
-@dataclass(frozen=True)
-class Original:
-    """What a weight should be.
-
-    Attributes:
-        values: of the weight's shape.
-        title: its name and where it is from, for people.
-    """
-
-    values: np.ndarray
-    title: str
-
-
-# Returns the original of a weight, or why there is none, for its name and decoded value.
-Originals: TypeAlias = Callable[[str, np.ndarray], Original | str]
-
-
-def recorded(constants: Mapping[str, np.ndarray]) -> Originals:
-    """The originals of weights that a compression pass has renamed, from a program's constants before it."""
-
-    def find(name: str, decoded: np.ndarray) -> Original | str:
-        base = next((base for base in base_names(name) if base in constants), None)
-        if base is None or constants[base].shape != decoded.shape:
-            return "there is no original of this name and shape"
-        return Original(constants[base], base)
-
-    return find
-
-
-def base_names(name: str) -> list[str]:
-    """A name, and what it may have been before compression passes."""
-    names = [name]
-    while shorter := next((names[-1].removesuffix(s) for s in _SUFFIXES if names[-1].endswith(s)), ""):
-        names.append(shorter)
-    return names
 
 
 @dataclass(frozen=True)
@@ -80,11 +42,26 @@ def list_weights(program: Program) -> Audit:
     return Audit(None, tuple(place.weight for place in _ordered(_places(program))))
 
 
+def decoded_weights(program: Program) -> list[Stored]:
+    """The weights that are floats, decoded, without those that are damaged."""
+    found = []
+    for place in _ordered(_places(program)):
+        try:
+            values = place.values.decode(place.op)
+        except PackageError:
+            continue
+        if values.dtype.kind == "f":
+            found.append(Stored(place.op.outputs[0][0], values, place.weight.compressed))
+    return found
+
+
 def audit_program(
     program: Program,
     *,
     requested: str | None = None,
+    allowed: Collection[str] = (),
     min_elements: int = 2048,
+    left: Mapping[str, str] | None = None,
     originals: Originals | None = None,
     compression: Compression | None = None,
 ) -> Audit:
@@ -93,7 +70,9 @@ def audit_program(
     Args:
         program: read from disk.
         requested: the stored type that the recipe requests, or None.
+        allowed: stored types that a compressed weight may have too.
         min_elements: weights of up to this many elements need not be compressed.
+        left: known reasons why weights are not compressed, by name.
         originals: finds what a weight should be, to compute errors.
         compression: what the quantizer decided for each weight; then each must be stored so, bit for bit, and
             `requested` and `min_elements` do not count.
@@ -102,15 +81,19 @@ def audit_program(
     """
     _open_weight_files(program)
     places = [_checked(place, originals, compression) for place in _ordered(_places(program))]
-    weights = _explained(places, requested, min_elements, compression)
+    weights = tuple(place.weight for place in places)
+    if requested is not None or compression is not None or any(weight.compressed for weight in weights):
+        otherwise = "not compressed by the recipe" if compression is not None else UNEXPLAINED
+        known = compression.left if compression is not None else left or {}
+        weights = _explained(places, min_elements, known, otherwise)
     problems = [f"{place.weight.name} {place.weight.shape} {place.fault}" for place in places if place.fault]
     if compression is not None:
         problems += _departures(places, compression)
     elif requested is not None:
-        problems += _unfulfilled(weights, requested)
+        problems += _unfulfilled(weights, requested, {requested, *allowed})
     blobs = [leaf.place for place in places for leaf in _leaves(place.values, place.op)]
     storage = storage_of(program, [blob for blob in blobs if blob is not None])
-    return Audit(requested, tuple(weights), (*problems, *storage.problems), storage)
+    return Audit(requested, weights, (*problems, *storage.problems), storage)
 
 
 def _open_weight_files(program: Program) -> None:
@@ -199,49 +182,45 @@ def _compared(place: _Place, decoded: np.ndarray, original: Original, *, intende
         intended=intended,
     )
     fault = place.fault or found.fault
+    if found.fault and decoded.ndim > 1 and not intended and not place.fault:
+        fault += channel_factors(decoded, original.values)
     if weight.form.startswith("sparse") and not intended:
         fault = fault or misplaced_zeros(decoded, original.values)
     return replace(place, weight=replace(weight, error=found.error, compared_with=original.title), fault=fault)
 
 
 def _explained(
-    weights: Sequence[_Place], requested: str | None, min_elements: int, compression: Compression | None
-) -> list[StoredWeight]:
-    """The weights, with the reason why each uncompressed one was left alone where others are compressed."""
-    if requested is None and compression is None and not any(place.weight.compressed for place in weights):
-        return [place.weight for place in weights]
-    explained = []
-    for place in weights:
-        reason = "" if place.weight.compressed else _why_left(place, requested, min_elements, compression)
-        explained.append(replace(place.weight, skipped=reason))
-    return explained
+    places: Sequence[_Place], min_elements: int, known: Mapping[str, str], otherwise: str
+) -> tuple[StoredWeight, ...]:
+    """The weights, with the reason why each uncompressed one was left alone."""
+    return tuple(
+        place.weight
+        if place.weight.compressed
+        else replace(place.weight, skipped=_reason_to_skip(place, min_elements, known) or otherwise)
+        for place in places
+    )
 
 
-def _why_left(place: _Place, requested: str | None, min_elements: int, compression: Compression | None) -> str:
-    reason = compression.left.get(place.weight.name, "") if compression else ""
-    reason = reason or _reason_to_skip(place.op, place.weight, min_elements)
-    if reason:
-        return reason
-    if compression is not None:
-        return "not compressed by the recipe"
-    return UNEXPLAINED if requested is not None else "its maker left it as it is"
-
-
-def _reason_to_skip(op: Operation, weight: StoredWeight, min_elements: int) -> str:
+def _reason_to_skip(place: _Place, min_elements: int, known: Mapping[str, str]) -> str:
+    """Why a weight is not compressed; empty if nothing explains it."""
+    weight = place.weight
+    if weight.name in known:
+        return known[weight.name]
     if weight.dtype not in ("fp16", "fp32"):
         return f"{weight.dtype}, not a float"
-    if _elements(op) <= min_elements:
-        return f"{_elements(op)} elements, too small: scales would cost more than they save"
+    if weight.elements <= min_elements:
+        return f"{weight.elements} elements, too small: scales would cost more than they save"
     return "one-dimensional" if len(weight.shape) <= 1 else ""
 
 
-def _unfulfilled(weights: Sequence[StoredWeight], requested: str) -> list[str]:
+def _unfulfilled(weights: Sequence[StoredWeight], requested: str, allowed: Collection[str]) -> list[str]:
     """Every way in which the weights are not stored in the requested type."""
     unexplained = [w for w in weights if w.skipped == UNEXPLAINED]
-    other_type = [w for w in weights if w.compressed and w.dtype != requested]
+    other_type = [w for w in weights if w.compressed and w.dtype not in allowed]
+    wanted = " or ".join(sorted(allowed))
     problems = [f"{w.name} {w.shape} stayed {w.dtype} ({', '.join(w.used_by)})" for w in unexplained]
-    problems += [f"{w.name} is stored as {w.dtype}, not {requested}" for w in other_type]
-    if not any(w.compressed for w in weights):
+    problems += [f"{w.name} is stored as {w.dtype}, not {wanted}" for w in other_type]
+    if not any(w.compressed and w.dtype == requested for w in weights):
         problems.append(f"no weight is stored as {requested}")
     return problems
 

@@ -55,13 +55,15 @@ def compare(
         nearest: from `nearest`, for the same stored scales and tables.
         reference: what it should be, before compression.
         bits: per stored element.
-        plain: not compressed: what rounding to its type loses is no fault.
+        plain: not compressed: what is infinite in its type is no fault, such as an attention mask in half precision.
         intended: the values are known to be those that a quantizer computed, which need not be the nearest: then only
             a lost weight is a fault.
     """
     finite = np.isfinite(reference)
+    if plain:
+        finite &= ~(np.isinf(decoded) & (decoded == nearest))
     lost = int((finite & ~np.isfinite(decoded)).sum())
-    lost += int((~finite & ~_same(decoded, reference)).sum())
+    lost += int((~np.isfinite(reference) & ~_same(decoded, reference)).sum())
     if lost:
         return Comparison(math.nan, math.nan, lost, f"has {lost} of {decoded.size} values that are NaN or infinite")
     found, wanted, best = (array[finite].astype(np.float64) for array in (decoded, reference, nearest))
@@ -69,8 +71,11 @@ def compare(
     excess = np.abs(found - wanted) - np.abs(best - wanted)
     arithmetic = 0.0 if plain else HALF_ARITHMETIC * float(np.abs(wanted).max(initial=0))
     off = int((excess > NEAR_TIE * np.abs(found - best) + arithmetic).sum())
-    limit = math.inf if plain and not off else LOST.get(bits, LOST_ABOVE_4_BITS)
-    fault = _fault(error, nearest_error, 0 if intended else off, decoded.size, limit)
+    if plain and not off and error > LOST_ABOVE_4_BITS:
+        fault = f"is too small for its type, which loses {100 * error:.3g} % of it: `precision=fp32` keeps it"
+    else:
+        limit = LOST.get(bits, LOST_ABOVE_4_BITS)
+        fault = _fault(error, nearest_error, 0 if intended else off, decoded.size, limit)
     return Comparison(error, nearest_error, off, fault)
 
 
@@ -93,6 +98,21 @@ def misplaced_zeros(decoded: np.ndarray, reference: np.ndarray) -> str:
     return (
         f"has zeros that lose {100 * lost:.3g} % of it; as many zeros in place of its smallest values lose"
         f" {100 * least:.3g} %"
+    )
+
+
+def channel_factors(decoded: np.ndarray, reference: np.ndarray) -> str:
+    """How each output channel differs from the original's by a factor alone; empty if that is not the difference."""
+    found, wanted = (array.reshape(len(array), -1).astype(np.float64) for array in (decoded, reference))
+    energy = (wanted**2).sum(axis=1)
+    factors = (found * wanted).sum(axis=1)[energy > 0] / energy[energy > 0]
+    scaled = np.zeros_like(wanted)
+    scaled[energy > 0] = wanted[energy > 0] * factors[:, None]
+    if not factors.size or not relative_error(found, scaled) < relative_error(found, wanted) / 3:
+        return ""
+    return (
+        f"; each output channel is the original's times a factor ({factors.min():.3g} to {factors.max():.3g}): its"
+        " scales are wrong, or a normalization was folded into it that the original has apart"
     )
 
 

@@ -35,7 +35,12 @@ def fault_of(values: StoredValues, op: Operation, decoded: np.ndarray) -> str:
 
 def note_of(op: Operation, decoded: np.ndarray) -> str:
     """What is unusual about a weight, but may be intended."""
-    return "all zeros" if op.type != "const" and not decoded.any() else ""
+    if decoded.dtype.kind != "f":
+        return ""
+    infinite = int(np.isinf(decoded).sum())
+    if infinite:
+        return f"{infinite} infinite values"
+    return "" if decoded.any() else "all zeros"
 
 
 def _collapsed_scales(values: StoredValues, op: Operation) -> int:

@@ -61,8 +61,14 @@ def storage_of(program: Program, weights: Iterable[tuple[str, int]]) -> Storage:
     totals = dict.fromkeys((WEIGHTS, CONSTANTS, LAYOUT, UNUSED, UNKNOWN), 0)
     problems: list[str] = []
     for path, (file, offsets) in used.items():
-        blobs = {offset: file.blob(offset) for offset in offsets}
-        problems += _add_file(totals, file, blobs, {offset for where, offset in of_weights if where == path})
+        heavy = {offset for where, offset in of_weights if where == path}
+        blobs = {}
+        for offset in sorted(offsets):
+            try:
+                blobs[offset] = file.blob(offset)
+            except PackageError as error:
+                problems += [] if offset in heavy else [error.message]  # weights report their damage themselves
+        problems += _add_file(totals, file, blobs, heavy)
     files = _other_files(program, set(used))
     return Storage({key: size for key, size in totals.items() if size}, files, tuple(problems))
 

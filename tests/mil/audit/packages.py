@@ -155,3 +155,10 @@ def built(
             skip_model_load=True,
         ).save(str(path))
     return path
+
+
+def as_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Unsigned integers in the numpy type that coremltools has for so many bits."""
+    from coremltools.converters.mil.mil import types
+
+    return values.astype(types.nptype_from_builtin(types.string_to_builtin(f"uint{bits}")))

@@ -12,7 +12,7 @@ from portrait_export.mil.audit.nearest import nearest
 from portrait_export.mil.audit.stored import StoredValues
 from portrait_export.mil.program import read_program
 
-from .packages import FORMS, ORIGINALS, built, gaussian, write
+from .packages import FORMS, ORIGINALS, as_bits, built, gaussian, write
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +132,6 @@ def palette_of_integers_with_scales(mb):
 
 def cast_to_single(mb):
     return mb.constexpr_cast(source_val=gaussian(4, (64, 64)).astype(np.float16), output_dtype="fp32", name="w")
-
-
-def as_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    from coremltools.converters.mil.mil import types
-
-    return values.astype(types.nptype_from_builtin(types.string_to_builtin(f"uint{bits}")))
 
 
 # Name → builder, deployment target, precision, and the form and type that the audit must find.
