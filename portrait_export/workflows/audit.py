@@ -210,7 +210,7 @@ def _model(request: AuditRequest, program: Program) -> tuple[str, dict[str, np.n
 
 def _onnx_weights(model: onnx.ModelProto, spec: PortraitSpec | None) -> dict[str, np.ndarray]:
     """A model's own weights, and those that arise where norms and the preprocessing are folded into them."""
-    from ..capture.onnx.parameters import float_tensors
+    from ..capture.onnx.parameters import float_tensors, recurrent_parts
     from ..capture.simplify import simplify
 
     own = float_tensors(model)
@@ -220,7 +220,7 @@ def _onnx_weights(model: onnx.ModelProto, spec: PortraitSpec | None) -> dict[str
         simplified = {}
     again = {name: array for name, array in own.items() if not _same(array, simplified.get(name))}
     weights = simplified | {f"{name} (not simplified)" if name in simplified else name: again[name] for name in again}
-    return weights | _over_std(weights, spec)
+    return weights | _over_std(weights, spec) | recurrent_parts(model, own)
 
 
 def _same(array: np.ndarray, other: np.ndarray | None) -> bool:

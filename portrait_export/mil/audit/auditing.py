@@ -13,7 +13,7 @@ from ..encoded import Compression, EncodedWeight
 from ..program import Operation, Program
 from ..types import TensorType
 from ..weights import BITS
-from .compare import channel_factors, compare, misplaced_zeros
+from .compare import channel_factors, compare, compare_kept
 from .health import fault_of, note_of
 from .matching import Stored
 from .nearest import nearest
@@ -172,20 +172,16 @@ def _checked(place: _Place, originals: Originals | None, compression: Compressio
 
 def _compared(place: _Place, decoded: np.ndarray, original: Original, *, intended: bool) -> _Place:
     """Add the error of a weight, and what is wrong if it is not its original in the form that is stored."""
-    weight = place.weight
-    found = compare(
-        decoded,
-        nearest(place.values, place.op, original.values),
-        original.values,
-        bits=BITS.get(weight.dtype, 16),
-        plain=not weight.compressed,
-        intended=intended,
-    )
+    weight, wanted = place.weight, original.values
+    best = nearest(place.values, place.op, wanted)
+    bits = BITS.get(weight.dtype, 16)
+    if weight.form.startswith("sparse"):
+        found = compare_kept(decoded, best, wanted, bits=bits, intended=intended)
+    else:
+        found = compare(decoded, best, wanted, bits=bits, plain=not weight.compressed, intended=intended)
     fault = place.fault or found.fault
     if found.fault and decoded.ndim > 1 and not intended and not place.fault:
-        fault += channel_factors(decoded, original.values)
-    if weight.form.startswith("sparse") and not intended:
-        fault = fault or misplaced_zeros(decoded, original.values)
+        fault += channel_factors(decoded, wanted)
     return replace(place, weight=replace(weight, error=found.error, compared_with=original.title), fault=fault)
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 # A weight that lost this share of itself (root mean square) is no longer that weight. Rounding to b bits stays below on
-# weights as networks have them: 0.02 at 8 bits, 0.15 at 4, 0.55 at 2 with compensated errors.
-LOST = {1: 1.0, 2: 0.9, 3: 0.7, 4: 0.6}
+# weights as networks have them: 0.02 at 8 bits, 0.15 at 4, 0.55 at 2 with compensated errors, and 0.9 at 2 with tables
+# that span outliers evenly. Zeros lose all of it.
+LOST = {1: 1.0, 2: 1.0, 3: 0.8, 4: 0.6}
 LOST_ABOVE_4_BITS = 0.5
 # Compensated rounding is at most 1.8 times as far from the weight as rounding to nearest (palettes of 2 to 6 bits and
 # blocks of 4 bits of segformer_b0 and serseg_b0); nibbles in the wrong order at 4 bits are 10 times as far.
@@ -19,6 +20,7 @@ NEAR_TIE = 0.25  # of the distance between two values: codes chosen with a scale
 MISPLACED = 2.0  # zeros at random places lose 2.6 times what the smallest half of a Gaussian weight holds
 # Share of the largest value: coremltools computes uniform tables and indices in half precision.
 HALF_ARITHMETIC = 2 * 2.0**-10
+HALF_SCALE = 128 * 2.0**-25  # what 128 steps lose where their scale is below half precision's normal range
 REORDERED = 1e-5  # relative error of the same float32 arithmetic in another order, such as folding a scale
 
 
@@ -70,6 +72,7 @@ def compare(
     error, nearest_error = relative_error(found, wanted), relative_error(best, wanted)
     excess = np.abs(found - wanted) - np.abs(best - wanted)
     arithmetic = 0.0 if plain else HALF_ARITHMETIC * float(np.abs(wanted).max(initial=0))
+    arithmetic += HALF_SCALE if decoded.dtype == np.float16 and not plain else 0.0
     off = int((excess > NEAR_TIE * np.abs(found - best) + arithmetic).sum())
     if plain and not off and error > LOST_ABOVE_4_BITS:
         fault = f"is too small for its type, which loses {100 * error:.3g} % of it: `precision=fp32` keeps it"
@@ -81,6 +84,21 @@ def compare(
 
 def _same(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+
+
+def compare_kept(
+    decoded: np.ndarray, nearest: np.ndarray, reference: np.ndarray, *, bits: int, intended: bool = False
+) -> Comparison:
+    """As `compare`, for a pruned weight: faults are those of the values that were kept, and zeros at wrong places.
+
+    How much of a weight is pruned is its maker's choice.
+    """
+    kept = decoded != 0
+    found = compare(decoded[kept], nearest[kept], reference[kept], bits=bits, intended=intended)
+    finite = np.isfinite(reference) & np.isfinite(decoded)
+    error = relative_error(decoded[finite].astype(np.float64), reference[finite].astype(np.float64))
+    fault = found.fault or ("" if intended else misplaced_zeros(decoded, reference))
+    return Comparison(error, found.nearest_error, found.off, fault)
 
 
 def misplaced_zeros(decoded: np.ndarray, reference: np.ndarray) -> str:

@@ -69,6 +69,13 @@ def prune(model: Any) -> Any:
     return cto.prune_weights(model, _config(cto.OpMagnitudePrunerConfig(target_sparsity=0.5, weight_threshold=256)))
 
 
+def prune_most(model: Any) -> Any:
+    """Zeros for all but the largest values: most of the weight is lost, as its maker wants it."""
+    cto = coreml.optimize()
+    config = cto.OpThresholdPrunerConfig(threshold=0.15, minimum_sparsity_percentile=0.0, weight_threshold=256)
+    return cto.prune_weights(model, _config(config))
+
+
 def jointly(first: Callable[[Any], Any], second: str, **options: Any) -> Callable[[Any], Any]:
     def apply(model: Any) -> Any:
         cto = coreml.optimize()
@@ -112,6 +119,7 @@ FORMS: dict[str, tuple[str, Callable[[Any], Any], str, str]] = {
     ),
     "pruned": ("iOS16", prune, "sparse", "fp16"),
     "pruned_ios18": ("iOS18", prune, "sparse", "fp16"),
+    "pruned_by_threshold": ("iOS18", prune_most, "sparse", "fp16"),
     "pruned_palette4": ("iOS18", jointly(prune, "palettize", nbits=4), "sparse palette", "uint4"),
     "pruned_int8": ("iOS18", jointly(prune, "quantize", mode="linear_symmetric"), "sparse linear", "int8"),
     "palette4_with_int8_tables": (

@@ -14,6 +14,7 @@ from portrait_export.mil.program import Metadata, read_program
 from portrait_export.quantize.apply import compression_passes
 from portrait_export.quantize.recipes import get_recipe
 
+from .. import programs
 from ..programs import two_convolutions, weights
 
 
@@ -71,3 +72,21 @@ def test_damaged_scales_are_a_problem(tmp_path):
     audit = audit_program(read_program(path), requested="int8", originals=recorded(originals))
     assert not audit.passed
     assert "does not decode to the original" in audit.problems[0]
+
+
+@pytest.mark.parametrize("recipe", ["int8", "none"])
+def test_weights_too_small_for_half_precision_are_a_problem(tmp_path, monkeypatch, recipe):
+    """The cast to half precision makes zeros of them, which int8 holds exactly: the error must not read as 0."""
+    monkeypatch.setattr(programs, "weights", lambda seed, *shape: weights(seed, *shape) * np.float32(1e-8))
+    audit = audited(tmp_path, recipe)
+    assert [weight.error for weight in audit.weights] == [1.0, 1.0]
+    assert len(audit.problems) == 2
+    assert all("100 % of it" in problem for problem in audit.problems)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_error_of_int8_is_the_same_at_every_scale(tmp_path, monkeypatch, scale):
+    monkeypatch.setattr(programs, "weights", lambda seed, *shape: weights(seed, *shape) * np.float32(scale))
+    audit = audited(tmp_path, "int8")
+    assert audit.passed
+    assert audit.largest_error == pytest.approx(0.0051, rel=0.2)
