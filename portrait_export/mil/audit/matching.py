@@ -18,6 +18,7 @@ from .compare import relative_error
 from .originals import Original, base_names
 
 RESEMBLES = 0.5  # cosine
+FEW = 16  # values that resemble others by chance
 SURE = 0.02  # relative error: no other candidate is tried
 
 
@@ -151,9 +152,14 @@ def direction_of(values: np.ndarray) -> np.ndarray:
     return (wide / length).astype(np.float32)
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """The cosine of the angle between two directions."""
-    return float(a.ravel() @ b.ravel())
+def cosine(stored: np.ndarray, original: np.ndarray) -> float:
+    """The cosine of the angle between two directions; of a pruned weight's, between the parts that were kept."""
+    found, wanted = stored.ravel(), original.ravel()
+    kept = found != 0
+    if FEW <= int(kept.sum()) < found.size:
+        found, wanted = found[kept], wanted[kept]
+        wanted = wanted / (float(np.linalg.norm(wanted)) or 1.0)
+    return float(found @ wanted)
 
 
 def same_name(name: str, title: str) -> bool:

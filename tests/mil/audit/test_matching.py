@@ -33,6 +33,10 @@ STORED = {
         np.where(np.abs(NETWORK["block.0.query.weight"]) > 0.08, NETWORK["block.0.query.weight"], 0),
         "block.0.query.weight",
     ),
+    "nearly all of its values pruned": (
+        np.where(np.abs(NETWORK["block.0.query.weight"]) > 0.32, NETWORK["block.0.query.weight"], 0),
+        "block.0.query.weight",
+    ),
     "a linear layer as a convolution": (NETWORK["block.0.key.weight"][..., None, None], "block.0.key.weight"),
     "transposed": (NETWORK["block.0.key.weight"].T, "block.0.key.weight"),
     "channels last": (NETWORK["stem.weight"].transpose(2, 3, 1, 0), "stem.weight"),
