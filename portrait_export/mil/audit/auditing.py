@@ -18,6 +18,7 @@ from .health import fault_of, note_of
 from .matching import Stored
 from .nearest import nearest
 from .originals import Original, Originals
+from .requantized import avoidable_loss
 from .result import Audit, StoredWeight
 from .storage import storage_of
 from .stored import StoredValues
@@ -180,6 +181,8 @@ def _compared(place: _Place, decoded: np.ndarray, original: Original, *, intende
     else:
         found = compare(decoded, best, wanted, bits=bits, plain=not weight.compressed, intended=intended)
     fault = place.fault or found.fault
+    if weight.compressed and not intended and not fault:
+        fault = avoidable_loss(place.values, place.op, wanted, bits=bits, error=found.error)
     if found.fault and decoded.ndim > 1 and not intended and not place.fault:
         fault += channel_factors(decoded, wanted)
     return replace(place, weight=replace(weight, error=found.error, compared_with=original.title), fault=fault)

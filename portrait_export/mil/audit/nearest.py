@@ -109,7 +109,7 @@ def _in_tables(wanted: np.ndarray, lut: np.ndarray, vector_axis: np.ndarray | No
     axis = axis_of(vector_axis, wanted.ndim) if width > 1 else 0
     split = split_vectors(wanted, axis, width) if width > 1 else wanted[..., None]
     found = np.empty_like(split)
-    for place, block in _blocks(lut.shape[:-2], split.shape[:-1]):
+    for place, block in blocks(lut.shape[:-2], split.shape[:-1]):
         vectors = split[block].reshape(-1, width)
         table = tables[place]
         chosen = _nearest_numbers(vectors[:, 0], table[:, 0]) if width == 1 else _nearest_vectors(vectors, table)
@@ -117,9 +117,9 @@ def _in_tables(wanted: np.ndarray, lut: np.ndarray, vector_axis: np.ndarray | No
     return join_vectors(found, axis) if width > 1 else found[..., 0]
 
 
-def _blocks(grid: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+def blocks(grid: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
     """The places of a grid, and the part of a shape that each stands for."""
-    sides = [side // blocks for side, blocks in zip(shape, grid, strict=True)]
+    sides = [side // count for side, count in zip(shape, grid, strict=True)]
     for place in np.ndindex(*grid):
         yield place, tuple(slice(i * side, (i + 1) * side) for i, side in zip(place, sides, strict=True))
 

@@ -165,8 +165,9 @@ def built(
     return path
 
 
-def as_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """Unsigned integers in the numpy type that coremltools has for so many bits."""
+def as_bits(values: np.ndarray, bits: int, *, signed: bool = False) -> np.ndarray:
+    """Integers in the numpy type that coremltools has for so many bits."""
     from coremltools.converters.mil.mil import types
 
-    return values.astype(types.nptype_from_builtin(types.string_to_builtin(f"uint{bits}")))
+    name = f"int{bits}" if signed else f"uint{bits}"
+    return values.astype(types.nptype_from_builtin(types.string_to_builtin(name)))

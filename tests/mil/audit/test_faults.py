@@ -114,6 +114,51 @@ def test_a_weight_that_was_left_in_half_is_found(packages):
     assert audited(packages["int8_ios18"], requested="int8", allowed=("int4",)).passed
 
 
+STEPS = np.float32(0.013)
+ON_A_GRID = np.clip(np.rint(gaussian(5, (64, 64)) * 28), -8, 7).astype(np.float32) * STEPS
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_scales_that_are_derived_again_for_a_weight_of_4_bits_are_found(tmp_path, bits):
+    """coremltools divides the largest value by 7.5, and so rounds what has 16 values to 16 others."""
+    largest = np.abs(ON_A_GRID).max(axis=1, keepdims=True)
+
+    def build(scale: np.ndarray):
+        codes = np.clip(np.rint(ON_A_GRID / scale), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        stored = codes.astype(np.int8) if bits == 8 else as_bits(codes, 4, signed=True)
+        return lambda mb: mb.constexpr_blockwise_shift_scale(data=stored, scale=scale.astype(np.float16), name="w")
+
+    found = {}
+    for name, scale in {"own": np.full((64, 1), STEPS), "derived": largest / (2 ** (bits - 1) - 0.5)}.items():
+        path = built(tmp_path, name, build(scale))
+        found[name] = audit_program(read_program(path), originals=recorded({"w": ON_A_GRID}))
+    assert found["own"].problems == ()
+    assert found["own"].weights[0].error < 1e-3
+    if bits == 8:
+        assert found["derived"].problems == ()
+    else:
+        [problem] = found["derived"].problems
+        assert "its original has at most 16 different values already (steps of a scale)" in problem
+
+
+def test_another_table_for_a_weight_of_16_values_is_found(tmp_path):
+    own = np.unique(ON_A_GRID)
+    even = np.linspace(-0.1, 0.09, 16, dtype=np.float32)
+    problems = {}
+    for name, table in {"own": own, "even": even}.items():
+        table = np.resize(table, 16)
+        codes = np.abs(ON_A_GRID[..., None] - table).argmin(axis=-1)
+
+        def build(mb, codes=codes, table=table):
+            lut = table.astype(np.float16).reshape(1, 1, 16, 1)
+            return mb.constexpr_lut_to_dense(indices=as_bits(codes, 4), lut=lut, name="w")
+
+        path = built(tmp_path, name, build)
+        problems[name] = audit_program(read_program(path), originals=recorded({"w": ON_A_GRID})).problems
+    assert problems["own"] == ()
+    assert "different values already (the values of a table)" in problems["even"][0]
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-8, 1e-3, 1e3, 1e30])
 def test_an_error_does_not_depend_on_the_scale_of_a_weight(tmp_path, scale):
     original = gaussian(11, (64, 64)) * np.float32(scale)
