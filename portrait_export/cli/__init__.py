@@ -19,6 +19,7 @@ COMMANDS = {
     "onnx": "Export a model to a checked, simplified ONNX file.",
     "parity": "Compare a saved package's masks with its model's, and gate on the difference.",
     "blame": "Find the operation that makes a saved package differ from its model.",
+    "audit": "List how a package stores its weights, and find those that are wrong.",
     "agree": "Compare our runtime with Core ML itself, operator by operator; on a Mac.",
     "recipes": "List the ways to compress weights, with what each needs and buys.",
     "models": "List the models with their size, cost and weights.",

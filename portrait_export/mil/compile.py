@@ -18,6 +18,7 @@ from . import coreml
 if TYPE_CHECKING:
     import numpy as np
 
+_CAST_TO_HALF = "common::add_fp16_cast"  # coremltools' pass
 _ROOM = "this is the temporary folder: free some space in it, or set the environment variable TMPDIR to another one."
 
 
@@ -28,7 +29,8 @@ class CompiledProgram:
     Attributes:
         spec: the Core ML `Model` protobuf.
         weights: the content of `weight.bin`; empty if every constant is in the spec itself.
-        originals: the large constants before compression, by name, for the audit.
+        originals: the large constants before compression, by name, for the audit; in float32 if they are too small for
+            half precision.
     """
 
     spec: Any
@@ -59,6 +61,11 @@ def compile_program(
     for step in (recording, *compression):
         pipeline.append_pass(step.name)
         pipeline.set_options(step.name, dict(step.options))
+    too_small: dict[str, np.ndarray] = {}
+    if precision == "fp16":
+        name = coreml.underflow_pass()
+        pipeline.insert_pass(pipeline.passes.index(_CAST_TO_HALF), name)
+        pipeline.set_options(name, {"into": too_small})
     lowered.program.functions["main"].set_output_types([_output_type(ct, feature) for feature in lowered.outputs])
     with quiet(), _full_disk_reported(), coreml.validated_at_the_end(lowered.program):
         model = ct.convert(
@@ -75,7 +82,19 @@ def compile_program(
         content = weights.read_bytes() if weights.exists() else b""
     spec = model.get_spec()
     _check_features(spec, lowered)
-    return CompiledProgram(spec=spec, weights=content, originals=originals)
+    return CompiledProgram(spec=spec, weights=content, originals=_with_lost_values(originals, too_small))
+
+
+def _with_lost_values(
+    originals: Mapping[str, np.ndarray], too_small: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The constants in half precision, with those that it cannot hold as they were before the cast."""
+    found = dict(originals)
+    for name, half in originals.items():
+        wide = too_small.get(name.removesuffix("_to_fp16"))
+        if wide is not None and wide.shape == half.shape and (wide.astype(half.dtype) == half).all():
+            found[name] = wide
+    return found
 
 
 @contextmanager

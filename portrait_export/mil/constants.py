@@ -53,6 +53,12 @@ class Constant:
         return int(self._message.blobFileValue.offset) if in_file else None
 
     @property
+    def place(self) -> tuple[str, int] | None:
+        """Name of its weight file and offset of its metadata there, unchecked; None if it is in the specification."""
+        offset = self.offset
+        return None if offset is None else (str(self._message.blobFileValue.fileName), offset)
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of its stored elements. Strings count 0."""
         if not isinstance(self.type, TensorType) or self.type.dtype not in BITS:

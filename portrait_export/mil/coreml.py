@@ -31,6 +31,8 @@ TARGETS = (
 )  # deployment targets that can be written; packages are read from iOS15 on
 
 _RECORDED_ELEMENTS = 256  # no recipe compresses smaller constants, and there are thousands of them
+_LOST_IN_HALF = 1e-3  # relative error of rounding to half precision; 2e-4 unless values are below its normal range
+_SMALL = 0.06  # weights with larger values than this lose less, whatever the others are
 
 _CHATTY_MODULES = (  # those that draw a `tqdm` bar for each pass
     "coremltools.converters.mil.mil.passes.pass_pipeline",
@@ -111,6 +113,43 @@ def recording_pass() -> str:
                         self.into[op.outputs[0].name] = value
 
     return "portrait_export::record_weights"
+
+
+@cache
+def underflow_pass() -> str:
+    """The name of a pass that stores the constants that half precision cannot hold, by name, in its option `into`.
+
+    They are too small: rounding loses more of them than of other weights. It runs before the cast to half precision,
+    after which their original values are gone.
+    """
+    mil()
+    passes = importlib.import_module("coremltools.converters.mil.mil.passes.pass_registry")
+    base = importlib.import_module("coremltools.converters.mil.mil.passes.graph_pass").AbstractGraphPass
+
+    @passes.register_pass(namespace="portrait_export")
+    class record_underflow(base):  # type: ignore[misc, valid-type]
+        into: Any = None
+
+        def apply(self, prog: Any) -> None:
+            for function in prog.functions.values():
+                for op in function.find_ops(op_type="const"):
+                    value = op.outputs[0].val
+                    if getattr(value, "size", 0) > _RECORDED_ELEMENTS and _underflows(value):
+                        self.into[op.outputs[0].name] = value
+
+    return "portrait_export::record_underflow"
+
+
+def _underflows(value: Any) -> bool:
+    """Whether more than a thousandth of an array is lost in half precision, although none of it becomes infinite."""
+    import numpy as np
+
+    largest = np.abs(value).max() if value.dtype == np.float32 else 0.0
+    if not 0 < largest < _SMALL:
+        return False
+    wide = value.astype(np.float64) / largest
+    lost = value.astype(np.float16).astype(np.float64) / largest - wide
+    return bool(np.sqrt(np.mean(lost**2) / np.mean(wide**2)) > _LOST_IN_HALF)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .audit import audit_program
+from .audit import list_weights
 from .cost import cost_of_program
 from .features import Feature
 from .package import saved_package
@@ -16,7 +16,7 @@ from .program import Program
 def describe_program(program: Program, path: Path) -> dict[str, Any]:
     """Plain values about a program that was read from `path`. Raises PackageError if its weights are damaged."""
     saved = saved_package(path) if path.is_dir() else None
-    audit = audit_program(program)
+    audit = list_weights(program)
     metadata = program.metadata
     return {
         "kind": "Core ML ML Program",

@@ -178,7 +178,7 @@ def save(
     request: CoreMLRequest,
 ) -> tuple[SavedPackage, Audit]:
     """Compile and write the package, then audit its stored weights."""
-    from ..mil.audit import audit_program
+    from ..mil.audit import audit_program, recorded
     from ..mil.compile import compile_program
     from ..mil.logits import logits_in, tail_of
     from ..mil.package import save_package
@@ -205,7 +205,7 @@ def save(
             read_program(path),
             requested=recipe.dtype,
             min_elements=recipe.min_elements,
-            originals=compiled.originals,
+            originals=recorded(compiled.originals),
             compression=compression,
         )
         stage.summary = _audit_summary(audit)
@@ -221,5 +221,5 @@ def _audit_summary(audit: Audit) -> str:
     stored = audit.requested if len(types) < 2 else "as " + ", ".join(f"{count} {dtype}" for dtype, count in types)
     applied = sum(w.size_bytes for w in audit.applied)
     share = 100 * applied / max(audit.size_bytes, 1)
-    error = f", largest error {100 * audit.largest_error:.2f} %" if audit.largest_error is not None else ""
+    error = f", largest error {100 * audit.largest_error:.3g} %" if audit.largest_error is not None else ""
     return f"{len(audit.applied)} weights {stored} ({share:.0f} % of the bytes){error}"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from portrait_export.mil.audit import audit_program
+from portrait_export.mil.audit.stored import StoredValues
 from portrait_export.mil.encoded import Compression, EncodedWeight, Part
 from portrait_export.mil.program import read_program
 from portrait_export.mil.store import packed
@@ -49,16 +50,12 @@ def test_the_audit_finds_every_weight_as_computed(exported, name):
 @pytest.mark.parametrize("name", COMPUTED)
 def test_the_runtime_decodes_what_the_audit_decodes(exported, name):
     """Two independent decoders and, below, coremltools' own agree on the values."""
-    from portrait_export.mil import audit
     from portrait_export.runtime import load
 
-    program = read_program(exported[name])
-    constants = audit._constants(program)
-    decoders = [op for op in audit._operations(program) if op.type.startswith("constexpr_")]
-    values = load(exported[name]).trace(PICTURE, names=[op.outputs[0][0] for op in decoders])
-    for op in decoders:
-        decoded = audit._decode(op.type, audit._parts(op, constants))
-        assert np.array_equal(values[op.outputs[0][0]], decoded.astype(np.float16).astype(np.float32)), op.name
+    stored = StoredValues.of(read_program(exported[name]).main)
+    values = load(exported[name]).trace(PICTURE, names=list(stored.decoders))
+    for key, op in stored.decoders.items():
+        assert np.array_equal(values[key], stored.decode(op).astype(np.float32)), key
 
 
 @pytest.mark.parametrize("name", COMPUTED)
@@ -115,16 +112,10 @@ def test_negative_integers_are_packed_in_twos_complement():
 
 def intended(package: Path, change) -> Compression:
     """What a quantizer would have intended, if it had been what is stored, after a change."""
-    from portrait_export.mil import audit
-
-    program = read_program(package)
-    constants = audit._constants(program)
-    encoded = {}
-    for op in audit._operations(program):
-        if op.type.startswith("constexpr_"):
-            parts = audit._parts(op, constants)
-            decoded = audit._decode(op.type, parts).astype(np.float16)
-            encoded[op.outputs[0][0]] = EncodedWeight(op.type, {}, audit._stored_dtype(op, parts), decoded)
+    stored = StoredValues.of(read_program(package).main)
+    encoded = {
+        name: EncodedWeight(op.type, {}, stored.dtype(op), stored.decode(op)) for name, op in stored.decoders.items()
+    }
     return Compression(change(encoded), {})
 
 

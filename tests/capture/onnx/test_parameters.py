@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from portrait_export.capture.onnx.cost import cost_of
-from portrait_export.capture.onnx.parameters import parameters_of
+from portrait_export.capture.onnx.parameters import float_tensors, parameters_of, recurrent_parts
 
 WEIGHT = np.ones((1, 3, 2, 2), np.float32)
 make = helper.make_node
@@ -40,3 +40,21 @@ def test_parameters_are_counted_wherever_they_are_stored(name):
     made, expected = MODELS[name]
     assert parameters_of(made) == expected
     assert cost_of(made).parameters == expected
+
+
+def test_float_tensors_are_read_in_single_precision():
+    made = model([CONSTANT, CONV], tensor(WEIGHT.astype(np.float16), "half"), SHAPE)
+    found = float_tensors(made)
+    assert sorted(found) == ["half", "w"]
+    assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
+
+
+def test_gates_of_recurrent_weights_are_found_apart_and_in_the_order_of_mil():
+    weight = np.arange(2 * 8 * 3, dtype=np.float32).reshape(2, 8, 3)  # two directions, four gates of two
+    layer = make("LSTM", ["x", "w", "r"], ["y"], hidden_size=2, direction="bidirectional")
+    found = recurrent_parts(model([layer], tensor(weight, "w")), {"w": weight})
+    assert len(found) == 2 * (10 + 1)
+    assert np.array_equal(found["w[1] gates 2 to 2"], weight[1, 4:6])
+    assert np.array_equal(found["w[0] gates 0 to 3"], weight[0])
+    i, o, f, c = np.split(weight[0], 4)
+    assert np.array_equal(found["w[0] gates (0, 2, 1, 3)"], np.concatenate([i, f, o, c]))

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portrait_export.mil.audit import Audit, audit_program
+from portrait_export.mil.audit import Audit, audit_program, recorded
 from portrait_export.mil.compile import compile_program
 from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata, read_program
 from portrait_export.quantize.apply import compression_passes
 from portrait_export.quantize.recipes import get_recipe
 
-from .programs import two_convolutions, weights
+from .. import programs
+from ..programs import two_convolutions, weights
 
 
 def audited(folder: Path, recipe: str, target: str = "iOS17", **asked) -> Audit:
@@ -22,7 +23,7 @@ def audited(folder: Path, recipe: str, target: str = "iOS17", **asked) -> Audit:
     compiled = compile_program(lowered, compression=compression_passes(get_recipe(recipe), target=target))
     path = folder / "a.mlpackage"
     save_package(compiled, lowered, path, metadata=Metadata())
-    return audit_program(read_program(path), originals=compiled.originals, **asked)
+    return audit_program(read_program(path), originals=recorded(compiled.originals), **asked)
 
 
 @pytest.mark.parametrize("target", ["iOS16", "iOS17", "iOS18", "iOS26"])
@@ -68,6 +69,24 @@ def test_damaged_scales_are_a_problem(tmp_path):
     path = tmp_path / "a.mlpackage"
     save_package(compiled, lowered, path, metadata=Metadata())
     originals = {name: -value for name, value in compiled.originals.items()}
-    audit = audit_program(read_program(path), requested="int8", originals=originals)
+    audit = audit_program(read_program(path), requested="int8", originals=recorded(originals))
     assert not audit.passed
     assert "does not decode to the original" in audit.problems[0]
+
+
+@pytest.mark.parametrize("recipe", ["int8", "none"])
+def test_weights_too_small_for_half_precision_are_a_problem(tmp_path, monkeypatch, recipe):
+    """The cast to half precision makes zeros of them, which int8 holds exactly: the error must not read as 0."""
+    monkeypatch.setattr(programs, "weights", lambda seed, *shape: weights(seed, *shape) * np.float32(1e-8))
+    audit = audited(tmp_path, recipe)
+    assert [weight.error for weight in audit.weights] == [1.0, 1.0]
+    assert len(audit.problems) == 2
+    assert all("100 % of it" in problem for problem in audit.problems)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_error_of_int8_is_the_same_at_every_scale(tmp_path, monkeypatch, scale):
+    monkeypatch.setattr(programs, "weights", lambda seed, *shape: weights(seed, *shape) * np.float32(scale))
+    audit = audited(tmp_path, "int8")
+    assert audit.passed
+    assert audit.largest_error == pytest.approx(0.0051, rel=0.2)

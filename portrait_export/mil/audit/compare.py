@@ -1,0 +1,158 @@
+"""Compare a decoded weight with the values that it should have, on the weight's own scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+# A weight that lost this share of itself (root mean square) is no longer that weight. Rounding to b bits stays below on
+# weights as networks have them: 0.02 at 8 bits, 0.15 at 4, 0.55 at 2 with compensated errors, and 0.9 at 2 with tables
+# that span outliers evenly. Zeros lose all of it.
+LOST = {1: 1.0, 2: 1.0, 3: 0.8, 4: 0.6}
+LOST_ABOVE_4_BITS = 0.5
+# Compensated rounding is at most 1.8 times as far from the weight as rounding to nearest (palettes of 2 to 6 bits and
+# blocks of 4 bits of segformer_b0 and serseg_b0); nibbles in the wrong order at 4 bits are 10 times as far.
+COMPENSATED = 3.0
+ISOLATED = 0.01  # share of values: where fewer are not rounded to nearest, those are faults and not a way of rounding
+NEAR_TIE = 0.25  # of the distance between two values: codes chosen with a scale before it was rounded to half
+MISPLACED = 2.0  # zeros at random places lose 2.6 times what the smallest half of a Gaussian weight holds
+# Share of the largest value: coremltools computes uniform tables and indices in half precision.
+HALF_ARITHMETIC = 2 * 2.0**-10
+HALF_SCALE = 128 * 2.0**-25  # what 128 steps lose where their scale is below half precision's normal range
+REORDERED = 1e-5  # relative error of the same float32 arithmetic in another order, such as folding a scale
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far a decoded weight is from what it should be.
+
+    Attributes:
+        error: root mean square of (decoded - reference) over that of the reference; NaN if either is not finite.
+        nearest_error: the same of the reference rounded to the nearest values that the weight can take.
+        off: number of values that are clearly not the nearest.
+        fault: why the weight is wrong; empty if it is not.
+    """
+
+    error: float
+    nearest_error: float
+    off: int
+    fault: str = ""
+
+
+def compare(
+    decoded: np.ndarray,
+    nearest: np.ndarray,
+    reference: np.ndarray,
+    *,
+    bits: int,
+    plain: bool = False,
+    intended: bool = False,
+) -> Comparison:
+    """Compare three arrays of one shape.
+
+    Args:
+        decoded: what the package holds.
+        nearest: from `nearest`, for the same stored scales and tables.
+        reference: what it should be, before compression.
+        bits: per stored element.
+        plain: not compressed: what is infinite in its type is no fault, such as an attention mask in half precision.
+        intended: the values are known to be those that a quantizer computed, which need not be the nearest: then only
+            a lost weight is a fault.
+    """
+    finite = np.isfinite(reference)
+    if plain:
+        finite &= ~(np.isinf(decoded) & (decoded == nearest))
+    lost = int((finite & ~np.isfinite(decoded)).sum())
+    lost += int((~np.isfinite(reference) & ~_same(decoded, reference)).sum())
+    if lost:
+        return Comparison(math.nan, math.nan, lost, f"has {lost} of {decoded.size} values that are NaN or infinite")
+    found, wanted, best = (array[finite].astype(np.float64) for array in (decoded, reference, nearest))
+    error, nearest_error = relative_error(found, wanted), relative_error(best, wanted)
+    excess = np.abs(found - wanted) - np.abs(best - wanted)
+    arithmetic = 0.0 if plain else HALF_ARITHMETIC * float(np.abs(wanted).max(initial=0))
+    arithmetic += HALF_SCALE if decoded.dtype == np.float16 and not plain else 0.0
+    off = int((excess > NEAR_TIE * np.abs(found - best) + arithmetic).sum())
+    if plain and not off and error > LOST_ABOVE_4_BITS:
+        fault = f"is too small for its type, which loses {100 * error:.3g} % of it: `precision=fp32` keeps it"
+    else:
+        limit = LOST.get(bits, LOST_ABOVE_4_BITS)
+        fault = _fault(error, nearest_error, 0 if intended else off, decoded.size, limit)
+    return Comparison(error, nearest_error, off, fault)
+
+
+def _same(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    return (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+
+
+def compare_kept(
+    decoded: np.ndarray, nearest: np.ndarray, reference: np.ndarray, *, bits: int, intended: bool = False
+) -> Comparison:
+    """As `compare`, for a pruned weight: faults are those of the values that were kept, and zeros at wrong places.
+
+    How much of a weight is pruned is its maker's choice.
+    """
+    kept = decoded != 0
+    found = compare(decoded[kept], nearest[kept], reference[kept], bits=bits, intended=intended)
+    finite = np.isfinite(reference) & np.isfinite(decoded)
+    error = relative_error(decoded[finite].astype(np.float64), reference[finite].astype(np.float64))
+    fault = found.fault or ("" if intended else misplaced_zeros(decoded, reference))
+    return Comparison(error, found.nearest_error, found.off, fault)
+
+
+def misplaced_zeros(decoded: np.ndarray, reference: np.ndarray) -> str:
+    """Why a pruned weight lacks the wrong values; empty if its zeros are about where the smallest values were.
+
+    Pruning in a pattern, such as 2 of 4, loses up to 1.3 times what the smallest values hold.
+    """
+    wanted = np.sort(np.abs(reference.astype(np.float64)).ravel())
+    zeros = int((decoded == 0).sum())
+    kept = np.where(decoded == 0, 0, reference.astype(np.float64))
+    smallest = np.concatenate([np.zeros(zeros), wanted[zeros:]])
+    least, lost = relative_error(smallest, wanted), relative_error(kept, reference.astype(np.float64))
+    if not lost > MISPLACED * least + REORDERED:
+        return ""
+    return (
+        f"has zeros that lose {100 * lost:.3g} % of it; as many zeros in place of its smallest values lose"
+        f" {100 * least:.3g} %"
+    )
+
+
+def channel_factors(decoded: np.ndarray, reference: np.ndarray) -> str:
+    """How each output channel differs from the original's by a factor alone; empty if that is not the difference."""
+    found, wanted = (array.reshape(len(array), -1).astype(np.float64) for array in (decoded, reference))
+    energy = (wanted**2).sum(axis=1)
+    factors = (found * wanted).sum(axis=1)[energy > 0] / energy[energy > 0]
+    scaled = np.zeros_like(wanted)
+    scaled[energy > 0] = wanted[energy > 0] * factors[:, None]
+    if not factors.size or not relative_error(found, scaled) < relative_error(found, wanted) / 3:
+        return ""
+    return (
+        f"; each output channel is the original's times a factor ({factors.min():.3g} to {factors.max():.3g}): its"
+        " scales are wrong, or a normalization was folded into it that the original has apart"
+    )
+
+
+def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Root mean square of the difference over that of the wanted values, whatever their scale.
+
+    0 if both are zero everywhere, infinite if only the wanted ones are.
+    """
+    peak = float(np.abs(wanted).max(initial=0))
+    if peak == 0:
+        return 0.0 if not np.any(found) else math.inf
+    return math.sqrt(float(np.mean(((found - wanted) / peak) ** 2) / np.mean((wanted / peak) ** 2)))
+
+
+def _fault(error: float, nearest_error: float, off: int, size: int, limit: float) -> str:
+    if not error < limit:
+        return f"does not decode to the original: {100 * error:.3g} % of it is lost"
+    if 0 < off <= ISOLATED * size:
+        return f"has {off} of {size} values that are not the nearest to the original, as all others are"
+    if off and error > COMPENSATED * nearest_error + REORDERED:
+        return (
+            f"differs from the original by {100 * error:.3g} %; rounding to its stored scales or tables"
+            f" loses {100 * nearest_error:.3g} %"
+        )
+    return ""

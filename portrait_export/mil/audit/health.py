@@ -1,0 +1,67 @@
+"""Find faults of a stored weight that show without its original: NaN, scales and tables that collapsed to one value."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..program import Operation
+from .decode import along, spread
+from .stored import StoredValues
+
+# Operator → the parameters that hold the stored integers and their zero points, where scales are applied to them.
+_SCALED = {
+    "constexpr_affine_dequantize": ("quantized_data", "zero_point"),
+    "constexpr_blockwise_shift_scale": ("data", "offset"),
+}
+
+
+def fault_of(values: StoredValues, op: Operation, decoded: np.ndarray) -> str:
+    """Why a weight cannot be right, whatever its original is; empty if nothing shows.
+
+    Args:
+        decoded: what `values.decode(op)` gave.
+    """
+    if decoded.dtype.kind == "f":
+        broken = int(np.isnan(decoded).sum()) if op.type == "const" else int((~np.isfinite(decoded)).sum())
+        if broken:
+            return f"has {broken} of {decoded.size} values that are NaN or infinite"
+    collapsed = _collapsed_scales(values, op)
+    if collapsed:
+        return f"has {collapsed} of {decoded.size} integers that a scale of 0 turns into zeros"
+    if _one_value(values, op, decoded):
+        return "has different indices, but a table of one value"
+    return ""
+
+
+def note_of(op: Operation, decoded: np.ndarray) -> str:
+    """What is unusual about a weight, but may be intended."""
+    if decoded.dtype.kind != "f":
+        return ""
+    infinite = int(np.isinf(decoded).sum())
+    if infinite:
+        return f"{infinite} infinite values"
+    return "" if decoded.any() else "all zeros"
+
+
+def _collapsed_scales(values: StoredValues, op: Operation) -> int:
+    """The number of stored integers beside their zero point whose scale is 0: too small for half precision."""
+    if op.type not in _SCALED:
+        return 0
+    arrays = values.arrays(op)
+    payload, zeros = _SCALED[op.type]
+    data, zero = arrays[payload], arrays.get(zeros, np.zeros((1,) * arrays[payload].ndim))
+    if op.type == "constexpr_affine_dequantize":
+        scale, zero = along(arrays["scale"], data, arrays["axis"]), along(zero, data, arrays["axis"])
+    else:
+        scale = spread(arrays["scale"], data.shape)
+        zero = spread(zero, data.shape) if zeros in arrays else zero
+    return int(((scale == 0) & (data != zero)).sum())
+
+
+def _one_value(values: StoredValues, op: Operation, decoded: np.ndarray) -> bool:
+    """Whether a palette decodes to a single value although its indices differ."""
+    if op.type != "constexpr_lut_to_dense":
+        return False
+    arrays = values.arrays(op)
+    index, table = arrays["indices"], arrays["lut"]
+    return bool(table.size > 1 and (index != index.flat[0]).any() and (decoded == decoded.flat[0]).all())

@@ -1,0 +1,216 @@
+"""Planted corruptions and silent no-ops are found, each by the sentence that names it; sound packages have none."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portrait_export.errors import PackageError
+from portrait_export.mil.audit import Audit, audit_program, recorded
+from portrait_export.mil.program import read_program
+
+from .damage import (
+    damage,
+    halves,
+    negated,
+    nibbles_swapped,
+    one_byte,
+    one_nan,
+    reversed_order,
+    stored_bytes,
+    to_first,
+    to_zero,
+)
+from .packages import FORMS, ORIGINALS, as_bits, built, gaussian, write
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("sound")
+    return {name: write(folder, name) for name in FORMS}
+
+
+def audited(path: Path, **asked) -> Audit:
+    return audit_program(read_program(path), originals=recorded(ORIGINALS), **asked)
+
+
+# Name → form, parameter, damage, and what the audit says.
+DAMAGES = {
+    "a bit of an integer": ("int8_per_channel", "quantized_data", one_byte(99), "has 1 of 18432 values that are not"),
+    "a bit of a half": ("plain", "val", one_byte(201), "has 1 of 18432 values that are not the nearest"),
+    "a bit of an index": ("palette4", "indices", one_byte(5), "has 1 of 18432 values that are not the nearest"),
+    "nibbles in the wrong order": ("int4_per_block", "data", nibbles_swapped, "does not decode to the original"),
+    "indices in the wrong order": ("palette4", "indices", nibbles_swapped, "does not decode to the original"),
+    "grouped indices in the wrong order": ("palette4_grouped", "indices", nibbles_swapped, "does not decode"),
+    "scales of other channels": ("int8_ios18", "scale", halves(reversed_order), "rounding to its stored scales"),
+    "negative scales": ("int8_per_channel", "scale", halves(negated), "200 % of it is lost; each output channel"),
+    "scales of zero": ("int4_per_block", "scale", halves(to_zero), "integers that a scale of 0 turns into zeros"),
+    "a scale that is not a number": ("int8_ios18", "scale", halves(one_nan), "values that are NaN or infinite"),
+    "a table of one value": ("palette6", "lut", halves(to_first), "has different indices, but a table of one value"),
+    "a table in the wrong order": ("palette6", "lut", halves(reversed_order), "does not decode to the original"),
+    "a table that is not a number": ("palette4", "lut", halves(one_nan), "values that are NaN or infinite"),
+    "a mask with another number of ones": ("pruned_ios18", "mask", one_byte(0, 1), "its mask has"),
+    "sparse values in the wrong order": ("pruned", "nonzero_data", halves(reversed_order), "does not decode"),
+    "a table of a sparse weight": ("pruned_palette4", "lut", halves(reversed_order), "does not decode"),
+    "an integer of a sparse weight": ("pruned_int8", "nonzero_data", one_byte(7), "values that are not the nearest"),
+    "a value of a plain weight": ("plain", "val", halves(one_nan), "values that are NaN or infinite"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_of_a_weight_is_found(packages, tmp_path, name):
+    form, parameter, change, complaint = DAMAGES[name]
+    path = shutil.copytree(packages[form], tmp_path / "damaged.mlpackage")
+    assert audited(path).passed
+    damage(path, "conv_weight", parameter, change)
+    [problem] = audited(path).problems
+    assert problem.startswith("conv_weight")
+    assert complaint in problem
+
+
+def test_the_bytes_of_another_weight_are_found(packages, tmp_path):
+    path = shutil.copytree(packages["int8_ios18"], tmp_path / "swapped.mlpackage")
+    file, offset, size = stored_bytes(path, "first_weight", "data")
+    data = file.read_bytes()[offset : offset + size]
+    damage(path, "second_weight", "data", lambda raw: np.frombuffer(data, np.uint8))
+    [problem] = audited(path).problems
+    assert problem.startswith("second_weight")
+
+
+def test_weights_pruned_at_the_wrong_places_are_found(tmp_path):
+    """numpy#29003: the threshold of `prune_weights` is NaN, so the values that are pruned are arbitrary."""
+    original = gaussian(11, (64, 64))
+
+    def pruned(keep: np.ndarray) -> Callable:
+        def build(mb):
+            values = original[keep].astype(np.float16)
+            return mb.constexpr_sparse_to_dense(nonzero_data=values, mask=as_bits(keep, 1), name="w")
+
+        return build
+
+    right = np.abs(original) > np.median(np.abs(original))
+    wrong = np.random.default_rng(3).permutation(right.ravel()).reshape(right.shape)
+    complaints = {}
+    for name, keep in {"right": right, "wrong": wrong}.items():
+        path = built(tmp_path, name, pruned(keep))
+        complaints[name] = audit_program(read_program(path), originals=recorded({"w": original})).problems
+    assert complaints["right"] == ()
+    assert "zeros that lose" in complaints["wrong"][0] or "is lost" in complaints["wrong"][0]
+
+
+def test_a_weight_that_was_left_in_half_is_found(packages):
+    """Block-wise passes leave depthwise and first convolutions as they are, silently."""
+    audit = audited(packages["plain"], requested="int4")
+    assert "conv_weight" in audit.problems[0]
+    assert "stayed fp16 (conv)" in audit.problems[0]
+    assert "no weight is stored as int4" in audit.problems
+    assert audited(packages["int4_per_block"], requested="int4").passed
+    assert not audited(packages["int8_ios18"], requested="int4").passed
+    assert audited(packages["int8_ios18"], requested="int8", allowed=("int4",)).passed
+
+
+STEPS = np.float32(0.013)
+ON_A_GRID = np.clip(np.rint(gaussian(5, (64, 64)) * 28), -8, 7).astype(np.float32) * STEPS
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_scales_that_are_derived_again_for_a_weight_of_4_bits_are_found(tmp_path, bits):
+    """coremltools divides the largest value by 7.5, and so rounds what has 16 values to 16 others."""
+    largest = np.abs(ON_A_GRID).max(axis=1, keepdims=True)
+
+    def build(scale: np.ndarray):
+        codes = np.clip(np.rint(ON_A_GRID / scale), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        stored = codes.astype(np.int8) if bits == 8 else as_bits(codes, 4, signed=True)
+        return lambda mb: mb.constexpr_blockwise_shift_scale(data=stored, scale=scale.astype(np.float16), name="w")
+
+    found = {}
+    for name, scale in {"own": np.full((64, 1), STEPS), "derived": largest / (2 ** (bits - 1) - 0.5)}.items():
+        path = built(tmp_path, name, build(scale))
+        found[name] = audit_program(read_program(path), originals=recorded({"w": ON_A_GRID}))
+    assert found["own"].problems == ()
+    assert found["own"].weights[0].error < 1e-3
+    if bits == 8:
+        assert found["derived"].problems == ()
+    else:
+        [problem] = found["derived"].problems
+        assert "its original has at most 16 different values already (steps of a scale)" in problem
+
+
+def test_another_table_for_a_weight_of_16_values_is_found(tmp_path):
+    own = np.unique(ON_A_GRID)
+    even = np.linspace(-0.1, 0.09, 16, dtype=np.float32)
+    problems = {}
+    for name, table in {"own": own, "even": even}.items():
+        table = np.resize(table, 16)
+        codes = np.abs(ON_A_GRID[..., None] - table).argmin(axis=-1)
+
+        def build(mb, codes=codes, table=table):
+            lut = table.astype(np.float16).reshape(1, 1, 16, 1)
+            return mb.constexpr_lut_to_dense(indices=as_bits(codes, 4), lut=lut, name="w")
+
+        path = built(tmp_path, name, build)
+        problems[name] = audit_program(read_program(path), originals=recorded({"w": ON_A_GRID})).problems
+    assert problems["own"] == ()
+    assert "different values already (the values of a table)" in problems["even"][0]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-8, 1e-3, 1e3, 1e30])
+def test_an_error_does_not_depend_on_the_scale_of_a_weight(tmp_path, scale):
+    original = gaussian(11, (64, 64)) * np.float32(scale)
+    steps = np.abs(original).max() / 127
+
+    def build(mb):
+        codes = np.rint(original / steps).astype(np.int8)
+        return mb.constexpr_blockwise_shift_scale(data=codes, scale=np.full((1, 1), steps, np.float32), name="w")
+
+    path = built(tmp_path, "w", build, precision="FLOAT32")
+    audit = audit_program(read_program(path), originals=recorded({"w": original}))
+    assert audit.passed
+    assert audit.weights[0].error == pytest.approx(0.0086, rel=0.1)
+
+
+# ---- the file -------------------------------------------------------------------------------------------------------
+
+
+def test_bytes_behind_the_last_weight_are_found(packages, tmp_path):
+    path = shutil.copytree(packages["palette4"], tmp_path / "longer.mlpackage")
+    [file] = path.rglob("weight.bin")
+    file.write_bytes(file.read_bytes() + bytes(300))
+    [problem] = audited(path).problems
+    assert "bytes that belong to no blob" in problem
+
+
+def test_a_file_that_was_cut_off_names_every_weight_that_is_lost(packages, tmp_path):
+    path = shutil.copytree(packages["plain"], tmp_path / "shorter.mlpackage")
+    [file] = path.rglob("weight.bin")
+    file.write_bytes(file.read_bytes()[:-200])
+    audit = audited(path)
+    assert any("is damaged" in problem for problem in audit.problems)
+
+
+def test_a_file_without_a_header_is_refused(packages, tmp_path):
+    path = shutil.copytree(packages["plain"], tmp_path / "empty.mlpackage")
+    [file] = path.rglob("weight.bin")
+    file.write_bytes(b"")
+    with pytest.raises(PackageError):
+        audited(path)
+
+
+def test_two_weights_in_the_same_bytes_are_found(packages, tmp_path):
+    path = shutil.copytree(packages["plain"], tmp_path / "overlapping.mlpackage")
+    program = read_program(path)
+    [file] = path.rglob("weight.bin")
+    first, second = (
+        constant.stored
+        for _, _, constant in program.constants()
+        if constant.offset and constant.size_bytes == 64 * 64 * 2
+    )
+    data = bytearray(file.read_bytes())
+    struct.pack_into("<Q", data, second.metadata_offset + 16, first.offset)
+    file.write_bytes(data)
+    assert any("belong to another blob too" in problem for problem in audited(path).problems)
