@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("package", type=options.File())
-@options.source_options(options.MODEL, options.CHECKPOINT, options.RANDOM_WEIGHTS)
+@options.source_options(options.MODEL, options.CHECKPOINT, options.RANDOM_WEIGHTS, options.PERSON_CLASS)
 @click.option("--onnx", type=options.File(), help="Compare with this ONNX file instead.")
 @click.option(
     "--image",

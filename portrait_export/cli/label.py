@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=options.File())
-@options.source_options(options.MODEL, options.CHECKPOINT)
+@options.source_options(options.MODEL, options.CHECKPOINT, options.PERSON_CLASS)
 @click.option(
     "--labeller",
     type=options.File(),

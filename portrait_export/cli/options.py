@@ -86,6 +86,27 @@ class Sizes(click.ParamType):
         return tuple(Size().convert(part, param, ctx) for part in str(value).split(","))
 
 
+class Parsed(click.ParamType):
+    """Text parsed by a function of capture.foreign.options, which is imported only if there is text."""
+
+    def __init__(self, reader: str, metavar: str):
+        self.name = metavar
+        self._reader = reader
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return self.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ..capture.foreign import options
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return getattr(options, self._reader)(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
 def model_names() -> list[str]:
     """Return the names of the registered models."""
     from ..models.registry import list_models
@@ -171,6 +192,12 @@ RANDOM_WEIGHTS = click.option(
     is_flag=True,
     help="Use well-scaled random weights, to measure size and shapes only; the masks mean nothing.",
 )
+PERSON_CLASS = click.option(
+    "--person-class",
+    type=Parsed("classes", "K"),
+    help="The classes of a checkpoint or network of your own that are the person, counted from 0: 15, or 1,2, or 1-8."
+    "  [default: detected and reported]",
+)
 SIZE = click.option("--size", type=Size(), help="Input size in pixels.  [default: the model's, 512x512]")
 SIZES = click.option(
     "--sizes",
@@ -213,5 +240,5 @@ def output_options(*options: Decorator) -> Decorator:
     return collected("console", Console, *options)
 
 
-SOURCE = source_options(MODEL, CHECKPOINT, RANDOM_WEIGHTS, SIZE)
+SOURCE = source_options(MODEL, CHECKPOINT, RANDOM_WEIGHTS, SIZE, PERSON_CLASS)
 OUTPUT_OPTIONS = output_options(AS_JSON, QUIET, VERBOSE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,7 +203,7 @@ def _reference(
     from ..capture.simplify import simplify
 
     if saved is not None:
-        source = ModelSource(source.model, source.checkpoint, source.random_weights, (saved.height, saved.width))
+        source = replace(source, size=(saved.height, saved.width))
     model = load_model(source)
     traced = model.to_onnx()
     simplified, _ = simplify(traced)
