@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--bar",
     "bar_db",
-    type=click.FloatRange(0, 200),
+    type=options.Number(0, 200),
     help="SNR in dB below which an operation is bad.  [default: what its stored types allow; 30 with --no-isolate]",
 )
 @options.ARITHMETIC

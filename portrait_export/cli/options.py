@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +106,16 @@ class Parsed(click.ParamType):
             return getattr(options, self._reader)(value)
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number within bounds. NaN, which compares false with every bound, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
 
 
 def model_names() -> list[str]:
@@ -215,9 +226,7 @@ OUTPUT = click.option(
     default="mask",
     help="What the package returns: mask (grayscale image), multiarray (P(person), Xcode preview) or logits.",
 )
-MIN_IOU = click.option(
-    "--min-iou", type=click.FloatRange(0, 1), help="Gate on this mean mask IoU instead of the recipe's."
-)
+MIN_IOU = click.option("--min-iou", type=Number(0, 1), help="Gate on this mean mask IoU instead of the recipe's.")
 ARITHMETIC = click.option(
     "--arithmetic",
     type=Named("arithmetic", lambda: list(ARITHMETICS)),

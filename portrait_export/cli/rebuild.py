@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--labeller", type=options.File(), help="As for `label`.  [default: downloaded once with pip]")
 @click.option(
     "--share",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Number(0, 1, min_open=True),
     default=1.0,
     help="Share of the training steps to run; less for a trial.",
 )

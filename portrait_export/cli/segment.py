@@ -36,7 +36,7 @@ LOOKS = ("mask", "cutout", "replace", "blur")
 @click.option(
     "--background", help="For --as replace: a colour (`white`, `#1e90ff`) or the path of a picture.  [default: white]"
 )
-@click.option("--blur", "sigma", type=click.FloatRange(0, 1000), help="For --as blur: sigma in pixels of the photo.")
+@click.option("--blur", "sigma", type=options.Number(0, 1000), help="For --as blur: sigma in pixels of the photo.")
 @click.option(
     "--depth",
     type=options.File(),

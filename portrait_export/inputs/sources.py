@@ -73,8 +73,12 @@ class LoadedModel(Protocol):
         """False for random weights, whose masks mean nothing."""
 
     @property
+    def author(self) -> str:
+        """Of the weights; empty where it is not known."""
+
+    @property
     def licence(self) -> str:
-        """Of the network; empty where it is not known."""
+        """Of the weights; empty where it is not known."""
 
     @property
     def paper(self) -> str:
@@ -207,6 +211,7 @@ def _from_catalogue(name: str, *, random_weights: bool) -> RegisteredNetwork:
         module=module,
         spec=spec.portrait_spec(),
         trained=not random_weights,
+        author="portrait-export",
         licence=spec.licence,
         paper=spec.paper,
         provenance={"model": spec.name, "weights": origin, "weights_sha256": weights_sha256(module)},
@@ -230,7 +235,8 @@ def _from_checkpoint(checkpoint: Path, model: str | None, person_class: Sequence
         module=module,
         spec=loaded.spec.portrait_spec(),
         trained=True,
-        licence=loaded.spec.licence,
+        author="",
+        licence=loaded.provenance["licence"],
         paper=loaded.spec.paper,
         provenance={
             "model": loaded.spec.name,

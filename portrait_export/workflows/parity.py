@@ -13,6 +13,7 @@ from ..inputs.sources import LoadedModel, ModelSource
 from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.stages import Observer, Stages
 from . import steps
+from .checks import check_photos
 from .requests import ParityRequest
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
     from ..mil.program import read_program
     from ..quantize.recipes import RECIPES
 
+    check_photos(request)  # before minutes of work, not after
     stages = Stages(observer)
     program = read_program(package)
     stored = program.metadata.user_defined

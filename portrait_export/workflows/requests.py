@@ -81,6 +81,8 @@ class CoreMLRequest:
         out: output folder; None is build/MODEL-RECIPE.
         parity: the comparison of masks; None skips it.
         force: replace an existing package.
+        name: what the files are called; None is the network's name.
+        author, license: of the weights, for the package's metadata; None is what is known of them.
     """
 
     source: ModelSource
@@ -93,6 +95,9 @@ class CoreMLRequest:
     force: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
     rounding: str | None = None
+    name: str | None = None
+    author: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,4 +146,4 @@ class CoreMLExport:
     @property
     def onnx(self) -> Path:
         """The simplified ONNX file next to the package."""
-        return self.folder / f"{self.model.name}.onnx"
+        return self.package.path.with_suffix(".onnx")

@@ -14,7 +14,7 @@ from ...errors import CheckpointError
 from ...models.config import NetConfig
 from ...models.registry import model_spec, net_class
 from ...models.spec import ModelSpec
-from ..huggingface import labels_of, read_json, read_preprocessor
+from ..huggingface import labels_of, licence_of, read_json, read_preprocessor
 from .locate import locate
 from .metadata import choose_person, person_of, positive_of, preprocessing_of
 from .resolve import resolve
@@ -36,7 +36,7 @@ class LoadedCheckpoint:
         provenance: plain data for reports and metadata: checkpoint, files, sha256, format, layout (whose names the
             keys had), config_json (whether a config.json decided), positive (what the file says, or None), person (the
             classes that are the person where there are several; empty: not known), id2label, ignored (tensors of a
-            wrapper around the network).
+            wrapper around the network), licence (as the model card states it; empty: not known).
         size_problem: why the checkpoint's own preprocessing gives no fixed input size; empty where it does.
     """
 
@@ -92,7 +92,7 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
     found = _canonical(files, label)
     spec = resolve(found, described, asked, label)
     preprocessor = read_preprocessor(folder)
-    provenance = _provenance(files, label, found, described or {})
+    provenance = _provenance(files, folder, label, found, described or {})
     provenance["positive"] = positive_of(described or {}, folder)
     from ...models.initialise import empty_net
     from ...models.weights_io import load_into
@@ -118,7 +118,9 @@ def _canonical(files: list[Path], label: str) -> Canonical:
     return canonical(merged, source=label)
 
 
-def _provenance(files: list[Path], label: str, found: Canonical, described: dict[str, Any]) -> dict[str, Any]:
+def _provenance(
+    files: list[Path], folder: Path, label: str, found: Canonical, described: dict[str, Any]
+) -> dict[str, Any]:
     labels = labels_of(described)
     return {
         "checkpoint": label,
@@ -130,6 +132,7 @@ def _provenance(files: list[Path], label: str, found: Canonical, described: dict
         "id2label": labels,
         "person": person_of(described, labels),
         "ignored": sorted(found.extras),
+        "licence": licence_of(folder),
     }
 
 
