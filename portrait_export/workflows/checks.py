@@ -34,11 +34,14 @@ def check_request(request: CoreMLRequest) -> None:
 
 
 def check_photos(request: ParityRequest) -> None:
-    """Raise PortraitError if the bar is out of range, or the photographs cannot be used."""
+    """Raise PortraitError if the bar is out of range, or the photographs or the baseline cannot be used."""
     from ..calibration.dataset import usable_items
+    from ..verify.baseline import read_baseline
     from ..verify.gates import thresholds_for
 
     thresholds_for("fp16", min_iou=request.min_iou)
+    if request.baseline is not None:
+        read_baseline(request.baseline)
     if request.data is not None:
         usable_items(request.data)
 

@@ -81,7 +81,8 @@ def _export_into(
     write_bytes(folder / f"{request.name}.onnx", onnx_model.SerializeToString(deterministic=True))
     parity = None
     if request.parity is not None:
-        parity = compare_masks(stages, models, package.path, recipe, request.precision, request.parity, folder)
+        facts = {"recipe": recipe.name, "precision": request.precision, "target": request.target}
+        parity = compare_masks(stages, models, package.path, facts, request.parity, folder)
     sizes = tuple(map(size_of, models))
     export = CoreMLExport(folder, package, model, recipe, request.target, audit, tuple(stages.ended), parity, sizes)
     export = replace(export, record=export_record(export, request))

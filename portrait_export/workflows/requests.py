@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artifacts import DEFAULT_OPSET
+from ..artifacts import BASELINE_TOLERANCE, DEFAULT_OPSET
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stage
 
@@ -30,6 +30,8 @@ class ParityRequest:
         arithmetic: of our runtime: `as_typed`, `fp16` or `fp32`.
         from_device: a parity bundle whose masks are compared instead of the runtime's. `data` then only adds drawn
             masks to frames of the same name.
+        baseline: an earlier parity.json; gate on how much the masks have got worse since.
+        tolerance: by how much the mean mask IoU may fall below the baseline's.
     """
 
     data: Path | None = None
@@ -37,6 +39,8 @@ class ParityRequest:
     runtime: str = "portrait"
     arithmetic: str = "as_typed"
     from_device: Path | None = None
+    baseline: Path | None = None
+    tolerance: float = BASELINE_TOLERANCE
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stages
 from .compress import compress
+from .provenance import made_from_others
 from .records import package_metadata
 from .requests import CoreMLRequest
 
@@ -37,7 +38,14 @@ if TYPE_CHECKING:
 
 
 def load(
-    stages: Stages, source: ModelSource, sizes: Sequence[Size] = (), *, output: str = "mask", any_size: bool = False
+    stages: Stages,
+    source: ModelSource,
+    sizes: Sequence[Size] = (),
+    *,
+    output: str = "mask",
+    any_size: bool = False,
+    package: str = "",
+    stored: Mapping[str, str] | None = None,
 ) -> tuple[LoadedModel, ...]:
     """Load the network at each size, the default first.
 
@@ -45,6 +53,7 @@ def load(
         sizes: empty uses the source's own.
         output: what the package returns, one of `preprocessing.OUTPUTS`.
         any_size: as for `load_sizes`.
+        package, stored: name and metadata of a package that the network is to be compared with.
     """
     with stages.stage("load") as stage:
         models = load_sizes(source, sizes, any_size=any_size)
@@ -54,6 +63,8 @@ def load(
             stage.summary += f"; {labels(sizes)}"
         if model.summary:
             stage.summary += f"; {model.summary}"
+        other = made_from_others(model.name, model.provenance, package, stored or {})
+        stage.warnings += [other] if other else []
         stage.details += model.notes
         stage.warnings += dict.fromkeys(line for each in models for line in each.warnings)
         return tuple(model.with_output(output) for model in models)

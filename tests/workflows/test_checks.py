@@ -6,31 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 
 from portrait_export.mil.program import read_program
-
-SIDE = 32
-PLAIN = ("--mean", "0,0,0", "--std", "1,1,1")
-
-
-def network(path: Path, bias: float = -1.5) -> Path:
-    """Write a network whose logits are the sum of the channels and a bias."""
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, SIDE, SIDE])
-        for name, channels in (("x", 3), ("y", 1))
-    ]
-    constants = {"w": np.ones((1, 3, 1, 1)), "b": np.array([bias])}
-    initializers = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()]
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w", "b"], ["y"])], "net", values[:1], values[1:], initializers
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+from tests.cli.sums import PLAIN, network, noise
 
 
 @pytest.fixture
@@ -41,11 +20,7 @@ def net(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-    Image.fromarray(pixels).save(folder / "noise.png")
-    return folder
+    return noise(tmp_path / "data", "noise.png")
 
 
 def record(folder: Path) -> dict[str, Any]:
