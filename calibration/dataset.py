@@ -41,6 +41,7 @@ REQUIRED = frozenset(
 LISTED = 100  # faults that an error lists; it gives the number of the rest
 REPAIR = "repair these files, or remove them from the folder."
 PERSON = 0.5
+PARTNERS = ("masks", "annotations", "depth")  # folders of what belongs to photographs
 
 
 @dataclass(frozen=True)
@@ -220,20 +221,31 @@ def pictures_by_stem(folder: Path, root: Path) -> tuple[dict[str, Path], list[st
     """Pictures below a folder by their path without suffix; two with the same stem are a fault.
 
     Args:
-        root: faults name files relative to it; the subfolders of `root` itself are ignored.
+        root: faults name files relative to it; the subfolders of `root` itself are used only if it has no pictures.
     """
     found: dict[str, Path] = {}
     faults = []
-    deep = folder != root  # the subfolders of a plain folder of photographs may hold anything
-    for path in sorted(folder.rglob("*") if deep else folder.glob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in SUFFIXES or path.is_dir():
-            continue
+    paths = _pictures(folder)
+    if folder == root:  # the subfolders of a plain folder of photographs may hold anything
+        deep = [path for path in paths if path.relative_to(folder).parts[0] not in PARTNERS]
+        paths = [path for path in paths if path.parent == folder] or deep
+    for path in paths:
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:
             faults.append(f"{path.relative_to(root)}: another file has this name, {found[stem].relative_to(root)}")
         found.setdefault(stem, path)
     return found, faults
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The picture files below a folder, sorted, without hidden ones."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and not path.is_dir()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
 
 
 # ---- opening ----------------------------------------------------------------------------------------------------
@@ -287,7 +299,8 @@ def load_item(item: Item, *, size: tuple[int, int] | None) -> LabelledFrame:
     Args:
         size: (H, W) in pixels; None keeps the photograph's.
     Raises:
-        PhotoError, DataError: a file that cannot be opened, does not have the photograph's size, or holds unknown ids.
+        PhotoError, DataError: a file that cannot be opened, does not have the photograph's aspect ratio, or holds
+            unknown ids.
     """
     pixels = open_photo(item.image).pixels
     shape: tuple[int, int] = pixels.shape[:2]
@@ -295,7 +308,7 @@ def load_item(item: Item, *, size: tuple[int, int] | None) -> LabelledFrame:
     mask = depth = None
     if item.mask is not None:
         mask = read_classes(item.mask) if item.classes else _read_soft(item.mask)
-        _same_size(item.mask, mask.shape, item.image, shape)
+        _same_shape(item.mask, mask.shape, item.image, shape)
         mask = resize_map(mask, target)
     if item.depth is not None:
         depth = resize_map(open_depth(item.depth), target)
@@ -339,10 +352,18 @@ def _read_soft(path: Path) -> np.ndarray:
     return mask.astype(np.float32)
 
 
-def _same_size(path: Path, found: tuple[int, ...], photo: Path, wanted: tuple[int, ...]) -> None:
-    if tuple(found) != tuple(wanted):
+def _same_shape(path: Path, found: tuple[int, ...], photo: Path, wanted: tuple[int, ...]) -> None:
+    """Refuse a mask of another aspect ratio than its photograph.
+
+    Both sides of a scaled mask may have been rounded to whole pixels. One with a single side of the photograph is cut,
+    not scaled.
+    """
+    cut = (found[0] == wanted[0]) != (found[1] == wanted[1])
+    difference = abs(found[0] * wanted[1] - found[1] * wanted[0])
+    if cut or difference > max(sum(found), sum(wanted)) / 2:
         raise DataError(
             f"{path} is {found[1]}x{found[0]} pixels, its photograph {photo.name} is {wanted[1]}x{wanted[0]}."
+            " A mask needs its photograph's aspect ratio."
         )
 
 
