@@ -76,11 +76,14 @@ def _preview(spec: PortraitSpec) -> dict[str, str]:
 
 
 def tool_versions() -> dict[str, str]:
-    """Return the versions of the libraries that make a package, by name."""
+    """Return the versions of the libraries that make a package, by name.
+
+    Without the label of a local build, such as `+cpu` or `+cu130`, so that the same release writes the same bytes.
+    """
     from importlib.metadata import version
 
     names = ("torch", "onnx", "onnxsim", "onnxruntime", "coremltools", "numpy")
-    return {"portrait-export": __version__, **{name: version(name) for name in names}}
+    return {"portrait-export": __version__, **{name: version(name).partition("+")[0] for name in names}}
 
 
 def begin_record(
