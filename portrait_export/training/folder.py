@@ -44,8 +44,8 @@ def claim(out: Path, config: TrainConfig, resuming: bool) -> None:
             raise TrainingError(
                 f"{out} holds a run with another configuration; resuming would mix the two.",
                 context=changed,
-                hint="give another `out`, restore these settings, or start over with `fresh=True`. More steps at the end"
-                " prolong a run whose steps are a multiple of `every`.",
+                hint="give another `out`, restore these settings, or start over with `fresh=True`. More steps at the"
+                " end prolong a run whose steps are a multiple of `every`.",
             )
     write_json(path, current)
     if not resuming:
