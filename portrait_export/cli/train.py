@@ -41,6 +41,9 @@ def train(config: Path, fresh: bool, check: bool, console: options.Console) -> i
         from ..training.data import prepare
 
         split = prepare(settings)
+        if console.as_json:
+            render.result_json({"train": len(split.train), "val": len(split.val)})
+            return 0
         render.result(f"{len(split.train)} photos to train on, {len(split.val)} to validate on, no problems.")
         return 0
     from ..training.fit import train as run
