@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import portrait_export as pe
-from tests.cli.sums import network, noise
+from tests.cli.sums import SIDE, network, noise
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,18 @@ def test_json_has_one_entry_per_photo_and_nothing_else_on_stdout(cli, made, tmp_
     assert (failed["out"], failed["error"]["code"]) == (None, "bad-photo")
     assert (done["out"], done["error"]) == (str(tmp_path / "masks" / "a-mask.png"), None)
     assert 0.2 < done["person_share"] < 0.8
+
+
+def test_evaluate_reports_them_too(cli, made, tmp_path):
+    data = tmp_path / "data"
+    noise(data / "images", "a.png", "b.png")
+    for name in ("a.png", "b.png"):
+        (data / "masks").mkdir(exist_ok=True)
+        Image.new("L", (SIDE, SIDE), 255).save(data / "masks" / name)
+    ran = cli("evaluate", "--package", made / "nobody/nobody.mlpackage", "--data", data)
+    assert ran.code == 0, ran.err
+    assert "! The network finds nobody on any of 2 photographs" in ran.err
+    assert "finds nobody" not in cli("evaluate", "--package", made / "half/half.mlpackage", "--data", data).err
 
 
 def test_masks_without_anybody_on_every_photo_are_reported(cli, made, tmp_path):
