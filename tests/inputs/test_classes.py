@@ -73,6 +73,15 @@ def test_unclear_classes_are_refused(name: str, tmp_path: Path) -> None:
         load_model(ModelSource(checkpoint=checkpoint(tmp_path / "net", labels), person_class=asked))
 
 
+def test_names_of_another_number_of_classes_tell_nothing(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "net", numbered(4))
+    described = json.loads((folder / "config.json").read_text())
+    described |= {"num_labels": 4, "id2label": {"0": "background", "1": "person"}}
+    (folder / "config.json").write_text(json.dumps(described))
+    with pytest.raises(UsageError, match="has 4 classes without names that tell which"):
+        load_model(ModelSource(checkpoint=folder))
+
+
 def test_the_refusal_names_some_classes_and_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load_model(ModelSource(checkpoint=checkpoint(tmp_path / "net", numbered(150))))

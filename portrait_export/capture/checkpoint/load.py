@@ -58,7 +58,10 @@ class LoadedCheckpoint:
         Raises:
             UsageError: it is needed, or names classes that do not exist.
         """
-        return choose_person(self.config.num_labels, asked, self.provenance["person"], self.provenance["id2label"])
+        total, labels = self.config.num_labels, self.provenance["id2label"]
+        if len(labels) not in (0, total):  # names of another network's classes
+            return choose_person(total, asked, (), {})
+        return choose_person(total, asked, self.provenance["person"], labels)
 
     def person_module(self, asked: Sequence[int] | None = None) -> nn.Module:
         """The network with a single logit: itself if it has one, else followed by the person's logit.

@@ -60,8 +60,8 @@ def choose_person(
     named = [f"{k}: {label}" for k, label in sorted(labels.items())]
     shown = [*named[:LISTED_LABELS], f"and {len(named) - LISTED_LABELS} more"] if len(named) > LISTED_LABELS else named
     raise UsageError(
-        f"The checkpoint has {total} classes{', and their names do not tell' if named else ' without names:'}"
-        " which of them are the person.",
+        f"The checkpoint has {total} classes{', and their names do not' if named else ' without names that'} tell which"
+        " of them are the person.",
         code="which-class",
         context=shown,
         hint="name them, counted from 0: `person_class=1` or `person_class=1-8`.",
