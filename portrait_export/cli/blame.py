@@ -57,9 +57,12 @@ def blame(
 
     Exit code 0: no operation is bad; 1: an operation is bad; 2: something could not be read.
     """
+    from ..utils.files import refuse_existing
     from ..workflows.blame import BlameRequest, find_blame
     from . import blame_summary, render
 
+    if out is not None:
+        refuse_existing(out, force=True, folder=True)  # refuse a file now, not after minutes of work
     request = BlameRequest(package, source, onnx, images, isolate, arithmetic, bar_db)
     report = find_blame(request, console.observer())
     if out is not None:

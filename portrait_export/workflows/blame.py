@@ -148,8 +148,11 @@ def find_blame(request: BlameRequest, observer: Observer) -> BlameResult:
         PortraitError: something cannot be read or run, or the two share no value. A bad operation does not raise.
     """
     from ..capture.onnx.trace import size_bytes, values_of
+    from ..imaging.photo import open_photo
     from ..runtime.runner import PackageRunner
 
+    for path in request.images:
+        open_photo(path)  # before minutes of work, not after
     stages = Stages(observer)
     with stages.stage("load") as stage:
         package = PackageRunner(request.package, arithmetic=request.arithmetic)

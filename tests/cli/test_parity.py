@@ -57,6 +57,23 @@ def test_blame_reports_other_weights(cli, made):
     assert json.loads(cli(*arguments, made / "out" / "own.onnx", "--json").out)["other_weights"] == ""
 
 
+BLAMED = {
+    "a_photo_that_is_none": (("--image", "text.png"), "is not a picture that can be read"),
+    "a_file_as_the_folder": (("-o", "text.png"), "text.png is a file, not a folder"),
+    "nan_as_a_bar": (("--bar", "nan"), "nan is not in the range 0<=x<=200"),
+}
+
+
+@pytest.mark.parametrize("name", BLAMED)
+def test_blame_checks_what_it_can_before_it_reads_the_package(cli, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.png").write_text("no picture")
+    arguments, message = BLAMED[name]
+    ran = cli("blame", "nothing.mlpackage", "-m", "serseg_b0", *arguments)
+    assert ran.code == 2
+    assert message in ran.err
+
+
 def gates_of(path: Path) -> dict[str, Any]:
     return {gate["name"]: gate for gate in json.loads(path.read_text())["gates"]}
 
