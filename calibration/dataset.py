@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,8 +194,8 @@ def find_items(path: str | Path, split: str | None = None) -> tuple[list[Item], 
 def _pair(root: Path, images: Path, split: str) -> tuple[list[Item], list[str]]:
     """The items of one split, and one line for each file that has no counterpart."""
     classes = (root / "annotations").is_dir()
-    photos, faults = pictures_by_stem(images / split, root)
     mask_folder = root / ("annotations" if classes else "masks") / split
+    photos, faults = pictures_by_stem(images / split, root, alone=images == root)
     masks, wrong_masks = pictures_by_stem(mask_folder, root) if images != root and mask_folder.is_dir() else ({}, [])
     depth_folder = root / "depth" / split
     depths, wrong_depths = (
@@ -217,10 +218,11 @@ def _pair(root: Path, images: Path, split: str) -> tuple[list[Item], list[str]]:
     return items, sorted(faults)
 
 
-def pictures_by_stem(folder: Path, root: Path) -> tuple[dict[str, Path], list[str]]:
+def pictures_by_stem(folder: Path, root: Path, *, alone: bool = False) -> tuple[dict[str, Path], list[str]]:
     """Pictures below a folder by their path without suffix; two with the same stem are a fault.
 
     Args:
+        alone: nothing is paired with them, so two with the same stem keep their suffixes and are no fault.
         root: faults name files relative to it; the subfolders of `root` itself are used only if it has no pictures.
     """
     found: dict[str, Path] = {}
@@ -229,8 +231,11 @@ def pictures_by_stem(folder: Path, root: Path) -> tuple[dict[str, Path], list[st
     if folder == root:  # the subfolders of a plain folder of photographs may hold anything
         deep = [path for path in paths if path.relative_to(folder).parts[0] not in PARTNERS]
         paths = [path for path in paths if path.parent == folder] or deep
-    for path in paths:
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+    stems = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    count = Counter(stems)
+    for path, stem in zip(paths, stems, strict=True):
+        if alone and count[stem] > 1:
+            stem = path.relative_to(folder).as_posix()
         if stem in found:
             faults.append(f"{path.relative_to(root)}: another file has this name, {found[stem].relative_to(root)}")
         found.setdefault(stem, path)

@@ -179,6 +179,13 @@ def test_masks_of_another_aspect_ratio_are_refused(tmp_path: Path, mask_size) ->
     assert "A mask needs its photograph's aspect ratio." in str(caught.value)
 
 
+def test_photographs_of_one_name_and_without_masks_keep_their_suffixes(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "b.png"):
+        photo(tmp_path / name)
+    items, faults = find_items(tmp_path)
+    assert ([item.name for item in items], faults) == (["a.jpg", "a.png", "b"], [])
+
+
 def test_photographs_in_subfolders_alone_are_found(tmp_path: Path) -> None:
     for name in ("one/a.png", "two/a.png", "masks/a.png"):
         photo(tmp_path / name)
