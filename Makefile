@@ -7,7 +7,7 @@ OUT := build/serseg_b0-int8
 # Tests run many small networks: one thread each, as many processes as cores.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo ios test swift check lint format readme readme-check clean
+.PHONY: help demo ios test swift benchmarks check lint format readme readme-check clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,10 @@ swift:  ## the iOS demo's Swift half: style, build, tests (needs swift 6, libpng
 	  swift build -c release && swift test -c release --disable-xctest && \
 	  { [ "$$(uname)" = Darwin ] || ./typecheck; }; \
 	else echo "swift is not installed: the Swift half of ios_demo was not run"; fi
+
+benchmarks: $(VENV)/.dev  ## how much the rewrites save, and how fast the runtime is; benchmarks/ has more
+	$(BIN)/python benchmarks/rewrites.py
+	$(BIN)/python benchmarks/runtime_speed.py
 
 check: lint  ## everything that CI checks: style, types, import contracts, README, tests
 	$(MAKE) test

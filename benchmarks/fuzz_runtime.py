@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from tests.runtime import growing
@@ -53,7 +54,7 @@ def run_grown(first: int, count: int, folder: Path, record: Record) -> None:
             gc.freeze()  # coremltools collects garbage on each conversion, through every object there is
         grown = grow(seed)
         package = growing.write(grown, folder / "grown.mlpackage")
-        record.add("random", f"seed {seed}", in_time(lambda g=grown, p=package: growing.run(g, p)))
+        record.add("random", f"seed {seed}", in_time(partial(growing.run, grown, package)))
         record.operators.update(grown.operators)
         record.compared += len(grown.expected)
 

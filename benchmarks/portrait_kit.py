@@ -8,14 +8,16 @@ PortraitKit's memory also holds a refined mask and foreground colours.
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from portrait_export.imaging.photo import Photo
 from portrait_export.imaging.placement import mask_back, to_frame
 from portrait_export.preprocessing import PortraitSpec
 
+T = TypeVar("T")
 SIZE = (3000, 4000)
 DEMO = Path(__file__).parents[1] / "ios_demo" / ".build" / "release" / "portrait-demo"
 STEPS = {  # name in portrait-demo's bench: heading here
@@ -46,7 +49,7 @@ def python_times() -> dict[str, float]:
     mask = np.clip((1.1 - distance) * 5, 0, 1).astype(np.float32)
     times: dict[str, float] = {}
 
-    def timed(name, work):
+    def timed(name: str, work: Callable[[], T]) -> T:
         start = time.perf_counter()
         result = work()
         times[name] = (time.perf_counter() - start) * 1e3
@@ -98,4 +101,6 @@ def print_row(heading: str, swift: float, python: float) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", nargs="?", type=int, default=5, help="how often each step runs (default 5)")
+    main(parser.parse_args().runs)

@@ -201,7 +201,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds (default 5)")
     parser.add_argument("--no-packages", action="store_true", help="leave our own runtime out")
     options = parser.parse_args()
-    table, times = [COSTS], [SPEEDS]
+    table: list[tuple[str, ...]] = [COSTS]
+    times: list[tuple[str, ...]] = [SPEEDS]
     with tempfile.TemporaryDirectory() as temporary:
         folder = None if options.no_packages else Path(temporary)
         for name in options.models:

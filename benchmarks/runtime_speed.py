@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 MODES = ("fp32", "as_typed", "fp16")
@@ -121,7 +122,7 @@ def main() -> None:
 
         programs = {mode: load(package, arithmetic=mode) for mode in MODES}
         work: dict[str, Callable[[], object]] = {"eager": eager}
-        work.update({mode: lambda p=program: p.predict({"image": image}) for mode, program in programs.items()})
+        work.update({mode: partial(program.predict, {"image": image}) for mode, program in programs.items()})
         for one in work.values():
             one()  # once to warm up
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in work}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ REQUIRED = frozenset(
 LISTED = 100  # faults that an error lists; it gives the number of the rest
 REPAIR = "repair these files, or remove them from the folder."
 PERSON = 0.5
+PARTNERS = ("masks", "annotations", "depth")  # folders of what belongs to photographs
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,8 @@ def find_items(path: str | Path, split: str | None = None) -> tuple[list[Item], 
 def _pair(root: Path, images: Path, split: str) -> tuple[list[Item], list[str]]:
     """The items of one split, and one line for each file that has no counterpart."""
     classes = (root / "annotations").is_dir()
-    photos, faults = pictures_by_stem(images / split, root)
     mask_folder = root / ("annotations" if classes else "masks") / split
+    photos, faults = pictures_by_stem(images / split, root, alone=images == root)
     masks, wrong_masks = pictures_by_stem(mask_folder, root) if images != root and mask_folder.is_dir() else ({}, [])
     depth_folder = root / "depth" / split
     depths, wrong_depths = (
@@ -216,24 +218,39 @@ def _pair(root: Path, images: Path, split: str) -> tuple[list[Item], list[str]]:
     return items, sorted(faults)
 
 
-def pictures_by_stem(folder: Path, root: Path) -> tuple[dict[str, Path], list[str]]:
+def pictures_by_stem(folder: Path, root: Path, *, alone: bool = False) -> tuple[dict[str, Path], list[str]]:
     """Pictures below a folder by their path without suffix; two with the same stem are a fault.
 
     Args:
-        root: faults name files relative to it; the subfolders of `root` itself are ignored.
+        alone: nothing is paired with them, so two with the same stem keep their suffixes and are no fault.
+        root: faults name files relative to it; the subfolders of `root` itself are used only if it has no pictures.
     """
     found: dict[str, Path] = {}
     faults = []
-    deep = folder != root  # the subfolders of a plain folder of photographs may hold anything
-    for path in sorted(folder.rglob("*") if deep else folder.glob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in SUFFIXES or path.is_dir():
-            continue
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+    paths = _pictures(folder)
+    if folder == root:  # the subfolders of a plain folder of photographs may hold anything
+        deep = [path for path in paths if path.relative_to(folder).parts[0] not in PARTNERS]
+        paths = [path for path in paths if path.parent == folder] or deep
+    stems = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    count = Counter(stems)
+    for path, stem in zip(paths, stems, strict=True):
+        if alone and count[stem] > 1:
+            stem = path.relative_to(folder).as_posix()
         if stem in found:
             faults.append(f"{path.relative_to(root)}: another file has this name, {found[stem].relative_to(root)}")
         found.setdefault(stem, path)
     return found, faults
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The picture files below a folder, sorted, without hidden ones."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and not path.is_dir()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
 
 
 # ---- opening ----------------------------------------------------------------------------------------------------
@@ -287,7 +304,8 @@ def load_item(item: Item, *, size: tuple[int, int] | None) -> LabelledFrame:
     Args:
         size: (H, W) in pixels; None keeps the photograph's.
     Raises:
-        PhotoError, DataError: a file that cannot be opened, does not have the photograph's size, or holds unknown ids.
+        PhotoError, DataError: a file that cannot be opened, does not have the photograph's aspect ratio, or holds
+            unknown ids.
     """
     pixels = open_photo(item.image).pixels
     shape: tuple[int, int] = pixels.shape[:2]
@@ -295,7 +313,7 @@ def load_item(item: Item, *, size: tuple[int, int] | None) -> LabelledFrame:
     mask = depth = None
     if item.mask is not None:
         mask = read_classes(item.mask) if item.classes else _read_soft(item.mask)
-        _same_size(item.mask, mask.shape, item.image, shape)
+        _same_shape(item.mask, mask.shape, item.image, shape)
         mask = resize_map(mask, target)
     if item.depth is not None:
         depth = resize_map(open_depth(item.depth), target)
@@ -339,10 +357,18 @@ def _read_soft(path: Path) -> np.ndarray:
     return mask.astype(np.float32)
 
 
-def _same_size(path: Path, found: tuple[int, ...], photo: Path, wanted: tuple[int, ...]) -> None:
-    if tuple(found) != tuple(wanted):
+def _same_shape(path: Path, found: tuple[int, ...], photo: Path, wanted: tuple[int, ...]) -> None:
+    """Refuse a mask of another aspect ratio than its photograph.
+
+    Both sides of a scaled mask may have been rounded to whole pixels. One with a single side of the photograph is cut,
+    not scaled.
+    """
+    cut = (found[0] == wanted[0]) != (found[1] == wanted[1])
+    difference = abs(found[0] * wanted[1] - found[1] * wanted[0])
+    if cut or difference > max(sum(found), sum(wanted)) / 2:
         raise DataError(
             f"{path} is {found[1]}x{found[0]} pixels, its photograph {photo.name} is {wanted[1]}x{wanted[0]}."
+            " A mask needs its photograph's aspect ratio."
         )
 
 

@@ -48,6 +48,11 @@ FIELDS = {
     "upsample": "upsample",
     "add_depth_channel": "depth",
 }
+# The largest of SegFormer's sizes, of B5: 40 blocks in a stage, 768 channels.
+LARGEST = {"depths": 200, "blocks": 200, "patch_sizes": 64, "strides": 64, "kernels": 64, "sr_ratios": 64}
+LARGEST_SIZE = 8192
+MOST_STAGES = 16
+SHOWN = 60  # characters of a value in an error
 REQUIRED = {"hidden_act": "gelu", "num_encoder_blocks": 4}  # other values are other networks
 
 
@@ -74,11 +79,15 @@ def config_from_json(data: Mapping[str, Any], *, source: str = "config.json") ->
             continue
         value, default = _plain(data[theirs]), fields[ours].default
         if not _same_kind(value, default):
-            problems.append(f"{theirs} = {data[theirs]!r}; expected something like {_listless(default)!r}")
+            problems.append(f"{theirs} = {_short(data[theirs])}; expected something like {_listless(default)!r}")
+        elif too_large := _too_large(ours, value):
+            problems.append(f"{theirs} = {_short(data[theirs])}; {too_large}")
         else:
             values[ours] = type(default)(value) if isinstance(default, float) else value
     if "num_labels" not in values and isinstance(data.get("id2label"), Mapping):
         values["num_labels"] = len(data["id2label"])
+        if too_large := _too_large("num_labels", values["num_labels"]):
+            problems.append(f"id2label has {values['num_labels']} entries; {too_large}")
     if problems:
         raise CheckpointError(
             f"{source} describes a network that cannot be built.", code="bad-config", context=problems
@@ -121,5 +130,21 @@ def _same_kind(value: Any, default: Any) -> bool:
     if isinstance(default, tuple):
         return isinstance(value, tuple) and all(type(item) is int and item > 0 for item in value)
     if isinstance(default, float):
-        return type(value) in (int, float)
+        return type(value) in (int, float) and 0 <= value <= 1  # epsilons and shares
+    if type(default) is int:
+        return type(value) is int and value > 0
     return type(value) is type(default)
+
+
+def _too_large(name: str, value: Any) -> str:
+    """Why a size cannot be that of a network of ours; empty if it can. Time and memory to build one grow with it."""
+    limit = LARGEST.get(name, LARGEST_SIZE)
+    numbers = value if isinstance(value, tuple) else [value]
+    if isinstance(value, tuple) and len(value) > MOST_STAGES:
+        return f"at most {MOST_STAGES} values are read"
+    return f"at most {limit} is read" if any(type(item) is int and item > limit for item in numbers) else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -10,14 +10,24 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..errors import UsageError
+
+MAX_PARAMETERS = 1_000_000_000  # 4 GB in float32; the largest network of these families, B5, has 85 million
 CLASSIFIERS = (".classifier.weight", ".cls_head.weight")
 Net = TypeVar("Net", bound=nn.Module)
 
 
 def empty_net(build: Callable[[Any], nn.Module], config: Any) -> nn.Module:
-    """Build a network with uninitialized tensors, without drawing random numbers. The caller must fill every tensor."""
+    """Build a network with uninitialized tensors, without drawing random numbers. The caller must fill every tensor.
+
+    Raises:
+        UsageError: it has more than MAX_PARAMETERS parameters; nothing was allocated.
+    """
     with torch.device("meta"):
         net = build(config)
+    count = sum(parameter.numel() for parameter in net.parameters())
+    if count > MAX_PARAMETERS:
+        raise UsageError(f"The network has {count:.3g} parameters; at most {MAX_PARAMETERS:.3g} are built.")
     return net.to_empty(device="cpu")
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -12,11 +13,20 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 
-# Classes that are a person or a part of one, in EasyPortrait and similar sets of portraits.
-PERSON_PARTS = {
-    *("person", "body", "clothes", "skin", "face", "hair", "beard", "hat", "glasses", "occlusion", "neck", "nose"),
+# Classes that are a whole person. Cityscapes and Mapillary tell riders from pedestrians; both are people.
+PEOPLE = {
+    *("person", "people", "persons", "human", "humans", "pedestrian", "pedestrians", "individual", "individuals"),
+    *("rider", "riders", "bicyclist", "cyclist", "motorcyclist", "other_rider"),
+    *("man", "woman", "child", "boy", "girl", "baby", "men", "women", "children"),
+}
+# Classes that are a person or a part of one, in EasyPortrait, CelebAMask-HQ, LIP, ATR and similar sets.
+PERSON_PARTS = PEOPLE | {
+    *("body", "clothes", "skin", "face", "hair", "beard", "hat", "glasses", "occlusion", "neck", "nose", "head"),
     *("teeth", "lips", "brows", "left_brow", "right_brow", "left_eyebrow", "right_eyebrow"),
-    *("eyes", "left_eye", "right_eye"),
+    *("eyes", "left_eye", "right_eye", "mouth", "cloth", "clothing", "others", "accessories", "body_skin", "face_skin"),
+    *("l_brow", "r_brow", "l_eye", "r_eye", "l_ear", "r_ear", "ear_r", "u_lip", "l_lip", "eye_g", "neck_l"),
+    *("sunglasses", "upper_clothes", "skirt", "pants", "dress", "belt", "bag", "scarf", "gloves", "glove", "coat"),
+    *("socks", "jumpsuits", "left_shoe", "right_shoe", "left_leg", "right_leg", "left_arm", "right_arm"),
 }
 
 
@@ -37,13 +47,13 @@ class PersonLogit(nn.Module):
             net: gives (N, num_labels, h, w).
             num_labels: K.
             positive: for K = 1, the class that the logit is about.
-            person: for K ≥ 2, the classes that are the person; empty: all but class 0.
+            person: for K ≥ 2, the classes that are the person; empty: for K = 2 class 1, else refused.
         """
         super().__init__()
-        chosen = sorted(set(person)) or list(range(1, num_labels))
+        chosen = sorted(set(person)) or ([1] if num_labels == 2 else [])
         if positive not in ("person", "background"):
             raise UsageError(f"The positive class is `person` or `background`; found {positive!r}.")
-        if num_labels > 1 and not (set(chosen) < set(range(num_labels))):
+        if num_labels > 1 and not (chosen and set(chosen) < set(range(num_labels))):
             raise UsageError(f"The person's classes {chosen} must be some, not all, of 0..{num_labels - 1}.")
         self.net = net
         self.num_labels = num_labels
@@ -67,20 +77,27 @@ def log_sum_exp(x: Tensor) -> Tensor:
 
 
 def person_classes(id2label: Mapping[int, str]) -> tuple[int, ...]:
-    """Find the classes that are the person by their names; empty if the names do not show it (then: all but class 0).
+    """Find the classes that are the person by their names; empty if the names do not show it.
 
     >>> person_classes({0: "background", 1: "person", 2: "skin"})
     (1, 2)
-    >>> person_classes({0: "background", 1: "aeroplane", 2: "person"})
-    (2,)
+    >>> person_classes({0: "background", 1: "human", 2: "dog"})
+    (1,)
     """
-    names = {k: label.strip().lower().replace(" ", "_") for k, label in id2label.items()}
-    others = [k for k, name in names.items() if name != "background"]
-    if len(others) < len(names) and all(names[k] in PERSON_PARTS for k in others):
-        return tuple(sorted(others))
-    if "person" in names.values():
-        return tuple(sorted(k for k, name in names.items() if name == "person"))
-    return tuple(sorted(others)) if len(others) < len(names) else ()
+    names = {k: _names_in(label) for k, label in sorted(id2label.items())}
+    others = [k for k, found in names.items() if "background" not in found]
+    if len(others) < len(names) and all(names[k] & PERSON_PARTS for k in others):
+        return tuple(others)
+    people = tuple(k for k in others if names[k] & PEOPLE)
+    if people:
+        return people
+    return tuple(others) if len(others) == 1 and len(names) == 2 else ()
+
+
+def _names_in(label: str) -> set[str]:
+    """The names in a label: `person;individual;someone` (ADE20K) and `human--person` (Mapillary) have several."""
+    parts = re.split(r"--|[,;/|]", label.strip().lower())
+    return {re.sub(r"[\s-]+", "_", part.strip()) for part in parts}
 
 
 def _channels(x: Tensor, classes: Sequence[int]) -> Tensor:

@@ -14,6 +14,7 @@ ARITHMETICS = ("as_typed", "fp16", "fp32")  # modes of our runtime
 PRECISIONS = ("fp16", "fp32")  # arithmetic that a package declares
 ROUNDINGS = ("nearest", "gptq")  # of weights: each to the nearest stored value, or with errors compensated
 RUNTIMES = ("portrait", "coreml")  # what runs a package: our runtime, or Core ML itself
+BASELINE_TOLERANCE = 1e-3  # of a mean mask IoU against an earlier one: two versions of torch moved it by at most 2e-5
 DEFAULT_OPSET = 17  # of exported ONNX models; every tool in use reads it
 
 

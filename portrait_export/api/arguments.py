@@ -30,7 +30,7 @@ class NetworkOptions(TypedDict, total=False):
         resize: how photos are fitted to the input size: `stretch`, `fit`, `fill` or `crop`.
         image_input: name of the input that takes the photo.
         mask_output: name of the output, or of any value inside an ONNX graph, with the person's mask.
-        person_class: the classes that are the person, counted from 0: 15, [1, 2] or "1-8".
+        person_class: the classes that are the person, counted from 0: 15, [1, 2] or "1-8"; of a checkpoint, too.
         activation: already applied to that output: `logits` (none), `multilabel`, `sigmoid`, `softmax`, `argmax`,
             `probability` or `auto`.
         positive: what a single channel marks, `person` or `background`.
@@ -74,12 +74,17 @@ def source_of(
     """
     from ..inputs.sources import ModelSource
 
+    network = dict(network or {})
+    person_class = None
+    if onnx is None and torch is None and torchscript is None and network.get("person_class") is not None:
+        person_class = _read("person_class", network.pop("person_class"))
     return ModelSource(
         model=model,
         checkpoint=path_of(checkpoint),
         random_weights=random_weights,
         size=None if size is None else size_of(size),
-        foreign=_own_network(onnx, torch, torchscript, network or {}),
+        foreign=_own_network(onnx, torch, torchscript, network),
+        person_class=person_class,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..artifacts import ARITHMETICS, RUNTIMES
+from ..artifacts import ARITHMETICS, BASELINE_TOLERANCE, RUNTIMES
 from ..utils.stages import Observer, SilentObserver
 from .arguments import NetworkOptions, Size, StrPath, path_of, require_known, source_of
 
@@ -32,6 +32,8 @@ def check_parity(
     min_iou: float | None = None,
     runtime: str = "portrait",
     arithmetic: str = "as_typed",
+    baseline: StrPath | None = None,
+    tolerance: float = BASELINE_TOLERANCE,
     observer: Observer | None = None,
     **network: Unpack[NetworkOptions],
 ) -> ParityReport:
@@ -48,6 +50,8 @@ def check_parity(
         min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's.
         runtime: what runs the package: `portrait` (our runtime) or `coreml` (Core ML itself, macOS only).
         arithmetic: of our runtime: `as_typed` (as the package declares), `fp16` (every result rounded) or `fp32`.
+        baseline: an earlier parity.json; also gate on how much the masks have got worse since.
+        tolerance: by how much the mean mask IoU may fall below the baseline's; one mask by ten times as much.
         observer: receives the progress; by default nothing does.
     Returns:
         The frozen report: `passed`, `gates`, `images` (a score per photo), `summary`, `notes`, `to_json()`,
@@ -70,7 +74,14 @@ def check_parity(
         torchscript=torchscript,
         network=network,
     )
-    request = ParityRequest(data=path_of(data), min_iou=min_iou, runtime=runtime, arithmetic=arithmetic)
+    request = ParityRequest(
+        data=path_of(data),
+        min_iou=min_iou,
+        runtime=runtime,
+        arithmetic=arithmetic,
+        baseline=path_of(baseline),
+        tolerance=tolerance,
+    )
     return run(source, Path(package), request, observer or SilentObserver())
 
 

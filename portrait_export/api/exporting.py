@@ -31,6 +31,9 @@ def export(
     target: str = "iOS17",
     precision: str = "fp16",
     out: StrPath | None = None,
+    name: str | None = None,
+    author: str | None = None,
+    license: str | None = None,
     parity: bool = True,
     data: StrPath | None = None,
     min_iou: float | None = None,
@@ -61,7 +64,10 @@ def export(
         output: what the package returns: `mask` (8-bit grayscale image), `multiarray` (P(person), float) or `logits`.
         target: the oldest iOS that must run the package: `iOS16`, `iOS17`, `iOS18` or `iOS26`.
         precision: the arithmetic that the package declares, `fp16` or `fp32`.
-        out: output folder; by default build/MODEL-RECIPE.
+        out: output folder; by default build/NAME-RECIPE.
+        name: what the package and its ONNX file are called; by default the model's name.
+        author: of the weights, for the metadata; by default empty for weights of your own.
+        license: of the weights, for the metadata; by default, for weights of your own, what their model card states.
         parity: whether to compare masks.
         data: a folder of photos to compare on, or one with images/ and masks/; by default the bundled calibration set.
         min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's.
@@ -101,6 +107,9 @@ def export(
         target=target,
         precision=precision,
         out=path_of(out),
+        name=name,
+        author=author,
+        license=license,
         parity=ParityRequest(data=path_of(data), min_iou=min_iou) if parity else None,
         force=force,
         sizes=tuple(map(size_of, sizes)),

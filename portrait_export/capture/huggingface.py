@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ from ..errors import CheckpointError
 
 MAX_JSON_BYTES = 8 * 2**20
 PREPROCESSOR = "preprocessor_config.json"
+MODEL_CARD = "README.md"
 LARGEST_UNIT = 1.5  # means and deviations of pixels in 0..1 are below it, those of pixels in 0..255 above
+
+_LICENCE = re.compile(r"^(license|license_name):[ \t]*[\"']?([\w.+ -]{1,100}?)[\"']?[ \t]*\r?$", re.M)
 
 Triple = tuple[float, float, float]
 Size = tuple[int, int]  # height, width in pixels
@@ -68,6 +72,26 @@ def labels_of(config: Mapping[str, Any]) -> dict[int, str]:
     if not isinstance(table, Mapping):
         return {}
     return {int(key): str(value) for key, value in table.items() if str(key).isdigit()}
+
+
+def licence_of(folder: Path) -> str:
+    """The licence in the front matter of a model card, README.md; empty where there is none.
+
+    https://huggingface.co/docs/hub/model-cards: `license: other` has its name in `license_name`.
+    """
+    card = folder / MODEL_CARD
+    try:
+        if not card.is_file() or card.stat().st_size > MAX_JSON_BYTES:
+            return ""
+        text = card.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    matter = re.match(r"---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", text, re.M | re.S)
+    if matter is None:
+        return ""
+    found: dict[str, str] = dict(_LICENCE.findall(matter[1]))
+    licence = found.get("license", "")
+    return found.get("license_name", licence) if licence == "other" else licence
 
 
 def read_preprocessor(folder: Path) -> Preprocessor | None:

@@ -24,7 +24,8 @@ class RegisteredNetwork:
         module: float32, evaluation mode; returns logits (1, 1, h, w) about `spec.positive`.
         spec: preprocessing.
         trained: False for random weights, whose masks mean nothing.
-        licence, paper: of the network.
+        author, licence: of the weights; empty where they are not known.
+        paper: of the network.
         provenance: where the weights came from, for metadata and reports.
         kinds: the kinds of bundled photographs that its weights were trained for; empty: all.
         size_multiple: the sides of its input are multiples of it, in pixels.
@@ -35,6 +36,7 @@ class RegisteredNetwork:
     module: torch.nn.Module
     spec: PortraitSpec
     trained: bool
+    author: str
     licence: str
     paper: str
     provenance: Mapping[str, str] = field(default_factory=dict)

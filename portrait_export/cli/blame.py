@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("package", type=options.File())
-@options.source_options(options.MODEL, options.CHECKPOINT, options.RANDOM_WEIGHTS)
+@options.source_options(options.MODEL, options.CHECKPOINT, options.RANDOM_WEIGHTS, options.PERSON_CLASS)
 @click.option("--onnx", type=options.File(), help="Compare with this ONNX file instead.")
 @click.option(
     "--image",
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--bar",
     "bar_db",
-    type=click.FloatRange(0, 200),
+    type=options.Number(0, 200),
     help="SNR in dB below which an operation is bad.  [default: what its stored types allow; 30 with --no-isolate]",
 )
 @options.ARITHMETIC
@@ -57,9 +57,12 @@ def blame(
 
     Exit code 0: no operation is bad; 1: an operation is bad; 2: something could not be read.
     """
+    from ..utils.files import refuse_existing
     from ..workflows.blame import BlameRequest, find_blame
     from . import blame_summary, render
 
+    if out is not None:
+        refuse_existing(out, force=True, folder=True)  # refuse a file now, not after minutes of work
     request = BlameRequest(package, source, onnx, images, isolate, arithmetic, bar_db)
     report = find_blame(request, console.observer())
     if out is not None:

@@ -43,7 +43,13 @@ if TYPE_CHECKING:
     default="fp16",
     help="The arithmetic that the package declares: fp16 or fp32.",
 )
-@click.option("--out", "-o", type=options.File(), help="Output folder.  [default: build/MODEL-RECIPE]")
+@click.option("--out", "-o", type=options.File(), help="Output folder.  [default: build/NAME-RECIPE]")
+@click.option("--name", help="What the package and its ONNX file are called.  [default: the model's name]")
+@click.option("--author", help="Author of the weights, for the metadata.  [default: empty for weights of your own]")
+@click.option(
+    "--license",
+    help="Licence of the weights, for the metadata.  [default: for weights of your own, what their model card states]",
+)
 @click.option("--parity/--no-parity", default=True, help="Run the saved package and gate on its masks.")
 @options.DATA
 @options.MIN_IOU
@@ -58,6 +64,9 @@ def coreml(
     target: str,
     precision: str,
     out: Path | None,
+    name: str | None,
+    author: str | None,
+    license: str | None,
     parity: bool,
     data: Path | None,
     min_iou: float | None,
@@ -83,6 +92,9 @@ def coreml(
         target=target,
         precision=precision,
         out=out,
+        name=name,
+        author=author,
+        license=license,
         parity=ParityRequest(data=data, min_iou=min_iou) if parity else None,
         force=force,
         sizes=sizes or (),

@@ -23,7 +23,7 @@ DEFAULT_MODELS = ("serseg_b0", "segformer_b0")
 @click.option("--package", "-p", "packages", type=options.File(), multiple=True, help="A package; may be repeated.")
 @click.option("--parity/--no-parity", default=True, help="Run each exported package and gate on its masks.")
 @click.option("--app", type=options.File(), help="The folder of the app's sources.  [default: this checkout's]")
-@options.output_options(options.QUIET, options.VERBOSE)
+@options.OUTPUT_OPTIONS
 def demo(
     models: tuple[str, ...], packages: tuple[Path, ...], parity: bool, app: Path | None, console: options.Console
 ) -> int:
@@ -54,6 +54,16 @@ def demo(
             return 1
         made.append(export.package.path)
     placed = place([*made, *packages], folder)
+    if console.as_json:
+        render.result_json(
+            {
+                "folder": str(placed.folder),
+                "packages": list(placed.packages),
+                "photos": placed.photos,
+                "size_bytes": placed.size_bytes,
+            }
+        )
+        return 0
     render.result(f"placed in {placed.folder}: {placed.photos} photos and {render.size(placed.size_bytes)} of packages")
     for name in placed.packages:
         render.result(f"  {name}.mlpackage")

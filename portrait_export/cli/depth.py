@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import options
+
+if TYPE_CHECKING:
+    from ..workflows.estimate_depth import DepthResult
 
 
 class White(click.ParamType):
@@ -51,7 +54,7 @@ class White(click.ParamType):
     help="The network's output that becomes white, or `photo`: each photo's own range from black to white.",
 )
 @options.FORCE
-@options.output_options(options.QUIET)
+@options.OUTPUT_OPTIONS
 def depth(
     photos: tuple[Path, ...],
     checkpoint: Path | None,
@@ -84,16 +87,28 @@ def depth(
         white=white if isinstance(white, float) else None,
         force=force,
     )
-    failures, kept = [], 0
+    results = []
     for result in estimate_depths(request, console.observer()):
-        for note in result.notes if not console.quiet else ():
+        results.append(result)
+        for note in () if console.quiet or console.as_json else result.notes:
             render.warn(f"{result.photo}: {note}")
-        kept += result.kept
         if result.error is not None:
-            failures.append(result.error)
             render.failure(result.error)
-        elif not result.kept:
+        elif not result.kept and not console.as_json:
             render.result(str(result.out))
-    if kept and not console.quiet:
+    kept = sum(result.kept for result in results)
+    if console.as_json:
+        render.result_json([_as_json(result) for result in results])
+    elif kept and not console.quiet:
         render.message(f"{kept} existing depth maps were kept; --force replaces them.")
-    return failures[0].exit_code if failures else 0
+    return max((result.error.exit_code for result in results if result.error is not None), default=0)
+
+
+def _as_json(result: DepthResult) -> dict[str, Any]:
+    return {
+        "photo": str(result.photo),
+        "out": None if result.error is not None else str(result.out),
+        "kept": result.kept,
+        "notes": list(result.notes),
+        "error": None if result.error is None else {"code": result.error.code, "message": result.error.message},
+    }

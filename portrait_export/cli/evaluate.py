@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--worst", type=click.IntRange(1, 64), default=8, help="How many of the worst photos to show.")
 @click.option(
     "--min-iou",
-    type=click.FloatRange(0, 1),
+    type=options.Number(0, 1),
     help="Exit with code 1 if the mean IoU over the photos with people is lower.",
 )
 @options.OUTPUT_OPTIONS

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=options.File())
-@options.source_options(options.MODEL, options.CHECKPOINT)
+@options.source_options(options.MODEL, options.CHECKPOINT, options.PERSON_CLASS)
 @click.option(
     "--labeller",
     type=options.File(),
@@ -77,7 +77,7 @@ def label(
 
 
 def _review(folder: Path, source: ModelSource, labeller: Path | None, console: options.Console) -> int:
-    from ..training.review import COLUMNS, review_folder
+    from ..training.review import COLUMNS, one_opinion, review_folder
     from ..utils.stages import Stages
     from . import render
 
@@ -87,6 +87,9 @@ def _review(folder: Path, source: ModelSource, labeller: Path | None, console: o
     with stages.stage("review") as stage:
         reviews = review_folder(folder, segment, on_image=stage.progress)
         stage.summary = f"{len(reviews)} masks"
+    warning = one_opinion(reviews)
+    if warning:
+        render.warn(warning)
     if console.as_json:
         render.result_json([{name: getattr(one, name) for name in COLUMNS} for one in reviews])
         return 0

@@ -10,28 +10,7 @@ from typing import Any
 import click
 
 from ..preprocessing import COLORS, POSITIVES, RESIZES
-from .options import File, Named, collected
-
-
-class Parsed(click.ParamType):
-    """Text parsed by a function of capture.foreign.options, which is imported only if there is text."""
-
-    def __init__(self, reader: str, metavar: str):
-        self.name = metavar
-        self._reader = reader
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return self.name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from ..capture.foreign import options
-
-        if not isinstance(value, str):
-            return value
-        try:
-            return getattr(options, self._reader)(value)
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
+from .options import File, Named, Parsed, collected
 
 
 def _activations() -> list[str]:
@@ -94,11 +73,6 @@ OPTIONS = (
         help="The output (or any value inside an ONNX graph) with the person's mask.  [default: detected and reported]",
     ),
     click.option(
-        "--person-class",
-        type=Parsed("classes", "K"),
-        help="The classes that are the person, counted from 0: 15, or 1,2, or 1-8.  [default: detected and reported]",
-    ),
-    click.option(
         "--activation",
         type=Named("activation", _activations),
         help="The activation already applied to that output: logits (none), multilabel (none, classes overlap),"
@@ -131,7 +105,10 @@ def own_network(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def completed(*, source: Any, network: Any, **values: Any) -> Any:
-        return command(source=source if network is None else replace(source, foreign=network), **values)
+        if network is not None:
+            network = replace(network, person_class=source.person_class)
+            source = replace(source, foreign=network, person_class=None)
+        return command(source=source, **values)
 
     return collected("network", _network, *OPTIONS)(completed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,6 +85,37 @@ class Sizes(click.ParamType):
         if isinstance(value, tuple):
             return value
         return tuple(Size().convert(part, param, ctx) for part in str(value).split(","))
+
+
+class Parsed(click.ParamType):
+    """Text parsed by a function of capture.foreign.options, which is imported only if there is text."""
+
+    def __init__(self, reader: str, metavar: str):
+        self.name = metavar
+        self._reader = reader
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return self.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ..capture.foreign import options
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return getattr(options, self._reader)(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number within bounds. NaN, which compares false with every bound, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
 
 
 def model_names() -> list[str]:
@@ -171,6 +203,12 @@ RANDOM_WEIGHTS = click.option(
     is_flag=True,
     help="Use well-scaled random weights, to measure size and shapes only; the masks mean nothing.",
 )
+PERSON_CLASS = click.option(
+    "--person-class",
+    type=Parsed("classes", "K"),
+    help="The classes of a checkpoint or network of your own that are the person, counted from 0: 15, or 1,2, or 1-8."
+    "  [default: detected and reported]",
+)
 SIZE = click.option("--size", type=Size(), help="Input size in pixels.  [default: the model's, 512x512]")
 SIZES = click.option(
     "--sizes",
@@ -188,9 +226,7 @@ OUTPUT = click.option(
     default="mask",
     help="What the package returns: mask (grayscale image), multiarray (P(person), Xcode preview) or logits.",
 )
-MIN_IOU = click.option(
-    "--min-iou", type=click.FloatRange(0, 1), help="Gate on this mean mask IoU instead of the recipe's."
-)
+MIN_IOU = click.option("--min-iou", type=Number(0, 1), help="Gate on this mean mask IoU instead of the recipe's.")
 ARITHMETIC = click.option(
     "--arithmetic",
     type=Named("arithmetic", lambda: list(ARITHMETICS)),
@@ -213,5 +249,5 @@ def output_options(*options: Decorator) -> Decorator:
     return collected("console", Console, *options)
 
 
-SOURCE = source_options(MODEL, CHECKPOINT, RANDOM_WEIGHTS, SIZE)
+SOURCE = source_options(MODEL, CHECKPOINT, RANDOM_WEIGHTS, SIZE, PERSON_CLASS)
 OUTPUT_OPTIONS = output_options(AS_JSON, QUIET, VERBOSE)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..artifacts import RUNTIMES
+from ..artifacts import BASELINE_TOLERANCE, RUNTIMES
 from . import options
 from .network_options import own_network
 
@@ -33,7 +33,18 @@ if TYPE_CHECKING:
     type=options.File(),
     help="Compare the masks in this parity bundle, which the demo app or `portrait-demo bundle` wrote.",
 )
-@click.option("--json", "json_file", type=options.File(), help="Write every number to this JSON file.")
+@click.option(
+    "--baseline",
+    type=options.File(),
+    help="An earlier parity.json: also gate on how much the masks have got worse since.",
+)
+@click.option(
+    "--tolerance",
+    type=options.Number(0, 1),
+    default=BASELINE_TOLERANCE,
+    help="By how much the mean mask IoU may fall below --baseline's; one mask by ten times as much.",
+)
+@click.option("--out", "-o", "json_file", type=options.File(), help="Write every number to this JSON file.")
 @click.option("--junit", "junit_file", type=options.File(), help="Write a JUnit XML report for CI.")
 @click.option(
     "--markdown",
@@ -41,7 +52,7 @@ if TYPE_CHECKING:
     type=options.File(),
     help="Write the gates and the worst images as Markdown, for a CI job's summary.",
 )
-@options.output_options(options.QUIET, options.VERBOSE)
+@options.OUTPUT_OPTIONS
 def parity(
     package: Path,
     source: ModelSource,
@@ -50,6 +61,8 @@ def parity(
     runtime: str,
     arithmetic: str,
     from_device: Path | None,
+    baseline: Path | None,
+    tolerance: float,
     json_file: Path | None,
     junit_file: Path | None,
     markdown_file: Path | None,
@@ -64,13 +77,21 @@ def parity(
     from ..verify.report.markdown import to_markdown
     from ..workflows.parity import check_parity
     from ..workflows.requests import ParityRequest
-    from . import export_summary
+    from . import export_summary, render
 
     for file in filter(None, (json_file, junit_file, markdown_file)):
         refuse_existing(file, force=True)  # refuse a folder now, not after minutes of work
     if from_device is not None and (source.size is not None or (runtime, arithmetic) != ("portrait", "as_typed")):
         raise UsageError("--from-device cannot be used together with --size, --runtime or --arithmetic.")
-    request = ParityRequest(data=data, min_iou=min_iou, runtime=runtime, arithmetic=arithmetic, from_device=from_device)
+    request = ParityRequest(
+        data=data,
+        min_iou=min_iou,
+        runtime=runtime,
+        arithmetic=arithmetic,
+        from_device=from_device,
+        baseline=baseline,
+        tolerance=tolerance,
+    )
     report = check_parity(source, package, request, console.observer())
     if json_file is not None:
         write_text(json_file, report.to_json())
@@ -78,6 +99,8 @@ def parity(
         write_text(junit_file, report.to_junit())
     if markdown_file is not None:
         write_text(markdown_file, to_markdown(report))
-    if not console.quiet:
+    if console.as_json:
+        render.result_json(report.to_dict())
+    elif not console.quiet:
         export_summary.show_parity(report)
     return 0 if report.passed else 1

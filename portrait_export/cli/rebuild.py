@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @click.option("--labeller", type=options.File(), help="As for `label`.  [default: downloaded once with pip]")
 @click.option(
     "--share",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Number(0, 1, min_open=True),
     default=1.0,
     help="Share of the training steps to run; less for a trial.",
 )
-@options.output_options(options.QUIET)
+@options.OUTPUT_OPTIONS
 def rebuild(
     folder: Path, out: Path, backgrounds: Path | None, labeller: Path | None, share: float, console: options.Console
 ) -> int:
@@ -51,14 +51,19 @@ def rebuild(
             stage.summary = f"{train} photos to train on, {val} to validate on"
 
     def start(config: TrainConfig) -> None:
-        if not console.quiet:
+        if not (console.quiet or console.as_json):
             render.message(f"  {config.model}")
 
     def show(config: TrainConfig, row: dict[str, float]) -> None:
-        if not console.quiet:
+        if not (console.quiet or console.as_json):
             render.message(f"    step {row['step']:>6.0f}/{config.steps}  loss {row['loss']:.4f}  IoU {row['iou']:.4f}")
 
     configs = chain_configs(photographs, out, backgrounds=str(backgrounds or ""), share=share)
+    made = []
     for path in train_chain(configs, out, on_start=start, on_row=show):
-        render.result(str(path))
+        made.append(str(path))
+        if not console.as_json:
+            render.result(str(path))
+    if console.as_json:
+        render.result_json({"weights": made})
     return 0

@@ -1,4 +1,8 @@
-"""Print results to stdout and messages to stderr. No other file prints."""
+"""Print results to stdout and messages to stderr. No other file prints.
+
+Names in them come from other people's files, so control characters are made visible. The escape sequences of our own
+styles are kept apart from them by `_MARK`, which no text can contain.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import contextlib
 import io
 import json
 import os
+import re
+import secrets
 import shutil
 import sys
 import time
@@ -19,9 +25,12 @@ import click
 from ..errors import PortraitError
 from ..utils.plain import plain_data
 from ..utils.stages import Observer, SilentObserver, Stage
+from ..utils.visible import visible, visible_in_json, visible_line
 from . import interrupt
 from .flags import with_flags
 
+_MARK = f"\0{secrets.token_hex(8)}\0"  # stands for the escape character of our own styles
+_STYLES = re.compile(rf"({_MARK}\[[0-9;]*m)")
 _BAR = 24  # characters of a progress bar, if the terminal is wide enough
 _PROGRESS_AFTER_S = 1.0  # shorter stages show no bar
 
@@ -40,13 +49,30 @@ def accept_any_encoding() -> None:
 
 
 def style(text: str, **styles: Any) -> str:
-    """Apply a click style to text."""
-    return click.style(text, **styles)
+    """Apply a click style to text. It is for the functions of this file."""
+    return click.style(_cleaned(text), **styles).replace("\x1b", _MARK)
+
+
+def _cleaned(text: str) -> str:
+    """Text with visible control characters and marks of our own styles."""
+    parts = _STYLES.split(text)
+    parts[::2] = [visible(part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _shown(text: str) -> str:
+    """Text as it is printed: control characters are visible, and our own styles are escape sequences."""
+    return _cleaned(text).replace(_MARK, "\x1b")
+
+
+def _plain(text: str) -> str:
+    """Text as it is printed, without styles."""
+    return visible(_STYLES.sub("", text))
 
 
 def message(text: str = "") -> None:
     """Print a line to stderr."""
-    _write(text + "\n")
+    _write(_shown(text) + "\n")
 
 
 def _write(text: str) -> None:
@@ -57,15 +83,15 @@ def _write(text: str) -> None:
 
 def result(text: str) -> None:
     """Print a result to stdout."""
-    click.echo(text, color=_colour())
+    click.echo(_shown(text), color=_colour())
 
 
 def result_json(value: Any) -> None:
     """Print indented JSON to stdout. NaN and infinities, which JSON does not have, become null.
 
-    Characters that the stream's encoding lacks, and names that are not UTF-8, are escaped.
+    Control characters, those that the stream's encoding lacks, and names that are not UTF-8 are escaped.
     """
-    text = json.dumps(plain_data(value), indent=2, ensure_ascii=False, allow_nan=False)
+    text = _escaped_lines(json.dumps(plain_data(value), indent=2, ensure_ascii=False, allow_nan=False))
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -73,15 +99,19 @@ def result_json(value: Any) -> None:
     click.echo(text)
 
 
+def _escaped_lines(text: str) -> str:
+    return "\n".join(map(visible_in_json, text.split("\n")))
+
+
 def warn(text: str) -> None:
     """Print a warning to stderr, with arguments as flags."""
-    message(f"{style('!', fg='yellow', bold=True)} {with_flags(text)}")
+    message(f"{style('!', fg='yellow', bold=True)} {visible_line(with_flags(text))}")
 
 
 def failure(error: PortraitError) -> None:
     """Print an error: code, message, context and hint, with arguments as flags."""
     message(f"{style('error', fg='red', bold=True)}: {error.code}")
-    first, *rest = with_flags(error.message).splitlines() or [""]
+    first, *rest = with_flags(error.message).rstrip("\n").split("\n")
     message(f"{style('×', fg='red')} {first}")
     for line in (*rest, *map(with_flags, error.context)):
         message(f"  {line}")
@@ -123,12 +153,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
     Args:
         right: indices of the right-aligned columns (numbers).
     """
-    widths = [max(len(click.unstyle(row[i])) for row in [headers, *rows]) for i in range(len(headers))]
+    rows = [[cell.replace("\n", r"\n").replace("\t", r"\t") for cell in row] for row in rows]
+    widths = [max(len(_plain(row[i])) for row in [headers, *rows]) for i in range(len(headers))]
 
     def line(cells: Sequence[str]) -> str:
         padded = []
         for i, cell in enumerate(cells):
-            gap = " " * (widths[i] - len(click.unstyle(cell)))
+            gap = " " * (widths[i] - len(_plain(cell)))
             padded.append(gap + cell if i in right else cell + gap)
         return "  ".join(padded).rstrip()
 
@@ -175,9 +206,10 @@ class StageLines:
 
     def stage_finished(self, stage: Stage) -> None:
         self._clear()
-        message(f"  {style('✓', fg='green')} {stage.name:<9} {stage.seconds:6.1f} s  {with_flags(stage.summary)}")
+        summary = visible_line(with_flags(stage.summary))
+        message(f"  {style('✓', fg='green')} {stage.name:<9} {stage.seconds:6.1f} s  {summary}")
         for line in stage.details if self._verbose else ():
-            message(f"      {style(with_flags(line), dim=True)}")
+            message(f"      {style(visible_line(with_flags(line)), dim=True)}")
         for line in stage.warnings:
             warn(line)
 
@@ -187,7 +219,7 @@ class StageLines:
 
     def _show(self, text: str) -> None:
         if self._live:
-            _write(f"\r\033[K{text}")
+            _write(f"\r\033[K{_shown(text)}")
 
     def _clear(self) -> None:
         if self._live:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,12 +11,13 @@ from . import options
 
 if TYPE_CHECKING:
     from ..inputs.sources import ModelSource
+    from ..workflows.segment import SegmentResult
 
 LOOKS = ("mask", "cutout", "replace", "blur")
 
 
 @click.command()
-@click.argument("photos", nargs=-1, required=True, type=options.File(), metavar="PHOTO...")
+@click.argument("photos", nargs=-1, required=True, type=options.File(), metavar="PHOTO|FOLDER...")
 @click.option("--package", "-p", type=options.File(), help="A saved .mlpackage to run with our runtime.")
 @options.SOURCE
 @click.option(
@@ -36,7 +37,7 @@ LOOKS = ("mask", "cutout", "replace", "blur")
 @click.option(
     "--background", help="For --as replace: a colour (`white`, `#1e90ff`) or the path of a picture.  [default: white]"
 )
-@click.option("--blur", "sigma", type=click.FloatRange(0, 1000), help="For --as blur: sigma in pixels of the photo.")
+@click.option("--blur", "sigma", type=options.Number(0, 1000), help="For --as blur: sigma in pixels of the photo.")
 @click.option(
     "--depth",
     type=options.File(),
@@ -49,7 +50,7 @@ LOOKS = ("mask", "cutout", "replace", "blur")
     help="Sharpen the mask along the photo's edges, or keep the network's own.  [default: --refine]",
 )
 @options.FORCE
-@options.output_options(options.QUIET)
+@options.OUTPUT_OPTIONS
 def segment(
     photos: tuple[Path, ...],
     package: Path | None,
@@ -63,14 +64,17 @@ def segment(
     force: bool,
     console: options.Console,
 ) -> int:
-    """Cut people out of PHOTOs of any size. The result has the photo's own resolution, upright.
+    """Cut people out of PHOTOs of any size, and of those in FOLDERs and their subfolders.
+
+    The result has the photo's own resolution, upright.
 
     \b
     portrait-export segment me.jpg --model serseg_b0 --as cutout -o me.png
-    portrait-export segment *.jpg --package build/serseg_b0-int8/serseg_b0.mlpackage -o masks/
+    portrait-export segment my_photos/ --package build/serseg_b0-int8/serseg_b0.mlpackage -o masks/
 
     A photo that cannot be read does not stop the others; the exit code is then 2.
     """
+    from ..verify.scores import one_colour_warning
     from ..workflows.segment import Look, SegmentRequest, segment_photos
     from . import render
 
@@ -84,13 +88,28 @@ def segment(
         refine=refine,
         force=force,
     )
-    failures = []
+    results = []
     for result in segment_photos(request, console.observer()):
-        for note in result.notes if not console.quiet else ():
+        results.append(result)
+        for note in () if console.quiet or console.as_json else result.notes:
             render.warn(f"{result.photo}: {note}")
         if result.error is not None:
-            failures.append(result.error)
             render.failure(result.error)
-        else:
+        elif not console.as_json:
             render.result(str(result.out))
-    return failures[0].exit_code if failures else 0
+    if console.as_json:
+        render.result_json([_as_json(result) for result in results])
+    warning = one_colour_warning([result.person_share for result in results if result.person_share is not None])
+    if warning and not console.quiet:
+        render.warn(warning)
+    return max((result.error.exit_code for result in results if result.error is not None), default=0)
+
+
+def _as_json(result: SegmentResult) -> dict[str, Any]:
+    return {
+        "photo": str(result.photo),
+        "out": None if result.error is not None else str(result.out),
+        "person_share": result.person_share,
+        "notes": list(result.notes),
+        "error": None if result.error is None else {"code": result.error.code, "message": result.error.message},
+    }

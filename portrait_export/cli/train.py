@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @click.option("--check", is_flag=True, help="Only check the configuration and every photo.")
 @options.output_options(options.AS_JSON, options.QUIET)
 def train(config: Path, fresh: bool, check: bool, console: options.Console) -> int:
-    """Train a model as CONFIG (a TOML file) describes, or resume an interrupted run. Needs the extra `train`.
+    """Train a model as CONFIG describes, or resume an interrupted run. Needs the extra `train`.
+
+    CONFIG is a TOML file, or the name of a configuration of this package: smoke, continue, or a model's with weights.
+    More steps in its last phase, or further phases, prolong a finished run.
 
     \b
     Written to the output folder:
@@ -29,15 +32,18 @@ def train(config: Path, fresh: bool, check: bool, console: options.Console) -> i
     """
     import sys
 
-    from ..training.config import read_config
+    from ..training.config import find_config, read_config
     from . import render
 
-    settings = read_config(config)
+    settings = read_config(find_config(config))
     require_extra()
     if check:
         from ..training.data import prepare
 
         split = prepare(settings)
+        if console.as_json:
+            render.result_json({"train": len(split.train), "val": len(split.val)})
+            return 0
         render.result(f"{len(split.train)} photos to train on, {len(split.val)} to validate on, no problems.")
         return 0
     from ..training.fit import train as run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import stat
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # Decoders that need no other program; Pillow's EPS reader, for one, starts Ghostscript.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF")
 MAX_PIXELS = 100_000_000  # twice a 48-megapixel phone photo: about 0.3 GB as RGB
 PILLOW_MAX_PIXELS = 178_956_970  # Pillow itself refuses larger pictures
 EXIF_ORIENTATION = 0x0112
@@ -133,6 +134,7 @@ def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[Image.Ima
     name = os.fspath(path)
     _check_file(name)
     Image.init()
+    _add_heif()
     known = [name for name in FORMATS if name in Image.OPEN]
     limit = min(max_pixels, PILLOW_MAX_PIXELS)
     try:
@@ -157,6 +159,15 @@ def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[Image.Ima
             context=(f"{type(error).__name__}: {error}",),
             hint="open it in a viewer and save it again as JPEG or PNG.",
         ) from error
+
+
+def _add_heif() -> None:
+    """Let Pillow open HEIC if the extra `heic` is installed. Its decoder returns pictures upright."""
+    from PIL import Image
+
+    if "HEIF" not in Image.OPEN:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("pillow_heif").register_heif_opener()
 
 
 def _check_file(name: str) -> None:
@@ -193,8 +204,9 @@ def _not_a_picture(name: str) -> PhotoError:
         head = file.read(64)
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
         return PhotoError(
-            f"{name} is a HEIC/HEIF picture, which is not supported.",
-            hint="convert it to JPEG: on a Mac, `sips -s format jpeg IN.heic --out OUT.jpg`.",
+            f"{name} is a HEIC/HEIF picture, which is not supported without the extra `heic`.",
+            hint="install it: pip install 'portrait-export[heic]'; or convert the picture to JPEG, on a Mac with"
+            " `sips -s format jpeg IN.heic --out OUT.jpg`.",
         )
     if head.startswith(b"version https://git-lfs"):
         return PhotoError(f"{name} is a Git LFS pointer, not the picture itself.", hint="run `git lfs pull`.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -32,6 +32,7 @@ class ModelSource:
         random_weights: use well-scaled random weights, seed 0, even where trained ones are shipped.
         size: (height, width) in pixels; None uses the model's own.
         foreign: a network of the user's own instead of a registered one.
+        person_class: the classes of a checkpoint that are the person, counted from 0; None: as its labels tell.
     """
 
     model: str | None = None
@@ -39,6 +40,7 @@ class ModelSource:
     random_weights: bool = False
     size: Size | None = None
     foreign: ForeignOptions | None = None
+    person_class: tuple[int, ...] | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -71,8 +73,12 @@ class LoadedModel(Protocol):
         """False for random weights, whose masks mean nothing."""
 
     @property
+    def author(self) -> str:
+        """Of the weights; empty where it is not known."""
+
+    @property
     def licence(self) -> str:
-        """Of the network; empty where it is not known."""
+        """Of the weights; empty where it is not known."""
 
     @property
     def paper(self) -> str:
@@ -176,7 +182,9 @@ def load_registered(source: ModelSource) -> RegisteredNetwork:
     if source.checkpoint is not None and source.random_weights:
         raise UsageError("`checkpoint=` and `random_weights=True` cannot be used together.")
     if source.checkpoint is not None:
-        return _from_checkpoint(source.checkpoint, source.model)
+        return _from_checkpoint(source.checkpoint, source.model, source.person_class)
+    if source.person_class is not None:
+        raise UsageError("`person_class=` is for a checkpoint or a network of yours; registered models have one class.")
     assert source.model is not None
     return _from_catalogue(source.model, random_weights=source.random_weights)
 
@@ -203,6 +211,7 @@ def _from_catalogue(name: str, *, random_weights: bool) -> RegisteredNetwork:
         module=module,
         spec=spec.portrait_spec(),
         trained=not random_weights,
+        author="portrait-export",
         licence=spec.licence,
         paper=spec.paper,
         provenance={"model": spec.name, "weights": origin, "weights_sha256": weights_sha256(module)},
@@ -211,26 +220,32 @@ def _from_catalogue(name: str, *, random_weights: bool) -> RegisteredNetwork:
     )
 
 
-def _from_checkpoint(checkpoint: Path, model: str | None) -> RegisteredNetwork:
+def _from_checkpoint(checkpoint: Path, model: str | None, person_class: Sequence[int] | None) -> RegisteredNetwork:
     from ..capture.checkpoint import load_checkpoint
+    from ..capture.checkpoint.metadata import describe_classes
     from ..capture.registered import RegisteredNetwork
     from ..models.weights_io import weights_sha256
 
     loaded = load_checkpoint(checkpoint, model)
-    module = loaded.person_module()
+    module = loaded.person_module(person_class)
+    person = loaded.person_classes(person_class)
+    classes = describe_classes(person, loaded.config.num_labels, loaded.provenance["id2label"]) if person else ""
     return RegisteredNetwork(
         name=loaded.spec.name,
         module=module,
         spec=loaded.spec.portrait_spec(),
         trained=True,
-        licence=loaded.spec.licence,
+        author="",
+        licence=loaded.provenance["licence"],
         paper=loaded.spec.paper,
         provenance={
             "model": loaded.spec.name,
             "weights": f"checkpoint {loaded.provenance['checkpoint']}",
             "checkpoint_sha256": loaded.provenance["sha256"],
             "weights_sha256": weights_sha256(module),
+            **({"person_classes": classes} if classes else {}),
         },
+        summary=f"person: {classes}" if classes else "",
         size_multiple=loaded.config.size_multiple,
         size_problem=loaded.size_problem,
     )

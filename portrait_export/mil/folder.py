@@ -11,6 +11,7 @@ from .weights import WeightFile
 
 MAX_SPECIFICATION_BYTES = 2**31  # protobuf's own limit
 MAX_MANIFEST_BYTES = 2**20
+ARCHIVES = {b"PK\x03\x04": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 MODEL_PATH = "@model_path/"  # how a program writes "next to the specification file"
 
 
@@ -32,6 +33,7 @@ def specification_bytes(file: Path) -> bytes:
 def locate_specification(path: Path) -> Path:
     """Find the specification file of a package, following its manifest. Raises PackageError."""
     if path.is_file():
+        _refuse_archive(path)
         return path
     if not path.is_dir():
         raise PackageError(f"There is no package at {path}.")
@@ -54,6 +56,22 @@ def locate_specification(path: Path) -> Path:
             f"Manifest.json of {path.name} does not name the model file ({type(error).__name__}: {error})."
         ) from error
     return _inside(path, path / "Data", item, "the model that Manifest.json names")
+
+
+def _refuse_archive(path: Path) -> None:
+    """Raise PackageError for an archive: a package is a folder, which mail programs and browsers zip."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(max(map(len, ARCHIVES)))
+    except OSError:
+        return  # reading the specification says why
+    for magic, kind in ARCHIVES.items():
+        if start.startswith(magic):
+            raise PackageError(
+                f"{path.name} is a {kind} archive; a .mlpackage is a folder.",
+                code="archive",
+                hint=f"unpack it first: {'unzip' if kind == 'zip' else 'tar -xf'} {path}",
+            )
 
 
 def _inside(root: Path, folder: Path, relative: str, what: str) -> Path:

@@ -18,6 +18,8 @@ from .features import Feature, read_feature
 from .folder import WeightFiles, locate_specification, specification_bytes
 from .types import TensorType, ValueType, value_type
 
+SPECIFICATIONS = {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18", 10: "iOS26"}  # version → the oldest system
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -112,7 +114,7 @@ class Program:
     Attributes:
         path: of the package.
         specification: path of the specification file in it.
-        spec_version: 6 is iOS15, 7 iOS16, 8 iOS17, 9 iOS18, 10 iOS26.
+        spec_version: one of SPECIFICATIONS.
         functions: by name.
         default_function: the one that runs if none is named.
         predicted_class, predicted_probabilities: a classifier's output names, else empty.
@@ -146,7 +148,7 @@ class Program:
     @property
     def deployment_target(self) -> str:
         """The oldest iOS that runs this specification version."""
-        return {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18", 10: "iOS26"}.get(self.spec_version, "unknown")
+        return SPECIFICATIONS[self.spec_version]
 
     def constants(self) -> Iterator[tuple[Operation, str, Constant]]:
         """Every literal tensor: its operation, its parameter, and the value. Names are skipped."""
@@ -181,6 +183,13 @@ def read_program(path: Path | str) -> Program:
             f"{path.name} contains a Core ML {kind or 'model of unknown kind'}, which is not an ML Program.",
             code="not-an-ml-program",
             hint="convert it for iOS15 or later (coremltools: `convert_to='mlprogram'`); only ML Programs can be read.",
+        )
+    if message.specificationVersion not in SPECIFICATIONS:
+        known = ", ".join(f"{version} ({target})" for version, target in SPECIFICATIONS.items())
+        raise PackageError(
+            f"{path.name} has specification version {message.specificationVersion}, whose operators are not known.",
+            code="unknown-specification",
+            hint=f"the versions of ML Programs are: {known}.",
         )
     weights = WeightFiles(root, specification.parent)
     try:

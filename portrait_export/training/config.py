@@ -6,9 +6,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UsageError, nearest
 from ..utils.toml import read_toml
 
+CONFIGS = Path(__file__).parent / "configs"
 IMAGENET = "imagenet"  # as `init`: the encoder's published weights
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")  # Lightning's names, and `auto`
 CHANCES = ("flip", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace", "turn", "dark", "jpeg")
@@ -215,6 +216,28 @@ class TrainConfig:
                 return phase
             step -= phase.steps
         return self.phases[-1]
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configurations of this package, by name."""
+    return {path.stem: path for path in sorted(CONFIGS.glob("*.toml"))}
+
+
+def find_config(name: Path) -> Path:
+    """The file of a configuration: a path, or the name of one of this package's.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    shipped = shipped_configs()
+    if name.exists() or name.name != str(name) or (name.suffix and name.stem not in shipped):
+        return name
+    if name.name in shipped:
+        return shipped[name.name]
+    raise UsageError(
+        f"There is no file {name}, and no configuration of that name.",
+        hint=nearest(name.stem, list(shipped), what="configuration"),
+    )
 
 
 def read_config(path: Path) -> TrainConfig:

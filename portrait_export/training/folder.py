@@ -25,7 +25,11 @@ LOG = "log.csv"
 
 
 def claim(out: Path, config: TrainConfig, resuming: bool) -> None:
-    """Write the configuration into the folder; refuse to resume a run that had another one."""
+    """Write the configuration into the folder; refuse to resume a run that had another one.
+
+    More steps in the last phase, and further phases, prolong a run: what it has done stays as it would have been, but
+    for the learning rate, which falls towards the new end from then on.
+    """
     path = out / "config.json"
     current = json.loads(json.dumps(asdict(config)))
     if resuming and path.is_file():
@@ -34,16 +38,34 @@ def claim(out: Path, config: TrainConfig, resuming: bool) -> None:
             f"{k}: was {previous.get(k)!r}, is {current.get(k)!r}"
             for k in sorted({*previous, *current})
             if previous.get(k) != current.get(k)
+            and not (k == "phases" and _prolonged(previous.get(k), current[k], config.every))
         ]
         if changed:
             raise TrainingError(
                 f"{out} holds a run with another configuration; resuming would mix the two.",
                 context=changed,
-                hint="give another `out`, restore these settings, or start over with `fresh=True`.",
+                hint="give another `out`, restore these settings, or start over with `fresh=True`. More steps at the"
+                " end prolong a run whose steps are a multiple of `every`.",
             )
     write_json(path, current)
     if not resuming:
         (out / LOG).unlink(missing_ok=True)
+
+
+def _prolonged(before: Any, now: list[dict[str, Any]], every: int) -> bool:
+    """Whether phases go on where others ended. Only whole stretches of `every` steps can be gone on from."""
+    if not isinstance(before, list) or not before or len(now) < len(before):
+        return False
+    if sum(phase["steps"] for phase in before) % every:
+        return False
+    *same, last = before
+    longer = now[len(same)]
+    return (
+        now[: len(same)] == same
+        and isinstance(last, dict)
+        and {**last, "steps": longer["steps"]} == longer
+        and last["steps"] <= longer["steps"]
+    )
 
 
 def append_row(path: Path, row: Mapping[str, float]) -> None:

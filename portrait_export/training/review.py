@@ -18,6 +18,7 @@ from .label import Segmenter, iou, vote
 from .pictures import captioned_sheet, cut_out
 
 COLUMNS = ("name", "iou", "confidence", "share", "share_second")  # of review.csv
+OWN = 0.999  # IoU with the mask of the network that made it: 1 but for rounding; two networks differ at the outline
 PER_SHEET, ACROSS = 40, 4  # photographs; each takes two cells
 
 
@@ -85,6 +86,18 @@ def review(name: str, photo: np.ndarray, mask: np.ndarray, segment: Segmenter) -
     shown = photo.astype(np.float32) / 255
     cells = (cut_out(shown, mask), cut_out(shown, second))
     return Review(name, iou(a, b), confidence, float(a.mean()), float(b.mean()), cells)
+
+
+def one_opinion(reviews: Sequence[Review]) -> str:
+    """A warning if most masks were made by the network that reviews them; else an empty string."""
+    seen = [one for one in reviews if one.share or one.share_second]
+    own = sum(one.iou >= OWN for one in seen)
+    if 2 * own <= len(seen):
+        return ""
+    return (
+        f"{own} of {len(seen)} masks are what this network makes itself: both opinions are one, and their agreement"
+        " says nothing. Review with another network, `model=` or `checkpoint=`."
+    )
 
 
 def second_opinion(photo: np.ndarray, segment: Segmenter) -> tuple[np.ndarray, float]:

@@ -57,16 +57,21 @@ def written_whole(path: Path, *, force: bool, folder: bool = False) -> Iterator[
         shutil.rmtree(workshop, ignore_errors=True)
 
 
-def refuse_existing(path: Path, *, force: bool, folder: bool = False) -> None:
-    """Raise UsageError if `path` exists and may not be replaced by the new file or folder."""
+def refuse_existing(path: Path, *, force: bool, folder: bool = False, hint: str = "") -> None:
+    """Raise UsageError if `path` exists and may not be replaced by the new file or folder.
+
+    Args:
+        hint: what to do about an existing one; by default `force=True`.
+    """
     if _is_stream(path) or not path.exists():
         return
     if path.is_dir() != folder:
         found, made = ("folder", "file") if path.is_dir() else ("file", "folder")
-        hint = f"name a file in it: {path / 'NAME'}." if found == "folder" else "choose another name."
-        raise UsageError(f"{path} is a {found}, not a {made}.", code="already-exists", hint=hint)
+        other = f"name a file in it: {path / 'NAME'}." if found == "folder" else "choose another name."
+        raise UsageError(f"{path} is a {found}, not a {made}.", code="already-exists", hint=other)
     if not force:
-        raise UsageError(f"{path} already exists.", code="already-exists", hint="pass `force=True` to replace it.")
+        hint = hint or "pass `force=True` to replace it."
+        raise UsageError(f"{path} already exists.", code="already-exists", hint=hint)
 
 
 def _is_stream(path: Path) -> bool:

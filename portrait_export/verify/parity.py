@@ -57,6 +57,7 @@ class ParityReport:
         passed: every gate passed.
         kinds: the score over each kind of image, by kind; an empty string is the kind of images without one.
         parts: if images were compared at several sizes, the score over each size, by the size's name.
+        package: what was compared, name → value: sha256, recipe, precision, target.
     """
 
     reference: str
@@ -68,6 +69,7 @@ class ParityReport:
     passed: bool
     kinds: tuple[tuple[str, SetScore], ...] = ()
     parts: tuple[tuple[str, SetScore], ...] = ()
+    package: tuple[tuple[str, str], ...] = ()
 
     def with_gates(self, *more: Gate | None) -> ParityReport:
         """Add gates, such as a size budget; None adds nothing."""
@@ -96,6 +98,7 @@ class ParityReport:
             "schema": SCHEMA,
             "reference": self.reference,
             "candidate": self.candidate,
+            **({"package": dict(self.package)} if self.package else {}),
             "passed": self.passed,
             "gates": [plain_data(asdict(gate)) for gate in self.gates],
             "notes": list(self.notes),

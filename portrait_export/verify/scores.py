@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..artifacts import Prediction
 
+ONE_COLOUR = 0.002  # share of the pixels; the smallest person of the calibration set covers 0.02
 NOBODY, ALL_PERSON = "nobody", "all person"  # values of ImageScore.one_colour
 
 
@@ -49,6 +50,7 @@ class ImageScore:
         psnr_db, max_abs_logit, max_rel_logit: of the logits; None where either side gives none.
         label_iou_reference, label_iou_candidate: each mask against the drawn one; None without a drawn mask.
         one_colour: `nobody` where both masks are empty, `all person` where both are full, else empty.
+        person_share: of the pixels that are person in the reference's mask.
     """
 
     name: str
@@ -66,6 +68,7 @@ class ImageScore:
     label_iou_reference: float | None
     label_iou_candidate: float | None
     one_colour: str = ""
+    person_share: float = NAN
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ def score_image(
         label_iou_reference=None if drawn is None else _label_iou(a, drawn, threshold),
         label_iou_candidate=None if drawn is None else _label_iou(b, drawn, threshold),
         one_colour=_one_colour(a, b, threshold),
+        person_share=float(binary(a, threshold).mean()) if finite(a) else NAN,
     )
 
 
@@ -169,6 +173,23 @@ def _one_colour(a: np.ndarray, b: np.ndarray, threshold: float) -> str:
     if not any(mask.any() for mask in masks):
         return NOBODY
     return ALL_PERSON if all(mask.all() for mask in masks) else ""
+
+
+def one_colour_warning(shares: Sequence[float]) -> str:
+    """A warning if masks are of one colour, or nearly, on every photograph; else an empty string.
+
+    Args:
+        shares: of the pixels that are person, one per photograph.
+    """
+    count = f"any of {len(shares)} photographs" if len(shares) > 1 else "the only photograph"
+    check = "check the weights, the mean and std, and which class is the person"
+    if shares and max(shares) <= ONE_COLOUR:
+        most = f"at most {max(shares):.2%} of the pixels"
+        return f"The network finds nobody on {count} ({most}): if people are there, {check}."
+    if shares and min(shares) >= 1 - ONE_COLOUR:
+        every = f"each of {len(shares)} photographs" if len(shares) > 1 else count
+        return f"The network calls at least {min(shares):.2%} of the pixels of {every} a person: {check}."
+    return ""
 
 
 def _label_iou(probability: np.ndarray, drawn: np.ndarray, threshold: float) -> float:

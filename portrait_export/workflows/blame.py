@@ -9,20 +9,21 @@ This file compares the first row; `compare.py` compares the package.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..artifacts import Frame
 from ..errors import UsageError
 from ..inputs.frames import load_frames, stand_in_depth, stand_in_note
 from ..inputs.sources import ModelSource, load_model
-from ..preprocessing import PortraitSpec
+from ..preprocessing import METADATA_PREFIX, PortraitSpec
 from ..utils.plain import plain_data
 from ..utils.stages import Observer, Stages
 from .compare import compare_values, pair
+from .provenance import made_from_others
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +94,7 @@ class BlameResult:
         unpaired: the package's values without a counterpart in the ONNX model.
         values: how many values the package computes.
         held_bytes: memory of the reference's values for one photo.
+        other_weights: that the package was made from other weights, in one sentence; else empty.
     """
 
     package: str
@@ -105,6 +107,7 @@ class BlameResult:
     unpaired: tuple[str, ...]
     values: int
     held_bytes: int
+    other_weights: str = ""
 
     @property
     def passed(self) -> bool:
@@ -121,6 +124,7 @@ class BlameResult:
                 "photographs": list(self.photographs),
                 "stand_in_depth": list(self.stand_in_depth),
                 "arithmetic": self.arithmetic,
+                "other_weights": self.other_weights,
                 "isolated": self.found.isolated,
                 "passed": self.passed,
                 "first_bad": None if first is None else asdict(first),
@@ -144,12 +148,17 @@ def find_blame(request: BlameRequest, observer: Observer) -> BlameResult:
         PortraitError: something cannot be read or run, or the two share no value. A bad operation does not raise.
     """
     from ..capture.onnx.trace import size_bytes, values_of
+    from ..imaging.photo import open_photo
     from ..runtime.runner import PackageRunner
 
+    for path in request.images:
+        open_photo(path)  # before minutes of work, not after
     stages = Stages(observer)
     with stages.stage("load") as stage:
         package = PackageRunner(request.package, arithmetic=request.arithmetic)
-        name, runners, simplified, spec = _reference(request, package.spec)
+        name, runners, simplified, spec, provenance = _reference(request, package.spec)
+        other = made_from_others(name, provenance, request.package.name, package.program.metadata.user_defined)
+        stage.warnings += [other] if other else []
         frames, without_depth = _frames(request.images, spec)
         stage.summary = f"{request.package.name} and {name}, {len(frames)} photos"
         if without_depth:
@@ -183,6 +192,7 @@ def find_blame(request: BlameRequest, observer: Observer) -> BlameResult:
         unpaired=unpaired,
         values=total,
         held_bytes=held,
+        other_weights=other,
     )
 
 
@@ -190,10 +200,17 @@ def find_blame(request: BlameRequest, observer: Observer) -> BlameResult:
 # The reference
 
 
-def _reference(
-    request: BlameRequest, saved: PortraitSpec | None
-) -> tuple[str, list[Runner], onnx.ModelProto, PortraitSpec]:
-    """Return its name, the runners before the package in order, the simplified model, and its preprocessing."""
+class _Reference(NamedTuple):
+    """Its name, the runners before the package in order, the simplified model, preprocessing and provenance."""
+
+    name: str
+    runners: list[Runner]
+    simplified: onnx.ModelProto
+    spec: PortraitSpec
+    provenance: Mapping[str, str]
+
+
+def _reference(request: BlameRequest, saved: PortraitSpec | None) -> _Reference:
     source = request.source
     if request.onnx is not None:
         if source.model or source.checkpoint or source.random_weights:
@@ -203,7 +220,7 @@ def _reference(
     from ..capture.simplify import simplify
 
     if saved is not None:
-        source = ModelSource(source.model, source.checkpoint, source.random_weights, (saved.height, saved.width))
+        source = replace(source, size=(saved.height, saved.width))
     model = load_model(source)
     traced = model.to_onnx()
     simplified, _ = simplify(traced)
@@ -212,10 +229,10 @@ def _reference(
         OnnxRunner(traced, model.spec, name="traced ONNX"),
         OnnxRunner(simplified, model.spec, name="simplified ONNX"),
     ]
-    return model.name, runners, simplified, model.spec
+    return _Reference(model.name, runners, simplified, model.spec, model.provenance)
 
 
-def _given_onnx(file: Path, saved: PortraitSpec | None) -> tuple[str, list[Runner], onnx.ModelProto, PortraitSpec]:
+def _given_onnx(file: Path, saved: PortraitSpec | None) -> _Reference:
     from ..capture.export import spec_of
     from ..capture.onnx.load import load_onnx
 
@@ -230,10 +247,11 @@ def _given_onnx(file: Path, saved: PortraitSpec | None) -> tuple[str, list[Runne
         return _users_onnx(file, saved)
     spec = saved or written
     assert spec is not None
-    return file.name, [], model, spec
+    written_by_us = {entry.key.removeprefix(METADATA_PREFIX): entry.value for entry in model.metadata_props}
+    return _Reference(file.name, [], model, spec, written_by_us)
 
 
-def _users_onnx(file: Path, saved: PortraitSpec) -> tuple[str, list[Runner], onnx.ModelProto, PortraitSpec]:
+def _users_onnx(file: Path, saved: PortraitSpec) -> _Reference:
     """A user's own file, with inputs of any name, read with the preprocessing that the package states."""
     from ..capture.foreign.options import ForeignOptions
     from ..capture.runners import OnnxRunner
@@ -257,7 +275,7 @@ def _users_onnx(file: Path, saved: PortraitSpec) -> tuple[str, list[Runner], onn
         OnnxRunner(captured, model.spec, name="adapted ONNX"),
         OnnxRunner(simplified, model.spec, name="simplified ONNX"),
     ]
-    return file.name, runners, simplified, model.spec
+    return _Reference(file.name, runners, simplified, model.spec, model.provenance)
 
 
 def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tuple[str, ...]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..artifacts import EMPTY
 from ..errors import UsageError
 from ..inputs.frames import load_frames, require_depth
 from ..inputs.runners import open_runner
@@ -54,6 +55,7 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> EvaluateResu
     """
     from ..training.evaluate import Worst, evaluate
     from ..verify.metrics import boundary_f, mask_iou
+    from ..verify.scores import one_colour_warning
 
     stages = Stages(observer)
     with stages.stage("load") as stage:
@@ -73,6 +75,8 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> EvaluateResu
 
         scores = evaluate(runner, frames, iou=mask_iou, boundary_f=boundary_f, threshold=spec.threshold, on_image=keep)
         stage.summary = _summary(scores)
+        warning = one_colour_warning([score.person_share for score in scores.scores if score.kind != EMPTY])
+        stage.warnings += [warning] if warning else []
     return EvaluateResult(scores, tuple(worst.cases))
 
 

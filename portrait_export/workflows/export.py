@@ -16,8 +16,9 @@ from ..inputs.sources import LoadedModel
 from ..utils.files import held_alone, refuse_existing, remove_stale_partials, write_bytes, write_json
 from ..utils.stages import Observer, Stages
 from . import steps
+from .checks import check_request
 from .parity import compare_masks
-from .records import export_record
+from .records import EXPORT_FILE, begin_record, export_record, is_unfinished
 from .requests import CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest
 
 if TYPE_CHECKING:
@@ -37,28 +38,32 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     from ..quantize.recipes import get_recipe
 
     recipe = get_recipe(request.recipe)
-    check_recipe(recipe, target=request.target, rounding=request.rounding)  # before minutes of work, not after
+    check_request(request)  # before minutes of work, not after
+    check_recipe(recipe, target=request.target, rounding=request.rounding)
     require_sizes(request.sizes, size=request.source.size)
     stages = Stages(observer)
     models = steps.load(stages, request.source, request.sizes, output=request.output)
     _require_packageable(models, request)
-    folder = request.out or Path("build") / f"{models[0].name}-{recipe.name}"
-    _require_free_places(folder, models[0], request)
+    name = request.name or models[0].name
+    folder = request.out or Path("build") / f"{name}-{recipe.name}"
+    request = replace(request, name=name, force=request.force or is_unfinished(folder, name))
+    _require_free_places(folder, name, request)
     with held_alone(folder):
         remove_stale_partials(folder)
         return _export_into(folder, stages, models, recipe, request)
 
 
-def _require_free_places(folder: Path, model: LoadedModel, request: CoreMLRequest) -> None:
+def _require_free_places(folder: Path, name: str, request: CoreMLRequest) -> None:
     """Raise UsageError if the package or its ONNX file would replace existing files or the source."""
-    onnx_file = folder / f"{model.name}.onnx"
+    onnx_file = folder / f"{name}.onnx"
     if onnx_file.exists() and any(file.exists() and onnx_file.samefile(file) for file in request.source.files):
         raise UsageError(
             f"The simplified ONNX file would replace its own source, {onnx_file}.",
             hint="choose another folder with `out=`.",
         )
-    refuse_existing(folder / f"{model.name}.mlpackage", force=request.force, folder=True)
-    refuse_existing(onnx_file, force=request.force)
+    hint = "pass `force=True` to replace it, or another `name=` or `out=` to keep both."
+    refuse_existing(folder / f"{name}.mlpackage", force=request.force, folder=True, hint=hint)
+    refuse_existing(onnx_file, force=request.force, hint=hint)
 
 
 def _export_into(
@@ -66,19 +71,22 @@ def _export_into(
 ) -> CoreMLExport:
     """Run all stages after loading and write the output folder."""
     model = models[0]
-    path = folder / f"{model.name}.mlpackage"
+    path = folder / f"{request.name}.mlpackage"
     onnx_model, lowered = _lower_at_each_size(stages, models, request)
-    package, audit = steps.save(stages, lowered, path, models, recipe, request)
-    write_bytes(folder / f"{model.name}.onnx", onnx_model.SerializeToString(deterministic=True))
+    built = steps.compiled(stages, lowered, models, recipe, request)
+    begin_record(folder, model, recipe, request)
+    package = steps.save(stages, built, path, model, request)
+    begin_record(folder, model, recipe, request, package)
+    audit = steps.audit(stages, built, path, recipe)
+    write_bytes(folder / f"{request.name}.onnx", onnx_model.SerializeToString(deterministic=True))
     parity = None
     if request.parity is not None:
-        parity = compare_masks(
-            stages, models, package.path, recipe, request.precision, request.parity, folder, weights=audit.weights
-        )
+        facts = {"recipe": recipe.name, "precision": request.precision, "target": request.target}
+        parity = compare_masks(stages, models, package.path, facts, request.parity, folder, weights=audit.weights)
     sizes = tuple(map(size_of, models))
     export = CoreMLExport(folder, package, model, recipe, request.target, audit, tuple(stages.ended), parity, sizes)
     export = replace(export, record=export_record(export, request))
-    write_json(folder / "export.json", export.record)
+    write_json(folder / EXPORT_FILE, export.record)
     return export
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..artifacts import EMPTY
 from ..errors import DataError
 from ..inputs.frames import Frames, load_frames, stand_in_note
 from ..inputs.sizes import label, labels, listed_sizes, require_listed, size_of
@@ -13,10 +14,12 @@ from ..inputs.sources import LoadedModel, ModelSource
 from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.stages import Observer, Stages
 from . import steps
+from .checks import check_photos
+from .provenance import made_from_others
 from .requests import ParityRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..artifacts import Frame, Runner
     from ..inputs.bundle import DeviceBundle, DeviceFrames
@@ -41,6 +44,7 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
     from ..mil.program import read_program
     from ..quantize.recipes import RECIPES
 
+    check_photos(request)  # before minutes of work, not after
     stages = Stages(observer)
     program = read_program(package)
     stored = program.metadata.user_defined
@@ -55,10 +59,11 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
         sizes = (source.size,)
     elif not sizes and saved is not None:
         sizes = ((saved.height, saved.width),)
-    models = steps.load(stages, source, sizes, any_size=bool(listed))
+    models = steps.load(stages, source, sizes, any_size=bool(listed), package=package.name, stored=stored)
     recipe = RECIPES.get(stored.get(f"{METADATA_PREFIX}recipe", ""), RECIPES["none"])
     precision = stored.get(f"{METADATA_PREFIX}precision", "fp16")
-    return compare_masks(stages, models, package, recipe, precision, request, folder=None, bundle=bundle)
+    facts = {"recipe": recipe.name, "precision": precision, "target": program.deployment_target}
+    return compare_masks(stages, models, package, facts, request, folder=None, bundle=bundle)
 
 
 def _bundle_of(folder: Path, package: Path, spec: PortraitSpec | None, listed: Sequence[Size]) -> DeviceBundle:
@@ -83,8 +88,7 @@ def compare_masks(
     stages: Stages,
     models: Sequence[LoadedModel],
     package: Path,
-    recipe: Recipe,
-    precision: str,
+    facts: Mapping[str, str],
     request: ParityRequest,
     folder: Path | None,
     bundle: DeviceBundle | None = None,
@@ -94,19 +98,25 @@ def compare_masks(
 
     Args:
         models: the network at each size, the default first.
-        recipe, precision: how the package was made; they select the bars.
+        facts: `recipe` and `precision`, which select the bars, and `target`.
         folder: the report's folder; None writes no report.
         bundle: a device's masks, to be compared instead of the saved package's.
         weights: the stored weights of the package, for the report.
     """
     from ..mil.folder import package_size_bytes
+    from ..mil.package import saved_package
+    from ..mil.program import read_program
+    from ..quantize.recipes import get_recipe
+    from ..verify.baseline import baseline_gates, read_baseline
     from ..verify.gates import kind_of, size_gate, thresholds_for
     from ..verify.parity import joined
     from ..verify.report import write_report
 
-    model = models[0]
+    model, recipe = models[0], get_recipe(facts["recipe"])
     candidate = _package_runner(package, request) if bundle is None else _device_runner(bundle)
-    thresholds = thresholds_for(kind_of(recipe.name, precision), trained=model.trained, min_iou=request.min_iou)
+    thresholds = thresholds_for(
+        kind_of(recipe.name, facts["precision"]), trained=model.trained, min_iou=request.min_iou
+    )
     budget = size_gate(model.name, recipe.name, package_size_bytes(package))
     shown = _Shown()
     reports = {}
@@ -128,12 +138,18 @@ def compare_masks(
             judged = report.with_gates(budget) if each is models[-1] else report
             stage.summary = (f"{size}: " if size else "") + _parity_summary(judged, each)
     whole = (joined(reports) if len(models) > 1 else reports[""]).with_gates(budget)
+    if request.baseline is not None:
+        whole = whole.with_gates(*baseline_gates(whole, read_baseline(request.baseline), request.tolerance))
+    described = {"sha256": saved_package(package).sha256, **facts}
+    other = made_from_others(model.name, model.provenance, package.name, read_program(package).metadata.user_defined)
+    notes = (*whole.notes, other) if other else whole.notes
+    whole = replace(whole, package=tuple(described.items()), notes=notes)
     if folder is not None:
         with stages.stage("report") as stage:
             title = f"{model.name} · {package.name}"
-            facts = dict(model.provenance)
+            made = {**{f"package {key}": value for key, value in described.items()}, **model.provenance}
             stage.summary = write_report(
-                whole, shown.worst, folder, title=title, facts=facts, thumbnails=shown.thumbnails, weights=weights
+                whole, shown.worst, folder, title=title, facts=made, thumbnails=shown.thumbnails, weights=weights
             )
     return whole
 
@@ -249,13 +265,17 @@ def _device_notes(bundle: DeviceBundle, frames: Frames | DeviceFrames) -> tuple[
 
 
 def _one_colour_warnings(report: ParityReport, model: LoadedModel) -> list[str]:
-    """Warn if the masks of a trained model are of one colour on every photograph with people."""
+    """Warn if the masks of a trained model are of one colour, or nearly, on every photograph with people."""
     from ..verify.gates import vacuous_notes
+    from ..verify.scores import one_colour_warning
 
     score = report.summary
-    if not model.trained or not score.with_people or score.with_people not in (score.both_empty, score.both_full):
+    if not model.trained or not score.with_people:
         return []
-    return vacuous_notes(score)
+    if score.with_people in (score.both_empty, score.both_full):
+        return vacuous_notes(score)
+    nearly = one_colour_warning([image.person_share for image in report.images if image.kind != EMPTY])
+    return [nearly] if nearly else []
 
 
 def _origin_notes(candidate: Runner, frame: Frame | None) -> tuple[str, ...]:

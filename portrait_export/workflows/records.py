@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..inputs.sizes import Size, labels
 from ..inputs.sources import LoadedModel
 from ..preprocessing import LOGITS_KEY, METADATA_PREFIX, SPEC_KEY, PortraitSpec
+from ..utils.files import write_json
 from ..utils.plain import plain_data
 from ..utils.version import __version__
 from .requests import CoreMLExport, CoreMLRequest
 
 if TYPE_CHECKING:
+    from ..mil.package import SavedPackage
     from ..mil.program import Metadata
     from ..quantize.recipe import Recipe
+
+EXPORT_FILE = "export.json"
+MAX_RECORD_BYTES = 64 * 2**20
 
 
 def package_metadata(
@@ -32,8 +38,8 @@ def package_metadata(
     from ..mil.program import Metadata
 
     return Metadata(
-        author="portrait-export",
-        license=model.licence,
+        author=model.author if request.author is None else request.author,
+        license=model.licence if request.license is None else request.license,
         version=__version__,
         description=_description(model, recipe.dtype or request.precision, sizes),
         user_defined={
@@ -70,16 +76,64 @@ def _preview(spec: PortraitSpec) -> dict[str, str]:
 
 
 def tool_versions() -> dict[str, str]:
-    """Return the versions of the libraries that make a package, by name."""
+    """Return the versions of the libraries that make a package, by name.
+
+    Without the label of a local build, such as `+cpu` or `+cu130`, so that the same release writes the same bytes.
+    """
     from importlib.metadata import version
 
     names = ("torch", "onnx", "onnxsim", "onnxruntime", "coremltools", "numpy")
-    return {"portrait-export": __version__, **{name: version(name) for name in names}}
+    return {"portrait-export": __version__, **{name: version(name).partition("+")[0] for name in names}}
+
+
+def begin_record(
+    folder: Path, model: LoadedModel, recipe: Recipe, request: CoreMLRequest, package: SavedPackage | None = None
+) -> None:
+    """Write an export.json that says that the export has not finished, and remove reports about an earlier one.
+
+    It stays if the run fails or is interrupted, and then the next run may replace the files (`is_unfinished`).
+
+    Args:
+        package: None while it is not written.
+    """
+    from ..verify.report import REPORT_FILES
+
+    for name in REPORT_FILES:
+        (folder / name).unlink(missing_ok=True)
+    record = {
+        "finished": False,
+        "name": request.name,
+        "model": model.name,
+        "recipe": recipe.name,
+        "precision": request.precision,
+        "target": request.target,
+        "package": None if package is None else _package(package),
+        "passed": False,
+    }
+    write_json(folder / EXPORT_FILE, record)
+
+
+def is_unfinished(folder: Path, name: str) -> bool:
+    """Whether a folder holds what a failed or interrupted export of this name has left."""
+    file = folder / EXPORT_FILE
+    try:
+        if file.stat().st_size > MAX_RECORD_BYTES:
+            return False
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and record.get("finished") is False and record.get("name") == name
+
+
+def _package(package: SavedPackage) -> dict[str, Any]:
+    return {"file": package.path.name, "sha256": package.sha256, "size_bytes": package.size_bytes}
 
 
 def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any]:
     """Return the content of export.json. A gate's NaN is null, and then its `passed` is false."""
     return {
+        "finished": True,
+        "name": export.package.path.stem,
         "model": export.model.name,
         "trained": export.model.trained,
         "parameters": export.model.parameters,
@@ -88,11 +142,7 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
         "recipe": export.recipe.name,
         "precision": request.precision,
         "target": request.target,
-        "package": {
-            "file": export.package.path.name,
-            "sha256": export.package.sha256,
-            "size_bytes": export.package.size_bytes,
-        },
+        "package": _package(export.package),
         "audit": export.audit.to_json(),
         "gates": [] if export.parity is None else [plain_data(asdict(gate)) for gate in export.parity.gates],
         "parity": None if export.parity is None else "parity.json",

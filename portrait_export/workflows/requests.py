@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artifacts import DEFAULT_OPSET
+from ..artifacts import BASELINE_TOLERANCE, DEFAULT_OPSET
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stage
 
@@ -30,6 +30,8 @@ class ParityRequest:
         arithmetic: of our runtime: `as_typed`, `fp16` or `fp32`.
         from_device: a parity bundle whose masks are compared instead of the runtime's. `data` then only adds drawn
             masks to frames of the same name.
+        baseline: an earlier parity.json; gate on how much the masks have got worse since.
+        tolerance: by how much the mean mask IoU may fall below the baseline's.
     """
 
     data: Path | None = None
@@ -37,6 +39,8 @@ class ParityRequest:
     runtime: str = "portrait"
     arithmetic: str = "as_typed"
     from_device: Path | None = None
+    baseline: Path | None = None
+    tolerance: float = BASELINE_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class CoreMLRequest:
         out: output folder; None is build/MODEL-RECIPE.
         parity: the comparison of masks; None skips it.
         force: replace an existing package.
+        name: what the files are called; None is the network's name.
+        author, license: of the weights, for the package's metadata; None is what is known of them.
     """
 
     source: ModelSource
@@ -93,6 +99,9 @@ class CoreMLRequest:
     force: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
     rounding: str | None = None
+    name: str | None = None
+    author: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,4 +150,4 @@ class CoreMLExport:
     @property
     def onnx(self) -> Path:
         """The simplified ONNX file next to the package."""
-        return self.folder / f"{self.model.name}.onnx"
+        return self.package.path.with_suffix(".onnx")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PortraitError, UsageError
+from ..inputs.photos import NamedPhoto, find_photos
 from ..inputs.runners import OpenRunner, open_runner
 from ..inputs.sizes import closest, labels
 from ..inputs.sources import ModelSource
@@ -44,7 +45,7 @@ class SegmentRequest:
     """The arguments of `segment_photos`.
 
     Attributes:
-        photos: the picture files.
+        photos: picture files, and folders of them.
         out: a file for a single photo, or a folder.
         source: the model, unless `package` is given.
         package: a saved package to use instead of a model.
@@ -66,11 +67,16 @@ class SegmentRequest:
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """The result for one photo: its picture was written to `out`, or it failed (`error`)."""
+    """The result for one photo: its picture was written to `out`, or it failed (`error`).
+
+    Attributes:
+        person_share: of the photo's pixels that are person.
+    """
 
     photo: Path
     out: Path
     notes: tuple[str, ...] = ()
+    person_share: float | None = None
     error: PortraitError | None = None
 
 
@@ -80,34 +86,36 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
     Raises:
         PortraitError: a problem with all of them: the model, the arguments, an existing output.
     """
-    outs = output_paths(request)
+    photos = find_photos(request.photos, without=request.out)
+    outs = output_paths(request, photos)
     for path in outs:
         refuse_existing(path, force=request.force)
     paint = Painter(request.look)
     stages = Stages(observer)
     with stages.stage("load") as stage:
         opened = open_model_or_package(request.source, request.package)
-        depths = depth_maps(request, opened.spec)
+        depths = depth_maps(request, photos, opened.spec)
         stage.summary = f"{opened.runner.name}, {labels(opened.sizes, last=' or ')}"
-    for photo, out, depth in zip(request.photos, outs, depths, strict=True):
+        stage.details += opened.notes
+        stage.warnings += opened.warnings
+    for photo, out, depth in zip(photos, outs, depths, strict=True):
         try:
-            notes = segment_one(photo, out, opened, paint, depth=depth, refine=request.refine, force=request.force)
-            yield SegmentResult(photo, out, notes)
+            yield segment_one(photo.path, out, opened, paint, depth=depth, refine=request.refine, force=request.force)
         except PortraitError as error:
-            yield SegmentResult(photo, out, error=error)
+            yield SegmentResult(photo.path, out, error=error)
 
 
 def segment_one(
     path: Path, out: Path, opened: OpenRunner[Runner], paint: Painter, *, depth: Path | None, refine: bool, force: bool
-) -> tuple[str, ...]:
-    """Read a photo, segment it and write the picture; return notes on what was ignored while reading."""
+) -> SegmentResult:
+    """Read a photo, segment it and write the picture."""
     from ..imaging.compose import write_picture
     from ..imaging.photo import open_depth, open_photo
 
     photo = open_photo(path)
     probability = segment_photo(opened, photo, None if depth is None else open_depth(depth), refine=refine)
     write_picture(out, paint(photo, probability), force=force)
-    return photo.notes
+    return SegmentResult(path, out, photo.notes, float((probability >= opened.spec.threshold).mean()))
 
 
 def segment_photo(
@@ -128,7 +136,7 @@ def segment_photo(
     return refined_back(mask, placement, photo.pixels) if refine else mask_back(mask, placement)
 
 
-def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]:
+def depth_maps(request: SegmentRequest, photos: Sequence[NamedPhoto], spec: PortraitSpec) -> list[Path | None]:
     """Return each photo's depth map; None for models without a depth input.
 
     Raises:
@@ -138,7 +146,7 @@ def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]
     if "depth" not in spec.inputs:
         if given is not None:
             raise UsageError("`depth=` is for depth models; this model takes no depth map.")
-        return [None] * len(request.photos)
+        return [None] * len(photos)
     if given is None:
         raise UsageError(
             "The model needs a depth map, and `depth=` is not given.",
@@ -146,10 +154,10 @@ def depth_maps(request: SegmentRequest, spec: PortraitSpec) -> list[Path | None]
             hint="make one with `portrait-export depth`, or use any 16-bit gray PNG in which white is near.",
         )
     if given.is_dir():
-        return [given / f"{photo.stem}.png" for photo in request.photos]
-    if len(request.photos) > 1:
+        return [given / f"{photo.name}.png" for photo in photos]
+    if len(photos) > 1:
         raise UsageError(
-            f"{given} cannot be the depth map of {len(request.photos)} photos.",
+            f"{given} cannot be the depth map of {len(photos)} photos.",
             hint='pass a folder with one map per photo, of the same name: `depth="depth/"`.',
         )
     return [given]
@@ -162,20 +170,20 @@ def open_model_or_package(source: ModelSource, package: Path | None) -> OpenRunn
     return open_runner(source, package)
 
 
-def output_paths(request: SegmentRequest) -> list[Path]:
-    """Return the output path of each photo. Raises UsageError if two photos share one."""
-    out = request.out
+def output_paths(request: SegmentRequest, photos: Sequence[NamedPhoto]) -> list[Path]:
+    """Return the output path of each photo. Raises UsageError if several would be written to one file."""
+    out, kind = request.out, request.look.kind
     if out.suffix and not out.is_dir():
-        if len(request.photos) > 1:
+        if len(photos) > 1:
             raise UsageError(
-                f"{len(request.photos)} photos cannot all be written to the file {out}.",
+                f"{len(photos)} photos cannot all be written to the file {out}.",
                 hint='pass a folder: `out="masks/"`.',
             )
         return [out]
-    paths = [out / f"{photo.stem}-{request.look.kind}{SUFFIXES[request.look.kind]}" for photo in request.photos]
-    twice = sorted({path.name for path in paths if paths.count(path) > 1})
+    paths = [out / f"{photo.name}-{kind}{SUFFIXES[kind]}" for photo in photos]
+    twice = sorted({str(path) for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
     if twice:
-        raise UsageError(f"Several photos would be written to {', '.join(twice)}.", hint="segment them one by one.")
+        raise UsageError(f"Several photos would be written to {', '.join(twice)}.", hint="give them other names.")
     return paths
 
 

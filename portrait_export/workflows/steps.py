@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stages
 from .compress import compress
+from .provenance import made_from_others
 from .records import package_metadata
 from .requests import CoreMLRequest
 
@@ -28,12 +30,22 @@ if TYPE_CHECKING:
     from ..capture.simplify import SimplifyReport
     from ..inputs.sizes import Size
     from ..mil.audit import Audit
+    from ..mil.compile import CompiledProgram
+    from ..mil.encoded import Compression
     from ..mil.package import SavedPackage
+    from ..mil.program import Metadata
     from ..quantize.recipe import Recipe
 
 
 def load(
-    stages: Stages, source: ModelSource, sizes: Sequence[Size] = (), *, output: str = "mask", any_size: bool = False
+    stages: Stages,
+    source: ModelSource,
+    sizes: Sequence[Size] = (),
+    *,
+    output: str = "mask",
+    any_size: bool = False,
+    package: str = "",
+    stored: Mapping[str, str] | None = None,
 ) -> tuple[LoadedModel, ...]:
     """Load the network at each size, the default first.
 
@@ -41,6 +53,7 @@ def load(
         sizes: empty uses the source's own.
         output: what the package returns, one of `preprocessing.OUTPUTS`.
         any_size: as for `load_sizes`.
+        package, stored: name and metadata of a package that the network is to be compared with.
     """
     with stages.stage("load") as stage:
         models = load_sizes(source, sizes, any_size=any_size)
@@ -50,6 +63,8 @@ def load(
             stage.summary += f"; {labels(sizes)}"
         if model.summary:
             stage.summary += f"; {model.summary}"
+        other = made_from_others(model.name, model.provenance, package, stored or {})
+        stage.warnings += [other] if other else []
         stage.details += model.notes
         stage.warnings += dict.fromkeys(line for each in models for line in each.warnings)
         return tuple(model.with_output(output) for model in models)
@@ -169,48 +184,76 @@ def unify(stages: Stages, programs: Sequence[Lowered], models: Sequence[LoadedMo
     return lowered
 
 
-def save(
-    stages: Stages,
-    lowered: Lowered,
-    path: Path,
-    models: Sequence[LoadedModel],
-    recipe: Recipe,
-    request: CoreMLRequest,
-) -> tuple[SavedPackage, Audit]:
-    """Compile and write the package, then audit its stored weights."""
-    from ..mil.audit import audit_program, recorded
+@dataclass(frozen=True)
+class Built:
+    """A package in memory.
+
+    Attributes:
+        program: the compiled program.
+        lowered: the program that it was compiled from.
+        metadata: of the package.
+        compression: how its weights were compressed; None for weights that coremltools' passes compress.
+    """
+
+    program: CompiledProgram
+    lowered: Lowered
+    metadata: Metadata
+    compression: Compression | None
+
+
+def compiled(
+    stages: Stages, lowered: Lowered, models: Sequence[LoadedModel], recipe: Recipe, request: CoreMLRequest
+) -> Built:
+    """Compile the program and compress its weights."""
     from ..mil.compile import compile_program
     from ..mil.logits import logits_in, tail_of
-    from ..mil.package import save_package
-    from ..mil.program import read_program
     from ..quantize.apply import compression_passes
 
     with stages.stage("compile") as stage:
         passes = compression_passes(recipe, target=request.target)
         tail = tail_of(lowered)
-        compiled = compile_program(lowered, precision=request.precision, compression=passes)
+        program = compile_program(lowered, precision=request.precision, compression=passes)
         weights = request.precision if recipe.computed else recipe.dtype or request.precision
         stage.summary = f"{request.precision} arithmetic, {weights} weights"
-    sizes, logits = [size_of(model) for model in models], logits_in(compiled.spec, tail)
+    sizes, logits = [size_of(model) for model in models], logits_in(program.spec, tail)
     metadata = package_metadata(models[0], recipe, request, sizes, logits)
     compression = None
     if recipe.computed:
         rounding = request.rounding or recipe.rounding
-        compiled, compression = compress(stages, compiled, lowered, models[0], recipe, rounding, metadata)
+        program, compression = compress(stages, program, lowered, models[0], recipe, rounding, metadata)
+    return Built(program, lowered, metadata, compression)
+
+
+def save(stages: Stages, built: Built, path: Path, model: LoadedModel, request: CoreMLRequest) -> SavedPackage:
+    """Write the package."""
+    from ..mil.package import save_package
+
     with stages.stage("save") as stage:
-        package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
+        package = save_package(built.program, built.lowered, path, metadata=built.metadata, force=request.force)
         stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
+        unknown = [name for name in ("author", "license") if not getattr(built.metadata, name)]
+        if unknown:
+            arguments = " and ".join(f"`{name}=`" for name in unknown)
+            stage.summary += f"; its metadata names no {' and no '.join(unknown)} ({arguments})"
+    return package
+
+
+def audit(stages: Stages, built: Built, path: Path, recipe: Recipe) -> Audit:
+    """Check how the saved package's weights are stored."""
+    from ..mil.audit import audit_program, recorded
+    from ..mil.program import read_program
+
     with stages.stage("audit") as stage:
         audit = audit_program(
             read_program(path),
             requested=recipe.dtype,
             min_elements=recipe.min_elements,
-            originals=recorded(compiled.originals),
-            compression=compression,
+            originals=recorded(built.program.originals),
+            compression=built.compression,
         )
         stage.summary = _audit_summary(audit)
         stage.details = [f"{w.name} {w.shape} {w.dtype} {w.size_bytes:,} B {w.skipped}" for w in audit.weights]
-    return package, audit
+    return audit
 
 
 def _audit_summary(audit: Audit) -> str:

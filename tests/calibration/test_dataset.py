@@ -154,6 +154,47 @@ def test_manifest_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
 # ---- folders ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("photo_size", "mask_size"),
+    [((20, 10), (40, 20)), ((40, 20), (20, 10)), ((4032, 3024), (683, 512)), ((101, 67), (50, 34))],
+)
+def test_masks_of_another_resolution_are_scaled(tmp_path: Path, photo_size, mask_size) -> None:
+    photo(tmp_path / "images" / "a.png", photo_size)
+    mask(tmp_path / "masks" / "a.png", mask_size)
+    for size in (None, (16, 32)):
+        [frame] = load_folder(tmp_path, size=size)
+        assert frame.mask is not None
+        assert frame.mask.shape == frame.frame.image.shape[:2]
+        half = frame.mask.shape[1] // 2
+        assert (frame.mask[:, : half - half // 4] == 1).all()
+        assert (frame.mask[:, half + half // 4 :] == 0).all()
+
+
+@pytest.mark.parametrize("mask_size", [(20, 11), (40, 22), (10, 20), (19, 10)])
+def test_masks_of_another_aspect_ratio_are_refused(tmp_path: Path, mask_size) -> None:
+    photo(tmp_path / "images" / "a.png", (20, 10))
+    mask(tmp_path / "masks" / "a.png", mask_size)
+    with pytest.raises(DataError) as caught:
+        load_folder(tmp_path)
+    assert "A mask needs its photograph's aspect ratio." in str(caught.value)
+
+
+def test_photographs_of_one_name_and_without_masks_keep_their_suffixes(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "b.png"):
+        photo(tmp_path / name)
+    items, faults = find_items(tmp_path)
+    assert ([item.name for item in items], faults) == (["a.jpg", "a.png", "b"], [])
+
+
+def test_photographs_in_subfolders_alone_are_found(tmp_path: Path) -> None:
+    for name in ("one/a.png", "two/a.png", "masks/a.png"):
+        photo(tmp_path / name)
+    items, faults = find_items(tmp_path)
+    assert ([item.name for item in items], faults) == (["one/a", "two/a"], [])
+    photo(tmp_path / "top.png")
+    assert [item.name for item in find_items(tmp_path)[0]] == ["top"]
+
+
 def test_plain_folder_of_photographs_has_no_masks(tmp_path: Path) -> None:
     photo(tmp_path / "b.png")
     photo(tmp_path / "a.JPG")

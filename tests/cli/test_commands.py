@@ -35,6 +35,12 @@ def test_help_explains_every_option(cli, command):
     assert [line for line in undocumented if not line.startswith(" " * 4)] == []
 
 
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "serve"])  # its stdout is a protocol
+def test_json_is_a_flag_of_every_command(cli, command):
+    ran = cli(command, "--help")
+    assert re.search(r"--json +Print the result as JSON on stdout\.", ran.out)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_documents_show_every_command(command):
     written_by_hand = [ROOT / "README.md", *(p for p in (ROOT / "docs").glob("*.md") if p.name != "cli.md")]

@@ -49,7 +49,7 @@ def test_one_error_in_both_languages(cli, small_export):
     out = small_export
     with pytest.raises(pe.PortraitError) as caught:
         pe.export("segformer_b0", random_weights=True, size=(64, 64), out=out)
-    assert caught.value.hint == "pass `force=True` to replace it."
+    assert caught.value.hint == "pass `force=True` to replace it, or another `name=` or `out=` to keep both."
     ran = cli("coreml", "-m", "segformer_b0", "--random-weights", "--size", "64x64", "-o", out)
-    assert "hint: pass --force to replace it." in ran.err
+    assert "hint: pass --force to replace it, or another --name or --out to keep both." in ran.err
     assert caught.value.message in ran.err

@@ -111,7 +111,7 @@ def test_photos_of_any_name_are_segmented_and_reported(cli, package, photos, tmp
     assert ran.code == 0, ran.err
     assert (photo.parent / "out dir" / f"{photo.stem}-mask.png").exists()
     ran = cli(
-        "parity", package, *SMALL, "--data", photo.parent, "--json", tmp_path / "p.json", "--junit", tmp_path / "x"
+        "parity", package, *SMALL, "--data", photo.parent, "--out", tmp_path / "p.json", "--junit", tmp_path / "x"
     )
     assert ran.code in (0, 1), ran.err
     assert json.loads((tmp_path / "p.json").read_text())["images"][0]["name"] == photo.stem
@@ -152,7 +152,7 @@ def test_an_impossible_file_name_is_refused(cli, tmp_path, monkeypatch, argument
 
 FOLDERS_FOR_FILES = {
     "onnx": ["onnx", *SMALL, "-o", "mine", "--force"],
-    "parity": ["parity", "a.mlpackage", *SMALL, "--json", "mine"],
+    "parity": ["parity", "a.mlpackage", *SMALL, "--out", "mine"],
     "evaluate": ["evaluate", *SMALL, "--csv", "mine"],
 }
 

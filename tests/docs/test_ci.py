@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import textwrap
 import zipfile
 from pathlib import Path
@@ -32,6 +33,24 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(folder / "site")
     return folder / "site"
+
+
+def test_the_source_distribution_has_what_the_wheel_has_and_no_tests(installed, tmp_path):
+    source = shutil.copytree(installed.parent / "source", tmp_path / "source", symlinks=True)
+    for name in ("tests", "docs"):
+        (source / name).mkdir()
+    shutil.copy(ROOT / "tests" / "test_messages.py", source / "tests")
+    for name in ("MANIFEST.in", "CHANGELOG.md", "constraints.txt"):
+        shutil.copy(ROOT / name, source)
+    script = f"from setuptools import build_meta; build_meta.build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", script], cwd=source, check=True, capture_output=True)
+    (made,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(made) as archive:
+        names = {Path(*Path(entry.name).parts[1:]).as_posix() for entry in archive if entry.isfile()}
+    wheel = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
+    assert {name for name in wheel if ".dist-info/" not in name and "__pycache__" not in name} <= names
+    assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"} <= names
+    assert not any(name.startswith("tests/") for name in names)
 
 
 @pytest.fixture

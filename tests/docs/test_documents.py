@@ -36,6 +36,7 @@ RUN_ELSEWHERE = {
     "demo": "tests/ios_demo/test_app.py",
     "demo --package my.mlpackage": "tests/ios_demo/test_app.py",
     "serve my.mlpackage": "tests/workflows/test_serve.py",
+    "parity my.mlpackage --model serseg_b0 --data my_photos/ --baseline parity.json": "tests/cli/test_parity.py",
     "parity my.mlpackage --model serseg_b0 --from-device phone.parity/": "tests/inputs/test_bundle.py",
     "parity serseg_b0.mlpackage --model serseg_b0 --from-device serseg_b0-1790000000.parity": "the same",
 }

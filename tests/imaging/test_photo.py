@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
+import types
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from portrait_export.errors import PhotoError, PortraitError
 from portrait_export.imaging.photo import Photo, open_depth, open_mask, open_photo
@@ -212,6 +215,35 @@ def test_a_damaged_profile_is_ignored_and_reported(profile: bytes, tmp_path: Pat
     assert photo.notes[0].startswith("its colour profile is unusable and was ignored (")
 
 
+def test_heic_is_read_by_the_package_of_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for pillow-heif, whose plugin has the same interface."""
+
+    class Stub(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (4, 3), "RGB"
+            self.tile = []
+
+        def load(self) -> Any:
+            self.im = Image.new("RGB", self.size, (9, 8, 7)).im
+            return None
+
+    def register() -> None:
+        Image.register_open("HEIF", Stub, lambda head: head[4:12] == b"ftypheic")
+        Image.register_extension("HEIF", ".heic")
+
+    stand_in = types.ModuleType("pillow_heif")
+    stand_in.register_heif_opener = register  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pillow_heif", stand_in)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    assert open_photo(path).pixels.shape == (3, 4, 3)
+    assert open_photo(path).pixels[0, 0].tolist() == [9, 8, 7]
+
+
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
 def test_the_first_frame_of_an_animation_is_used(suffix: str, tmp_path: Path) -> None:
     first, second = (Image.new("RGB", (8, 6), color) for color in ((250, 0, 0), (0, 250, 0)))
@@ -259,7 +291,7 @@ NOT_PICTURES = {
     "empty": (b"", "is empty (0 bytes)."),
     "text": (b"hello, I am no picture", "is not a picture that can be read: it starts with b'hello, I'."),
     "zeros": (b"\0" * 4096, "is not a picture that can be read"),
-    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC/HEIF picture, which is not supported."),
+    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC/HEIF picture, which is not supported without the"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture that can be read"),
     "lfs_pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
     "png_header_only": (b"\x89PNG\r\n\x1a\n", "is"),

@@ -74,7 +74,7 @@ def change(bundle: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 def test_masks_of_the_package_pass_the_gates(cli, small_export, photos, bundle, tmp_path):
     package, out = small_export / "segformer_b0.mlpackage", tmp_path / "parity.json"
-    ran = cli("parity", package, *MODEL, "--data", photos, "--from-device", bundle, *BAR, "--json", out)
+    ran = cli("parity", package, *MODEL, "--data", photos, "--from-device", bundle, *BAR, "--out", out)
     assert ran.code == 0, ran.err
     report = json.loads(out.read_text())
     assert report["candidate"] == "iPhone16,1 (iOS 18.1, Core ML, all units)"
@@ -99,14 +99,14 @@ def test_frames_that_were_placed_otherwise_are_noted(cli, small_export, photos, 
     Image.fromarray(pixels).save(frame)
     out = tmp_path / "parity.json"
     package = small_export / "segformer_b0.mlpackage"
-    assert cli("parity", package, *MODEL, "--data", photos, "--from-device", bundle, *BAR, "--json", out).code == 0
+    assert cli("parity", package, *MODEL, "--data", photos, "--from-device", bundle, *BAR, "--out", out).code == 0
     note = "1 of 2 frames equal the toolkit's own to the last bit; the largest difference is 4 of 255, on portrait."
     assert note in json.loads(out.read_text())["notes"]
 
 
 def test_photographs_that_the_toolkit_does_not_know_are_compared(cli, small_export, bundle, tmp_path):
     package, out = small_export / "segformer_b0.mlpackage", tmp_path / "parity.json"
-    assert cli("parity", package, *MODEL, "--from-device", bundle, *BAR, "--json", out).code == 0
+    assert cli("parity", package, *MODEL, "--from-device", bundle, *BAR, "--out", out).code == 0
     assert not any("toolkit's own" in note for note in json.loads(out.read_text())["notes"])
 
 
@@ -132,7 +132,7 @@ def bundle_of(kinds: Sequence[str], small_export: Path, folder: Path) -> Path:
 def test_bundled_photographs_of_kinds_that_a_model_does_not_support_are_left_out(cli, small_export, tmp_path):
     bundle = bundle_of(["portrait", "everyday", "empty"], small_export, tmp_path)
     out = tmp_path / "parity.json"
-    ran = cli("parity", small_export / "segformer_b0.mlpackage", *MODEL, "--from-device", bundle, *BAR, "--json", out)
+    ran = cli("parity", small_export / "segformer_b0.mlpackage", *MODEL, "--from-device", bundle, *BAR, "--out", out)
     assert ran.code == 0, ran.err
     assert [image["kind"] for image in json.loads(out.read_text())["images"]] == ["portrait"]
     assert "of kind portrait alone, so 2 of the bundle's 3 photographs are left out." in " ".join(ran.err.split())
@@ -141,7 +141,7 @@ def test_bundled_photographs_of_kinds_that_a_model_does_not_support_are_left_out
 @pytest.mark.usefixtures("for_portraits")
 def test_photographs_of_unknown_kind_stay_in_the_bundle(cli, small_export, bundle, tmp_path):
     out = tmp_path / "parity.json"
-    ran = cli("parity", small_export / "segformer_b0.mlpackage", *MODEL, "--from-device", bundle, *BAR, "--json", out)
+    ran = cli("parity", small_export / "segformer_b0.mlpackage", *MODEL, "--from-device", bundle, *BAR, "--out", out)
     assert ran.code == 0, ran.err
     assert [image["name"] for image in json.loads(out.read_text())["images"]] == ["noise", "portrait"]
     assert "left out" not in ran.err

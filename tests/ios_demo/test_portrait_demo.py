@@ -152,7 +152,7 @@ def test_parity_judges_a_bundle_of_the_demo(demo: Demo, cli: Callable, trained: 
     bundle, report = tmp_path / "bundle", tmp_path / "parity.json"
     lines = succeeded(demo("bundle", *PHOTOS[:3], "-o", bundle, package=trained))
     assert lines[0] == f"3 frames with masks by portrait-export, written to {bundle}"
-    judged = cli("parity", trained, "-m", "segformer_b0", "--from-device", bundle, "--json", report)
+    judged = cli("parity", trained, "-m", "segformer_b0", "--from-device", bundle, "--out", report)
     assert judged.code == 0, judged.err
     read = json.loads(report.read_text())
     assert read["summary"]["iou_mean"] > 0.99

@@ -308,6 +308,30 @@ def test_other_kinds_of_models_are_not_ml_programs(tmp_path: Path, kind: str) ->
     assert caught.value.code == "not-an-ml-program"
 
 
+@pytest.mark.parametrize("version", [0, 5, 11, 99])
+def test_an_unknown_specification_version_is_refused(tmp_path: Path, version: int) -> None:
+    from coremltools.proto import Model_pb2
+
+    message = Model_pb2.Model(specificationVersion=version)
+    message.mlProgram.SetInParent()
+    path = tmp_path / "new.mlmodel"
+    path.write_bytes(message.SerializeToString())
+    with pytest.raises(PackageError, match=f"has specification version {version}, whose operators are not") as caught:
+        read_program(path)
+    assert caught.value.code == "unknown-specification"
+    assert "10 (iOS26)" in caught.value.hint
+
+
+@pytest.mark.parametrize(("kind", "tool"), [("zip", "unzip "), ("gztar", "tar -xf ")])
+def test_an_archive_of_a_package_is_told_to_be_unpacked(tmp_path: Path, kind: str, tool: str) -> None:
+    (tmp_path / "in" / "m.mlpackage").mkdir(parents=True)
+    (tmp_path / "in" / "m.mlpackage" / "Manifest.json").write_text("{}")
+    made = Path(shutil.make_archive(str(tmp_path / "made"), kind, tmp_path / "in")).rename(tmp_path / "m.mlpackage")
+    with pytest.raises(PackageError, match=r"m\.mlpackage is a \w+ archive; a \.mlpackage is a folder") as caught:
+        read_program(made)
+    assert caught.value.hint == f"unpack it first: {tool}{made}"
+
+
 def test_a_compiled_model_is_named_as_one(tmp_path: Path) -> None:
     (tmp_path / "m.mlmodelc").mkdir()
     with pytest.raises(PackageError, match="is a compiled model"):

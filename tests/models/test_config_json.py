@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from portrait_export.errors import CheckpointError
+from portrait_export.errors import CheckpointError, UsageError
 from portrait_export.models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from portrait_export.models.config_json import config_from_json, config_to_json
+from portrait_export.models.initialise import empty_net
+from portrait_export.models.segformer import Segformer
 
 READ: dict[str, tuple[dict[str, Any], NetConfig]] = {
     "transformers_b0": ({"model_type": "segformer", "num_labels": 1}, SegformerConfig()),
@@ -97,3 +99,27 @@ def test_all_wrong_fields_are_reported_at_once() -> None:
     with pytest.raises(CheckpointError) as caught:
         config_from_json({"model_type": "segformer", "hidden_act": "relu", "depths": "deep", "num_labels": None})
     assert len(caught.value.context) == 3
+
+
+HUGE: dict[str, dict[str, Any]] = {
+    "depths": {"depths": [10**9, 2, 2, 2]},
+    "widths": {"hidden_sizes": [10**9, 64, 160, 256]},
+    "stages": {"depths": [2] * 10**6},
+    "classes": {"id2label": {str(k): "x" for k in range(10**4)}},
+    "a_negative_width": {"decoder_hidden_size": -1},
+    "a_share_of_infinity": {"drop_path_rate": float("inf")},
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_sizes_that_would_fill_the_memory_are_refused(name: str) -> None:
+    with pytest.raises(CheckpointError, match="describes a network that cannot be built") as caught:
+        config_from_json({"model_type": "segformer", **HUGE[name]})
+    [line] = caught.value.context
+    assert len(line) < 200
+
+
+def test_a_network_of_too_many_parameters_is_refused_before_it_is_allocated() -> None:
+    config = SegformerConfig(hidden_sizes=(8192,) * 4, heads=(1,) * 4)
+    with pytest.raises(UsageError, match=r"parameters; at most 1e\+09 are built"):
+        empty_net(Segformer, config)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portrait_export.errors import UsageError
-from portrait_export.training.config import Phase, TrainConfig, read_config
+from portrait_export.training.config import Phase, TrainConfig, find_config, read_config
 
 
 def written(folder: Path, text: str) -> Path:
@@ -120,3 +120,14 @@ def test_reject_list_reads_as_an_exclude_file_and_holds_the_calibration_set_out(
     assert sum("calibration" in reason for reason in listed["names"].values()) >= 32
     assert not set(listed["names"]) & set(listed["validation"])
     assert len(listed["validation"]) == 60
+
+
+def test_shipped_configurations_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_config(find_config(Path("smoke"))).out == "runs/smoke"
+    assert find_config(Path("mine.toml")) == Path("mine.toml")
+    (tmp_path / "smoke").touch()
+    assert find_config(Path("smoke")) == Path("smoke")  # a file of one's own comes first
+    with pytest.raises(UsageError, match="There is no file smok, and no configuration of that name") as caught:
+        find_config(Path("smok"))
+    assert caught.value.hint.startswith("did you mean `smoke`? The configurations are: continue, ")

@@ -19,7 +19,7 @@ from portrait_export.errors import CheckpointError, DataError, TrainingError
 from portrait_export.models.registry import create_model, model_spec
 from portrait_export.training.config import AugmentConfig, LossConfig, OptimizerConfig, Phase, TrainConfig
 from portrait_export.training.fit import normalised, start_from, train
-from portrait_export.training.folder import save_checkpoint
+from portrait_export.training.folder import claim, save_checkpoint
 from portrait_export.training.run import learning_rate, parameter_groups
 from portrait_export.training.validation import measured, validation_numbers
 
@@ -116,16 +116,41 @@ def test_folder_of_another_run_is_not_mixed_with_this_one(painted: Path, tmp_pat
     assert train(replace(config, seed=1), resume=False).steps == 2
 
 
+def test_finished_run_is_prolonged_by_more_steps_and_phases(painted: Path, tmp_path: Path) -> None:
+    first = Phase(steps=2, size=32, batch=2)
+    config = small(painted, tmp_path / "out", phases=(first,))
+    train(config)
+    longer = train(replace(config, phases=(replace(first, steps=4), Phase(steps=2, size=64, batch=2))))
+    assert (longer.resumed_at, longer.steps) == (2, 6)
+
+
+SHORTENED = {
+    "a_last_stretch_that_was_cut_short": (Phase(steps=5, size=32, batch=2),),
+    "fewer_steps": (Phase(steps=1, size=32, batch=2),),
+    "another_size": (Phase(steps=4, size=64, batch=2),),
+    "another_phase_first": (Phase(steps=2, size=64, batch=2), Phase(steps=2, size=32, batch=2)),
+}
+
+
+@pytest.mark.parametrize("name", SHORTENED)
+def test_what_does_not_prolong_a_run_is_another_configuration(tmp_path: Path, name: str) -> None:
+    steps = 3 if name.startswith("a_last") else 2
+    config = TrainConfig(out=str(tmp_path), every=2, phases=(Phase(steps=steps, size=32, batch=2),))
+    claim(tmp_path, config, resuming=False)
+    with pytest.raises(TrainingError, match="another configuration"):
+        claim(tmp_path, replace(config, phases=SHORTENED[name]), resuming=True)
+
+
 def test_every_fault_of_the_data_is_reported_before_training(painted: Path, tmp_path: Path) -> None:
     (painted / "images/p1.png").write_bytes(b"broken")
     (painted / "masks/p2.png").unlink()
-    Image.new("L", (32, 32)).save(painted / "masks/p3.png")
+    Image.new("L", (32, 16)).save(painted / "masks/p3.png")
     with pytest.raises(DataError, match="3 faults") as caught:
         train(small(painted, tmp_path / "out"))
     text = str(caught.value)
     assert "p1.png" in text
     assert "images/p2.png: nothing for it in masks" in text
-    assert "p3.png is 32x32 pixels" in text
+    assert "p3.png is 32x16 pixels" in text
     assert not (tmp_path / "out").exists()
 
 

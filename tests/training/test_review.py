@@ -11,7 +11,8 @@ from PIL import Image
 
 from portrait_export.cli import run
 from portrait_export.errors import DataError
-from portrait_export.training.review import complete, review_folder
+from portrait_export.training.label import label_folder
+from portrait_export.training.review import complete, one_opinion, review_folder
 
 from .test_label import bright
 
@@ -37,6 +38,18 @@ def test_damaged_masks_come_first_and_nothing_is_changed(painted: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == [one.name for one in reviews]
     assert float(rows[0]["iou"]) == pytest.approx(reviews[0].iou, abs=1e-4)
+
+
+def test_a_review_by_the_network_that_made_the_masks_is_reported_as_one_opinion(painted: Path) -> None:
+    for seed in range(5):
+        spoil(painted / f"masks/p{seed}.png")
+    assert one_opinion(review_folder(painted, bright)) == ""
+    for mask in (painted / "masks").iterdir():
+        mask.unlink()
+    label_folder(painted, bright)
+    spoil(painted / "masks/p2.png")
+    warning = one_opinion(review_folder(painted, bright))
+    assert warning.startswith("7 of 8 masks are what this network makes itself: both opinions are one")
 
 
 def test_sheet_shows_both_opinions_side_by_side(painted: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,9 @@ from ...errors import CheckpointError
 from ...models.config import NetConfig
 from ...models.registry import model_spec, net_class
 from ...models.spec import ModelSpec
-from ..huggingface import labels_of, read_json, read_preprocessor
+from ..huggingface import labels_of, licence_of, read_json, read_preprocessor
 from .locate import locate
-from .metadata import person_of, positive_of, preprocessing_of
+from .metadata import choose_person, person_of, positive_of, preprocessing_of
 from .resolve import resolve
 from .tensors import is_safetensors, read_tensors
 
@@ -34,8 +35,8 @@ class LoadedCheckpoint:
         spec: the model it is, with the checkpoint's own config, positive class and preprocessing.
         provenance: plain data for reports and metadata: checkpoint, files, sha256, format, layout (whose names the
             keys had), config_json (whether a config.json decided), positive (what the file says, or None), person (the
-            classes that are the person where there are several; empty: all but class 0), id2label, ignored (tensors
-            of a wrapper around the network).
+            classes that are the person where there are several; empty: not known), id2label, ignored (tensors of a
+            wrapper around the network), licence (as the model card states it; empty: not known).
         size_problem: why the checkpoint's own preprocessing gives no fixed input size; empty where it does.
     """
 
@@ -49,14 +50,30 @@ class LoadedCheckpoint:
         """The switches and widths that the weights were made for."""
         return self.spec.config
 
-    def person_module(self) -> nn.Module:
-        """The network with a single logit: itself if it has one, else followed by the person's logit."""
+    def person_classes(self, asked: Sequence[int] | None = None) -> tuple[int, ...]:
+        """The classes that are the person; empty for a network with a single logit.
+
+        Args:
+            asked: the user's choice; None uses the checkpoint's own, or class 1 of two.
+        Raises:
+            UsageError: it is needed, or names classes that do not exist.
+        """
+        total, labels = self.config.num_labels, self.provenance["id2label"]
+        if len(labels) not in (0, total):  # names of another network's classes
+            return choose_person(total, asked, (), {})
+        return choose_person(total, asked, self.provenance["person"], labels)
+
+    def person_module(self, asked: Sequence[int] | None = None) -> nn.Module:
+        """The network with a single logit: itself if it has one, else followed by the person's logit.
+
+        Args:
+            asked: as for `person_classes`.
+        """
         from ...models.person import PersonLogit
 
         labels = self.config.num_labels
-        if labels == 1:
-            return self.module
-        return PersonLogit(self.module, num_labels=labels, person=self.provenance["person"]).eval()
+        person = self.person_classes(asked)
+        return PersonLogit(self.module, num_labels=labels, person=person).eval() if labels > 1 else self.module
 
 
 def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None = None) -> LoadedCheckpoint:
@@ -78,7 +95,7 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
     found = _canonical(files, label)
     spec = resolve(found, described, asked, label)
     preprocessor = read_preprocessor(folder)
-    provenance = _provenance(files, label, found, described or {})
+    provenance = _provenance(files, folder, label, found, described or {})
     provenance["positive"] = positive_of(described or {}, folder)
     from ...models.initialise import empty_net
     from ...models.weights_io import load_into
@@ -104,7 +121,9 @@ def _canonical(files: list[Path], label: str) -> Canonical:
     return canonical(merged, source=label)
 
 
-def _provenance(files: list[Path], label: str, found: Canonical, described: dict[str, Any]) -> dict[str, Any]:
+def _provenance(
+    files: list[Path], folder: Path, label: str, found: Canonical, described: dict[str, Any]
+) -> dict[str, Any]:
     labels = labels_of(described)
     return {
         "checkpoint": label,
@@ -116,6 +135,7 @@ def _provenance(files: list[Path], label: str, found: Canonical, described: dict
         "id2label": labels,
         "person": person_of(described, labels),
         "ignored": sorted(found.extras),
+        "licence": licence_of(folder),
     }
 
 

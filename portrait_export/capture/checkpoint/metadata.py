@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, UsageError
 from ...preprocessing import POSITIVES
 from ..huggingface import LARGEST_UNIT, MAX_JSON_BYTES, Preprocessor
 
 if TYPE_CHECKING:
     from ...models.remap import Canonical
+
+LISTED_LABELS = 12  # classes that an error names
 
 
 def person_of(config: Mapping[str, Any], labels: Mapping[int, str]) -> list[int]:
@@ -25,6 +27,51 @@ def person_of(config: Mapping[str, Any], labels: Mapping[int, str]) -> list[int]
     if not isinstance(listed, list) or not all(type(item) is int and item >= 0 for item in listed):
         raise CheckpointError(f"person_classes is {listed!r}; expected a list of class numbers.", code="bad-config")
     return sorted(set(listed))
+
+
+def choose_person(
+    total: int, asked: Sequence[int] | None, found: Sequence[int], labels: Mapping[int, str]
+) -> tuple[int, ...]:
+    """The classes that are the person; empty for a single one.
+
+    Args:
+        total: K, the number of classes.
+        asked: the user's choice, which overrides what the checkpoint says.
+        found: what the checkpoint says; empty: nothing.
+        labels: class names by number.
+    Raises:
+        UsageError: three or more classes, and nothing tells which are the person; or a class that does not exist.
+    """
+    if asked is not None:
+        if total == 1:
+            raise UsageError("`person_class=` is set, but the checkpoint has a single class, which is the person.")
+        if not set(asked) < set(range(total)):
+            raise UsageError(
+                f"`person_class=` is {', '.join(map(str, asked))}; the checkpoint has {total} classes, counted from 0.",
+                hint="name some of them, not all.",
+            )
+        return tuple(sorted(set(asked)))
+    if total == 1:
+        return ()
+    if found:
+        return tuple(found)
+    if total == 2:
+        return (1,)
+    named = [f"{k}: {label}" for k, label in sorted(labels.items())]
+    shown = [*named[:LISTED_LABELS], f"and {len(named) - LISTED_LABELS} more"] if len(named) > LISTED_LABELS else named
+    raise UsageError(
+        f"The checkpoint has {total} classes{', and their names do not' if named else ' without names that'} tell which"
+        " of them are the person.",
+        code="which-class",
+        context=shown,
+        hint="name them, counted from 0: `person_class=1` or `person_class=1-8`.",
+    )
+
+
+def describe_classes(person: Sequence[int], total: int, labels: Mapping[int, str]) -> str:
+    """The person's classes in words, such as `class 12 (person) of 150`."""
+    names = [f"{k} ({labels[k]})" if k in labels else str(k) for k in person]
+    return f"class{'es' if len(names) > 1 else ''} {', '.join(names)} of {total}"
 
 
 def positive_of(config: Mapping[str, Any], folder: Path) -> str | None:

@@ -15,7 +15,7 @@ import onnx
 
 from ...errors import CaptureError, CheckpointError, UsageError, nearest
 from ...preprocessing import PortraitSpec
-from ..huggingface import Preprocessor, labels_of, read_json, read_preprocessor
+from ..huggingface import Preprocessor, labels_of, licence_of, read_json, read_preprocessor
 from ..onnx.check import run_once
 from ..onnx.graph import Graph
 from ..onnx.parameters import parameters_of
@@ -178,6 +178,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         keep=options.keep_outputs,
         notes=tuple(notes),
         warnings=(*preparation.warnings, *head.warnings),
+        licence=licence_of(options.file.parent),
         provenance={
             "model": name,
             "weights": original.weights,

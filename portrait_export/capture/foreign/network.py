@@ -40,7 +40,8 @@ class ForeignNetwork:
         keep: outputs that the package is to return as they are.
         notes, warnings: what was found; what was only guessed, or looks wrong.
         provenance: where it came from, for metadata and reports.
-        trained: its weights are the user's, and so are its licence and paper.
+        trained: its weights are the user's, and so are its author and paper.
+        licence: as a model card next to it states; empty where none does.
         kinds: empty: it is compared on photographs of all kinds.
     """
 
@@ -60,6 +61,7 @@ class ForeignNetwork:
     provenance: Mapping[str, str]
     trained: bool = True
     kinds: tuple[str, ...] = ()
+    author: str = ""
     licence: str = ""
     paper: str = ""
 

@@ -17,6 +17,7 @@ JSON_FILE = "parity.json"
 HTML_FILE = "report.html"
 WORST_FILE = "worst.png"
 CONTACT_FILE = "contact.png"
+REPORT_FILES = (JSON_FILE, HTML_FILE, WORST_FILE, CONTACT_FILE)
 
 
 def write_report(

@@ -1,0 +1,57 @@
+"""Check everything about a request that can be known before the work starts."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+from ..errors import UsageError
+from .requests import CoreMLRequest, ParityRequest
+
+PACKAGE_SUFFIXES = (".mlpackage", ".mlmodelc", ".mlmodel")
+_NAME = re.compile(r"[\w][\w.+ -]{0,99}")
+
+
+def check_request(request: CoreMLRequest) -> None:
+    """Raise PortraitError if an export cannot end well: its output, its name, its photographs or its bars.
+
+    Every photograph is opened once.
+    """
+    if request.out is not None:
+        _check_folder(request.out)
+    if request.name is not None and (not _NAME.fullmatch(request.name) or request.name.endswith((".", " "))):
+        raise UsageError(
+            f"`name={request.name!r}` cannot be the name of files.",
+            hint="use letters, digits, `.`, `_`, `-` and `+`; the suffixes are added.",
+        )
+    for argument in ("author", "license"):
+        text = getattr(request, argument)
+        if text is not None and any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+            raise UsageError(f"`{argument}={text!r}` has control characters.")
+    if request.parity is not None:
+        check_photos(request.parity)
+
+
+def check_photos(request: ParityRequest) -> None:
+    """Raise PortraitError if the bar is out of range, or the photographs or the baseline cannot be used."""
+    from ..calibration.dataset import usable_items
+    from ..verify.baseline import read_baseline
+    from ..verify.gates import thresholds_for
+
+    thresholds_for("fp16", min_iou=request.min_iou)
+    if request.baseline is not None:
+        read_baseline(request.baseline)
+    if request.data is not None:
+        usable_items(request.data)
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that is called like a package, or lies in one."""
+    for part in (out, *out.parents):
+        if part.suffix.lower() in PACKAGE_SUFFIXES:
+            inside = "" if part == out else f" in the package {part}"
+            raise UsageError(
+                f"`out=` is the folder for the package and its reports; {out} is{inside or ' the name of a package'}.",
+                hint=f"pass `out={part.parent if inside else part.with_suffix('')}` and `name={part.stem}`.",
+            )

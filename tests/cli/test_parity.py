@@ -1,0 +1,116 @@
+"""Test what `parity` and `blame` say about the package, its weights, and an earlier comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import portrait_export as pe
+from tests.cli.sums import PLAIN, network, noise
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with own.onnx, its package, other.onnx, and photos/. Do not write into it."""
+    folder = tmp_path_factory.mktemp("made")
+    network(folder / "own.onnx")
+    network(folder / "other.onnx", bias=-1.49)
+    noise(folder / "photos", "a.png", "b.png")
+    pe.export(onnx=folder / "own.onnx", mean=0.0, std=1.0, out=folder / "out", parity=False)
+    return folder
+
+
+def parity(cli, made: Path, onnx: str, *arguments: object):
+    package = made / "out" / "own.mlpackage"
+    return cli("parity", package, "--onnx", made / onnx, *PLAIN, "--data", made / "photos", *arguments)
+
+
+def test_json_is_the_report_on_stdout_and_states_what_was_compared(cli, made):
+    ran = parity(cli, made, "own.onnx", "--json")
+    assert ran.code == 0, ran.err
+    package = json.loads(ran.out)["package"]
+    sha256 = json.loads((made / "out" / "export.json").read_text())["package"]["sha256"]
+    assert package == {"sha256": sha256, "recipe": "none", "precision": "fp16", "target": "iOS17"}
+
+
+def test_other_weights_are_reported_before_the_numbers(cli, made, tmp_path):
+    ran = parity(cli, made, "other.onnx", "--out", tmp_path / "parity.json", "-q")
+    assert any(
+        "made from other weights" in note for note in json.loads((tmp_path / "parity.json").read_text())["notes"]
+    )
+    ran = parity(cli, made, "other.onnx")
+    [line] = [line for line in ran.err.splitlines() if "made from other weights" in line]
+    assert line.startswith("! own.mlpackage was made from other weights (sha256 ")
+    assert ran.err.index(line) < ran.err.index("parity ")
+    assert "other weights" not in parity(cli, made, "own.onnx").err
+
+
+def test_blame_reports_other_weights(cli, made):
+    arguments = ("blame", made / "out" / "own.mlpackage", "--image", made / "photos" / "a.png", "--onnx")
+    ran = cli(*arguments, made / "other.onnx")
+    assert "! own.mlpackage was made from other weights" in ran.err
+    report = json.loads(cli(*arguments, made / "other.onnx", "--json").out)
+    assert "made from other weights" in report["other_weights"]
+    assert json.loads(cli(*arguments, made / "out" / "own.onnx", "--json").out)["other_weights"] == ""
+
+
+BLAMED = {
+    "a_photo_that_is_none": (("--image", "text.png"), "is not a picture that can be read"),
+    "a_file_as_the_folder": (("-o", "text.png"), "text.png is a file, not a folder"),
+    "nan_as_a_bar": (("--bar", "nan"), "nan is not in the range 0<=x<=200"),
+}
+
+
+@pytest.mark.parametrize("name", BLAMED)
+def test_blame_checks_what_it_can_before_it_reads_the_package(cli, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.png").write_text("no picture")
+    arguments, message = BLAMED[name]
+    ran = cli("blame", "nothing.mlpackage", "-m", "serseg_b0", *arguments)
+    assert ran.code == 2
+    assert message in ran.err
+
+
+def gates_of(path: Path) -> dict[str, Any]:
+    return {gate["name"]: gate for gate in json.loads(path.read_text())["gates"]}
+
+
+def test_a_baseline_is_a_gate_on_what_was_lost_since(cli, made, tmp_path):
+    before, now = tmp_path / "before.json", tmp_path / "now.json"
+    assert parity(cli, made, "own.onnx", "--out", before).code == 0
+    ran = parity(cli, made, "own.onnx", "--baseline", before, "--out", now)
+    assert ran.code == 0, ran.out
+    assert gates_of(now)["mean_iou_drop"]["value"] == 0
+    report = json.loads(before.read_text())
+    report["images"][0]["iou"] -= 0.05  # it was worse before: a gain is no loss
+    before.write_text(json.dumps(report))
+    assert parity(cli, made, "own.onnx", "--baseline", before).code == 0
+    lower = ("--min-iou", "0.5", "--baseline", before, "--out", now)
+    ran = parity(cli, made, "other.onnx", *lower)
+    assert ran.code == 1
+    gates = gates_of(now)
+    assert not gates["image_iou_drop"]["passed"] or not gates["mean_iou_drop"]["passed"]
+    assert parity(cli, made, "other.onnx", *lower, "--tolerance", "1").code in (0, 1)
+    assert gates_of(now)["mean_iou_drop"]["passed"]
+
+
+REFUSED = {
+    "missing": (None, "cannot be read"),
+    "not_json": ("{", "is not JSON"),
+    "something_else": ("[]", "has no mask IoU of any photograph"),
+    "no_numbers": ('{"images": [{"name": "a", "iou": null}]}', "has no mask IoU of any photograph"),
+    "other_photographs": ('{"images": [{"name": "c", "iou": 1}]}', "is of other photographs: 3 are in one of the two"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_is_no_baseline_is_refused(cli, made, tmp_path, name):
+    text, message = REFUSED[name]
+    if text is not None:
+        (tmp_path / "baseline.json").write_text(text)
+    ran = parity(cli, made, "own.onnx", "--baseline", tmp_path / "baseline.json")
+    assert ran.code == 2
+    assert message in ran.err
