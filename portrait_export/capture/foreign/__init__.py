@@ -6,7 +6,13 @@ pytorch.py        torch code and TorchScript, exported to ONNX
 interface.py      the image input: name, layout, type; shapes pinned
 normalisation.py  scale, mean and std: given, found in the graph, or assumed with a warning
 widen.py          half and double precision to float32
-head.py           which output and class is the person, and what activation was applied to it
+field.py          how an array holds classes over pixels
+bounds.py         what the graph proves of its values: interval arithmetic
+walk.py           from an output back to its activation
+measured.py       values of an output on photographs, and of whom they are
+meaning.py        what the values mean: logits, a probability, a matte of 0..255, class numbers
+instances.py      outputs of instance segmentation, which are refused
+head.py           which output and class is the person
 adapt.py          operators before and after the graph: `image` in, `logits` and `mask` out
 reference.py      the original as a Runner, in numpy: the reference of the parity check
 network.py        the network, ready to export and to run

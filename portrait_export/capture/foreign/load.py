@@ -16,17 +16,19 @@ import onnx
 from ...errors import CaptureError, CheckpointError, UsageError, nearest
 from ...preprocessing import PortraitSpec
 from ..huggingface import Preprocessor, labels_of, read_json, read_preprocessor
-from ..onnx.check import run_once
+from ..onnx.check import make_session, run_once, run_session
 from ..onnx.graph import Graph
 from ..onnx.parameters import parameters_of
 from ..simplify.folding import fold_constants
 from .adapt import upgrade_opset
+from .field import Field
 from .head import Head, find_head
 from .interface import DEFAULT_SIZE, ImageInput, find_image_input, fixed_values, pin, resized
+from .measured import Seen, measure
 from .network import ForeignNetwork, probe_picture
 from .normalisation import decide, leading_arithmetic
 from .options import ForeignOptions, require_one_source, with_toml
-from .original import OnnxOriginal, Original, values_in, with_outputs
+from .original import OnnxOriginal, Original, only_output, values_in, with_outputs
 from .widen import in_float32, other_precisions
 
 # Largest |difference| of P(person), and of logits relative to their scale, between the adapted graph and the original
@@ -155,7 +157,14 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     folded, _ = fold_constants(with_outputs(pinned, outputs))
     candidates = {name: value for name, value in outputs.items() if name not in options.keep_outputs} or outputs
     labels = _labels(options.file.parent)
-    head = find_head(Graph(folded), candidates, options, size=(image.height, image.width), labels=labels)
+    head = find_head(
+        Graph(folded),
+        candidates,
+        options,
+        size=(image.height, image.width),
+        labels=labels,
+        measure=lambda output, found: _measured(opened, preparation.value, output, found),
+    )
     reads = _reads(original, head)
     notes = [*original.notes, *_input_notes(image, options), *preparation.notes]
     if rough:
@@ -183,6 +192,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
             "weights": original.weights,
             "weights_sha256": original.sha256,
             "reading": "; ".join(notes),
+            "meaning": head.meaning,
         },
     )
 
@@ -211,6 +221,18 @@ def _probe(opened: _Opened, spec: PortraitSpec) -> dict[str, np.ndarray]:
             code=error.code,
             hint="another `size=` may work: most networks need sides that are multiples of 32.",
         ) from error
+
+
+def _measured(opened: _Opened, spec: PortraitSpec, output: str, found: Field) -> Seen:
+    """The values of one output on photographs."""
+    model = opened.original.model
+    session = make_session(only_output(model, output), keep_memory=False)
+
+    def run(picture: np.ndarray) -> np.ndarray:
+        feeds = {opened.image.name: opened.image.arrange(picture), **opened.fillings}
+        return run_session(session, feeds)[output]
+
+    return measure(run, found, spec)
 
 
 def _reads(original: Original, head: Head) -> tuple[str, ...]:
