@@ -190,6 +190,12 @@ CURVES: dict[str, Callable[[], BlameReport]] = {
     "equal": lambda: blame(trace(CHAIN), trace(CHAIN), ORDER),
     "nothing_but_nan": lambda: blame({"a": np.ones(2)}, {"a": np.full(2, np.nan)}, ["a"]),
     "worse_than_noise": lambda: blame({"a": np.ones(2)}, {"a": np.full(2, 1e6)}, ["a"]),
+    "a_hundred_to_blame": lambda: blame(
+        {f"value_{i}": np.ones(4) for i in range(150)},
+        {f"value_{i}": np.full(4, 1 + 0.2 * (i % 3 > 0)) for i in range(150)},
+        [f"value_{i}" for i in range(150)],
+        isolated={f"value_{i}": np.full(4, 1 + 0.2 * (i % 3 > 0)) for i in range(150)},
+    ),
     "odd_name": lambda: blame({"名" * 99: np.ones(2)}, {"名" * 99: np.zeros(2)}, ["名" * 99]),
 }
 
@@ -200,3 +206,12 @@ def test_a_curve_is_drawn_for_any_blame(name: str) -> None:
     picture = curve(found)
     assert picture.size == (WIDTH, HEIGHT)
     assert picture.tobytes() == curve(found).tobytes()
+
+
+def test_a_hundred_operations_to_blame_leave_the_curve_readable() -> None:
+    found = CURVES["a_hundred_to_blame"]()
+    assert sum(op.bad for op in found.ops) > 90
+    red = (np.asarray(curve(found)) == (200, 0, 70)).all(-1)
+    lines = red[200:400].all(axis=0).sum()  # red from top to bottom of the plot
+    assert lines == 3
+    assert red[HEIGHT - 112 - 6].sum() > 90  # a tick for each

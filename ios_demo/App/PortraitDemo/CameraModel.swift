@@ -9,8 +9,8 @@ import UIKit
 final class CameraModel {
     var look = ShownLook.overlay
     var settings = LiveSegmenter.Settings()
-    /// Draw on the GPU what the package gives; otherwise PortraitKit smooths, refines and composes.
-    var drawsWithoutCopies = true
+    /// Draw on the GPU what the package gives; otherwise PortraitKit smooths, refines and composes, as on Linux.
+    var drawsWithoutCopies = false
     let layers = CameraLayers(frame: .zero)
     private(set) var isDrawing = false
     private(set) var copiesMasks = false

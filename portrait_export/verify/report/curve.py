@@ -18,6 +18,7 @@ WHOLE_COLOR, OWN_COLOR, BAR_COLOR, BAD_COLOR = (20, 90, 200), (20, 150, 90), (21
 TOP_DB = 120  # the scale's end: above it everything is equal but for float32's own rounding
 MAX_TICKS = 12  # numbers below the curve
 BAD_NAMED = 3  # operations to blame that are named in the picture
+TICK = 12  # height of the mark of an operation to blame
 
 
 def curve(found: BlameReport, *, title: str = "") -> Image.Image:
@@ -28,7 +29,12 @@ def curve(found: BlameReport, *, title: str = "") -> Image.Image:
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
     plot = _Plot(draw, font, found)
     heading = title or f"SNR along {len(found.ops)} values"
-    draw.text((LEFT, 14), _fit(heading, font, WIDTH - LEFT - RIGHT), INK, ImageFont.load_default(18))
+    draw.text(
+        (LEFT, 14),
+        _fit(heading, ImageFont.load_default(18), WIDTH - LEFT - RIGHT - 300),
+        INK,
+        ImageFont.load_default(18),
+    )
     plot.grid()
     plot.bars()
     plot.own()
@@ -103,13 +109,18 @@ class _Plot:
                 self.draw.polygon([(x - 5, TOP - 10), (x + 5, TOP - 10), (x, TOP - 2)], BAD_COLOR)
 
     def bad(self) -> None:
-        """A red line at each op that is to blame; the first ones are named, on the side that has room."""
+        """A red tick below the curve at each op to blame; red lines, with names, at the first ones."""
         blamed = [(i, op) for i, op in enumerate(self.found.ops) if op.bad]
-        for row, (i, op) in enumerate(blamed):
-            x = self.x_of(i)
-            self.draw.line([(x, TOP), (x, HEIGHT - BOTTOM)], BAD_COLOR)
-            if row < BAD_NAMED:
-                self._name(x, TOP + 4 + 20 * row, f"{i + 1} {op.kind} {op.name}")
+        floor = HEIGHT - BOTTOM
+        for i, _ in blamed:
+            self.draw.line([(self.x_of(i), floor - TICK), (self.x_of(i), floor)], BAD_COLOR)
+        for i, _ in blamed[:BAD_NAMED]:
+            self.draw.line([(self.x_of(i), TOP), (self.x_of(i), floor)], BAD_COLOR)
+        for row, (i, op) in enumerate(blamed[:BAD_NAMED]):
+            self._name(self.x_of(i), TOP + 4 + 20 * row, f"{i + 1} {op.kind} {op.name}")
+        if len(blamed) > BAD_NAMED:
+            words = f"{len(blamed)} to blame; the first {BAD_NAMED} are named"
+            self.draw.text((WIDTH - RIGHT, 18), words, BAD_COLOR, self.font, anchor="ra")
 
     def _name(self, x: float, y: float, text: str) -> None:
         right_half = x > WIDTH / 2

@@ -1,10 +1,12 @@
-"""Render a parity report as one HTML page, without scripts or external resources."""
+"""Render a parity report as one HTML page, without external resources."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...artifacts import EMPTY
@@ -16,54 +18,32 @@ from .pictures import HEADINGS, HEAT_FULL, panels
 if TYPE_CHECKING:
     import numpy as np
 
-# The page may show images and styles that it carries itself, and nothing else, whatever a file name tries.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+_SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 
-STYLE = """
-:root { color-scheme: light dark; --paper: #fbfbf9; --ink: #1c1c1e; --faint: #63636a; --rule: #dcdcd8; --card: #fff;
-  --good: #0a6b3d; --good-paper: #e2f4ea; --bad: #a3123b; --bad-paper: #fce6ec; }
-@media (prefers-color-scheme: dark) { :root { --paper: #161618; --ink: #ececf0; --faint: #a0a0a8; --rule: #38383d;
-  --card: #202023; --good: #7be0ab; --good-paper: #12382a; --bad: #ff9ab2; --bad-paper: #451726; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 2.25rem 0 .6rem; }
-h3 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
-p { margin: .4rem 0; } .faint { color: var(--faint); }
-.mark { display: inline-block; padding: .05rem .6rem; border-radius: 1rem; font-weight: 600; white-space: nowrap; }
-.good { color: var(--good); background: var(--good-paper); } .bad { color: var(--bad); background: var(--bad-paper); }
-.note { border-left: 3px solid var(--rule); padding: .1rem .8rem; margin: .6rem 0; }
-.scroll { overflow-x: auto; border: 1px solid var(--rule); border-radius: .5rem; background: var(--card); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .7rem; text-align: left; border-bottom: 1px solid var(--rule); vertical-align: top; }
-tr:last-child td, tr:last-child th { border-bottom: 0; }
-thead th { font-weight: 600; color: var(--faint); font-size: .85rem; vertical-align: bottom; line-height: 1.3; }
-tbody th { font-weight: 500; } .number { text-align: right; } td.number { white-space: nowrap; }
-td.text, tbody th { overflow-wrap: anywhere; min-width: 9rem; }
-article { border: 1px solid var(--rule); border-radius: .5rem; background: var(--card); padding: 1rem;
-  margin: 0 0 1rem; }
-.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .75rem; margin-top: .75rem; }
-figure { margin: 0; } figure img { width: 100%; height: auto; display: block; border-radius: .25rem; }
-figcaption { font-size: .85rem; color: var(--faint); margin-top: .25rem; }
-"""
+# The page may show images and styles that it carries itself and run this one script, and nothing else, whatever a file
+# name tries.
+POLICY = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_SCRIPT_HASH}'"
 
 _NUMBER = ' class="number"'
-IMAGE_COLUMNS = (
-    ("mask IoU", lambda s: _of_people(s, s.iou)),
-    ("boundary F", lambda s: _of_people(s, s.boundary_f)),
-    ("flipped pixels", lambda s: number(s.flipped_pixels)),
-    ("mean ΔP", lambda s: number(s.mean_abs_probability, 3)),
-    ("logits PSNR, dB", lambda s: number(s.psnr_db, 4)),
-    ("largest Δlogit", lambda s: number(s.max_abs_logit, 3)),
-    ("drawn-mask IoU, reference", lambda s: _of_people(s, s.label_iou_reference)),
-    ("drawn-mask IoU, package", lambda s: _of_people(s, s.label_iou_candidate)),
+_MASK = ' class="mask"'
+Column = tuple[str, Callable[[ImageScore], float | None], int]  # name, value, significant digits
+IMAGE_COLUMNS: tuple[Column, ...] = (
+    ("mask IoU", lambda s: _of_people(s, s.iou), 5),
+    ("boundary F", lambda s: _of_people(s, s.boundary_f), 5),
+    ("flipped pixels", lambda s: s.flipped_pixels, 5),
+    ("mean ΔP", lambda s: s.mean_abs_probability, 3),
+    ("logits PSNR, dB", lambda s: s.psnr_db, 4),
+    ("largest Δlogit", lambda s: s.max_abs_logit, 3),
+    ("drawn-mask IoU, reference", lambda s: _of_people(s, s.label_iou_reference), 5),
+    ("drawn-mask IoU, package", lambda s: _of_people(s, s.label_iou_candidate), 5),
 )
 
 
-def _of_people(score: ImageScore, value: float | None) -> str:
-    """A number that means something only if people are in the picture; else a dash."""
-    return number(None if score.kind == EMPTY else value)
+def _of_people(score: ImageScore, value: float | None) -> float | None:
+    """A number that means something only if people are in the picture."""
+    return None if score.kind == EMPTY else value
 
 
 def report_page(report: ParityReport, worst: Sequence[Comparison], *, title: str, facts: Mapping[str, str]) -> str:
@@ -78,14 +58,15 @@ def report_page(report: ParityReport, worst: Sequence[Comparison], *, title: str
             _section("By kind of photograph", _kinds(report.named_kinds)) if report.named_kinds else "",
             _section("Where the masks agree least", "".join(map(_worst, worst)) + _legend()) if worst else "",
             _section("Every image", _images(report.images, kinds=bool(report.named_kinds))),
-            _section("Made from", _facts(facts)) if facts else "",
+            _section("Made from", _facts("Made from", facts)) if facts else "",
         )
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(shown)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+        f"<title>{_text(shown)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}"
+        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
 
 
@@ -113,22 +94,40 @@ def _mark(passed: bool, words: str) -> str:
     return f'<span class="mark {"good" if passed else "bad"}">{_text(words)}</span>'
 
 
-def _table(head: Sequence[tuple[str, bool]], rows: Iterable[str]) -> str:
-    """A table from (column name, whether it holds numbers) and finished rows."""
+def _scroll(label: str, table: str) -> str:
+    """A table that scrolls by itself where it is too wide, by keyboard too."""
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{_text(label)}">{table}</div>\n'
+
+
+def _table(label: str, head: Sequence[tuple[str, bool]], rows: Iterable[str], *, style: str = "") -> str:
+    """A table from (column name, whether it holds numbers) and finished rows.
+
+    Args:
+        label: what the table is called by a screen reader.
+        style: `sortable` by each column, or `stack`: a block per row on a narrow screen.
+    """
     cells = "".join(f'<th scope="col"{_NUMBER if is_number else ""}>{_text(name)}</th>' for name, is_number in head)
-    start = f'<div class="scroll"><table>\n<thead><tr>{cells}</tr></thead>\n<tbody>\n'
-    return start + "".join(rows) + "</tbody>\n</table></div>\n"
+    start = f'<table class="{style}">' if style else "<table>"
+    body = "".join(rows)
+    return _scroll(label, f"{start}\n<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>")
+
+
+def _number_cell(value: float | None, shown: str) -> str:
+    """A cell that is sorted by its exact value."""
+    exact = "" if value is None else f' data-value="{float(value)!r}"'
+    return f'<td class="number"{exact}>{_text(shown)}</td>'
 
 
 def _gates(report: ParityReport) -> str:
     rows = (
         f"<tr><td>{_mark(gate.passed, 'passed' if gate.passed else 'failed')}</td>"
-        f'<th scope="row">{_text(gate.title)}</th><td class="number">{_text(measured(gate))}</td>'
-        f'<td class="number">{SIGNS[gate.better]} {_text(number(gate.threshold))}</td>'
+        f'<th scope="row">{_text(gate.title)}</th><td class="number" data-name="measured">{_text(measured(gate))}</td>'
+        f'<td class="number" data-name="bar">{SIGNS[gate.better]} {_text(number(gate.threshold))}</td>'
         f'<td class="text">{_text(gate.where)}{_text(f" ({gate.note})") if gate.note else ""}</td></tr>\n'
         for gate in report.gates
     )
-    return _table((("", False), ("gate", False), ("measured", True), ("bar", True), ("where", False)), rows)
+    head = (("result", False), ("gate", False), ("measured", True), ("bar", True), ("where", False))
+    return _table("Gates", head, rows, style="stack")
 
 
 def _summary(report: ParityReport) -> str:
@@ -155,7 +154,7 @@ def _summary(report: ParityReport) -> str:
         rows.append(
             (f"mean IoU with {s.labelled} drawn masks", f"{both}: drop {number(s.label_drop_points, 3)} points")
         )
-    return _facts(dict(rows))
+    return _facts("Summary", dict(rows))
 
 
 KIND_COLUMNS = (
@@ -178,15 +177,16 @@ def _kinds(kinds: Sequence[tuple[str, SetScore]]) -> str:
         + "</tr>\n"
         for kind, score in kinds
     )
-    return _table((("kind", False), *((name, True) for name, _ in KIND_COLUMNS)), rows)
+    head = (("kind", False), *((name, True) for name, _ in KIND_COLUMNS))
+    return _table("Scores by kind of photograph", head, rows)
 
 
-def _facts(facts: Mapping[str, str]) -> str:
+def _facts(label: str, facts: Mapping[str, str]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{_text(name)}</th><td class="text">{_text(value)}</td></tr>\n'
         for name, value in facts.items()
     )
-    return f'<div class="scroll"><table>\n<tbody>\n{rows}</tbody>\n</table></div>\n'
+    return _scroll(label, f"<table>\n<tbody>\n{rows}</tbody>\n</table>")
 
 
 def _worst(compared: Comparison) -> str:
@@ -197,14 +197,20 @@ def _worst(compared: Comparison) -> str:
         words.insert(1, f"boundary F {number(score.boundary_f)}")
     if score.psnr_db is not None:
         words.append(f"logits PSNR {number(score.psnr_db, 4)} dB")
-    figures = "".join(
-        f'<figure><img alt="{_text(heading)} of {_text(name)}" src="{_data_url(panel, photo=heading == HEADINGS[0])}"'
-        f' width="{panel.shape[1]}" height="{panel.shape[0]}"><figcaption>{_text(heading)}</figcaption></figure>\n'
-        for heading, panel in zip(HEADINGS, panels(compared), strict=True)
-    )
+    figures = "".join(_figure(heading, name, panel) for heading, panel in zip(HEADINGS, panels(compared), strict=True))
     return (
-        f'<article>\n<h3>{_text(name)}</h3>\n<p class="faint">{_text(" · ".join(words))}</p>\n'
+        f'<article class="compared">\n<h3>{_text(name)}</h3>\n<p class="faint">{_text(" · ".join(words))}</p>\n'
         f'<div class="panels">\n{figures}</div>\n</article>\n'
+    )
+
+
+def _figure(heading: str, name: str, panel: np.ndarray) -> str:
+    """A panel under its heading; masks are marked, for the slider."""
+    source = _data_url(panel, photo=heading == HEADINGS[0])
+    mask = _MASK if heading in HEADINGS[1:3] else ""
+    return (
+        f'<figure><img{mask} alt="{_text(heading)} of {_text(name)}" src="{source}"'
+        f' width="{panel.shape[1]}" height="{panel.shape[0]}"><figcaption>{_text(heading)}</figcaption></figure>\n'
     )
 
 
@@ -220,12 +226,12 @@ def _images(scores: Sequence[ImageScore], *, kinds: bool) -> str:
         f'<tr><th scope="row">{_text(score.name or "(no name)")}'
         f"{'' if score.finite else ' ' + _mark(False, 'NaN or infinity')}</th>"
         + (f'<td class="text">{_text(score.kind or "other")}</td>' if kinds else "")
-        + "".join(f'<td class="number">{_text(show(score))}</td>' for _, show in IMAGE_COLUMNS)
+        + "".join(_number_cell(of(score), number(of(score), digits)) for _, of, digits in IMAGE_COLUMNS)
         + "</tr>\n"
         for score in scores
     )
     first = (("image", False), ("kind", False)) if kinds else (("image", False),)
-    return _table((*first, *((name, True) for name, _ in IMAGE_COLUMNS)), rows)
+    return _table("Every image", (*first, *((name, True) for name, _, _ in IMAGE_COLUMNS)), rows, style="sortable")
 
 
 def _data_url(pixels: np.ndarray, *, photo: bool) -> str:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image, ImageFont
 
-PANEL = 288  # side in pixels into which each panel is fitted
-THUMB = 160  # side of a contact sheet's cell
+PANEL = 384  # side in pixels into which each panel is fitted
+THUMB = 224  # side of a contact sheet's cell
 MARGIN = 12
 TEXT_SIZE = 15
 LINE = 20  # height of a line of text in pixels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import math
@@ -20,7 +21,7 @@ from portrait_export.utils.files import OutputError
 from portrait_export.verify.gates import thresholds_for
 from portrait_export.verify.parity import Comparison, ParityReport, compare
 from portrait_export.verify.report import write_report
-from portrait_export.verify.report.html import report_page
+from portrait_export.verify.report.html import SCRIPT, report_page
 from portrait_export.verify.report.markdown import to_markdown
 from portrait_export.verify.report.pictures import (
     BAD,
@@ -195,18 +196,21 @@ def test_the_page_has_a_row_per_kind_and_no_iou_for_empty_pictures() -> None:
     assert "By kind of photograph" not in report_page(report_of([compared()]), [], title="net", facts={})
 
 
-def test_the_page_loads_nothing_and_runs_nothing() -> None:
+def test_the_page_loads_nothing_and_runs_one_script_that_its_policy_names() -> None:
     page = page_of([compared(EVIL)], **{EVIL: EVIL})
     assert {tag for tag, _ in page.tags} <= {
         "html", "head", "meta", "title", "style", "body", "header", "section", "article", "div", "figure", "figcaption",
-        "h1", "h2", "h3", "p", "span", "table", "thead", "tbody", "tr", "th", "td", "img",
+        "h1", "h2", "h3", "p", "span", "table", "thead", "tbody", "tr", "th", "td", "img", "script",
     }  # fmt: skip
     for _, attributes in page.tags:
         assert not any(name.startswith("on") or name == "href" for name in attributes)
     for image in page.of("img"):
         assert str(image["src"]).startswith("data:image/")
     policy = next(m["content"] for m in page.of("meta") if m.get("http-equiv") == "Content-Security-Policy")
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert page.of("script") == [{}]
+    assert page.text.count(SCRIPT) == 1
     assert "url(" not in "".join(page.text)
 
 
