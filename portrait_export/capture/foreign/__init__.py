@@ -4,6 +4,8 @@ options.py        what the user can set, as options or in a TOML file
 original.py       the network as it came: the Original protocol, ONNX files
 pytorch.py        torch code and TorchScript, exported to ONNX
 interface.py      the image input: name, layout, type; shapes pinned
+affine.py         pixels, followed through what keeps them affine per channel
+leading.py        the graph's own normalisation, and which pixels it is made for
 normalisation.py  scale, mean and std: given, found in the graph, or assumed with a warning
 widen.py          half and double precision to float32
 field.py          how an array holds classes over pixels
