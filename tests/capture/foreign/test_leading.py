@@ -286,8 +286,8 @@ AMBIGUOUS = {
         Case([batch_norm()], imagenet, flat({**BN_BYTES, "bm": row(2, 2, 2), "bv": row(9, 9, 9)})),
         (
             "the graph starts with BatchNormalization on its input (trained on 2 ± 3), which may be a normalisation"
-            " of its own (`scale=1/255` gives it pixels in 0..1, `scale=1` in 0..255) or the network's first layer, behind"
-            " ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`, `std=(0.229, 0.224, 0.225)`)"
+            " of its own (`scale=1/255` gives it pixels in 0..1, `scale=1` in 0..255) or the network's first layer,"
+            " behind ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`, `std=(0.229, 0.224, 0.225)`)"
         ),
     ),
     "a_flip_alone": (
