@@ -7,6 +7,7 @@ Two values that depend on one another are bounded as if they did not, so bounds 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Bounds:
 
 ANY = Bounds()
 UNIT = Bounds(0.0, 1.0)
+_SPANS: dict[int, Bounds] = {TensorProto.UINT8: Bounds(0.0, 255.0), TensorProto.INT8: Bounds(-128.0, 127.0)}
 
 
 def bounds_of(graph: Graph) -> Mapping[str, Bounds]:
@@ -146,9 +148,24 @@ def _mul(operands: _Operands) -> Bounds:
 
 def _div(operands: _Operands) -> Bounds:
     a, b = operands.of(0), operands.of(1)
+    if _is_share(operands):
+        return UNIT if a.low >= 0 else Bounds(-1.0, 1.0)
     if b.low <= 0 <= b.high and not b.low == 0 < a.low:
         return Bounds(0.0, math.inf) if a.low >= 0 and b.low >= 0 else ANY
     return _ordered(*(_quotient(x, y) for x in (a.low, a.high) for y in (b.low, b.high)))
+
+
+def _is_share(operands: _Operands) -> bool:
+    """Whether a quotient is a / (a + b) or a / Σa with a, b ≥ 0, or a / (|a| + b), as a softmax written out has it."""
+    part, whole = operands.node.input(0), operands.graph.maker(operands.node.input(1))
+    if whole is None:
+        return False
+    summands = _Operands(operands.graph, whole, operands.found)
+    if whole.op == "ReduceSum":
+        return part == whole.input(0) and summands.of(0).low >= 0
+    makers = [operands.graph.maker(name) for name in whole.inputs]
+    sizes = [node.input(0) for node in makers if node is not None and node.op == "Abs"]
+    return whole.op == "Add" and part in (*whole.inputs, *sizes) and all(each.low >= 0 for each in summands.all())
 
 
 def _quotient(a: float, b: float) -> float:
@@ -212,6 +229,11 @@ def _cast(operands: _Operands) -> Bounds:
     return Bounds(math.trunc(bounds.low), math.trunc(bounds.high))
 
 
+def _mean(operands: _Operands) -> Bounds:
+    bounds = operands.all()
+    return _ordered(sum(b.low for b in bounds) / len(bounds), sum(b.high for b in bounds) / len(bounds))
+
+
 # Sums over several elements
 
 
@@ -241,6 +263,58 @@ def _conv(operands: _Operands) -> Bounds:
     flat = weights.reshape(len(weights), -1).astype(np.float64)
     padded = any(operands.node.attrs.get("pads", ())) or operands.node.attrs.get("auto_pad", "NOTSET") != "NOTSET"
     return _weighted_sum(operands.of(0), flat, np.zeros(len(flat)) if bias is None else bias, padded=padded)
+
+
+def _conv_transpose(operands: _Operands) -> Bounds:
+    """Each output pixel reads the taps of its phase: every s-th one, s being the stride."""
+    weights, bias, attrs = operands.array(1), operands.array(2), operands.node.attrs
+    if not operands.of(0).finite or weights is None or (bias is None and operands.node.input(2)):
+        return ANY
+    strides = attrs.get("strides") or [1] * (weights.ndim - 2)
+    group = int(attrs.get("group", 1))
+    if set(attrs.get("dilations") or [1]) != {1} or len(weights) % group:
+        return ANY
+    offsets = np.zeros(group * weights.shape[1]) if bias is None else bias
+    found = []
+    for block, offset in zip(np.split(weights.astype(np.float64), group), np.split(offsets, group), strict=True):
+        for phase in itertools.product(*map(range, strides)):
+            steps = [slice(begin, None, stride) for begin, stride in zip(phase, strides, strict=True)]
+            index = (slice(None), slice(None), *steps)
+            taps = np.moveaxis(block[index], 1, 0).reshape(block.shape[1], -1)
+            rows = taps if taps.size else np.zeros((block.shape[1], 1))
+            found.append(_weighted_sum(operands.of(0), rows, offset, padded=True))
+    return _hull(found)
+
+
+def _mat_mul(operands: _Operands) -> Bounds:
+    """x·B sums each column of B, A·x each row of A."""
+    for index, other in ((1, 0), (0, 1)):
+        weights = operands.array(index)
+        if weights is not None and weights.ndim >= 2 and operands.of(other).finite:
+            rows = (weights.swapaxes(-1, -2) if index == 1 else weights).astype(np.float64)
+            rows = rows.reshape(-1, rows.shape[-1])
+            return _weighted_sum(operands.of(other), rows, np.zeros(len(rows)), padded=False)
+    return ANY
+
+
+def _quantize(operands: _Operands) -> Bounds:
+    """q = round(x / s) + z, within its type."""
+    span = _SPANS.get(operands.graph.dtype(operands.node.output), ANY)
+    bounds, scale, zero = operands.of(0), operands.scalar(1, math.nan), operands.scalar(2, 0.0)
+    if not bounds.finite or not scale > 0 or math.isnan(zero):
+        return span
+    low, high = (min(max(round(end / scale) + zero, span.low), span.high) for end in (bounds.low, bounds.high))
+    return Bounds(low, high)
+
+
+def _dequantize(operands: _Operands) -> Bounds:
+    """x = (q - z)·s."""
+    name = operands.node.input(0)
+    bounds = operands.found.get(name, _SPANS.get(operands.graph.dtype(name), ANY))
+    scale, zero = operands.scalar(1, math.nan), operands.scalar(2, 0.0)
+    if operands.graph.is_constant(name) or not bounds.finite or not scale > 0 or math.isnan(zero):
+        return ANY
+    return Bounds((bounds.low - zero) * scale, (bounds.high - zero) * scale)
 
 
 def _batch_norm(operands: _Operands) -> Bounds:
@@ -296,13 +370,13 @@ _KEEP = frozenset(
     {*("Identity", "Dropout", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Flatten", "Slice", "Gather", "GatherND")}
     | {*("GatherElements", "Split", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "MaxPool", "GlobalMaxPool")}
     | {*("GlobalAveragePool", "ReduceMax", "ReduceMin", "ReduceMean", "Upsample", "TopK", "Compress")}
-    | {*("QuantizeLinear",)}
 )
 _FIXED = {
     **dict.fromkeys(("Softmax", "Hardmax", "HardSigmoid"), UNIT),
     **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not", "And", "Or", "Xor"), UNIT),
     **dict.fromkeys(("IsNaN", "IsInf"), UNIT),
     **dict.fromkeys(("Softsign", "Sign", "Sin", "Cos", "Erf", "LpNormalization"), Bounds(-1.0, 1.0)),
+    "Atan": Bounds(-math.pi / 2, math.pi / 2),
     "LogSoftmax": Bounds(high=0.0),
     **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceSumSquare"), Bounds(low=0.0)),
     **dict.fromkeys(("HardSwish", "Gelu", "Mish", "Swish"), Bounds(low=-0.375)),
@@ -334,10 +408,15 @@ _RULES: dict[str, Callable[[_Operands], Bounds]] = {
     "Concat": lambda operands: _hull(operands.all()),
     "Where": lambda operands: _hull(operands.all(1)),
     "GridSample": lambda operands: _with_zero(operands.of(0)),
-    "DequantizeLinear": lambda operands: operands.of(0) if operands.node.input(0) in operands.found else ANY,
+    "QuantizeLinear": _quantize,
+    "DequantizeLinear": _dequantize,
     "Cast": _cast,
+    "Sum": lambda operands: _ordered(sum(b.low for b in operands.all()), sum(b.high for b in operands.all())),
+    "Mean": _mean,
     "ReduceSum": _reduce_sum,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "MatMul": _mat_mul,
     "BatchNormalization": _batch_norm,
     "Resize": _resize,
     "Pad": _pad,

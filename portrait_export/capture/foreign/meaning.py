@@ -18,7 +18,6 @@ OVERSHOOT = 0.25  # by which share of its span a matte may leave it: cubic resiz
 MOST_CLASSES = 64  # whole numbers from 0 on, up to here, are class numbers, and from MATTE on levels of a picture
 MATTE = 200  # a matte of 0..255 comes near 255 on some photograph
 NEAR_ZERO, NEAR_ONE = 0.02, 0.98  # a matte comes this near to both ends of 0..1
-WEAK = 0.25  # values below it mark nobody as probabilities, and are those of weights that nobody trained
 CLUSTERED = 0.5  # share of pixels near the ends of a span, from which values look like a matte's
 LOGITS = ("logits", "multilabel")
 # The spans of values that are known for "surely not" to "surely", and what the option that names each is called.
@@ -229,8 +228,10 @@ def _within_unit(evidence: Evidence) -> Meaning:
         return _probability(evidence, evidence.facts, doubt)
     if seen.stretched or seen.exclusive or (spread and (evidence.near or _clustered(evidence, 1))):
         return _probability(evidence, evidence.facts, doubt)
-    if evidence.classes > 1 or seen.high < WEAK:
-        return Meaning("logits", DESCRIPTIONS["logits"], why=f"nothing in the graph bounds it: {evidence.facts}")
+    if evidence.classes > 1 and not evidence.near:
+        why = f"nothing in the graph bounds it: {evidence.facts}"
+        doubt = f"its classes' values are all within 0..1 ({evidence.facts}): taken as logits (`activation=`)"
+        return Meaning("logits", DESCRIPTIONS["logits"], why=why, warnings=(doubt,))
     raise _question(evidence, "within 0..1 on every picture, which nothing in the graph explains")
 
 

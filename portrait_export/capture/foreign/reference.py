@@ -51,7 +51,17 @@ class ForeignReference:
             assert logits is not None
             probability = logistic(resize_bilinear(logits, size))
         probability = np.clip(resize_bilinear(probability, size), 0, 1)
-        return Prediction(probability.astype(np.float32), None if logits is None else logits.astype(np.float32))
+        return Prediction(
+            probability.astype(np.float32),
+            None if logits is None else logits.astype(np.float32),
+            raw=raw_values(outputs[self._head.output], self._head).astype(np.float32),
+        )
+
+
+def raw_values(output: np.ndarray, head: Head) -> np.ndarray:
+    """(h, w) float64: what the output holds of the person, unread: the largest where it has several classes."""
+    values = planes(output, head.field)
+    return values[list(head.person_in_output)].max(axis=0) if len(values) > 1 else values[0]
 
 
 def planes(array: np.ndarray, field: Field) -> np.ndarray:

@@ -287,7 +287,8 @@ AMBIGUOUS = {
         (
             "the graph starts with BatchNormalization on its input (trained on 2 ± 3), which may be a normalisation"
             " of its own (`scale=1/255` gives it pixels in 0..1, `scale=1` in 0..255) or the network's first layer,"
-            " behind ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`, `std=(0.229, 0.224, 0.225)`)"
+            " behind ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`,"
+            " `std=(0.229, 0.224, 0.225)`)"
         ),
     ),
     "a_flip_alone": (

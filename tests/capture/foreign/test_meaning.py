@@ -192,13 +192,15 @@ def test_the_mask_is_what_the_values_mean(name, tmp_path):
     model = built(nodes)
     found = load(model, tmp_path)
     image = found.spec.normalise(Frame(picture()))
-    expected = probability(run_once(model, {"x": image})["y"].astype(np.float64)).reshape(SIDE, SIDE)
+    values = run_once(model, {"x": image})["y"].astype(np.float64)
+    expected = probability(values).reshape(SIDE, SIDE)
     mask = run_once(found.to_onnx(), {"image": image})["mask"][0, 0]
     step = 1 / 255 if name.startswith("picture") else 1e-5
     assert np.ptp(expected) > 0.2, "a flat mask would prove nothing"
     np.testing.assert_allclose(mask, expected, atol=step + 1e-6)
     [reference] = found.open_runner().run([Frame(picture())])
     np.testing.assert_allclose(reference.probability, expected, atol=step + 1e-6)
+    np.testing.assert_allclose(reference.raw, values.reshape(reference.raw.shape), rtol=1e-6)
     assert found.summary.count(str(found.head.text)) == 1
     assert " on 6 photographs and " in found.provenance["meaning"]
 
