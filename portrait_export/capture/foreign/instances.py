@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import CaptureError
 from .field import Field
 
-FEWEST_PROTOTYPES = 8  # YOLACT, YOLOv5-seg and later have 32
+FEWEST_PROTOTYPES, PROTOTYPES = 8, 32  # YOLACT, YOLOv5-seg and later have 32; networks with others are rare
 BOX = 4  # numbers of a box, which come before the scores of a detection
 FEWEST_QUERIES = 8  # DETR, MaskFormer, Mask2Former and OneFormer have 50 to 300
 
@@ -29,7 +29,7 @@ def refuse_instances(outputs: Mapping[str, np.ndarray], name: str, field: Field)
 
 def instances_of(outputs: Mapping[str, np.ndarray], name: str, field: Field) -> str:
     """What an output belongs to, in a sentence; empty where it can stand alone."""
-    others = {key: value.shape for key, value in outputs.items() if key != name and _is_list(value.shape)}
+    others = {key: shape for key, value in outputs.items() if key != name and (shape := _as_list(value.shape))}
     classes, shape = field.classes, _text(field.shape)
     boxes = [key for key, (_, _, last) in others.items() if last == BOX]
     for key, (_, _, last) in others.items():
@@ -46,7 +46,7 @@ def instances_of(outputs: Mapping[str, np.ndarray], name: str, field: Field) -> 
                 " itself."
             )
     for key, (_, first, second) in others.items():
-        if classes >= FEWEST_PROTOTYPES and max(first, second) > classes + BOX:  # room for a box, scores, coefficients
+        if _are_detections(first, second, field) or _are_detections(second, first, field):
             return (
                 f"{key!r} {_text(outputs[key].shape)} with {name!r} {shape} is instance segmentation as YOLO's: boxes,"
                 f" scores and {classes} coefficients of each detection, and {classes} prototypes, none of which is a"
@@ -55,9 +55,26 @@ def instances_of(outputs: Mapping[str, np.ndarray], name: str, field: Field) -> 
     return ""
 
 
-def _is_list(shape: tuple[int, ...]) -> bool:
-    """Whether an array is a list of vectors: detections or queries."""
-    return len(shape) == 3 and shape[0] == 1
+def _as_list(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape (1, n, d) of a list of vectors, detections or queries, with or without a batch; else empty."""
+    if len(shape) == 3 and shape[0] == 1:
+        return shape
+    return (1, *shape) if len(shape) == 2 and shape[0] > 1 else ()
+
+
+def _are_detections(count: int, length: int, prototypes: Field) -> bool:
+    """Whether vectors of a length have room for a box, a score and a coefficient of each prototype.
+
+    Features of a transformer's tokens have that too. So there are 32 prototypes, as everybody has them, or as many
+    vectors as YOLO has anchors: at strides 8, 16 and 32 of a picture whose prototypes are at stride 4.
+    """
+    classes, (height, width) = prototypes.classes, prototypes.pixels
+    anchors = sum((height // step) * (width // step) for step in (2, 4, 8))
+    return (
+        length > classes + BOX
+        and classes >= FEWEST_PROTOTYPES
+        and (classes == PROTOTYPES or count in (anchors, 3 * anchors))
+    )
 
 
 def _text(shape: tuple[int, ...]) -> str:

@@ -296,6 +296,8 @@ INSTANCES: dict[str, tuple[dict[str, tuple[int, ...]], int, str]] = {
         "instance segmentation as YOLACT's",
     ),
     "maskformer": ({"class_queries_logits": (1, 100, 134)}, 100, "segmentation by queries, as MaskFormer's"),
+    "yolo_with_16_prototypes": ({"output0": (1, 21, 84)}, 16, "instance segmentation as YOLO's"),
+    "detections_with_masks": ({"dets": (50, 5), "labels": (1, 50)}, 50, "segmentation by queries"),
     "detr": ({"logits": (1, 50, 92), "pred_boxes": (1, 50, 4)}, 50, "segmentation by queries"),
 }  # fmt: skip
 
@@ -313,3 +315,6 @@ def test_lists_beside_a_semantic_map_are_no_instances(tmp_path):
     lists = {"tokens": (1, 64, 96), "presence": (1, 2)}
     network_found = load(with_lists(lists, 2), tmp_path)
     assert network_found.head.output == "y"
+    lists = {"tokens": (1, 256, 384), "presence": (1, 1000), "pooled": (1, 21)}
+    network_found = load(with_lists(lists, 21), tmp_path)
+    assert network_found.head.person == (15,)
