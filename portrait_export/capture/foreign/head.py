@@ -132,6 +132,7 @@ def find_head(
         bounds.get(output, ANY),
         seen,
         output_field.classes,
+        _classes_of_argmax(graph, walk),
         tuple(activations_near(graph, output)),
         summed=bool(activations_near(graph, output, through=SUMS)),
         integer=value.dtype.kind in "iub",

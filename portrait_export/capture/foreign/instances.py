@@ -29,7 +29,8 @@ def refuse_instances(outputs: Mapping[str, np.ndarray], name: str, field: Field)
 
 def instances_of(outputs: Mapping[str, np.ndarray], name: str, field: Field) -> str:
     """What an output belongs to, in a sentence; empty where it can stand alone."""
-    others = {key: shape for key, value in outputs.items() if key != name and (shape := _as_list(value.shape))}
+    lists = {key: _as_list(value.shape) for key, value in outputs.items() if key != name}
+    others = {key: list_shape for key, list_shape in lists.items() if list_shape}
     classes, shape = field.classes, _text(field.shape)
     boxes = [key for key, (_, _, last) in others.items() if last == BOX]
     for key, (_, _, last) in others.items():

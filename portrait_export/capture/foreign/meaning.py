@@ -71,7 +71,7 @@ class Evidence:
         walk: back to its activation.
         bounds: what the graph proves of its values.
         seen: its values on pictures.
-        classes: K.
+        classes: K. named: how many classes an argmax at its end chose from; 0 where there is none.
         near: bounded activations that reach it through arithmetic. summed: one of them through sums alone.
         integer: its type holds whole numbers only.
     """
@@ -82,6 +82,7 @@ class Evidence:
     bounds: Bounds
     seen: Seen
     classes: int
+    named: int = 0
     near: tuple[str, ...] = ()
     summed: bool = False
     integer: bool = False
@@ -118,8 +119,17 @@ def _by_graph(evidence: Evidence) -> Meaning | None:
     """From the activation that ends the graph."""
     walk = evidence.walk
     ends = f"a {walk.operator} ends the graph; {evidence.facts}"
-    if walk.kind == "argmax" and not walk.scaled:
+    interpolated = walk.resized and not evidence.seen.whole
+    if walk.kind == "argmax" and not walk.scaled and not interpolated:
         return Meaning("argmax", DESCRIPTIONS["argmax"], why=ends)
+    if walk.kind == "argmax" and evidence.named > 2:
+        change = f"times {walk.gain:.4g} plus {walk.offset:.4g}" if walk.scaled else "interpolated by a resize"
+        raise UsageError(
+            f"The output {evidence.output!r} holds numbers of {evidence.named} classes, {change}: a picture of the"
+            " classes, not a mask.",
+            code="scaled-classes",
+            hint=f"`mask_output={walk.value}` takes the class numbers themselves.",
+        )
     if walk.kind == "logsoftmax" and not walk.scaled:
         if walk.resized:  # interpolated log-probabilities: their differences are still logits
             return Meaning("logits", DESCRIPTIONS["logits"], why="an interpolated log-softmax")
@@ -240,8 +250,8 @@ def _never_negative(evidence: Evidence) -> Meaning:
     if evidence.bounds.low >= -SLACK and MATTE <= seen.high <= 255 + 255 * SLACK:
         doubt = f"it ends in {evidence.walk.operator} with values of {evidence.facts}: taken as a matte of 0..255"
         return Meaning("probability", "a matte of 0..255", 0, 255, why=evidence.facts, warnings=(doubt,))
-    proved = evidence.bounds.low >= -SLACK
-    if evidence.classes == 1 and (proved or MATTE / 2 <= seen.high <= 256):
+    bounded = evidence.bounds.low >= -SLACK or evidence.bounds.finite or evidence.near
+    if evidence.classes == 1 and (bounded or MATTE / 2 <= seen.high <= 256):
         raise _question(evidence, "never negative, as no logits are, and above 1, as no probability is")
     doubt = f"its logits are never negative ({evidence.facts}), which would be a person everywhere (`activation=`)"
     return Meaning("logits", DESCRIPTIONS["logits"], why=evidence.facts, warnings=(doubt,) * (evidence.classes == 1))
@@ -269,7 +279,9 @@ def _both_signs(evidence: Evidence) -> Meaning:
             return Meaning("probability", text, 0, one, why=evidence.facts, warnings=(doubt,))
         if evidence.near or _clustered(evidence, one):
             raise _question(evidence, f"mostly within 0..{one:g}, as a matte that is not cut off, or weak logits")
-    if seen.within(-1, 2) and (evidence.summed or bounds.within(-1 - SLACK, 2 + SLACK)) and evidence.classes == 1:
+    narrow = seen.within(-0.5, 1.5) and bounds.within(-3, 3)
+    wide = seen.within(-1, 2) and (evidence.summed or bounds.within(-1 - SLACK, 2 + SLACK))
+    if (narrow or wide) and evidence.classes == 1:
         raise _question(evidence, "neither within 0..1 nor on both sides of 0 as logits are")
     activation = evidence.walk.operator
     why = f"no activation at its end ({activation}), and both signs: {evidence.facts}"

@@ -37,7 +37,7 @@ class Walk:
     output = gain · activation(source) + offset, moved, resized or rounded.
 
     Attributes:
-        kind: the activation found, empty where there is none.
+        kind: the activation found, empty where there is none. value: its result.
         source: what the activation was computed from.
         axis: of its classes; None where the activation does not determine it.
         node: the last operator that computes something.
@@ -50,6 +50,7 @@ class Walk:
     """
 
     kind: str = ""
+    value: str = ""
     source: str | None = None
     axis: int | None = None
     node: Node | None = None
@@ -78,7 +79,7 @@ def walk_back(graph: Graph, output: str, bounds: Mapping[str, Bounds]) -> Walk:
     walk, value, moved = Walk(), output, False
     while (node := graph.maker(value)) is not None:
         if node.op in _ACTIVATIONS:
-            walk.kind, walk.source = _ACTIVATIONS[node.op], node.input(0)
+            walk.kind, walk.value, walk.source = _ACTIVATIONS[node.op], node.output, node.input(0)
             walk.axis = _activation_axis(graph, node)
             walk.node = walk.node or node
             break

@@ -39,6 +39,9 @@ def constants() -> dict[str, np.ndarray]:
         "second": np.array([1], np.int64),
         "end": np.array([3], np.int64),
         "axis": np.array([1], np.int64),
+        "weighing": np.array([1.3, 0.9, -0.8], np.float32).reshape(1, 3, 1, 1),
+        "minus": np.array([-0.2], np.float32),
+        "minus_half": np.array([-0.5], np.float32),
         "threshold": np.array(0.5, np.float32),
         "halves": np.array([1, 1, 0.5, 0.5], np.float32),
         "doubles": np.array([1, 1, 2, 2], np.float32),
@@ -164,6 +167,14 @@ RIGHT: dict[str, tuple[Nodes, Probability]] = {
         to_bytes("f", node("Greater", ["s", "threshold"], ["t"]), node("Cast", ["t"], ["f"], to=TensorProto.FLOAT)),
         of_bytes,
     ),
+    "interpolated_argmax_of_two": (
+        [
+            node("Slice", ["p", "first", "two_", "axis"], ["pair"]), node("ArgMax", ["pair"], ["k"], axis=1),
+            node("Cast", ["k"], ["f"], to=TensorProto.FLOAT), node("Resize", ["f", "", "halves"], ["t"]),
+            node("Resize", ["t", "", "doubles"], ["y"], mode="linear"),
+        ],
+        unchanged,
+    ),
     "picture_of_an_argmax": (
         [
             node("Concat", ["z", "zero1"], ["both"], axis=1), node("ArgMin", ["both"], ["k"], axis=1, keepdims=1),
@@ -208,6 +219,12 @@ def test_the_mask_is_what_the_values_mean(name, tmp_path):
 ASKED: dict[str, tuple[Nodes, str]] = {
     "relu": ([node("Relu", ["z"], ["y"])], "never negative, as no logits are, and above 1, as no probability is"),
     "relu6": ([node("Clip", ["z", "zero", "six"], ["y"])], "never negative"),
+    "sigmoids_weighted_with_a_bias": (
+        [node("Conv", ["p", "weighing", "minus"], ["y"])], "never negative, as no logits are",
+    ),
+    "sigmoids_weighted_to_both_sides_of_0": (
+        [node("Conv", ["p", "weighing", "minus_half"], ["y"])], "neither within 0..1 nor on both sides of 0",
+    ),
     "sum_of_two_sigmoids": ([node("Add", ["s", "s"], ["y"])], "never negative"),
     "logarithm_of_a_sigmoid": ([node("Log", ["s"], ["y"])], "never positive, as logarithms of probabilities are"),
     "sigmoid_with_a_residual": (
@@ -263,6 +280,21 @@ def test_how_sure_a_network_is_says_not_where_the_person_is(tmp_path):
     with pytest.raises(PortraitError, match="the largest of 3 probabilities: how sure the network is") as caught:
         load(network([node("ReduceMax", ["p"], ["y"], axes=[1], keepdims=1)]), tmp_path)
     assert "`mask_output=g`" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        pytest.param(node("Mul", ["f", "c100"], ["y"]), "times 100 plus 0", id="scaled"),
+        pytest.param(node("Resize", ["f", "", "doubles"], ["y"], mode="linear"), "interpolated", id="interpolated"),
+    ],
+)
+def test_a_picture_of_class_numbers_is_no_mask(last, words, tmp_path):
+    nodes = [node("ArgMax", ["g"], ["k"], axis=1, keepdims=1), node("Cast", ["k"], ["f"], to=TensorProto.FLOAT)]
+    with pytest.raises(PortraitError, match=f"holds numbers of 3 classes, {words}") as caught:
+        load(network([*nodes, last]), tmp_path)
+    assert caught.value.hint == "`mask_output=k` takes the class numbers themselves."
+    assert caught.value.code == "scaled-classes"
 
 
 def test_subtracting_from_one_is_doubted_until_the_user_says_which(tmp_path):
