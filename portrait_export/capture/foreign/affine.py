@@ -15,6 +15,7 @@ import numpy as np
 from onnx import TensorProto
 
 from ..onnx.graph import Graph, Node
+from .computed import computed
 from .interface import ImageInput
 
 _LARGEST_CONSTANT = 2**24  # elements; a larger one is not looked into
@@ -81,11 +82,11 @@ class _Reading:
     operands: tuple[Pixels | None, ...]
 
     def array(self, index: int) -> np.ndarray | None:
-        """A stored input; None where it is computed or large."""
+        """An input that is stored, or computed from constants; None for any other, and where it is large."""
         name = self.node.input(index)
-        if np.prod(self.graph.shape(name) or (0,)) > _LARGEST_CONSTANT:
+        if not name or np.prod(self.graph.shape(name) or ()) > _LARGEST_CONSTANT:
             return None
-        return self.graph.constant(name) if name else None
+        return self.graph.constant(name) if self.graph.is_constant(name) else computed(self.graph, name)
 
     def integers(self, index: int, attribute: str) -> list[int] | None:
         """Whole numbers in a stored input, or in the attribute that held them in older opsets."""

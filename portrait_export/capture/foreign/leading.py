@@ -22,6 +22,7 @@ UNIT_MEAN, UNIT_STD = 0.15, 0.45
 SIGNED_MEAN, SIGNED_STD = 0.3, (0.3, 0.65)
 NORMAL_MEAN, NORMAL_STD = 0.6, (0.65, 1.5)
 BYTES_MEAN = 5.0
+LEAST_BYTES = 16.0  # what pixels in 0..255 are divided by is larger
 
 
 class Numbers(NamedTuple):
@@ -79,10 +80,9 @@ class Leading:
 
     @property
     def numbers(self) -> Numbers | None:
-        """What is to be done to pixels before it; None where its batch norm does not tell, or expects ImageNet's."""
-        if not self.takes or (self.trained and (len(self.takes) > 1 or self.takes == (IMAGENET,))):
-            return None
-        return self.takes[0]
+        """What is to be done to pixels before it; None where it may be a layer behind ImageNet's."""
+        layer = self.takes[:1] == (IMAGENET,) and (self.trained or len(self.takes) > 1)
+        return None if layer or not self.takes else self.takes[0]
 
     def __str__(self) -> str:
         if self.trained:
@@ -142,9 +142,11 @@ def _made_for(mean: Triple, std: Triple) -> tuple[Numbers, ...]:
         if any(_alike((*mean, *std), (*other_mean, *other_std)) for other_mean, other_std in known):
             return (numbers,)
     reach, average = max(map(abs, (*mean, *std))), sum(mean) / 3
+    scaling = max(map(abs, mean)) < 1e-3 * max(map(abs, std))
+    if scaling and reach < LEAST_BYTES and not _alike(std, std[:1] * 3):
+        return (IMAGENET, UNIT)  # one factor per channel, as the weights of a sum over them have
     if reach > LARGEST_UNIT:
         return (BYTES,) if average > -1 else (BYTES, UNIT)
-    scaling = max(map(abs, mean)) < 1e-3 * max(map(abs, std))
     if average >= NOT_CENTRED or (scaling and _alike(std, (1 / 255,) * 3)):
         return (UNIT,)
     return (UNIT, SIGNED)

@@ -118,7 +118,7 @@ def decide(evidence: Evidence, asked: str | None) -> Meaning:
 def _by_graph(evidence: Evidence) -> Meaning | None:
     """From the activation that ends the graph."""
     walk = evidence.walk
-    ends = f"a {walk.operator} ends the graph; {evidence.facts}"
+    ends = f"{walk.operator} ends the graph; {evidence.facts}"
     interpolated = walk.resized and not evidence.seen.whole
     if walk.kind == "argmax" and not walk.scaled and not interpolated:
         return Meaning("argmax", DESCRIPTIONS["argmax"], why=ends)

@@ -106,11 +106,12 @@ def _found(leading: Leading, numbers: Numbers) -> Finding[Numbers]:
 
 
 def _doubt(leading: Leading) -> str:
-    """Both readings of a batch norm whose numbers do not tell what it is."""
+    """Both readings of numbers that do not tell what they are."""
+    trained = f"{leading.nodes} on its input (trained on {short(leading.mean)} ± {short(leading.std)})"
     return (
-        f"the graph starts with {leading.nodes} on its input (trained on {short(leading.mean)} ± {short(leading.std)}),"
-        f" which may be a normalisation of its own ({UNIT} gives it pixels in 0..1,"
-        f" {BYTES} in 0..255) or the network's first layer, behind {NAMES[IMAGENET]} ({IMAGENET})"
+        f"the graph starts with {trained if leading.trained else leading}, which may be a normalisation of its own"
+        f" ({UNIT} gives it pixels in 0..1, {BYTES} in 0..255) or the network's first layer, behind {NAMES[IMAGENET]}"
+        f" ({IMAGENET})"
     )
 
 

@@ -172,7 +172,15 @@ NOTICED = {
     ),
     "constants_that_are_computed": Case(
         [node("Reciprocal", ["s"], ["r"]), node("Sub", ["x", "m"], ["t"]), node("Mul", ["t", "r"], ["normal"])],
-        bytes_of, shifted().constants,
+        bytes_of, shifted().constants, words="(Sub, Mul: (x - (123.7, 116.3, 103.5)) / (58.4, 57.12, 57.38))",
+    ),
+    "padded_by_what_its_size_lacks": normalised_after(
+        node("Shape", ["x"], ["n"]), node("Slice", ["n", "two", "four", "zero"], ["sides"]),
+        node("Mod", ["sides", "five"], ["more"]), node("Concat", ["nothing", "more"], ["pads"], axis=0),
+        node("Pad", ["x", "pads"], ["v"], mode="reflect"), size=SIDE + 2,
+        constants={
+            "four": np.array([4], np.int64), "five": np.array([5], np.int64), "nothing": np.zeros(6, np.int64),
+        },
     ),
     "read_for_its_size_too": normalised_after(
         node("Shape", ["x"], ["n"]), node("Reshape", ["x", "n"], ["v"]),
@@ -289,6 +297,14 @@ AMBIGUOUS = {
             " of its own (`scale=1/255` gives it pixels in 0..1, `scale=1` in 0..255) or the network's first layer,"
             " behind ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`,"
             " `std=(0.229, 0.224, 0.225)`)"
+        ),
+    ),
+    "a_weighted_sum_of_channels": (
+        Case([node("Mul", ["x", "luma"], ["normal"])], imagenet, {"luma": row(0.299, 0.587, 0.114)}),
+        (
+            "the graph starts with Mul: (x - 0) / (3.344, 1.704, 8.772), which may be a normalisation of its own"
+            " (`scale=1/255` gives it pixels in 0..1, `scale=1` in 0..255) or the network's first layer, behind"
+            " ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`, `std=(0.229, 0.224, 0.225)`)"
         ),
     ),
     "a_flip_alone": (
