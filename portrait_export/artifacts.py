@@ -70,10 +70,12 @@ class Prediction:
     Attributes:
         probability: (H, W) float32, P(person) in 0..1, at the frame's size.
         logits: (h, w) float32 at the network's own resolution; None if only the final mask is available.
+        raw: (h, w) float32, the values of a network of the user's own that the mask was read from; else None.
     """
 
     probability: np.ndarray
     logits: np.ndarray | None = None
+    raw: np.ndarray | None = None
 
 
 @runtime_checkable

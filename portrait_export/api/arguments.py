@@ -31,8 +31,8 @@ class NetworkOptions(TypedDict, total=False):
         image_input: name of the input that takes the photo.
         mask_output: name of the output, or of any value inside an ONNX graph, with the person's mask.
         person_class: the classes that are the person, counted from 0: 15, [1, 2] or "1-8"; of a checkpoint, too.
-        activation: already applied to that output: `logits` (none), `multilabel`, `sigmoid`, `softmax`, `argmax`,
-            `probability` or `auto`.
+        activation: what that output holds: `logits`, `multilabel`, `sigmoid`, `softmax`, `argmax` (class numbers),
+            `probability` (any other 0..1), `matte255` (0..255), `signed` (-1..1) or `auto`.
         positive: what a single channel marks, `person` or `background`.
         keep_outputs: names of further outputs for the package to return unchanged.
         fix_inputs: name → number, to fill inputs other than the photo.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,24 +67,21 @@ def estimator_from_onnx(path: Path) -> DepthEstimator:
     import torch
 
     from .foreign.interface import find_image_input
-    from .foreign.normalisation import leading_arithmetic
+    from .foreign.leading import IMAGENET, leading_arithmetic
     from .onnx.check import make_session, run_session
     from .onnx.graph import Graph
     from .onnx.load import load_onnx
 
     model = load_onnx(path)
     given = find_image_input(model, name=None, size=None, fixed={})
-    leading = leading_arithmetic(Graph(model), given.name)
+    leading = leading_arithmetic(Graph(model), given)
+    numbers = (leading.numbers if leading is not None else None) or IMAGENET
     session = make_session(model)
     takes_any = bool({"height", "width"} & set(given.dynamic))
 
     def estimate(photo: np.ndarray) -> np.ndarray:
         size = input_size(photo.shape[0], photo.shape[1]) if takes_any else (given.height, given.width)
-        pixels = resized(photo, size)
-        if leading is None or leading.mean is None:
-            pixels = normalised(pixels)
-        elif leading.takes_pixels:
-            pixels = pixels * 255
+        pixels = normalised(resized(photo, size) * (255 * numbers.scale), numbers.mean, numbers.std)
         outputs = run_session(session, {given.name: given.arrange(pixels.numpy())})
         return resized_back(torch.from_numpy(_single_map(outputs, path)), photo)
 
@@ -129,10 +126,10 @@ def resized(photo: np.ndarray, size: tuple[int, int]) -> Tensor:
     return _bicubic(pixels, size)
 
 
-def normalised(pixels: Tensor) -> Tensor:
-    """(1, 3, h, w) in 0..1 → by ImageNet's mean and std per channel."""
-    mean, std = (pixels.new_tensor(values).reshape(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (pixels - mean) / std
+def normalised(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
+    """(1, 3, h, w) → (pixels - mean) / std, per channel."""
+    shift, spread = (pixels.new_tensor(values).reshape(1, 3, 1, 1) for values in (mean, std))
+    return (pixels - shift) / spread
 
 
 def resized_back(depth: Tensor, photo: np.ndarray) -> np.ndarray:

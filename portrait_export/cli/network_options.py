@@ -75,8 +75,9 @@ OPTIONS = (
     click.option(
         "--activation",
         type=Named("activation", _activations),
-        help="The activation already applied to that output: logits (none), multilabel (none, classes overlap),"
-        " sigmoid, softmax, argmax or probability (any other).  [default: auto]",
+        help="What that output holds: logits, multilabel (logits, classes overlap), sigmoid, softmax, argmax (class"
+        " numbers), probability (any other 0..1), matte255 (0..255) or signed (-1..1).  [default: auto, from the graph"
+        " and its values on photographs]",
     ),
     click.option(
         "--positive",

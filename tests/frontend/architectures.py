@@ -111,8 +111,9 @@ class Masked(nn.Module):
         if self.own:
             return
         maps = maps_of(found)
-        self.heads = nn.ModuleList(nn.Conv2d(x.shape[1], 1, 1) for x in maps)
-        for head in self.heads:
+        heads = [nn.Conv2d(x.shape[1], 1, 1) for x in maps]
+        self.heads = nn.ModuleList(heads)
+        for head in heads:
             nn.init.normal_(head.weight, std=1 / math.sqrt(head.in_channels))
 
     def forward(self, image: Tensor) -> Any:

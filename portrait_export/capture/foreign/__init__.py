@@ -4,9 +4,18 @@ options.py        what the user can set, as options or in a TOML file
 original.py       the network as it came: the Original protocol, ONNX files
 pytorch.py        torch code and TorchScript, exported to ONNX
 interface.py      the image input: name, layout, type; shapes pinned
+computed.py       values computed from constants alone
+affine.py         pixels, followed through what keeps them affine per channel
+leading.py        the graph's own normalisation, and which pixels it is made for
 normalisation.py  scale, mean and std: given, found in the graph, or assumed with a warning
 widen.py          half and double precision to float32
-head.py           which output and class is the person, and what activation was applied to it
+field.py          how an array holds classes over pixels
+bounds.py         what the graph proves of its values: interval arithmetic
+walk.py           from an output back to its activation
+measured.py       values of an output on photographs, and of whom they are
+meaning.py        what the values mean: logits, a probability, a matte of 0..255, class numbers
+instances.py      outputs of instance segmentation, which are refused
+head.py           which output and class is the person
 adapt.py          operators before and after the graph: `image` in, `logits` and `mask` out
 reference.py      the original as a Runner, in numpy: the reference of the parity check
 network.py        the network, ready to export and to run

@@ -21,7 +21,8 @@ from ...errors import CaptureError, first_line
 from ...utils.names import unique_name
 from ..onnx.graph import Graph
 from ..onnx.subgraphs import subgraphs
-from .head import Field, Head
+from .field import Field
+from .head import Head
 from .interface import ImageInput
 
 OURS = ("image", "logits", "mask")
@@ -65,7 +66,8 @@ def adapt(
     renamed = renamed_values(model)
     if renamed:
         _rename(adapted.graph, renamed)
-    new = {name: renamed.get(name, name) for name in (head.output, head.source or head.output, image.name, *keep)}
+    read = (head.output, head.source or head.output, head.smooth[0] if head.smooth else head.output)
+    new = {name: renamed.get(name, name) for name in (*read, image.name, *keep)}
     if image.dtype == "UINT8":
         _let_bytes_be_floats(adapted.graph, new[image.name])
     surgeon = _Surgeon(adapted)
@@ -172,12 +174,13 @@ class _Surgeon:
     ) -> list[onnx.ValueInfoProto]:
         """The person's logits and mask. Returns the outputs."""
         if head.source is None:
-            value = self._channels(new[head.output], head.field)
+            name, field = head.smooth or (head.output, head.field)
+            value = self._channels(new[name], field)
             self._mask_of_probability(value, head, size, flip=flip)
             return [_float_output("mask", (1, 1, *size))]
         assert head.source_field is not None
         value = self._channels(new[head.source], head.source_field)
-        logit = self._person_logit(value, head, head.source_field.classes)
+        logit = self._scaled(self._person_logit(value, head, head.source_field.classes), head.slope, 0.0)
         self.emit("Neg" if flip else "Identity", [logit], output="logits")
         pixels = head.source_field.pixels
         self.emit("Sigmoid", [self._resized("logits", pixels, size)], output="mask")
@@ -208,6 +211,14 @@ class _Surgeon:
             return self.emit("Conv", [value, self.constant(weight, "person_minus_rest")], kernel_shape=[1, 1])
         strongest = self._maximum if head.kind == "argmax" else self._log_sum_exp
         return self.emit("Sub", [strongest(self._take(value, head.person)), strongest(self._take(value, rest))])
+
+    def _scaled(self, value: str, gain: float, offset: float) -> str:
+        """gain · value + offset."""
+        if gain != 1:
+            value = self.emit("Mul", [value, self.constant(np.array(gain, np.float32), "gain")])
+        if offset != 0:
+            value = self.emit("Add", [value, self.constant(np.array(offset, np.float32), "offset")])
+        return value
 
     def _take(self, value: str, classes: tuple[int, ...]) -> str:
         """Channels by number: slices of neighbours, concatenated."""
@@ -255,6 +266,8 @@ class _Surgeon:
             value = self._take(value, head.person)
         if head.kind == "softmax" and len(head.person) > 1:
             value = self.emit("ReduceSum", [value, self._index(1, "class_axis")], keepdims=1)
+        gain = 1 / (head.one - head.zero)
+        value = self._scaled(value, gain, -head.zero * gain)
         value = self._resized(value, head.field.pixels, size)
         if flip:
             value = self.emit("Sub", [self.constant(np.float32(1).reshape(1), "one"), value])

@@ -5,15 +5,21 @@ That is: which output and class it is, and which activation was applied to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...errors import CaptureError, UsageError, nearest
-from ..onnx.graph import Graph, Node, Shape
+from ..onnx.graph import Graph
+from .bounds import ANY, bounds_of
+from .field import Field, field_of
 from .finding import Finding
+from .instances import instances_of, refuse_instances
+from .meaning import DESCRIPTIONS, LOGITS, Evidence, Meaning, decide
+from .measured import Seen, separations
 from .options import Settings
+from .walk import Walk, activations_near, walk_back
 
 # Which class is the person where only the number of classes is known, and whose classes those are.
 KNOWN_SETS = {
@@ -22,46 +28,14 @@ KNOWN_SETS = {
     21: ((15,), "Pascal VOC: 15 is person"),
     150: ((12,), "ADE20K: 12 is person"),
 }
-_MOVES = ("Identity", "Dropout", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Flatten")
-_ACTIVATIONS = {"Sigmoid": "sigmoid", "Softmax": "softmax", "LogSoftmax": "logsoftmax", "ArgMax": "argmax"}
-_RESIZES = ("Resize", "Upsample")
-# Operators that a probability comes out of without one of the activations: min-max scaling, 1 / (1 + exp(-x)), clips.
-_BOUNDED = ("Div", "Reciprocal", "Clip", "HardSigmoid", "Min", "Max", "Where", "ReduceSum", "Greater", "GreaterOrEqual")
 _LIKELY_NAMES = ("mask", "matte", "alpha", "pha", "person", "seg", "fused", "prob", "logits", "out")  # likelier first
-_SLACK = 1e-3  # by how much a probability may leave 0..1: rounding in half precision
-_DESCRIPTIONS = {
-    "logits": "logits",
-    "multilabel": "logits of classes that may overlap",
-    "sigmoid": "a sigmoid",
-    "softmax": "a softmax",
-    "logsoftmax": "a log-softmax",
-    "argmax": "an argmax",
-    "probability": "a probability",
-}
+# Photographs that must agree, and how often a pixel of the person then has the smaller value, before a mask is taken
+# for the background's. Networks with random weights disagree: what is bright in one photograph is dark in another.
+AGREEING, CONTRARY, LIKELY = 4, 0.15, 0.85
 
+SUMS = ("Add", "Sub", "Sum", "Clip")
 
-@dataclass(frozen=True)
-class Field:
-    """How an array holds classes over pixels.
-
-    Attributes:
-        shape: the array's.
-        axis: of the classes; None where there is one class and no axis for it.
-    """
-
-    shape: Shape
-    axis: int | None
-
-    @property
-    def classes(self) -> int:
-        """K."""
-        return 1 if self.axis is None else self.shape[self.axis]
-
-    @property
-    def pixels(self) -> tuple[int, int]:
-        """(h, w)."""
-        rest = [size for index, size in enumerate(self.shape) if index != self.axis]
-        return rest[-2], rest[-1]
+Measure = Callable[[str, Field], Seen]  # an output and how it holds classes → its values on pictures
 
 
 @dataclass(frozen=True)
@@ -73,26 +47,39 @@ class Head:
         field: how it holds classes.
         kind: what it is: `logits` (before the softmax over classes, or the logistic function of one class),
             `multilabel`, `sigmoid`, `softmax`, `logsoftmax`, `argmax` or `probability`.
+        text: the same in words, with its scale.
+        meaning: what it was decided to be, and from what.
         source, source_field: the value that the activation was computed from, where there is one: exact logits.
         person: classes of the person, counted in `source` (or, without a source, in `output`).
         picked: classes of `source` that `output` has, in this order; None: all.
+        zero, one: values of `output` that are P = 0 and P = 1.
+        slope: the person's logits are `slope` times the values of `source`.
+        step: between neighbouring values of P where the graph rounds it, else 0.
+        smooth: what the graph rounds to `output`, and how it holds classes; None where it does not, or has a source.
         notes, warnings: what was found, and what was only guessed.
     """
 
     output: str
     field: Field
     kind: str
+    text: str
+    meaning: str
     source: str | None
     source_field: Field | None
     person: tuple[int, ...]
     picked: tuple[int, ...] | None = None
+    zero: float = 0.0
+    one: float = 1.0
+    slope: float = 1.0
+    step: float = 0.0
+    smooth: tuple[str, Field] | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
     def description(self) -> str:
         """What the output is, for messages."""
-        return _DESCRIPTIONS[self.kind]
+        return self.text
 
     @property
     def has_logits(self) -> bool:
@@ -107,29 +94,6 @@ class Head:
         return tuple(index for index, k in enumerate(self.picked) if k in self.person)
 
 
-@dataclass
-class _Walk:
-    """The operators between an output and what it was computed from.
-
-    Attributes:
-        kind: the activation found, empty where there is none.
-        source: what the activation was computed from.
-        axis: of its classes; None where the activation does not determine it.
-        node: the last operator that computes something.
-        resized: whether a resize follows the activation, so that it cannot be undone exactly.
-        picked: classes that were picked after the activation.
-        unsure: why the activation's input cannot replace the output, empty where it can.
-    """
-
-    kind: str = ""
-    source: str | None = None
-    axis: int | None = None
-    node: Node | None = None
-    resized: bool = False
-    picked: tuple[int, ...] | None = None
-    unsure: str = ""
-
-
 def find_head(
     graph: Graph,
     outputs: Mapping[str, np.ndarray],
@@ -137,6 +101,7 @@ def find_head(
     *,
     size: tuple[int, int],
     labels: Mapping[int, str],
+    measure: Measure,
 ) -> Head:
     """Find the person in a network's outputs.
 
@@ -146,57 +111,160 @@ def find_head(
         options: the user's, which override everything found.
         size: (H, W) of the input.
         labels: class names by number, from a config.json next to the network.
+        measure: runs the network on pictures.
     Raises:
         CaptureError: no output is a map of the picture, or the values contradict the options.
-        UsageError: the person's class is needed, or does not exist.
+        UsageError: the person's class or the meaning of the values is needed, or the class does not exist.
     """
     chosen = _choose_output(outputs, options.mask_output, size)
     output, value = chosen.value, outputs[chosen.value]
-    walk = _walk_back(graph, output)
-    found = _kind(walk, value, options.activation)
-    kind = found.value
     output_field = field_of(value.shape, size)
     assert output_field is not None  # _choose_output picks maps only
-    source, source_field = _source(graph, walk, kind, output, output_field, size)
+    doubts = _instances(outputs, output, output_field, options)
+    bounds = bounds_of(graph)
+    walk = walk_back(graph, output, bounds)
+    seen = measure(output, output_field)
+    _refuse_broken(graph, output, walk, seen)
+    evidence = Evidence(
+        output,
+        _text(value.shape),
+        walk,
+        bounds.get(output, ANY),
+        seen,
+        output_field.classes,
+        _classes_of_argmax(graph, walk),
+        tuple(activations_near(graph, output)),
+        summed=bool(activations_near(graph, output, through=SUMS)),
+        integer=value.dtype.kind in "iub",
+    )
+    classes_named = options.person_class is not None and evidence.integer and options.activation in (None, "auto")
+    found = decide(evidence, "argmax" if classes_named and seen.high < 200 and seen.whole else options.activation)
+    source, source_field = _source(graph, walk, found, output, output_field, size)
     picked = walk.picked if source not in (None, output) else None
     total = (source_field or output_field).classes
-    if kind == "argmax" and source is None:
-        total = _classes_of_argmax(graph, walk) or max(int(value.max()) + 1, 2)
+    if found.kind == "argmax" and source is None:
+        total = _classes_of_argmax(graph, walk) or max(int(seen.high) + 1, 2)
     person = _person(options, total, picked, labels)
-    if kind in ("sigmoid", "multilabel", "probability") and len(person.value) != 1:
+    if found.kind in ("sigmoid", "multilabel", "probability") and len(person.value) != 1:
         raise UsageError(
-            f"{len(person.value)} classes were named, and the output {output!r} holds {_DESCRIPTIONS[kind]}:"
+            f"{len(person.value)} classes were named, and the output {output!r} holds {DESCRIPTIONS[found.kind]}:"
             " they may overlap.",
             hint="name one class with `person_class=`",
         )
-    _check_values(output, kind, value)
     no_logits = () if source is not None else ("its logits cannot be computed exactly, so the mask alone is compared",)
-    description = f"person: output {output!r} {_text(value.shape)}, {_DESCRIPTIONS[kind]}, {person.notes[0]}"
-    return Head(
+    description = f"person: output {output!r} {_text(value.shape)}, {found.text}, {person.notes[0]}"
+    head = Head(
         output=output,
         field=output_field,
-        kind=kind,
+        kind=found.kind,
+        text=found.text,
+        meaning=f"{found.text}: {found.why}",
         source=source,
         source_field=source_field,
         person=person.value,
         picked=picked,
-        notes=(description, *found.notes, *no_logits),
-        warnings=(*chosen.warnings, *found.warnings, *person.warnings),
+        zero=found.zero,
+        one=found.one,
+        slope=found.slope if source not in (None, output) and found.slope else 1.0,
+        step=walk.step / (found.one - found.zero) if found.kind in ("sigmoid", "probability") else 0.0,
+        smooth=_smooth(graph, walk, size) if source is None and found.kind == "probability" else None,
+        notes=(f"{description} ({found.why})", *no_logits),
+        warnings=(*chosen.warnings, *doubts, *found.warnings, *person.warnings),
     )
+    return _checked_on_masks(head, seen, options)
 
 
-def field_of(shape: Shape, size: tuple[int, int]) -> Field | None:
-    """How an array of this shape can be a map of a picture of `size`; None where it cannot. Channels first is tried
-    first: pixels must have the picture's aspect ratio, up to the rounding of one pixel."""
-    axes: Sequence[int | None] = {4: (1, 3), 3: (None, 0, 2), 2: (None,)}.get(len(shape), ())
-    for axis in axes:
-        found = Field(tuple(shape), axis)
-        leading = [length for index, length in enumerate(shape) if index != axis][:-2]
-        height, width = found.pixels
-        square = abs(height * size[1] - width * size[0]) <= max(size)
-        if all(length == 1 for length in leading) and min(height, width) > 1 and found.classes and square:
-            return found
-    return None
+def _instances(
+    outputs: Mapping[str, np.ndarray], output: str, output_field: Field, options: Settings
+) -> tuple[str, ...]:
+    """Refuse one half of an instance segmentation; a warning where the user names it."""
+    if options.mask_output is None:
+        refuse_instances(outputs, output, output_field)
+        return ()
+    found = instances_of(outputs, output, output_field)
+    return (f"{found} `mask_output=` names it all the same.",) if found else ()
+
+
+def _refuse_broken(graph: Graph, output: str, walk: Walk, seen: Seen) -> None:
+    """Raise CaptureError for values that are no mask: NaN, or how sure a network is of whatever it sees."""
+    if not seen.finite:
+        raise CaptureError(f"The network's output {output!r} has NaN or infinity on a picture.", code="not-finite")
+    node = walk.node
+    if node is None or node.op != "ReduceMax" or walk.kind:
+        return
+    inner = walk_back(graph, node.input(0), {})
+    shape = graph.shape(node.input(0)) or ()
+    if inner.kind == "softmax" and inner.picked is None and inner.axis is not None and len(shape) > inner.axis:
+        after = graph.shape(node.output) or ()
+        kept = len(after) == len(shape)
+        reduced = after[inner.axis] == 1 if kept else after == shape[: inner.axis] + shape[inner.axis + 1 :]
+        if reduced:
+            raise CaptureError(
+                f"The output {output!r} is the largest of {shape[inner.axis]} probabilities: how sure the network is,"
+                " not where the person is.",
+                code="confidence",
+                hint=f"`mask_output={inner.source}` takes the classes themselves.",
+            )
+
+
+def _smooth(graph: Graph, walk: Walk, size: tuple[int, int]) -> tuple[str, Field] | None:
+    shape = graph.shape(walk.smooth) if walk.smooth else None
+    found = None if shape is None else field_of(shape, size)
+    return None if found is None else (walk.smooth, found)
+
+
+# Whether it is the person
+
+
+def _checked_on_masks(head: Head, seen: Seen, options: Settings) -> Head:
+    """Compare it with drawn masks of photographs. Raises UsageError where it marks the background on all of them."""
+    positive = options.positive or "person"
+    found = separations(seen, lambda values: _score(head, values))
+    if len(found) < AGREEING:
+        return head
+    if positive == "background":
+        found = [1 - value for value in found]
+    low, high = min(found), max(found)
+    note = (
+        f"on {len(found)} photographs with drawn masks, a pixel of the person has the larger value in {low:.0%} to"
+        f" {high:.0%} of all pairs (by chance: 50%)"
+    )
+    warnings = list(head.warnings)
+    if high <= CONTRARY:
+        inverse = "person" if positive == "background" else "background"
+        which = f"`positive={inverse}`" if head.field.classes == 1 else "another `person_class=`"
+        if options.positive is None and options.person_class is None:
+            raise UsageError(
+                f"The output {head.output!r} marks the background rather than the person: {note}.",
+                code="which-class",
+                hint=f"{which} takes the other one; `positive=person` keeps this one."
+                if head.field.classes == 1
+                else f"name the person's class: `person_class={' or '.join(_others(head))}`.",
+            )
+        warnings.append(f"what was chosen is probably the background: {note}; {which} takes the other one")
+    elif head.slope < 0 and options.positive is None and low < LIKELY:
+        warnings.append(
+            f"the graph subtracts a probability from 1, which may be that of the background ({head.text}): taken as the"
+            " person's (`positive=`)"
+        )
+    return replace(head, notes=(*head.notes, note), warnings=tuple(warnings))
+
+
+def _others(head: Head) -> list[str]:
+    return [str(k) for k in range(min(head.field.classes, 4)) if k not in head.person_in_output]
+
+
+def _score(head: Head, values: np.ndarray) -> np.ndarray:
+    """What rises with P(person), from the classes of an output (K, n)."""
+    if head.kind == "argmax":
+        return np.isin(np.rint(values[0]), head.person).astype(np.float32)
+    if len(values) == 1:
+        return values[0]
+    chosen = [k for k in head.person_in_output if k < len(values)]
+    rest = [k for k in range(len(values)) if k not in chosen]
+    if head.kind in ("sigmoid", "multilabel", "probability") or not rest:
+        return values[chosen].max(0)
+    return values[chosen].max(0) - values[rest].max(0)
 
 
 # Which output
@@ -233,120 +301,31 @@ def _rank(name: str) -> int:
     return next((rank for rank, word in enumerate(_LIKELY_NAMES) if word in name.lower()), len(_LIKELY_NAMES))
 
 
-# What was applied to it
-
-
-def _walk_back(graph: Graph, output: str) -> _Walk:
-    """From an output towards the input, up to the activation or the first operator that computes something else."""
-    walk, value, moved = _Walk(), output, False
-    while (node := graph.maker(value)) is not None:
-        if node.op in _ACTIVATIONS:
-            walk.kind, walk.source = _ACTIVATIONS[node.op], node.input(0)
-            walk.axis = _activation_axis(graph, node)
-            walk.node = walk.node or node
-            break
-        if node.op in _MOVES:
-            moved = True
-        elif node.op in _RESIZES:
-            walk.resized = True
-            walk.node = walk.node or node
-        elif node.op in ("Gather", "Slice", "Split"):
-            chosen = _picked(graph, node, value)
-            if chosen is None or walk.picked is not None:
-                break
-            walk.picked, walk.axis, moved = chosen[1], chosen[0], False
-        else:
-            walk.node = walk.node or node
-            break
-        value = node.input(0)
-    if walk.picked is not None and (moved or not walk.kind):
-        walk.unsure = "classes are picked, then moved"
-    return walk
-
-
-def _activation_axis(graph: Graph, node: Node) -> int | None:
-    if node.op == "Sigmoid":
-        return None
-    default = {"ArgMax": 0}.get(node.op, -1 if graph.opset >= 13 else 1)
-    rank = len(graph.shape(node.input(0)) or ())
-    axis = int(node.attrs.get("axis", default))
-    return axis % rank if rank else None
-
-
-def _picked(graph: Graph, node: Node, value: str) -> tuple[int, tuple[int, ...]] | None:
-    """The axis and the indices along it that a node picks; None where that is not constant or not along one axis."""
-    shape = graph.shape(node.input(0))
-    if shape is None:
-        return None
-    found = [graph.constant(name) for name in node.inputs[1:]]
-    constants = [array for array in found if array is not None]
-    if len(constants) < len(found):
-        return None
-    if node.op == "Gather":
-        axis = int(node.attrs.get("axis", 0)) % len(shape)
-        return axis, tuple(int(k) % shape[axis] for k in np.ravel(constants[0]))
-    if node.op == "Slice" and len(constants) >= 3:
-        starts, ends, axes = (np.ravel(c).tolist() for c in constants[:3])
-        steps = np.ravel(constants[3]).tolist() if len(constants) > 3 else [1] * len(starts)
-        if len(axes) == 1:
-            axis = axes[0] % len(shape)
-            return axis, tuple(range(shape[axis]))[slice(starts[0], ends[0], steps[0])]
-    if node.op == "Split":
-        axis = int(node.attrs.get("axis", 0)) % len(shape)
-        sizes = [(graph.shape(name) or (0,) * len(shape))[axis] for name in node.outputs]
-        begin = sum(sizes[: node.outputs.index(value)])
-        return axis, tuple(range(begin, begin + sizes[node.outputs.index(value)]))
-    return None
-
-
-def _kind(walk: _Walk, value: np.ndarray, asked: str | None) -> Finding[str]:
-    """What the output is, one of `_DESCRIPTIONS`."""
-    if asked is not None and asked != "auto":
-        return _asked_kind(walk, asked)
-    if walk.kind == "logsoftmax" and walk.resized:
-        return Finding("logits")  # interpolated log-probabilities: their differences are still logits
-    if walk.kind and (walk.resized or walk.unsure) and walk.kind != "argmax":
-        where = "resized" if walk.resized else "rearranged"
-        return Finding("probability", (f"the result of a {walk.kind} is {where} inside the graph",))
-    if walk.kind:
-        return Finding(walk.kind, (f"a {walk.node.op} ends the graph" if walk.node else "",))
-    operator = walk.node.op if walk.node is not None else "nothing"
-    if value.dtype.kind in "iu":
-        doubt = f"the output holds whole numbers ({operator}): taken as class numbers (`activation=`)"
-        return Finding("argmax", warnings=(doubt,))
-    if operator in _BOUNDED and value.min() >= 0 and value.max() <= 1:
-        doubt = f"the graph ends in {operator} with values in 0..1: taken as a probability"
-        return Finding("probability", warnings=(doubt,))
-    return Finding("logits", (f"no activation at its end ({operator}), so the values are logits",))
-
-
-def _asked_kind(walk: _Walk, asked: str) -> Finding[str]:
-    """The kind that the options set."""
-    found = walk.kind.replace("logsoftmax", "softmax")
-    doubts = (f"`activation=` is {asked}, but the graph ends in a {found}",) if found not in ("", asked) else ()
-    return Finding("logsoftmax" if walk.kind == "logsoftmax" and asked == "softmax" else asked, warnings=doubts)
+# Its logits
 
 
 def _source(
-    graph: Graph, walk: _Walk, kind: str, output: str, output_field: Field, size: tuple[int, int]
+    graph: Graph, walk: Walk, meaning: Meaning, output: str, output_field: Field, size: tuple[int, int]
 ) -> tuple[str | None, Field | None]:
     """The value that holds exact logits, and how."""
-    if kind in ("logits", "multilabel"):
+    if meaning.kind in LOGITS:
         return output, output_field
-    same = walk.kind == kind and not walk.resized and not walk.unsure
-    shape = graph.shape(walk.source) if same and walk.source else None
+    exact = meaning.slope or (meaning.kind == "argmax" and walk.kind == "argmax" and not walk.resized)
+    shape = graph.shape(walk.source) if exact and not walk.unsure and walk.source else None
     if shape is None:
         return None, None
     if walk.axis is not None:
         return walk.source, Field(shape, walk.axis)
     found = field_of(shape, size)
-    return (walk.source, found) if found else (None, None)
+    if found is None or (walk.picked is not None and walk.picked_axis != found.axis):
+        return None, None
+    return walk.source, found
 
 
 # Which of its classes
 
 
-def _classes_of_argmax(graph: Graph, walk: _Walk) -> int:
+def _classes_of_argmax(graph: Graph, walk: Walk) -> int:
     """How many classes a resized or rearranged argmax chose from; 0 where that is not known."""
     shape = graph.shape(walk.source) if walk.kind == "argmax" and walk.source else None
     return 0 if shape is None or walk.axis is None else shape[walk.axis]
@@ -398,18 +377,6 @@ def _named(labels: Mapping[int, str]) -> tuple[int, ...]:
 
 def _within(chosen: tuple[int, ...], picked: tuple[int, ...] | None) -> tuple[int, ...]:
     return chosen if picked is None else tuple(picked[k] for k in chosen)
-
-
-def _check_values(output: str, kind: str, value: np.ndarray) -> None:
-    if not np.isfinite(value).all():
-        raise CaptureError(f"The network's output {output!r} has NaN or infinity on a picture.", code="not-finite")
-    low, high = float(value.min()), float(value.max())
-    if kind in ("sigmoid", "softmax", "probability") and (low < -_SLACK or high > 1 + _SLACK):
-        raise CaptureError(
-            f"The output {output!r} was taken as {_DESCRIPTIONS[kind]}, and its values are in {low:.4g}..{high:.4g}.",
-            code="not-a-probability",
-            hint="set `activation=logits` if they are logits; `mask_output=NAME` takes another value.",
-        )
 
 
 def _text(shape: Sequence[int]) -> str:

@@ -6,7 +6,7 @@ Its image input, its preprocessing and the person in its outputs are detected.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,17 +16,20 @@ import onnx
 from ...errors import CaptureError, CheckpointError, UsageError, nearest
 from ...preprocessing import PortraitSpec
 from ..huggingface import Preprocessor, labels_of, licence_of, read_json, read_preprocessor
-from ..onnx.check import run_once
+from ..onnx.check import make_session, run_once, run_session
 from ..onnx.graph import Graph
 from ..onnx.parameters import parameters_of
 from ..simplify.folding import fold_constants
 from .adapt import upgrade_opset
+from .field import Field
 from .head import Head, find_head
 from .interface import DEFAULT_SIZE, ImageInput, find_image_input, fixed_values, pin, resized
+from .leading import leading_arithmetic
+from .measured import Seen, measure
 from .network import ForeignNetwork, probe_picture
-from .normalisation import decide, leading_arithmetic
+from .normalisation import decide
 from .options import ForeignOptions, require_one_source, with_toml
-from .original import OnnxOriginal, Original, values_in, with_outputs
+from .original import OnnxOriginal, Original, only_output, values_in, with_outputs
 from .widen import in_float32, other_precisions
 
 # Largest |difference| of P(person), and of logits relative to their scale, between the adapted graph and the original
@@ -107,7 +110,7 @@ def _original(
 
         def prepare(model: onnx.ModelProto) -> PortraitSpec:
             image = _image_input(model, options, preprocessor)
-            leading = leading_arithmetic(Graph(model), image.name)
+            leading = leading_arithmetic(Graph(model), image)
             return decide(options, image, leading, preprocessor, toml=toml).value
 
         return TorchOriginal.load(options, checkpoint, options.size or _size_of(preprocessor), prepare), None
@@ -148,14 +151,21 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     options, image, original = opened.options, opened.image, opened.original
     pinned = pin(upgrade_opset(original.model), image, opened.fillings)
     rough = bool(other_precisions(pinned))
-    pinned = in_float32(pinned)
-    leading = leading_arithmetic(Graph(pinned), image.name)
-    preparation = decide(options, image, leading, opened.preprocessor, toml=opened.toml)
-    outputs = _probe(opened, preparation.value)
-    folded, _ = fold_constants(with_outputs(pinned, outputs))
+    asked = _asked_values(original.model, options)
+    folded, _ = fold_constants(with_outputs(in_float32(pinned), asked))
+    graph = Graph(folded)
+    preparation = decide(options, image, leading_arithmetic(graph, image), opened.preprocessor, toml=opened.toml)
+    outputs = _probe(opened, preparation.value, asked)
     candidates = {name: value for name, value in outputs.items() if name not in options.keep_outputs} or outputs
     labels = _labels(options.file.parent)
-    head = find_head(Graph(folded), candidates, options, size=(image.height, image.width), labels=labels)
+    head = find_head(
+        graph,
+        candidates,
+        options,
+        size=(image.height, image.width),
+        labels=labels,
+        measure=lambda output, found: _measured(opened, preparation.value, output, found),
+    )
     reads = _reads(original, head)
     notes = [*original.notes, *_input_notes(image, options), *preparation.notes]
     if rough:
@@ -184,23 +194,28 @@ def _understood(opened: _Opened) -> ForeignNetwork:
             "weights": original.weights,
             "weights_sha256": original.sha256,
             "reading": "; ".join(notes),
+            "meaning": head.meaning,
         },
     )
 
 
-def _probe(opened: _Opened, spec: PortraitSpec) -> dict[str, np.ndarray]:
-    """Every output, and the inner values that are asked for, on one picture.
-
-    Raises:
-        UsageError: a value that is asked for does not exist.
-        CaptureError: the network cannot run at this size.
-    """
-    options, image, model = opened.options, opened.image, opened.original.model
+def _asked_values(model: onnx.ModelProto, options: ForeignOptions) -> list[str]:
+    """The values that options name as outputs. Raises UsageError for one that does not exist."""
     asked = [name for name in (options.mask_output, *options.keep_outputs) if name]
     inside, outputs = values_in(model), [value.name for value in model.graph.output]
     for name in asked:
         if name not in inside:
             raise UsageError(f"The network has no output {name!r}.", hint=nearest(name, outputs, what="output"))
+    return asked
+
+
+def _probe(opened: _Opened, spec: PortraitSpec, asked: Sequence[str]) -> dict[str, np.ndarray]:
+    """Every output, and the inner values that are asked for, on one picture.
+
+    Raises:
+        CaptureError: the network cannot run at this size.
+    """
+    image, model = opened.image, opened.original.model
     feeds = {image.name: image.arrange(probe_picture(spec)), **opened.fillings}
     try:
         return run_once(with_outputs(model, asked), feeds)
@@ -212,6 +227,18 @@ def _probe(opened: _Opened, spec: PortraitSpec) -> dict[str, np.ndarray]:
             code=error.code,
             hint="another `size=` may work: most networks need sides that are multiples of 32.",
         ) from error
+
+
+def _measured(opened: _Opened, spec: PortraitSpec, output: str, found: Field) -> Seen:
+    """The values of one output on photographs."""
+    model = opened.original.model
+    session = make_session(only_output(model, output), keep_memory=False)
+
+    def run(picture: np.ndarray) -> np.ndarray:
+        feeds = {opened.image.name: opened.image.arrange(picture), **opened.fillings}
+        return run_session(session, feeds)[output]
+
+    return measure(run, found, spec)
 
 
 def _reads(original: Original, head: Head) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from ...errors import UsageError
 from ...preprocessing import COLORS, POSITIVES, RESIZES
 from ...utils.toml import read_toml, setting
 
-ACTIVATIONS = ("auto", "logits", "multilabel", "sigmoid", "softmax", "argmax", "probability")
+ACTIVATIONS = ("auto", "logits", "multilabel", "sigmoid", "softmax", "argmax", "probability", "matte255", "signed")
 SOURCES = ("onnx", "torch", "torchscript")
 
 

@@ -114,6 +114,15 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProt
     return copy
 
 
+def only_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """A copy whose graph outputs one of its values alone, so that a run keeps nothing else."""
+    copy = with_outputs(model, [name])
+    kept = [value for value in copy.graph.output if value.name == name]
+    del copy.graph.output[:]
+    copy.graph.output.extend(kept)
+    return copy
+
+
 def _refuse_unreadable_names(model: onnx.ModelProto, file: Path) -> None:
     """Raise CaptureError for names that are not UTF-8: protobuf reads them, and nothing could write them again."""
     try:

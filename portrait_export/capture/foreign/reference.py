@@ -11,7 +11,8 @@ import numpy as np
 
 from ...artifacts import Frame, Prediction
 from ...preprocessing import PortraitSpec
-from .head import Field, Head
+from .field import Field
+from .head import Head
 from .interface import ImageInput
 from .original import Call
 
@@ -50,13 +51,22 @@ class ForeignReference:
             assert logits is not None
             probability = logistic(resize_bilinear(logits, size))
         probability = np.clip(resize_bilinear(probability, size), 0, 1)
-        return Prediction(probability.astype(np.float32), None if logits is None else logits.astype(np.float32))
+        return Prediction(
+            probability.astype(np.float32),
+            None if logits is None else logits.astype(np.float32),
+            raw=raw_values(outputs[self._head.output], self._head).astype(np.float32),
+        )
+
+
+def raw_values(output: np.ndarray, head: Head) -> np.ndarray:
+    """(h, w) float64: what the output holds of the person, unread: the largest where it has several classes."""
+    values = planes(output, head.field)
+    return values[list(head.person_in_output)].max(axis=0) if len(values) > 1 else values[0]
 
 
 def planes(array: np.ndarray, field: Field) -> np.ndarray:
     """A field of classes over pixels as (K, h, w) float64."""
-    wide = array.astype(np.float64)
-    return (wide if field.axis is None else np.moveaxis(wide, field.axis, 0)).reshape(field.classes, *field.pixels)
+    return field.planes(array.astype(np.float64))
 
 
 def person_logits(outputs: Mapping[str, np.ndarray], head: Head, *, flip: bool) -> np.ndarray | None:
@@ -73,6 +83,7 @@ def person_logits(outputs: Mapping[str, np.ndarray], head: Head, *, flip: bool) 
         logits = values[person].max(axis=0) - values[rest].max(axis=0)
     else:
         logits = np.logaddexp.reduce(values[person], axis=0) - np.logaddexp.reduce(values[rest], axis=0)
+    logits = head.slope * logits
     return -logits if flip else logits
 
 
@@ -85,7 +96,8 @@ def person_probability(output: np.ndarray, head: Head, *, flip: bool) -> np.ndar
         probability = np.isin(values[0], head.person).astype(np.float64)
     else:
         chosen = values[list(head.person_in_output)] if len(values) > 1 else values
-        probability = (np.exp(chosen) if head.kind == "logsoftmax" else chosen).sum(axis=0)
+        shares = np.exp(chosen) if head.kind == "logsoftmax" else (chosen - head.zero) / (head.one - head.zero)
+        probability = shares.sum(axis=0)
     return 1 - probability if flip else probability
 
 

@@ -9,16 +9,16 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...artifacts import EMPTY
 from ...imaging.encode import image_bytes, png_bytes
 from ..parity import SIGNS, Comparison, ParityReport, agreement, measured, number, xml_safe
 from ..scores import ImageScore, SetScore
-from .pictures import HEADINGS, HEAT_FULL, panels
+from .pictures import HEADINGS, HEAT_FULL, mask_picture, panels, values_picture
 from .weights import TALLEST, bits_of, bits_picture
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ...mil.audit import StoredWeight
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -66,6 +66,7 @@ def report_page(
             *(f'<p class="note">{_text(note)}</p>\n' for note in report.notes),
             _section("Summary", _summary(report)),
             _section("By kind of photograph", _kinds(report.named_kinds)) if report.named_kinds else "",
+            *(_section("What the network's output was taken as", _reading(each, facts)) for each in _read(worst)),
             _section("Where the masks agree least", "".join(map(_worst, worst)) + _legend()) if worst else "",
             _section("Every image", _images(report.images, kinds=bool(report.named_kinds))),
             _section("Stored weights", _weights(weights)) if weights else "",
@@ -198,6 +199,28 @@ def _facts(label: str, facts: Mapping[str, str]) -> str:
         for name, value in facts.items()
     )
     return _scroll(label, f"<table>\n<tbody>\n{rows}</tbody>\n</table>")
+
+
+def _read(worst: Sequence[Comparison]) -> list[Comparison]:
+    """The image that shows how a network's own output was read, where there is one: with people, if possible."""
+    shown = [compared for compared in worst if compared.reference.raw is not None]
+    return sorted(shown, key=lambda compared: compared.score.kind == EMPTY)[:1]
+
+
+def _reading(compared: Comparison, facts: Mapping[str, str]) -> str:
+    """The photograph, the values as the network gives them, and the package's mask."""
+    raw, name = compared.reference.raw, compared.score.name or "(no name)"
+    assert raw is not None  # `_read` chooses such
+    finite = raw[np.isfinite(raw)]
+    span = f", {number(float(finite.min()), 4)} (black) to {number(float(finite.max()), 4)} (white)" * bool(finite.size)
+    pictures = {
+        HEADINGS[0]: compared.labelled.frame.image,
+        f"the network's output{span}": values_picture(raw),
+        HEADINGS[2]: mask_picture(compared.candidate.probability),
+    }
+    figures = "".join(_figure(heading, name, panel) for heading, panel in pictures.items())
+    said = f'<p class="faint">{_text(facts["meaning"])}</p>\n' if "meaning" in facts else ""
+    return f'<article>\n<h3>{_text(name)}</h3>\n{said}<div class="panels">\n{figures}</div>\n</article>\n'
 
 
 def _worst(compared: Comparison) -> str:

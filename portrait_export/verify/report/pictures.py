@@ -48,6 +48,15 @@ def mask_picture(probability: np.ndarray) -> np.ndarray:
     return picture
 
 
+def values_picture(values: np.ndarray) -> np.ndarray:
+    """(h, w) of any range → (h, w, 3) uint8: the smallest black, the largest white; what is not finite is pink."""
+    import numpy as np
+
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return mask_picture((values - low) / max(high - low, 1e-30))
+
+
 def heat_picture(reference: np.ndarray, candidate: np.ndarray, threshold: float) -> np.ndarray:
     """|ΔP| as heat, (H, W, 3) uint8: black none, bright from HEAT_FULL on; flipped pixels cyan, not finite pink."""
     import numpy as np

@@ -192,7 +192,7 @@ def test_a_file_that_is_not_toml_is_refused(text, tmp_path):
 
 def test_several_similar_outputs_are_reported(tmp_path):
     (one, first), (two, second) = conv(1, result="d1"), conv(1, result="d0")
-    network = load(model([one, two], outputs=("d1", "d0"), **first, **second), tmp_path, mean=(0, 0, 0))
+    network = load(model([one, two], outputs=("d1", "d0"), **first, **second), tmp_path, mean=IMAGENET_MEAN)
     assert network.head.output == "d1"
     assert network.warnings == ("2 outputs could be the mask: d1, d0; d1 is used (`mask_output=`)",)
 

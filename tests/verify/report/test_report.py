@@ -8,6 +8,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from portrait_export.verify.report.pictures import (
     label_font,
     mask_picture,
     side_by_side,
+    values_picture,
     worst_sheet,
 )
 from portrait_export.verify.scores import score_image
@@ -182,6 +184,25 @@ def test_the_page_holds_gates_notes_images_and_facts() -> None:
     for expected in ("mean mask IoU", "logits PSNR, dB", "failed", "a.jpg", "b.jpg", "licence", "MIT", "package"):
         assert expected in words
     assert len(page.of("img")) == 8
+
+
+def test_the_page_shows_what_a_networks_own_output_was_taken_as() -> None:
+    without, empty, person = compared("a.jpg"), compared("b.jpg", kind="empty"), compared("c.jpg", kind="portrait")
+    raw = np.linspace(-2, 6, 48 * 64, dtype=np.float32).reshape(48, 64)
+    shown = [replace(item, reference=replace(item.reference, raw=raw)) for item in (empty, person)]
+    page = page_of([without, *shown], meaning="logits: both signs")
+    words = " ".join(page.text)
+    assert "What the network's output was taken as" in words
+    assert "logits: both signs" in words
+    headings = ("photo", "the network's output, -2 (black) to 6 (white)", "package mask")
+    assert [tag["alt"] for tag in page.of("img")][:3] == [f"{heading} of c.jpg" for heading in headings]
+    assert "What the network's output was taken as" not in " ".join(page_of([without]).text)
+
+
+def test_values_of_any_range_are_shown_from_black_to_white() -> None:
+    values = np.array([[-3, 1], [5, math.inf]], np.float32)
+    np.testing.assert_array_equal(values_picture(values)[..., 0], [[0, 128], [255, BAD[0]]])
+    assert not values_picture(np.full((2, 2), 7, np.float32)).any(), "a flat output is black"
 
 
 def test_the_page_has_a_row_per_kind_and_no_iou_for_empty_pictures() -> None:

@@ -1,0 +1,351 @@
+"""Test that a graph's own normalisation is noticed behind whatever keeps pixels affine, and that doubt is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from portrait_export.artifacts import Frame
+from portrait_export.capture.foreign.load import load_foreign
+from portrait_export.capture.foreign.normalisation import ASSUMED
+from portrait_export.capture.foreign.options import ForeignOptions
+from portrait_export.capture.onnx.check import run_once
+from portrait_export.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+SIDE = 32
+node = helper.make_node
+MEAN, STD = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+Prepare = Callable[[np.ndarray], np.ndarray]
+
+
+def picture() -> np.ndarray:
+    """(H, W, 3) uint8: blocks of colour, so that a swapped channel shows."""
+    coarse = np.random.default_rng(5).integers(0, 256, (SIDE // 4, SIDE // 4, 3), dtype=np.uint8)
+    return np.kron(coarse, np.ones((4, 4, 1), np.uint8))
+
+
+def bytes_of(image: np.ndarray) -> np.ndarray:
+    return image.astype(np.float32)
+
+
+def unit(image: np.ndarray) -> np.ndarray:
+    return bytes_of(image) / np.float32(255)
+
+
+def signed(image: np.ndarray) -> np.ndarray:
+    return 2 * unit(image) - 1
+
+
+def imagenet(image: np.ndarray) -> np.ndarray:
+    return ((unit(image) - MEAN) / STD).astype(np.float32)
+
+
+def bgr(prepare: Prepare) -> Prepare:
+    return lambda image: prepare(image[..., ::-1])
+
+
+def row(*values: float) -> np.ndarray:
+    return np.array(values, np.float32).reshape(1, -1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Operators from `x` to `normal`, and how the author prepares a photograph (H, W, 3) for `x`."""
+
+    nodes: list[onnx.NodeProto]
+    prepare: Prepare
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    words: str = "the graph already normalises its input ("
+    shape: tuple[int, ...] = (1, 3, SIDE, SIDE)
+    dtype: int = TensorProto.FLOAT
+    size: int = SIDE  # of `normal`
+    opset: int = 17
+
+
+def shifted(source: str = "x", result: str = "normal", *, unit_of: float = 255.0) -> Case:
+    """ImageNet's normalisation of RGB."""
+    constants = {"m": row(*(MEAN * unit_of)), "s": row(*(STD * unit_of))}
+    return Case([node("Sub", [source, "m"], ["t"]), node("Div", ["t", "s"], [result])], bytes_of, constants)
+
+
+def normalised_after(*before: onnx.NodeProto, prepare: Prepare = bytes_of, unit_of: float = 255.0, **more: Any) -> Case:
+    """Some operators from `x` to `v`, then ImageNet's normalisation."""
+    rest = shifted("v", unit_of=unit_of)
+    constants = {**rest.constants, **more.pop("constants", {})}
+    return Case([*before, *rest.nodes], prepare, constants, **more)
+
+
+ints = {"back": np.array([2, 1, 0], np.int64), "one": np.array([1], np.int64), "zero": np.array([0], np.int64),
+        "two": np.array([2], np.int64), "three": np.array([3], np.int64), "far": np.array([-(2**31)], np.int64),
+        "minus": np.array([-1], np.int64)}  # fmt: skip
+numbers = {"c255": np.float32(255).reshape(()), "half": np.float32(0.5).reshape(1), "c2": np.float32(2).reshape(()),
+           "c1": np.float32(1).reshape(())}  # fmt: skip
+BN_BYTES = {"g": row(1, 1, 1), "b": row(0, 0, 0), "bm": row(*MEAN * 255), "bv": row(*(STD * 255) ** 2)}
+FLIPPED = {"m": row(*MEAN[::-1] * 255), "s": row(*STD[::-1] * 255)}  # behind a flip: BGR
+REST = [node("Sub", ["v", "m"], ["t"]), node("Div", ["t", "s"], ["normal"])]
+
+
+def batch_norm(source: str = "x", result: str = "normal") -> onnx.NodeProto:
+    return node("BatchNormalization", [source, "g", "b", "bm", "bv"], [result])
+
+
+def flat(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array.reshape(-1) for name, array in constants.items()}
+
+
+NOTICED = {
+    "flip_by_gather": Case([node("Gather", ["x", "back"], ["v"], axis=1), *REST], bytes_of, FLIPPED),
+    "flip_of_bgr": normalised_after(node("Gather", ["x", "back"], ["v"], axis=1), prepare=bgr(bytes_of)),
+    "flip_by_slice": Case([node("Slice", ["x", "minus", "far", "one", "minus"], ["v"]), *REST], bytes_of, FLIPPED),
+    "flip_by_split": Case(
+        [node("Split", ["x"], ["r", "g_", "b_"], axis=1), node("Concat", ["b_", "g_", "r"], ["v"], axis=1), *REST],
+        bytes_of, FLIPPED,
+    ),
+    "flip_by_stacked_channels": Case(
+        [
+            *(node("Gather", ["x", f"i{k}"], [f"plane{k}"], axis=1) for k in range(3)),
+            *(node("Unsqueeze", [f"plane{k}", "one"], [f"channel{k}"]) for k in range(3)),
+            node("Concat", ["channel2", "channel1", "channel0"], ["v"], axis=1), *REST,
+        ],
+        bytes_of, {**FLIPPED, **{f"i{k}": np.array(k, np.int64) for k in range(3)}},
+    ),
+    "flip_after_the_arithmetic": Case(
+        [*shifted(result="v").nodes, node("Gather", ["v", "back"], ["normal"], axis=1)], bytes_of, shifted().constants,
+    ),
+    "batch_norm_of_bytes": Case([batch_norm()], bytes_of, flat(BN_BYTES)),
+    "batch_norm_of_0_to_1": Case(
+        [batch_norm()], unit, flat({**BN_BYTES, "bm": row(*MEAN), "bv": row(*STD**2), "g": row(1.1, 0.9, 1)}),
+    ),
+    "batch_norm_behind_a_division": Case(
+        [node("Div", ["x", "c255"], ["v"]), batch_norm("v")], bytes_of,
+        flat({**BN_BYTES, "bm": row(*MEAN), "bv": row(*STD**2)}),
+    ),
+    "batch_norm_of_minus_one_to_one": Case(
+        [batch_norm()], signed, flat({**BN_BYTES, "bm": row(*2 * MEAN - 1), "bv": row(*(2 * STD) ** 2)}),
+        words="which expects pixels in -1..1 (`scale=1/255`, `mean=(0.5, 0.5, 0.5)`, `std=(0.5, 0.5, 0.5)`)",
+    ),
+    "padded": normalised_after(
+        node("Pad", ["x", "pads"], ["v"]), size=SIDE + 4,
+        constants={"pads": np.array([0, 0, 2, 2, 0, 0, 2, 2], np.int64)},
+    ),
+    "resized": normalised_after(
+        node("Resize", ["x", "", "scales"], ["v"], mode="linear"), size=SIDE // 2,
+        constants={"scales": np.array([1, 1, 0.5, 0.5], np.float32)},
+    ),
+    "pooled": normalised_after(
+        node("AveragePool", ["x"], ["v"], kernel_shape=[2, 2], strides=[2, 2]), size=SIDE // 2,
+    ),
+    "cast": normalised_after(node("Cast", ["x"], ["v"], to=TensorProto.FLOAT), dtype=TensorProto.DOUBLE),
+    "channels_last": normalised_after(
+        node("Transpose", ["x"], ["v"], perm=[0, 3, 1, 2]), shape=(1, SIDE, SIDE, 3),
+    ),
+    "channels_last_normalised_before_the_transpose": Case(
+        [
+            node("Sub", ["x", "m"], ["t"]), node("Div", ["t", "s"], ["d"]),
+            node("Transpose", ["d"], ["normal"], perm=[0, 3, 1, 2]),
+        ],
+        bytes_of, flat(shifted().constants), shape=(1, SIDE, SIDE, 3),
+    ),
+    "without_a_batch": normalised_after(node("Unsqueeze", ["x", "zero"], ["v"]), shape=(3, SIDE, SIDE)),
+    "convolution_of_each_channel": Case(
+        [node("Conv", ["x", "k", "o"], ["normal"], group=3)], bytes_of,
+        {"k": (1 / STD / 255).reshape(3, 1, 1, 1).astype(np.float32), "o": (-MEAN / STD).astype(np.float32)},
+    ),
+    "convolution_that_flips": Case(
+        [node("Conv", ["x", "k", "o"], ["normal"])], bgr(bytes_of),
+        {
+            "k": (np.eye(3)[::-1] / STD[:, None] / 255).reshape(3, 3, 1, 1).astype(np.float32),
+            "o": (-MEAN / STD).astype(np.float32),
+        },
+    ),
+    "clipped": normalised_after(node("Clip", ["x", "lowest", "c255"], ["v"]), constants={"lowest": np.float32(0)}),
+    "numbers_as_large_as_the_picture": Case(
+        shifted().nodes, bytes_of,
+        {name: np.broadcast_to(array, (1, 3, SIDE, SIDE)).copy() for name, array in shifted().constants.items()},
+    ),
+    "constants_that_are_computed": Case(
+        [node("Reciprocal", ["s"], ["r"]), node("Sub", ["x", "m"], ["t"]), node("Mul", ["t", "r"], ["normal"])],
+        bytes_of, shifted().constants, words="(Sub, Mul: (x - (123.7, 116.3, 103.5)) / (58.4, 57.12, 57.38))",
+    ),
+    "padded_by_what_its_size_lacks": normalised_after(
+        node("Shape", ["x"], ["n"]), node("Slice", ["n", "two", "four", "zero"], ["sides"]),
+        node("Mod", ["sides", "five"], ["more"]), node("Concat", ["nothing", "more"], ["pads"], axis=0),
+        node("Pad", ["x", "pads"], ["v"], mode="reflect"), size=SIDE + 2,
+        constants={
+            "four": np.array([4], np.int64), "five": np.array([5], np.int64), "nothing": np.zeros(6, np.int64),
+        },
+    ),
+    "read_for_its_size_too": normalised_after(
+        node("Shape", ["x"], ["n"]), node("Reshape", ["x", "n"], ["v"]),
+    ),
+    "divided_by_255": Case([node("Div", ["x", "c255"], ["normal"])], bytes_of),
+    "back_to_0_to_1_from_minus_one_to_one": Case(
+        [node("Add", ["x", "c1"], ["t"]), node("Div", ["t", "c2"], ["normal"])], signed,
+        words="which expects pixels in -1..1 (`scale=1/255`, `mean=(0.5, 0.5, 0.5)`, `std=(0.5, 0.5, 0.5)`)",
+    ),
+    "back_to_pixels_from_imagenet": Case(
+        [node("Mul", ["x", "s"], ["t"]), node("Add", ["t", "m"], ["normal"])], imagenet, shifted(unit_of=1).constants,
+        words="which expects pixels in ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`,",
+    ),
+}  # fmt: skip
+
+
+def network(case: Case) -> onnx.ModelProto:
+    """`x` → a convolution of `normal` → `alpha`."""
+    generator = np.random.default_rng(3)
+    constants = {**ints, **numbers, **case.constants, "kernel": generator.normal(0, 1, (1, 3, 3, 3)).astype(np.float32)}
+    read = {name for each in case.nodes for name in each.input} | {"kernel"}
+    stored = [onnx.numpy_helper.from_array(array, name) for name, array in constants.items() if name in read]
+    graph = helper.make_graph(
+        [
+            *case.nodes,
+            node("Conv", ["normal", "kernel"], ["c"], pads=[1, 1, 1, 1]),
+            node("Sigmoid", ["c"], ["alpha"]),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", case.dtype, case.shape)],
+        [helper.make_tensor_value_info("alpha", TensorProto.FLOAT, [1, 1, case.size, case.size])],
+        stored,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", case.opset)], ir_version=8)
+
+
+def load(case: Case, folder: Path, **settings: Any) -> Any:
+    onnx.save(network(case), folder / "net.onnx")
+    return load_foreign(ForeignOptions(onnx=folder / "net.onnx", **settings))
+
+
+def feed(case: Case, prepared: np.ndarray) -> np.ndarray:
+    """A prepared photograph (H, W, 3) in the layout and type of `x`."""
+    first = case.shape.index(3) < case.shape.index(SIDE)
+    array = prepared.transpose(2, 0, 1) if first else prepared
+    return np.ascontiguousarray(array.reshape(case.shape)).astype(helper.tensor_dtype_to_np_dtype(case.dtype))
+
+
+@pytest.mark.parametrize("name", NOTICED)
+def test_the_graphs_own_normalisation_is_noticed(name, tmp_path):
+    case = NOTICED[name]
+    found = load(case, tmp_path)
+    [warning] = found.warnings
+    assert case.words in warning
+    expected = run_once(network(case), {"x": feed(case, case.prepare(picture()))})["alpha"]
+    assert np.ptp(expected) > 0.2, "a flat mask would prove nothing"
+    call = found.original.open(found.image.name, {}, ("alpha",), keep_memory=False)
+    mask = call(found.image.arrange(found.spec.normalise(Frame(picture()))))["alpha"]
+    np.testing.assert_allclose(mask, expected, atol=1e-4)
+
+
+def identity(**more: Any) -> Case:
+    return Case([node("Identity", ["x"], ["normal"])], imagenet, **more)
+
+
+NOT_NORMALISING = {
+    "nothing": identity(),
+    "a_mean_picture": Case(
+        [node("Sub", ["x", "picture"], ["normal"])], bytes_of,
+        {"picture": np.random.default_rng(0).uniform(0, 255, (1, 3, SIDE, SIDE)).astype(np.float32)},
+    ),
+    "a_convolution_that_mixes_channels": Case(
+        [node("Conv", ["x", "k"], ["normal"])], imagenet,
+        {"k": np.random.default_rng(0).normal(size=(3, 3, 1, 1)).astype(np.float32)},
+    ),
+    "an_untrained_batch_norm": Case(
+        [batch_norm()], imagenet, flat({**BN_BYTES, "bm": row(0, 0, 0), "bv": row(1, 1, 1)}),
+    ),
+    "a_batch_norm_of_normalised_pixels": Case(
+        [batch_norm()], imagenet, flat({**BN_BYTES, "bm": row(0.1, -0.1, 0.2), "bv": row(1.1, 0.9, 1)}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_NORMALISING)
+def test_the_networks_own_layers_are_no_normalisation(name, tmp_path):
+    found = load(NOT_NORMALISING[name], tmp_path)
+    assert found.warnings == (ASSUMED,)
+    assert (found.spec.mean, found.spec.std, found.spec.scale) == (IMAGENET_MEAN, IMAGENET_STD, 1 / 255)
+
+
+def test_a_branch_that_reads_plain_pixels_does_not_hide_the_other(tmp_path):
+    """A guided filter reads the picture itself beside the normalised one."""
+    case = normalised_after(node("Identity", ["x"], ["v"]))
+    nodes = [node("GlobalAveragePool", ["x"], ["average"]), *case.nodes[:-1]]
+    nodes += [node("Div", ["t", "s"], ["d"]), node("Mul", ["average", "tiny"], ["a"]), node("Tanh", ["a"], ["h"])]
+    nodes += [node("Add", ["d", "h"], ["normal"])]
+    found = load(Case(nodes, bytes_of, {**case.constants, "tiny": np.float32(1e-3)}), tmp_path)
+    assert (found.spec.scale, found.spec.mean) == (1.0, (0, 0, 0))
+
+
+AMBIGUOUS = {
+    "a_factor_of_two": (
+        Case([node("Mul", ["x", "c2"], ["normal"])], unit),
+        (
+            "the graph starts with Mul: (x - 0) / 0.5, which suits pixels in 0..1 (`scale=1/255`) or -1..1"
+            " (`scale=1/255`, `mean=(0.5, 0.5, 0.5)`, `std=(0.5, 0.5, 0.5)`): 0..1 is taken"
+        ),
+    ),
+    "a_batch_norm_that_may_be_a_layer": (
+        Case([batch_norm()], imagenet, flat({**BN_BYTES, "bm": row(2, 2, 2), "bv": row(9, 9, 9)})),
+        (
+            "the graph starts with BatchNormalization on its input (trained on 2 ± 3), which may be a normalisation"
+            " of its own (`scale=1/255` gives it pixels in 0..1, `scale=1` in 0..255) or the network's first layer,"
+            " behind ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`,"
+            " `std=(0.229, 0.224, 0.225)`)"
+        ),
+    ),
+    "a_weighted_sum_of_channels": (
+        Case([node("Mul", ["x", "luma"], ["normal"])], imagenet, {"luma": row(0.299, 0.587, 0.114)}),
+        (
+            "the graph starts with Mul: (x - 0) / (3.344, 1.704, 8.772), which may be a normalisation of its own"
+            " (`scale=1/255` gives it pixels in 0..1, `scale=1` in 0..255) or the network's first layer, behind"
+            " ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`, `std=(0.229, 0.224, 0.225)`)"
+        ),
+    ),
+    "a_flip_alone": (
+        Case([node("Gather", ["x", "back"], ["normal"], axis=1)], imagenet),
+        (
+            "the graph reverses the channels of its input (Gather): either it takes RGB, for layers trained on BGR"
+            " (`color=rgb`, which is assumed), or BGR for layers trained on RGB (`color=bgr`)"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_doubt_names_both_readings_and_the_options(name, tmp_path):
+    case, words = AMBIGUOUS[name]
+    assert words in load(case, tmp_path).warnings
+
+
+def test_two_normalised_branches_are_both_named(tmp_path):
+    first, other = shifted(result="d"), node("Div", ["x", "c255"], ["q"])
+    nodes = [*first.nodes, other, node("Tanh", ["d"], ["h"]), node("Tanh", ["q"], ["k_"])]
+    nodes += [node("Add", ["h", "k_"], ["normal"])]
+    [warning] = load(Case(nodes, bytes_of, first.constants), tmp_path).warnings
+    assert "other layers read Div: (x - 0) / 255" in warning
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_the_means_tell_the_order_of_channels(color, tmp_path):
+    case = NOTICED["flip_by_gather" if color == "rgb" else "flip_of_bgr"]
+    found = load(case, tmp_path)
+    assert found.spec.color == color
+    assert f"{color.upper()} (by the order of the means in the graph) photographs" in " ".join(found.notes)
+    contrary = load(case, tmp_path, color="bgr" if color == "rgb" else "rgb")
+    assert any(f"ImageNet's in the order {color.upper()}" in line for line in contrary.warnings)
+
+
+def test_given_numbers_that_suit_the_graph_are_not_doubted(tmp_path):
+    signs = NOTICED["back_to_0_to_1_from_minus_one_to_one"]
+    halves = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    assert load(signs, tmp_path, **halves).warnings == ()
+    [warning] = load(signs, tmp_path, scale=1 / 255).warnings
+    assert "looks made for pixels in -1..1; scale is 0.00392157" in warning
+    [warning] = load(NOTICED["batch_norm_of_bytes"], tmp_path, mean=IMAGENET_MEAN, std=IMAGENET_STD).warnings
+    assert warning.endswith("normalising twice is probably wrong")
