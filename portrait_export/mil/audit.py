@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from .activations import RoundedValue, activation_problems, rounded_values
 from .constants import Constant
 from .encoded import Compression, EncodedWeight
 from .program import Operation, Program, Reference
@@ -63,11 +64,13 @@ class Audit:
         requested: the requested stored type, such as `int8`; None for no compression.
         weights: every stored weight, largest first.
         problems: every deviation from the request; empty if there is none.
+        activations: every value that the program rounds to 8 bits.
     """
 
     requested: str | None
     weights: tuple[StoredWeight, ...]
     problems: tuple[str, ...] = ()
+    activations: tuple[RoundedValue, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -114,6 +117,7 @@ class Audit:
             "skipped": len(self.skipped),
             "by_dtype": self.by_dtype(),
             "weights": [asdict(weight) for weight in self.weights],
+            **({"activations": [asdict(value) for value in self.activations]} if self.activations else {}),
         }
 
 
@@ -149,8 +153,11 @@ def audit_program(
     weights.sort(key=lambda weight: (-weight.size_bytes, weight.name))
     if compression is not None:
         weights = [replace(weight, skipped=_why_left(weight, compression)) for weight in weights]
-        return Audit(requested, tuple(weights), _departures(program, weights, compression))
-    return Audit(requested=requested, weights=tuple(weights), problems=_problems(weights, requested))
+        problems = _departures(program, weights, compression)
+        if compression.activations is not None:
+            problems += activation_problems(program, compression.activations)
+        return Audit(requested, tuple(weights), problems, rounded_values(program))
+    return Audit(requested, tuple(weights), _problems(weights, requested), rounded_values(program))
 
 
 def _why_left(weight: StoredWeight, compression: Compression) -> str:

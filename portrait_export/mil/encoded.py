@@ -69,6 +69,23 @@ class ActivationGrid:
 
 
 @dataclass(frozen=True, eq=False)
+class Activations:
+    """What a quantizer decided for the values that a program computes.
+
+    Attributes:
+        grids: the grid of each value that is rounded to 8 bits wherever it is.
+        layers: names of the operations that must read rounded values.
+        left: why each other operation that could read them keeps half precision.
+        snr_db: of each value in `grids`: its energy over the error of rounding, over the measured photographs.
+    """
+
+    grids: Mapping[str, ActivationGrid]
+    layers: tuple[str, ...]
+    left: Mapping[str, str] = field(default_factory=dict)
+    snr_db: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Compression:
     """What a quantizer decided for the weights of a program, by name.
 
@@ -76,10 +93,10 @@ class Compression:
         encoded: the weights to compress.
         left: why each other large constant is left as it is.
         errors: share of a layer's output energy that rounding changes, where the layer's inputs were measured.
-        activations: the grid of every value that the program rounds to 8 bits while it runs.
+        activations: what it decided for computed values; None if the recipe is for weights only.
     """
 
     encoded: Mapping[str, EncodedWeight]
     left: Mapping[str, str]
     errors: Mapping[str, float] = field(default_factory=dict)
-    activations: Mapping[str, ActivationGrid] = field(default_factory=dict)
+    activations: Activations | None = None

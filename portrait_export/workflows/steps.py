@@ -195,8 +195,7 @@ def save(
     metadata = package_metadata(models[0], recipe, request, sizes, logits)
     compression = None
     if recipe.computed:
-        rounding = request.rounding or recipe.rounding
-        compiled, compression = compress(stages, compiled, lowered, models[0], recipe, rounding, metadata)
+        compiled, compression = compress(stages, compiled, lowered, models[0], recipe, request, metadata)
     with stages.stage("save") as stage:
         package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
         stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
@@ -222,4 +221,5 @@ def _audit_summary(audit: Audit) -> str:
     applied = sum(w.size_bytes for w in audit.applied)
     share = 100 * applied / max(audit.size_bytes, 1)
     error = f", largest error {100 * audit.largest_error:.2f} %" if audit.largest_error is not None else ""
-    return f"{len(audit.applied)} weights {stored} ({share:.0f} % of the bytes){error}"
+    rounded = f"; {len(audit.activations)} values rounded to 8 bits" if audit.activations else ""
+    return f"{len(audit.applied)} weights {stored} ({share:.0f} % of the bytes){error}{rounded}"
