@@ -76,7 +76,7 @@ class Activations:
         grids: the grid of each value that is rounded to 8 bits wherever it is.
         layers: names of the operations that must read rounded values.
         left: why each other operation that could read them keeps half precision.
-        snr_db: of each value in `grids`: its energy over the error of rounding, over the measured photographs.
+        snr_db: of each value in `grids`: energy over the error of rounding, see `activations.Histogram.snr_db`.
     """
 
     grids: Mapping[str, ActivationGrid]

@@ -26,6 +26,7 @@ MOST_SYMMETRIC = 32_752.0  # 2·high is computed in half precision, which ends a
 MOST_ASYMMETRIC = 511.0  # so is 128·high
 _LEAST_SPAN = 256 * LEAST_SCALE
 PERCENTILE = 99.99  # of the elements that lie within a range chosen by percentile
+BULK = 99.9  # percent of the elements, without far outliers
 _SHRINKS = 2.0 ** (-np.arange(97) / 8)  # of the range, tried for the least error: down to a 4096th, for far outliers
 _ROUNDS = 2  # of a search that changes one end of an asymmetric range, then the other
 
@@ -52,11 +53,26 @@ class Histogram:
         return float(self.counts @ np.square(grid.rounded(self.numbers) - self.numbers, dtype=np.float64))
 
     def snr_db(self, grid: ActivationGrid) -> float:
-        """Energy over error, in decibels; infinite without error."""
-        error, energy = self.error(grid), self.energy
-        if not error:
-            return math.inf
-        return 10 * math.log10(energy / error)
+        """Energy over error in decibels, infinite without error: of all elements or of the bulk, whichever is lower.
+
+        A few far outliers have nearly all of the energy, so the ratio over all elements does not notice that a range
+        that includes them rounds everything else to zero.
+        """
+        return min(_decibels(histogram, grid) for histogram in (self, self.bulk()))
+
+    def bulk(self) -> Histogram:
+        """The elements of smallest magnitude: `BULK` percent of all."""
+        order = np.argsort(np.abs(self.numbers), kind="stable")
+        below = np.cumsum(self.counts[order])
+        kept = np.sort(order[: int(np.searchsorted(below, below[-1] * BULK / 100)) + 1])
+        return Histogram(self.numbers[kept], self.counts[kept])
+
+
+def _decibels(histogram: Histogram, grid: ActivationGrid) -> float:
+    error, energy = histogram.error(grid), histogram.energy
+    if not error:
+        return math.inf
+    return 10 * math.log10(energy / error)
 
 
 def minmax(histogram: Histogram, asymmetric: bool) -> tuple[float, float]:

@@ -119,3 +119,10 @@ def test_values_too_small_for_the_least_scale_have_a_low_ratio():
     """So their layer is left in half precision instead of being rounded to zeros."""
     tiny = histogram(normal(scale=2e-6))
     assert tiny.snr_db(grid_of(*choose(tiny, "mse", asymmetric=False), asymmetric=False)) < 1
+
+
+def test_the_ratio_notices_that_a_range_with_an_outlier_loses_everything_else():
+    values = histogram([*normal(), 30_000.0])
+    assert values.snr_db(grid_of(*choose(values, "minmax", asymmetric=False), asymmetric=False)) < 1
+    assert values.bulk().numbers[-1] < 5
+    assert values.bulk().counts.sum() >= 0.999 * 20_001
