@@ -13,18 +13,15 @@ from .layer import Layer
 MOST = 127
 
 
-def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: bool) -> EncodedWeight | str:
-    """The stored form of a weight, or the reason to leave it alone.
+def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: bool) -> EncodedWeight:
+    """The stored form of a weight.
 
     Args:
         matrix: (outputs, inputs) float64.
         dtype: of the weight, float16 or float32.
         ios18: write the operator of iOS18.
     """
-    peaks = np.abs(matrix).max(axis=1)
-    scales = np.where(peaks > 0, peaks / MOST, 1).astype(dtype)  # a channel of zeros has no scale of its own
-    if (scales < np.finfo(dtype).tiny).any():
-        return "its values are too small for scales in half precision"
+    scales = _scales(np.abs(matrix).max(axis=1), dtype)
     codes = np.rint(matrix / scales.astype(np.float64)[:, None]).clip(-MOST, MOST).astype(np.int8)
     decoded = (codes * scales.astype(np.float32)[:, None]).astype(dtype)
     floats = "fp16" if dtype == np.float16 else "fp32"
@@ -40,3 +37,13 @@ def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: boo
         "zero_point": Part("int8", np.zeros(len(scales), np.int8)),
     }
     return EncodedWeight("constexpr_affine_dequantize", parts, "int8", layer.restore(decoded))
+
+
+def _scales(peaks: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The scale of each channel from its largest magnitude; 1 for a channel of zeros."""
+    scales = np.where(peaks > 0, peaks / MOST, 1).astype(dtype)
+    clips = scales.astype(np.float64) * (MOST + 0.5) < peaks  # only tiny scales are rounded by that much
+    scales[clips] = np.nextafter(scales[clips], dtype.type(1))
+    overflows = scales.astype(np.float64) * MOST > np.finfo(dtype).max
+    scales[overflows] = np.nextafter(scales[overflows], dtype.type(0))
+    return scales
