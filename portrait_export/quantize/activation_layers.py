@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..errors import QuantizeError
 from ..mil.encoded import Activations
@@ -43,10 +44,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The operations that could read 8-bit values, and why others of these types cannot."""
+    """The operations that could read 8-bit values.
+
+    Attributes:
+        found: those that could.
+        left: why others of these types cannot.
+        limits: the ends of `clip` for each value that nothing else reads: what lies beyond them needs no grid.
+    """
 
     found: tuple[Candidate, ...]
     left: Mapping[str, str]
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def values(self) -> frozenset[str]:
@@ -80,7 +88,16 @@ def find_candidates(function: Function) -> Candidates:
                 left[op.name] = reason
             else:
                 found += [Candidate(op.name, x.name, outputs) for x in op.inputs["x"] if isinstance(x, Reference)]
-    return Candidates(tuple(found), left)
+    return Candidates(tuple(found), left, _limits(readers, values))
+
+
+def _limits(readers: Mapping[str, list[Operation]], values: Values) -> dict[str, tuple[float, float]]:
+    limits = {}
+    for name, ops in readers.items():
+        ends = [values.constant(op, end) for op in ops for end in ("alpha", "beta") if op.type == "clip"]
+        if len(ops) == 1 and len(ends) == 2 and ends[0] is not None and ends[1] is not None:
+            limits[name] = (float(ends[0].numpy()), float(ends[1].numpy()))
+    return limits
 
 
 def _outputs(op: Operation, readers: Mapping[str, list[Operation]]) -> tuple[str, ...]:
@@ -127,6 +144,7 @@ def decide(
         on_value(done, len(names))
         measured = histogram(name)
         if measured is not None and measured.counts.size:
+            measured = measured.clamped(*candidates.limits.get(name, (-math.inf, math.inf)))
             ranges[name] = choose(measured, method, asymmetric=asymmetric)
             grids[name] = grid_of(*ranges[name], asymmetric=asymmetric)
             snr[name] = measured.snr_db(grids[name])

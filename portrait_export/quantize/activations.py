@@ -60,6 +60,10 @@ class Histogram:
         """
         return min(_decibels(histogram, grid) for histogram in (self, self.bulk()))
 
+    def clamped(self, low: float, high: float) -> Histogram:
+        """The histogram after a `clip`."""
+        return Histogram(np.clip(self.numbers, np.float32(low), np.float32(high)), self.counts)
+
     def bulk(self) -> Histogram:
         """The elements of smallest magnitude: `BULK` percent of all."""
         order = np.argsort(np.abs(self.numbers), kind="stable")

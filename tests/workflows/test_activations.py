@@ -109,6 +109,20 @@ def test_huge_values_have_symmetric_grids_and_no_asymmetric_ones(tmp_path):
         rounded(huge, tmp_path / "asymmetric", method="minmax", asymmetric=True)
 
 
+def test_a_value_that_only_clip_reads_has_a_range_within_its_ends(tmp_path):
+    """As after a ReLU6: a range of the value before it would spend nearly all codes on what is clipped."""
+    before, activations, _ = rounded(
+        lambda mb, x: mb.clip(
+            x=mb.conv(x=x, weight=50 * weights(5, 8, 8, 1, 1), name="wide"), alpha=0.0, beta=6.0, name="hidden"
+        ),
+        tmp_path,
+        method="minmax",
+    )
+    name = next(name for name in activations.grids if name.startswith("wide"))
+    assert activations.grids[name].scale == pytest.approx(6 / 127, rel=1e-3)
+    assert "clip" in {op.type for op in before.main.block.walk()}
+
+
 def one_far_outlier(mb: object, x: object) -> object:
     """One element of 2048 is 30,000; the others are of size 1, and round to zero in a range with it."""
     far = np.zeros((1, 8, SIDE, SIDE), np.float32)
