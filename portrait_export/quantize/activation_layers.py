@@ -66,13 +66,19 @@ def find_candidates(function: Function) -> Candidates:
     """Look at every convolution, linear layer, pool and addition.
 
     Raises:
-        QuantizeError: the program has control flow, which coremltools' passes do not support.
+        QuantizeError: the program has control flow, which coremltools' passes do not support, or 8-bit values already.
     """
     nested = sorted({op.type for op in function.block.operations if op.blocks})
     if nested:
         raise QuantizeError(
             f"Activations of a program with control flow ({', '.join(nested)}) cannot be quantized.",
             hint="`quantize=int8` stores its weights in 8 bits.",
+        )
+    rounded = [op.name for op in function.block.operations if op.type in ("quantize", "dequantize")]
+    if rounded:
+        raise QuantizeError(
+            f"The program already has {len(rounded)} operations that quantize values, the first is {rounded[0]}.",
+            hint="`quantize=int8` stores its weights in 8 bits and keeps those operations.",
         )
     values = Values.of(function.inputs, function.block)
     readers: dict[str, list[Operation]] = {}

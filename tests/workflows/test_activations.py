@@ -151,6 +151,15 @@ def test_control_flow_is_refused(tmp_path):
         rounded(branch, tmp_path)
 
 
+def test_values_that_are_rounded_already_are_refused(tmp_path):
+    def quantized(mb, x):
+        scale = np.float32(0.1)
+        return mb.dequantize(input=mb.quantize(input=x, scale=scale, output_dtype="int8", name="q"), scale=scale)
+
+    with pytest.raises(QuantizeError, match="already has 2 operations that quantize values, the first is q"):
+        rounded(quantized, tmp_path)
+
+
 def test_a_program_without_layers_is_refused(tmp_path):
     mb, ct = coreml.builder(), coreml.coremltools()
 
