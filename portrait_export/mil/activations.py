@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from .types import TensorType
 from .values import Values
 
 MOVING = ("reshape",)  # operators that coremltools' passes apply to 8-bit values, between `quantize` and `dequantize`
+
+_SUMS = {"add", "sub", "relu"}  # relu may follow an addition before its result is quantized
 
 
 @dataclass(frozen=True)
@@ -130,12 +133,44 @@ def _parameters(op: Operation, values: Values) -> tuple[tuple[float, ...], tuple
     return scales, zeros
 
 
-def activation_problems(program: Program, intended: Activations) -> tuple[str, ...]:
-    """Every way in which the rounding of values in a saved program is not what the quantizer decided."""
-    return tuple(problem for function in program.functions.values() for problem in _problems(function, intended))
+def activation_problems(program: Program, intended: Activations | None = None) -> tuple[str, ...]:
+    """Every fault in the rounding of values in a saved program, and every departure from what the quantizer decided.
+
+    Args:
+        intended: None for a package of unknown origin.
+    """
+    problems: list[str] = []
+    for function in program.functions.values():
+        problems += _faults(function, strict=intended is not None)
+        if intended is not None:
+            problems += _departures(function, intended)
+    return tuple(problems)
 
 
-def _problems(function: Function, intended: Activations) -> Iterator[str]:
+def _faults(function: Function, *, strict: bool) -> Iterator[str]:
+    """Scales that cannot be used, and `dequantize` that is not the inverse of its `quantize`.
+
+    Unless `strict`, it need not be around an addition: coremltools divides the scales on both sides by one of them.
+    """
+    values, readers = Values.of(function.inputs, function.block), _readers(function)
+    producers = {name: op for op in function.block.walk() for name, _ in op.outputs}
+    for op in function.block.walk():
+        if op.type not in ("quantize", "dequantize"):
+            continue
+        if not all(0 < scale < math.inf for scale in _parameters(op, values)[0]):
+            yield f"{op.type} {op.name} has a scale that is zero, negative or not a number"
+        source = producers.get(_input(op))
+        while source is not None and source.type in MOVING:
+            source = producers.get(_input(source, "x"))
+        if op.type == "quantize" or source is None or source.type != "quantize":
+            continue
+        around = {reader.type for name, _ in op.outputs for reader in readers.get(name, ())}
+        around |= {producers[name].type for name in source.references if name in producers}
+        if _parameters(op, values) != _parameters(source, values) and (strict or not around & _SUMS):
+            yield f"dequantize {op.name} has another scale or zero point than {source.name}"
+
+
+def _departures(function: Function, intended: Activations) -> Iterator[str]:
     for value in _rounded(function):
         grid = intended.grids.get(value.name)
         if grid is None:
@@ -145,24 +180,11 @@ def _problems(function: Function, intended: Activations) -> Iterator[str]:
                 f"{value.name} is rounded to {value.dtype} with scale {_text(value.scales)} and zero point"
                 f" {_text(value.zero_points)}, not {grid.scale:g} and {grid.zero_point}"
             )
-    values = Values.of(function.inputs, function.block)
     producers = {name: op for op in function.block.walk() for name, _ in op.outputs}
     for op in function.block.walk():
         source = producers.get(_input(op, "x"))
         if op.name in intended.layers and (source is None or source.type != "dequantize"):
             yield f"{op.type} {op.name} reads a value that is not rounded to 8 bits"
-        if op.type == "dequantize":
-            source = producers.get(_input(op))
-            while source is not None and source.type in MOVING:
-                source = producers.get(_input(source, "x"))
-            yield from _unlike_its_quantize(op, source, values)
-
-
-def _unlike_its_quantize(op: Operation, source: Operation | None, values: Values) -> Iterator[str]:
-    if source is None or source.type != "quantize":
-        yield f"dequantize {op.name} does not read a quantize"
-    elif _parameters(op, values) != _parameters(source, values):
-        yield f"dequantize {op.name} has another scale or zero point than {source.name}"
 
 
 def _text(numbers: Sequence[float]) -> str:

@@ -154,10 +154,10 @@ def audit_program(
     if compression is not None:
         weights = [replace(weight, skipped=_why_left(weight, compression)) for weight in weights]
         problems = _departures(program, weights, compression)
-        if compression.activations is not None:
-            problems += activation_problems(program, compression.activations)
+        problems += activation_problems(program, compression.activations)
         return Audit(requested, tuple(weights), problems, rounded_values(program))
-    return Audit(requested, tuple(weights), _problems(weights, requested), rounded_values(program))
+    problems = (*_problems(weights, requested), *activation_problems(program))
+    return Audit(requested, tuple(weights), problems, rounded_values(program))
 
 
 def _why_left(weight: StoredWeight, compression: Compression) -> str:

@@ -91,7 +91,9 @@ def test_the_layout_is_that_of_linear_quantize_activations(asymmetric, tmp_path,
     with coreml.quiet():
         theirs = optimize.linear_quantize_activations(model, config, [])
     theirs.save(str(tmp_path / "theirs.mlpackage"))
-    assert layout(after) == layout(read_program(tmp_path / "theirs.mlpackage"))
+    made_elsewhere = read_program(tmp_path / "theirs.mlpackage")
+    assert layout(after) == layout(made_elsewhere)
+    assert activation_problems(made_elsewhere) == ()
 
 
 def test_values_are_rounded_once_for_all_readers_and_additions_read_halves(tmp_path):
@@ -147,19 +149,31 @@ def test_the_audit_finds(fault, tmp_path):
         assert complaint in problems[0]
 
 
-def test_a_dequantize_that_is_not_the_inverse_is_found(tmp_path):
-    """A planted fault in the file: the scale of one `dequantize` alone."""
-    _, intended, after = rounded(tmp_path)
-    spec = coreml.spec_message(after.specification.read_bytes())
+def with_scale(program: Program, scale: float) -> tuple[Program, str]:
+    """The package with another scale in its first `dequantize`, and that operation's name."""
+    spec = coreml.spec_message(program.specification.read_bytes())
     [block] = spec.mlProgram.functions["main"].block_specializations.values()
     dequantize = next(op for op in block.operations if op.type == "dequantize")
     name = dequantize.inputs["scale"].arguments[0].name
     constant = next(op for op in block.operations if op.outputs and op.outputs[0].name == name)
-    value = constant.attributes["val"].immediateValue.tensor
-    value.bytes.values = np.float16(0.5).tobytes()
-    after.specification.write_bytes(spec.SerializeToString())
-    [problem] = activation_problems(read_program(after.path), intended)
-    assert problem == f"dequantize {dequantize.outputs[0].name} has another scale or zero point than quantize_0"
+    constant.attributes["val"].immediateValue.tensor.bytes.values = np.float16(scale).tobytes()
+    program.specification.write_bytes(spec.SerializeToString())
+    return read_program(program.path), dequantize.outputs[0].name
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with_what_was_intended", "of_unknown_origin"])
+def test_a_dequantize_that_is_not_the_inverse_is_found(known, tmp_path):
+    """A planted fault in the file: the scale of one `dequantize` alone."""
+    _, intended, after = rounded(tmp_path)
+    damaged, name = with_scale(after, 0.5)
+    problems = activation_problems(damaged, intended if known else None)
+    assert problems == (f"dequantize {name} has another scale or zero point than quantize_0",)
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.5, np.nan, np.inf])
+def test_an_unusable_scale_is_found(scale, tmp_path):
+    damaged, name = with_scale(rounded(tmp_path)[2], scale)
+    assert activation_problems(damaged)[0] == f"dequantize {name} has a scale that is zero, negative or not a number"
 
 
 def test_the_same_program_gives_the_same_bytes(tmp_path):
