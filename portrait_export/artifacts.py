@@ -13,6 +13,7 @@ READABLE_OPSETS = range(1, 29)  # versions of ONNX's operator set whose semantic
 ARITHMETICS = ("as_typed", "fp16", "fp32")  # modes of our runtime
 PRECISIONS = ("fp16", "fp32")  # arithmetic that a package declares
 ROUNDINGS = ("nearest", "gptq")  # of weights: each to the nearest stored value, or with errors compensated
+ACTIVATIONS = ("minmax", "percentile", "mse")  # how ranges of 8-bit activations are chosen
 RUNTIMES = ("portrait", "coreml")  # what runs a package: our runtime, or Core ML itself
 BASELINE_TOLERANCE = 1e-3  # of a mean mask IoU against an earlier one: two versions of torch moved it by at most 2e-5
 DEFAULT_OPSET = 17  # of exported ONNX models; every tool in use reads it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..artifacts import DEFAULT_OPSET, PRECISIONS, ROUNDINGS
+from ..artifacts import ACTIVATIONS, DEFAULT_OPSET, PRECISIONS, ROUNDINGS
 from ..utils.stages import Observer, SilentObserver
 from .arguments import NetworkOptions, Size, StrPath, path_of, require_known, size_of, source_of
 
@@ -27,6 +27,8 @@ def export(
     sizes: Sequence[Size] = (),
     quantize: str = "none",
     rounding: str | None = None,
+    activations: str | None = None,
+    asymmetric: bool = False,
     output: str = "mask",
     target: str = "iOS17",
     precision: str = "fp16",
@@ -61,6 +63,8 @@ def export(
         sizes: 2 to 8 input sizes for one package, the default first; instead of `size`.
         quantize: how weights are stored, `none` or a recipe such as `int8`, see `portrait-export recipes`.
         rounding: of weights, `nearest` or `gptq` (error-compensated); by default gptq below 8 bits.
+        activations: how ranges of 8-bit activations are chosen, `minmax`, `percentile` or `mse` (the default).
+        asymmetric: whether the ranges of 8-bit activations may have different ends.
         output: what the package returns: `mask` (8-bit grayscale image), `multiarray` (P(person), float) or `logits`.
         target: the oldest iOS that must run the package: `iOS16`, `iOS17`, `iOS18` or `iOS26`.
         precision: the arithmetic that the package declares, `fp16` or `fp32`.
@@ -88,6 +92,8 @@ def export(
     require_known("output", output, OUTPUTS)
     if rounding is not None:
         require_known("rounding", rounding, ROUNDINGS)
+    if activations is not None:
+        require_known("activations", activations, ACTIVATIONS)
     require_known("target", target, TARGETS)
     require_known("precision", precision, PRECISIONS)
     request = CoreMLRequest(
@@ -103,6 +109,8 @@ def export(
         ),
         recipe=quantize,
         rounding=rounding,
+        activations=activations,
+        asymmetric=asymmetric,
         output=output,
         target=target,
         precision=precision,

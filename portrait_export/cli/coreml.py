@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..artifacts import PRECISIONS, ROUNDINGS
+from ..artifacts import ACTIVATIONS, PRECISIONS, ROUNDINGS
 from . import options
 from .network_options import own_network
 
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     type=options.Named("rounding", lambda: list(ROUNDINGS)),
     help="How weights are rounded: nearest or gptq (error-compensated).  [default: gptq below 8 bits]",
 )
+@click.option(
+    "--activations",
+    type=options.Named("method", lambda: list(ACTIVATIONS)),
+    help="How ranges of 8-bit activations are chosen: minmax, percentile or mse.  [default: mse]",
+)
+@click.option("--asymmetric", is_flag=True, help="Let the ranges of 8-bit activations have different ends.")
 @options.OUTPUT
 @click.option(
     "--target",
@@ -60,6 +66,8 @@ def coreml(
     sizes: tuple[tuple[int, int], ...] | None,
     quantize: str,
     rounding: str | None,
+    activations: str | None,
+    asymmetric: bool,
     output: str,
     target: str,
     precision: str,
@@ -88,6 +96,8 @@ def coreml(
         source=source,
         recipe=quantize,
         rounding=rounding,
+        activations=activations,
+        asymmetric=asymmetric,
         output=output,
         target=target,
         precision=precision,

@@ -226,3 +226,48 @@ def load_on_mac(package: Path, compute_units: str = "ALL") -> Any:
         )
     ct = coremltools()
     return ct.models.MLModel(os.fspath(package), compute_units=ct.ComputeUnit[compute_units])
+
+
+# Divides the scales of both inputs of an addition by one of them, and that of its rounded sum. The values in between
+# overflow half precision where one scale is over 511 times the other, and other scales are stored than were chosen.
+_SCALE_NORMALIZATION = "common::distributive_quantized_binary_op_scale_normalization"
+
+
+def with_quantized_activations(package: Path, config: Any, statistics: dict[str, dict[str, float]]) -> Any:
+    """A package's program with `quantize` and `dequantize` around operations, as an MLModel that is not loaded.
+
+    These are the passes of coremltools' `linear_quantize_activations`, which itself needs a Mac: it runs the model to
+    get the statistics.
+
+    Args:
+        config: an OptimizationConfig, see `optimize`.
+        statistics: `rmin` and `rmax` of every input and output of the operations that `config` names.
+    """
+    ct = coremltools()
+    passes = importlib.import_module("coremltools.converters.mil.mil.passes.pass_registry").PASS_REGISTRY
+    option = importlib.import_module("coremltools.converters.mil.mil.passes.graph_pass").PassOption
+    convert = importlib.import_module("coremltools.converters.mil.converter").mil_convert
+    read = importlib.import_module("coremltools.converters.mil.frontend.milproto.load").load
+    pairs = [passes[f"compression::insert_{side}_quantize_dequantize_pair"] for side in ("prefix", "suffix")]
+    for inserting in pairs:
+        inserting.set_options([option("config", config), option("activation_stats", statistics)])
+    pipeline = ct.PassPipeline()
+    pipeline.remove_passes({_SCALE_NORMALIZATION})
+    with quiet():
+        model = ct.models.MLModel(str(package), skip_model_load=True)
+        spec = model.get_spec()
+        version = max(spec.specificationVersion, ct.target.iOS17)
+        program = read(model_spec=spec, specification_version=version, file_weights_dir=model.weights_dir)
+        with validated_at_the_end(program):
+            for step in (*pairs, passes["common::dequantize_quantize_pair_elimination"]):
+                step.apply(program)
+            return convert(
+                program,
+                convert_to="mlprogram",
+                convert_from="milinternal",
+                specification_version=version,
+                compute_units=ct.ComputeUnit.ALL,
+                model_description=spec.description,
+                skip_model_load=True,
+                pass_pipeline=pipeline,
+            )

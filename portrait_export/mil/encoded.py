@@ -51,6 +51,40 @@ class EncodedWeight:
         return sum(part.size_bytes for part in self.parts.values())
 
 
+@dataclass(frozen=True)
+class ActivationGrid:
+    """The numbers that an int8 activation can take: scale·(q - zero_point) for q in -128 … 127.
+
+    Attributes:
+        scale: a half-precision number.
+    """
+
+    scale: float
+    zero_point: int
+
+    def rounded(self, numbers: np.ndarray) -> np.ndarray:
+        """What `dequantize` gives for `quantize` of float32 numbers, in float32: not yet rounded to half precision."""
+        scale, zero = np.float32(self.scale), np.float32(self.zero_point)
+        return (np.clip(np.rint(numbers / scale) + zero, -128, 127) - zero) * scale
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """What a quantizer decided for the values that a program computes.
+
+    Attributes:
+        grids: the grid of each value that is rounded to 8 bits wherever it is.
+        layers: names of the operations that must read rounded values.
+        left: why each other operation that could read them keeps half precision.
+        snr_db: of each value in `grids`: energy over the error of rounding, see `activations.Histogram.snr_db`.
+    """
+
+    grids: Mapping[str, ActivationGrid]
+    layers: tuple[str, ...]
+    left: Mapping[str, str] = field(default_factory=dict)
+    snr_db: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Compression:
     """What a quantizer decided for the weights of a program, by name.
@@ -59,8 +93,10 @@ class Compression:
         encoded: the weights to compress.
         left: why each other large constant is left as it is.
         errors: share of a layer's output energy that rounding changes, where the layer's inputs were measured.
+        activations: what it decided for computed values; None if the recipe is for weights only.
     """
 
     encoded: Mapping[str, EncodedWeight]
     left: Mapping[str, str]
     errors: Mapping[str, float] = field(default_factory=dict)
+    activations: Activations | None = None

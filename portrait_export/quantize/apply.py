@@ -31,5 +31,20 @@ def check_recipe(recipe: Recipe, *, target: str, rounding: str | None = None) ->
         )
 
 
+def check_activations(recipe: Recipe, method: str | None, *, asymmetric: bool, precision: str) -> None:
+    """Raise QuantizeError if the recipe leaves activations alone and they are chosen, or the precision is not half."""
+    if not recipe.activations and (method or asymmetric):
+        chosen = f"activations={method}" if method else "asymmetric=True"
+        raise QuantizeError(
+            f"Recipe {recipe.name} compresses weights alone; `{chosen}` is for recipes with 8-bit activations.",
+            hint=f"leave out `{chosen.partition('=')[0]}=`, or pass `quantize=w8a8`.",
+        )
+    if recipe.activations and precision != "fp16":
+        raise QuantizeError(
+            f"Recipe {recipe.name} rounds half-precision activations; the precision is {precision}.",
+            hint="leave out `precision=`, or pass `quantize=int8`.",
+        )
+
+
 def _ios(target: str) -> int:
     return int(target.removeprefix("iOS"))

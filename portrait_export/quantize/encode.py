@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import QuantizeError
 from ..mil.encoded import Compression, EncodedWeight, Part
 from ..mil.program import Function
+from .channels import in_channels
 from .grids import Blocks, Palette
 from .kmeans import centroids
 from .layer import Layer
@@ -75,6 +76,8 @@ def _encoded(
     bits = bits_of(layer, recipe)
     if bits >= SAFE_BITS:
         hessian = None  # rounding to nearest loses less than half precision notices
+    if recipe.form == "channels":
+        return in_channels(layer, matrix, dtype, ios18=ios18)
     if recipe.form == "blocks":
         return _in_blocks(layer, matrix, dtype, bits, recipe.block, hessian)
     return _in_palette(layer, matrix, dtype, bits, hessian, ios18=ios18)

@@ -27,6 +27,8 @@ class Recipe:
         granularity: of `passes`: `per_channel` (one scale for each output channel) or `per_tensor`.
         min_elements: smaller weights are not compressed: their scales would cost more than they save.
         minimum_target: the first deployment target that supports the recipe's operators.
+        activations: how ranges of activations are chosen by default, a name in `activations.METHODS`; empty if
+            activations keep the compute precision.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Recipe:
     granularity: str = "per_channel"
     min_elements: int = 2048
     minimum_target: str = "iOS16"
+    activations: str = ""
 
     @property
     def computed(self) -> bool:
@@ -49,3 +52,8 @@ class Recipe:
     def rounding(self) -> str:
         """The default rounding: `gptq`, which compensates errors, below 8 bits."""
         return "gptq" if self.computed and self.bits < 8 else "nearest"
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the package depends on photographs, on which it must not be judged then."""
+        return self.rounding == "gptq" or bool(self.activations)

@@ -53,6 +53,7 @@ LOW_BITS = {
     "palette4": (0.998, 0.98, 10.0),
     "palette3": (0.991, 0.95, 5.0),
     "palette2": (0.984, 0.9, 1.0),
+    "w8a8": (0.993, 0.965, 10.0),
 }
 
 # int8 weights, untrained: no mask to gate on, so the logits' PSNR is gated instead. Rounding every weight to int8 per

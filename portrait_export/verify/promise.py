@@ -20,6 +20,7 @@ from ..mil.weights import BITS
 FLOAT_BAR_DB = 90.0
 HALF_WEIGHT_BAR_DB = 50.0
 MARGIN_DB = 10.0  # correlated inputs and cancelling sums may lower a weight's SNR by this much
+ACTIVATION_BAR_DB = 5.0  # of `quantize`: the recipe w8a8 keeps every value to 15 dB, less the margin for one photograph
 SPARSE_BAR_DB = 0.0  # nothing is known about the values that pruning left out
 
 
@@ -28,7 +29,7 @@ class Promise:
     """The precision that an operation's stored types allow.
 
     Attributes:
-        weights_db: lowest SNR that its weights' storage explains; FLOAT_BAR_DB without weights.
+        weights_db: lowest SNR that the storage of its weights, or 8-bit activations, explain; else FLOAT_BAR_DB.
         half: whether its result is declared as half precision.
     """
 
@@ -52,6 +53,8 @@ def promises_of(function: Function) -> dict[str, Promise]:
         if op.type == "const" or op.type.startswith("constexpr_"):
             continue
         weights_db = min([FLOAT_BAR_DB, *(_argument_db(a, producers) for values in op.inputs.values() for a in values)])
+        if op.type in ("quantize", "dequantize"):
+            weights_db = min(weights_db, ACTIVATION_BAR_DB)
         for name, kind in op.outputs:
             found[name] = Promise(weights_db, isinstance(kind, TensorType) and kind.dtype == "fp16")
     return found

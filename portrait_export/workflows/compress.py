@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..inputs.frames import load_frames
 from ..inputs.sources import LoadedModel
 from ..utils.stages import Stages
+from .activations import round_activations
+from .requests import CoreMLRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,25 +35,41 @@ def compress(
     lowered: Lowered,
     model: LoadedModel,
     recipe: Recipe,
-    rounding: str,
+    request: CoreMLRequest,
     metadata: Metadata,
 ) -> tuple[CompiledProgram, Compression]:
     """Return the program with its weights in the recipe's form, and what was decided for each of them.
 
+    A recipe with 8-bit activations, or with `gptq` rounding, runs the uncompressed program on photographs first.
+
     Args:
         compiled: without compression.
-        rounding: `nearest`, or `gptq`, for which the uncompressed program runs on photographs first.
+        request: its `rounding`, `activations` and `asymmetric` count.
         metadata: of the package; the uncompressed one needs its PortraitSpec to be run.
     """
     from ..mil.package import save_package
     from ..mil.program import read_program
     from ..mil.store import store
+    from ..quantize.activation_layers import weights_behind
     from ..quantize.encode import encode, weights_of
 
+    rounding = request.rounding or recipe.rounding
+    activations = None
+    if recipe.activations:
+        method, asymmetric = request.activations or recipe.activations, request.asymmetric
+        frames = fitted_photographs(model)
+        compiled, activations = round_activations(
+            stages, compiled, lowered, frames, method, metadata, asymmetric=asymmetric
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "uncompressed.mlpackage"
         save_package(compiled, lowered, path, metadata=metadata)
-        weights = weights_of(read_program(path).main, recipe)
+        function = read_program(path).main
+        weights = (
+            weights_of(function, recipe)
+            if activations is None
+            else weights_behind(function, recipe, frozenset(activations.layers))
+        )
         hessians = _measure(stages, path, weights, model, recipe) if rounding == "gptq" else None
         with stages.stage("quantize") as stage:
             compression = encode(
@@ -66,7 +85,7 @@ def compress(
                 stage.details += [
                     f"{name}: {100 * error:.2f} % of its output's energy" for name, error in compression.errors.items()
                 ]
-    return store(compiled, compression.encoded), compression
+    return store(compiled, compression.encoded), replace(compression, activations=activations)
 
 
 def fitted_photographs(model: LoadedModel) -> Frames:

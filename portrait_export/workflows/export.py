@@ -34,12 +34,13 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     Raises:
         PortraitError: a stage failed. A failed gate does not raise: see `CoreMLExport.passed`.
     """
-    from ..quantize.apply import check_recipe
+    from ..quantize.apply import check_activations, check_recipe
     from ..quantize.recipes import get_recipe
 
     recipe = get_recipe(request.recipe)
     check_request(request)  # before minutes of work, not after
     check_recipe(recipe, target=request.target, rounding=request.rounding)
+    check_activations(recipe, request.activations, asymmetric=request.asymmetric, precision=request.precision)
     require_sizes(request.sizes, size=request.source.size)
     stages = Stages(observer)
     models = steps.load(stages, request.source, request.sizes, output=request.output)

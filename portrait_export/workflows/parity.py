@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from ..verify.parity import Comparison, ParityReport
 
 WORST_IMAGES = 4  # how many pictures of the worst images are written
-JUDGING_SPLIT = "evaluate"  # of the calibration set, where the other half was used to fit the rounding of weights
+JUDGING_SPLIT = "evaluate"  # of the calibration set, where the other half was used to fit the recipe
 FITTED_NOTE = (
-    "The rounding of the weights was fitted to the calibrate half of the calibration set, so the masks are"
-    " compared on the other half."
+    "The recipe was fitted to the calibrate half of the calibration set, so the masks are compared on the other half."
 )
 ORIGINS = 3  # how many operations that give NaN or infinity are named
 
@@ -128,7 +127,7 @@ def compare_masks(
             else:
                 frames = _device_frames(stage, bundle, each, request)
             report = _compared(stage, each, candidate, thresholds, frames, shown, size)
-            if bundle is None and request.data is None and recipe.rounding == "gptq":
+            if bundle is None and request.data is None and recipe.fitted:
                 report = replace(report, notes=(*report.notes, FITTED_NOTE))
             report = replace(report, notes=(*report.notes, *_origin_notes(candidate, shown.take_broken())))
             stage.warnings += _one_colour_warnings(report, each)
@@ -226,7 +225,7 @@ def _package_runner(package: Path, request: ParityRequest) -> Runner:
 
 def _photos(stage: RunningStage, model: LoadedModel, request: ParityRequest, recipe: Recipe) -> Frames:
     """The photos to compare on, with warnings about what they cannot show."""
-    judging = JUDGING_SPLIT if request.data is None and recipe.rounding == "gptq" else None
+    judging = JUDGING_SPLIT if request.data is None and recipe.fitted else None
     frames = load_frames(request.data, model.spec, split=judging, kinds=model.kinds)
     if request.data is None and model.kinds:
         stage.warnings.append(

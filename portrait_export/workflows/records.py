@@ -46,6 +46,7 @@ def package_metadata(
             SPEC_KEY: model.spec.to_json(),
             f"{METADATA_PREFIX}recipe": recipe.name,
             f"{METADATA_PREFIX}precision": request.precision,
+            **_activations(recipe, request),
             f"{METADATA_PREFIX}trained": str(model.trained).lower(),
             f"{METADATA_PREFIX}paper": model.paper,
             **({f"{METADATA_PREFIX}sizes": labels(sizes, last=",").replace(" ", "")} if len(sizes) > 1 else {}),
@@ -55,6 +56,14 @@ def package_metadata(
             **_preview(model.spec),
         },
     )
+
+
+def _activations(recipe: Recipe, request: CoreMLRequest) -> dict[str, str]:
+    """Return the entry that says how ranges of activations were chosen; none for recipes of weights alone."""
+    if not recipe.activations:
+        return {}
+    side = "asymmetric" if request.asymmetric else "symmetric"
+    return {f"{METADATA_PREFIX}activations": f"{request.activations or recipe.activations}, {side}"}
 
 
 def _description(model: LoadedModel, dtype: str, sizes: Sequence[Size]) -> str:

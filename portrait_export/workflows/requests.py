@@ -79,6 +79,8 @@ class CoreMLRequest:
         sizes: (height, width) of every input size of the package, the default first; empty: the source's own size.
         recipe: how weights are stored, a name in `quantize.recipes`.
         rounding: `nearest` or `gptq` (error-compensated); None is the recipe's own.
+        activations: how ranges of 8-bit activations are chosen, one of `ACTIVATIONS`; None is the recipe's own.
+        asymmetric: whether ranges of activations may have different ends.
         output: `mask`, `multiarray` or `logits`.
         target: the oldest system that must run it.
         precision: `fp16` or `fp32`.
@@ -102,6 +104,8 @@ class CoreMLRequest:
     name: str | None = None
     author: str | None = None
     license: str | None = None
+    activations: str | None = None
+    asymmetric: bool = False
 
 
 @dataclass(frozen=True)

@@ -219,8 +219,7 @@ def compiled(
     metadata = package_metadata(models[0], recipe, request, sizes, logits)
     compression = None
     if recipe.computed:
-        rounding = request.rounding or recipe.rounding
-        program, compression = compress(stages, program, lowered, models[0], recipe, rounding, metadata)
+        program, compression = compress(stages, program, lowered, models[0], recipe, request, metadata)
     return Built(program, lowered, metadata, compression)
 
 
@@ -265,4 +264,5 @@ def _audit_summary(audit: Audit) -> str:
     applied = sum(w.size_bytes for w in audit.applied)
     share = 100 * applied / max(audit.size_bytes, 1)
     error = f", largest error {100 * audit.largest_error:.3g} %" if audit.largest_error is not None else ""
-    return f"{len(audit.applied)} weights {stored} ({share:.0f} % of the bytes){error}"
+    rounded = f"; {len(audit.activations)} values rounded to 8 bits" if audit.activations else ""
+    return f"{len(audit.applied)} weights {stored} ({share:.0f} % of the bytes){error}{rounded}"

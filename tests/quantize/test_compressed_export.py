@@ -89,11 +89,12 @@ def test_sizes_fall_with_bits(exported):
     assert size("int4-block32") < 0.32 * size("none")
 
 
-def test_the_same_export_gives_the_same_bytes(exported, cli, photos, tmp_path):
-    words = ["coreml", "-m", "segformer_b0", "--random-weights", "--size", "64x64", "--quantize", "palette4"]
-    cli(*words, "--target", "iOS16", "--data", photos, "-o", tmp_path / "again")
+@pytest.mark.parametrize("name", ["palette4", "w8a8"])
+def test_the_same_export_gives_the_same_bytes(name, exported, cli, photos, tmp_path):
+    words = ["coreml", "-m", "segformer_b0", "--random-weights", "--size", "64x64", "--quantize", name]
+    cli(*words, "--target", RECIPES[name].minimum_target, "--data", photos, "-o", tmp_path / "again")
     again = json.loads((tmp_path / "again" / "export.json").read_text())
-    assert again["package"]["sha256"] == record(exported["palette4"])["package"]["sha256"]
+    assert again["package"]["sha256"] == record(exported[name])["package"]["sha256"]
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 6])

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from portrait_export.errors import QuantizeError
-from portrait_export.quantize.apply import check_recipe, compression_passes
+from portrait_export.quantize.apply import check_activations, check_recipe, compression_passes
 from portrait_export.quantize.recipes import RECIPES, get_recipe
 
 
@@ -55,3 +55,20 @@ def test_the_command_lists_every_recipe(cli):
     assert list(rows) == list(RECIPES)
     assert (rows["palette3"]["target"], rows["palette3"]["rounding"]) == ("iOS18", "gptq")
     assert all(name in cli("recipes").out for name in RECIPES)
+
+
+@pytest.mark.parametrize("chosen", [{"method": "mse"}, {"asymmetric": True}], ids=["method", "asymmetric"])
+def test_ranges_of_activations_are_refused_for_recipes_of_weights(chosen):
+    asked = {"method": None, "asymmetric": False, **chosen}
+    with pytest.raises(QuantizeError, match="Recipe int8 compresses weights alone"):
+        check_activations(get_recipe("int8"), asked["method"], asymmetric=asked["asymmetric"], precision="fp16")
+
+
+def test_activations_of_full_precision_are_refused():
+    with pytest.raises(QuantizeError, match="Recipe w8a8 rounds half-precision activations; the precision is fp32"):
+        check_activations(get_recipe("w8a8"), None, asymmetric=False, precision="fp32")
+
+
+def test_activations_need_ios17():
+    with pytest.raises(QuantizeError, match="Recipe w8a8 needs iOS17; the deployment target is iOS16"):
+        check_recipe(get_recipe("w8a8"), target="iOS16")

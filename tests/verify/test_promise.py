@@ -78,5 +78,19 @@ def test_promises_in_a_real_package(small_export: Path) -> None:
     assert {found[name].weights_db for name in found if kinds[name] == "softmax"} == {FLOAT_BAR_DB}
 
 
+def test_eight_bit_activations_promise_what_the_recipe_keeps() -> None:
+    from portrait_export.mil.program import Block, Function
+    from portrait_export.quantize.activation_layers import MIN_SNR_DB
+
+    half = TensorType("fp16", (4, 4))
+    operations = (
+        Operation("quantize", "q", {}, {}, (("q", TensorType("int8", (4, 4))),)),
+        Operation("dequantize", "d", {}, {}, (("d", half),)),
+        Operation("relu", "r", {}, {}, (("r", half),)),
+    )
+    found = promises_of(Function("main", (), "CoreML7", Block((), operations, ("r",))))
+    assert [found[name].weights_db for name in "qdr"] == [MIN_SNR_DB - MARGIN_DB, MIN_SNR_DB - MARGIN_DB, FLOAT_BAR_DB]
+
+
 def test_two_operations_promise_what_the_worse_one_does() -> None:
     assert Promise(50, half=True).joined(Promise(30)) == Promise(30, half=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...errors import PackageError
+from ..activations import activation_problems, rounded_values
 from ..constants import Constant
 from ..encoded import Compression, EncodedWeight
 from ..program import Operation, Program
@@ -92,9 +93,10 @@ def audit_program(
         problems += _departures(places, compression)
     elif requested is not None:
         problems += _unfulfilled(weights, requested, {requested, *allowed})
+    problems += activation_problems(program, None if compression is None else compression.activations)
     blobs = [leaf.place for place in places for leaf in _leaves(place.values, place.op)]
     storage = storage_of(program, [blob for blob in blobs if blob is not None])
-    return Audit(requested, weights, (*problems, *storage.problems), storage)
+    return Audit(requested, weights, (*problems, *storage.problems), storage, rounded_values(program))
 
 
 def _open_weight_files(program: Program) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+from ..activations import RoundedValue
 from .storage import Storage
 
 
@@ -64,12 +65,14 @@ class Audit:
         weights: every stored weight, largest first.
         problems: every deviation from the request, and every weight that is wrong; empty if there is none.
         storage: what the bytes of the package are for.
+        activations: every value that the program rounds to 8 bits.
     """
 
     requested: str | None
     weights: tuple[StoredWeight, ...]
     problems: tuple[str, ...] = ()
     storage: Storage | None = None
+    activations: tuple[RoundedValue, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -117,4 +120,5 @@ class Audit:
             "by_dtype": self.by_dtype(),
             "weights": [weight.to_json() for weight in self.weights],
             "storage": self.storage.to_json() if self.storage else None,
+            **({"activations": [asdict(value) for value in self.activations]} if self.activations else {}),
         }

@@ -1,0 +1,44 @@
+"""8-bit weights with a scale per channel: every value within half a step, zeros and tiny and huge weights included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from portrait_export.quantize.channels import in_channels
+from portrait_export.quantize.layer import Layer
+
+HALF_A_STEP = 0.56  # and half precision's own rounding: 2^-11 of up to 127 steps
+
+WEIGHTS = {
+    "normal": np.random.default_rng(0).normal(size=(6, 5, 3, 3)),
+    "a channel of zeros": np.array([[0.0] * 4, [1.0, -2.0, 0.5, 0.25]]),
+    "one element": np.array([[-3.5]]),
+    "tiny": np.random.default_rng(1).normal(scale=1e-5, size=(4, 30)),
+    "the smallest halves": np.array([[2.0**-24, -(2.0**-23), 0.0]]),
+    "the largest halves": np.array([[65504.0, -65504.0, 1.0]]),
+}
+
+
+@pytest.mark.parametrize("ios18", [False, True])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_every_value_is_within_half_a_step(name, ios18):
+    weight = WEIGHTS[name].astype(np.float16)
+    layer = Layer("w", weight.shape, ("conv",))
+    stored = in_channels(layer, layer.matrix(weight), weight.dtype, ios18=ios18)
+    scale = stored.parts["scale"].values.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
+    codes = stored.parts["data" if ios18 else "quantized_data"].values
+    assert np.array_equal(stored.decoded, (codes * scale).astype(np.float16))
+    assert np.abs(codes).max() <= 127
+    assert (scale > 0).all()
+    assert (np.abs(stored.decoded - weight.astype(np.float64)) <= scale * HALF_A_STEP).all()
+
+
+def test_a_factor_of_a_matmul_has_scales_along_its_last_axis():
+    weight = (np.arange(12.0).reshape(3, 4) * [1, 10, 100, 1000]).astype(np.float16)
+    layer = Layer("w", (3, 4), ("matmul",), transposed=True)
+    stored = in_channels(layer, layer.matrix(weight), weight.dtype, ios18=False)
+    assert int(stored.parts["axis"].values) == 1
+    assert stored.parts["scale"].values.shape == (4,)
+    scale = stored.parts["scale"].values.astype(np.float64)
+    assert (np.abs(stored.decoded - weight.astype(np.float64)) <= scale * HALF_A_STEP).all()
