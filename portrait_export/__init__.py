@@ -16,7 +16,7 @@ needs.
 """
 
 from .api.arguments import NetworkOptions
-from .api.checking import check_parity, evaluate, find_blame
+from .api.checking import audit, check_parity, evaluate, find_blame
 from .api.exporting import export, export_onnx
 from .api.networks import create_model, list_models, load_checkpoint
 from .api.segmenting import Package, Segmentation, load, load_program, segment
@@ -36,6 +36,7 @@ __all__ = [
     "Stage",
     "UsageError",
     "__version__",
+    "audit",
     "check_parity",
     "create_model",
     "evaluate",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..training.evaluate import Evaluation
     from ..verify.parity import ParityReport
+    from ..workflows.audit import AuditResult
     from ..workflows.blame import BlameResult
 
 
@@ -123,6 +124,49 @@ def find_blame(
     photos = tuple(map(Path, images))
     request = BlameRequest(Path(package), source, path_of(onnx), photos, isolate, arithmetic, bar_db)
     return run(request, observer or SilentObserver())
+
+
+def audit(
+    package: StrPath,
+    against: StrPath | None = None,
+    *,
+    checkpoint: StrPath | None = None,
+    onnx: StrPath | None = None,
+    random_weights: bool = False,
+    stored_as: Sequence[str] = (),
+    observer: Observer | None = None,
+) -> AuditResult:
+    """List how a package from anywhere stores its weights, and find those that cannot be right.
+
+        result = pe.audit("serseg_b0.mlpackage", "serseg_b0", stored_as=["int8"])
+        print(result.passed, result.audit.problems, result.audit.by_dtype())
+
+    Args:
+        package: the .mlpackage.
+        against: what its weights should be: a registered model, an .onnx file or an uncompressed .mlpackage.
+        checkpoint: weights of a registered model instead of the bundled ones.
+        onnx: an ONNX file, as `against` may be.
+        random_weights: compare with the model's random weights.
+        stored_as: the types that large weights may be stored in, such as `int4`; the first must occur.
+        observer: receives the progress; by default nothing does.
+    Returns:
+        The frozen result: `passed`, `audit` (`weights`, `problems`, `storage`: what every byte is for), `compared`,
+        `to_json()`.
+    Raises:
+        PortraitError: something cannot be read, or the package does not have the network's weights. A fault does not
+            raise.
+    """
+    from ..workflows.audit import AuditRequest, audit_package
+
+    request = AuditRequest(
+        package=Path(package),
+        against=None if against is None else str(against),
+        checkpoint=path_of(checkpoint),
+        onnx=path_of(onnx),
+        random_weights=random_weights,
+        stored_as=tuple(stored_as),
+    )
+    return audit_package(request, observer or SilentObserver())
 
 
 def evaluate(

@@ -43,6 +43,16 @@ def test_blame_finds_nothing_in_a_sound_package(small_export, path, photos):
     assert report.photographs == ("portrait.png",)
 
 
+def test_an_audit_lists_the_weights_and_compares_them(path):
+    result = pe.audit(path, "segformer_b0", random_weights=True)
+    assert result.passed
+    assert result.compared == len(result.audit.weights)
+    assert result.audit.storage.size_bytes == result.size_bytes
+    failed = pe.audit(path, stored_as=["int4"])
+    assert not failed.passed
+    assert "no weight is stored as int4" in failed.audit.problems
+
+
 def test_scores_of_a_package_against_masks(path, photos, tmp_path):
     from PIL import Image
 
