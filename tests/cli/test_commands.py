@@ -103,7 +103,7 @@ def test_coreml_does_not_touch_an_existing_package(cli, small_export):
 def test_parity_passes_and_writes_json_and_junit(cli, small_export, photos, tmp_path):
     ran = cli(
         *("parity", small_export / "segformer_b0.mlpackage", "-m", "segformer_b0", "--random-weights"),
-        *("--data", photos, "--json", tmp_path / "p.json", "--junit", tmp_path / "p.xml"),
+        *("--data", photos, "--out", tmp_path / "p.json", "--junit", tmp_path / "p.xml"),
     )
     assert ran.code == 0, ran.err
     assert json.loads((tmp_path / "p.json").read_text())["passed"] is True

@@ -138,8 +138,12 @@ REFUSED = {
         "--onnx and --torchscript cannot be used together: one network at a time.",
     ),
     "no_network": (
-        ["-m", "segformer_b0", "--mean", "0.5", "--person-class", "1"],
-        "--mean, --person-class describe a network of your own, and none is given.",
+        ["-m", "segformer_b0", "--mean", "0.5", "--std", "0.5"],
+        "--mean, --std describe a network of your own, and none is given.",
+    ),
+    "classes_of_a_registered_model": (
+        ["-m", "segformer_b0", "--person-class", "1"],
+        "--person-class is for a checkpoint or a network of yours; registered models have one class.",
     ),
     "registered_and_own": (["-m", "segformer_b0", "--onnx", "a.onnx"], "--model is about registered models;"),
     "random_weights": (["--onnx", "a.onnx", "--random-weights"], "--random-weights is about registered models;"),

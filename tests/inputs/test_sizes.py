@@ -258,11 +258,11 @@ def test_the_same_sizes_give_the_same_bytes(own, exported, tmp_path):
 
 def test_parity_checks_every_size_or_the_one_asked_for(own, exported, cli, photos, tmp_path):
     arguments = ["parity", exported[0] / "net.mlpackage", "--onnx", own, "--scale", "1/255", "--data", photos]
-    ran = cli(*arguments, "--json", tmp_path / "all.json")
+    ran = cli(*arguments, "--out", tmp_path / "all.json")
     assert ran.code == 0, ran.err
     assert ran.err.count("✓ parity") == 3
     assert list(json.loads((tmp_path / "all.json").read_text())["sizes"]) == TEXT.split(",")
-    one = cli(*arguments, "--size", "96x64", "--json", tmp_path / "one.json")
+    one = cli(*arguments, "--size", "96x64", "--out", tmp_path / "one.json")
     assert one.code == 0, one.err
     assert [image["name"] for image in json.loads((tmp_path / "one.json").read_text())["images"]] == [
         "noise",

@@ -145,7 +145,7 @@ def test_reports_are_frozen() -> None:
 IMAGE_FIELDS = [
     "name", "kind", "finite", "iou", "boundary_f", "flipped_pixels", "flipped_share", "flipped_margin",
     "mean_abs_probability", "psnr_db", "max_abs_logit", "max_rel_logit", "label_iou_reference", "label_iou_candidate",
-    "one_colour",
+    "one_colour", "person_share",
 ]  # fmt: skip
 SUMMARY_FIELDS = [
     "images", "non_finite", "iou_mean", "iou_worst", "iou_worst_image", "boundary_f_mean", "boundary_f_worst",
