@@ -172,7 +172,7 @@ def _departures(program: Program, weights: Sequence[StoredWeight], compression: 
     return tuple(problems)
 
 
-def _departure(op: Operation | None, intended: EncodedWeight, constants: Mapping[str, Constant]) -> str:
+def _departure(op: Operation | None, intended: EncodedWeight, constants: Mapping[str, Constant | _Looked]) -> str:
     """How a stored weight differs from the intended one; empty if it decodes to the same values, bit for bit."""
     if op is None:
         return f"is not compressed; the recipe stores it as {intended.dtype}"
@@ -240,7 +240,7 @@ def _reason_to_skip(op: Operation, min_elements: int) -> str:
 
 def _compressed_weight(
     op: Operation,
-    constants: Mapping[str, Constant],
+    constants: Mapping[str, Constant | _Looked],
     users: Mapping[str, tuple[str, ...]],
     originals: Mapping[str, np.ndarray],
 ) -> StoredWeight:
@@ -257,7 +257,7 @@ def _compressed_weight(
     )
 
 
-def _stored_dtype(op: Operation, parts: Mapping[str, Constant]) -> str:
+def _stored_dtype(op: Operation, parts: Mapping[str, Constant | _Looked]) -> str:
     """The type of a decoder's elements, or the operator if its elements are not known."""
     if op.type == "constexpr_lut_to_dense" and "shape" in parts:
         return f"uint{_index_bits(parts['lut'].numpy())}"  # iOS16 packs the indices into bytes
@@ -265,15 +265,39 @@ def _stored_dtype(op: Operation, parts: Mapping[str, Constant]) -> str:
     return payload.type.dtype if payload is not None and isinstance(payload.type, TensorType) else op.type
 
 
-def _constants(program: Program) -> dict[str, Constant]:
-    """The values of the const operations, by name."""
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """Integers that another decoder reads: `constexpr_lut_to_dense` before a scale.
+
+    Attributes:
+        type: of the indices.
+    """
+
+    type: TensorType
+    size_bytes: int
+    values: np.ndarray
+
+    def numpy(self) -> np.ndarray:
+        return self.values
+
+
+def _constants(program: Program) -> dict[str, Constant | _Looked]:
+    """The values that decoders read, by name: const operations, and tables of integers."""
     consts = [op for op in _operations(program) if op.type == "const" and op.outputs and "val" in op.attributes]
-    return {op.outputs[0][0]: op.attributes["val"] for op in consts}
+    found: dict[str, Constant | _Looked] = {op.outputs[0][0]: op.attributes["val"] for op in consts}
+    consumed = {name for op in _operations(program) if is_decoder(op) for name in op.references}
+    for op in _operations(program):
+        if op.type == "constexpr_lut_to_dense" and op.outputs[0][0] in consumed:
+            parts = _parts(op, found)
+            kind, values = parts["indices"].type, _decode(op.type, parts)
+            if isinstance(kind, TensorType) and values is not None:
+                found[op.outputs[0][0]] = _Looked(kind, sum(part.size_bytes for part in parts.values()), values)
+    return found
 
 
-def _parts(op: Operation, constants: Mapping[str, Constant]) -> dict[str, Constant]:
-    """The constants that a decoder reads, by parameter: literals, and references to const operations."""
-    parts: dict[str, Constant] = {name: value for name, value in op.attributes.items() if name != "name"}
+def _parts(op: Operation, constants: Mapping[str, Constant | _Looked]) -> dict[str, Constant | _Looked]:
+    """The values that a decoder reads, by parameter: literals, and references."""
+    parts: dict[str, Constant | _Looked] = {name: value for name, value in op.attributes.items() if name != "name"}
     for name, values in op.inputs.items():
         for value in values:
             constant = constants.get(value.name) if isinstance(value, Reference) else value
@@ -282,7 +306,9 @@ def _parts(op: Operation, constants: Mapping[str, Constant]) -> dict[str, Consta
     return parts
 
 
-def _relative_error(op: Operation, parts: Mapping[str, Constant], originals: Mapping[str, np.ndarray]) -> float | None:
+def _relative_error(
+    op: Operation, parts: Mapping[str, Constant | _Looked], originals: Mapping[str, np.ndarray]
+) -> float | None:
     name = op.outputs[0][0]
     original = next((originals[base] for base in _base_names(name) if base in originals), None)
     decoded = _decode(op.type, parts)
@@ -297,7 +323,7 @@ def _base_names(name: str) -> list[str]:
     return [name, *(name.removesuffix(suffix) for suffix in _SUFFIXES)]
 
 
-def _decode(kind: str, parts: Mapping[str, Constant]) -> np.ndarray | None:
+def _decode(kind: str, parts: Mapping[str, Constant | _Looked]) -> np.ndarray | None:
     """The decoded weight in float64, None for sparse and chained schemes.
 
     Linear: W = scale · (data - zero_point), with scale and zero point per channel along `axis` or per block.
@@ -324,7 +350,7 @@ def _index_bits(table: np.ndarray) -> int:
     return max(1, table.size.bit_length() - 1)
 
 
-def _decode_table(parts: Mapping[str, Constant]) -> np.ndarray | None:
+def _decode_table(parts: Mapping[str, Constant | _Looked]) -> np.ndarray | None:
     indices, table = parts["indices"].numpy(), parts["lut"].numpy().astype(np.float64)
     if "shape" in parts:
         shape = tuple(int(side) for side in parts["shape"].numpy())

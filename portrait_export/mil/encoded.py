@@ -34,14 +34,14 @@ class EncodedWeight:
 
     Attributes:
         operator: such as `constexpr_lut_to_dense`.
-        parts: the operator's constants, by parameter.
+        parts: the operator's constants, by parameter; one may be decoded by an operator of its own first.
         dtype: MIL type of the weight's own elements. Up to iOS17 the indices of a table are packed into bytes; the type
             is that of the indices, such as `uint4`.
         decoded: what every reader must get, in the weight's shape and float type.
     """
 
     operator: str
-    parts: Mapping[str, Part] = field(repr=False)
+    parts: Mapping[str, Part | EncodedWeight] = field(repr=False)
     dtype: str
     decoded: np.ndarray = field(repr=False)
 

@@ -19,7 +19,8 @@ class Recipe:
         name: the value of `--quantize`.
         summary: one line for `--help` and the report.
         form: `channels` (integers, one scale per output channel), `blocks` (one scale per `block` inputs of an output
-            channel), `palette` (indices into one table per weight), or `none`.
+            channel), `palette` (indices into one table per weight, with a scale per output channel where it pays), or
+            `none`.
         bits: per element.
         block: inputs that share a scale, for `blocks`.
         passes: makes coremltools' compression passes for this recipe; if None, `quantize.encode` computes the form.
