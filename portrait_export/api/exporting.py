@@ -27,6 +27,7 @@ def export(
     sizes: Sequence[Size] = (),
     quantize: str = "none",
     rounding: str | None = None,
+    tune: bool = False,
     output: str = "mask",
     target: str = "iOS17",
     precision: str = "fp16",
@@ -58,6 +59,8 @@ def export(
         sizes: 2 to 8 input sizes for one package, the default first; instead of `size`.
         quantize: how weights are stored, `none` or a recipe such as `int8`, see `portrait-export recipes`.
         rounding: of weights, `nearest` or `gptq` (error-compensated); by default gptq below 8 bits.
+        tune: improve tables, scales, biases and norms after rounding, so that the masks of photographs of the
+            calibration set are closer to the float network's; minutes.
         output: what the package returns: `mask` (8-bit grayscale image), `multiarray` (P(person), float) or `logits`.
         target: the oldest iOS that must run the package: `iOS16`, `iOS17`, `iOS18` or `iOS26`.
         precision: the arithmetic that the package declares, `fp16` or `fp32`.
@@ -97,6 +100,7 @@ def export(
         ),
         recipe=quantize,
         rounding=rounding,
+        tune=tune,
         output=output,
         target=target,
         precision=precision,

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     type=options.Named("rounding", lambda: list(ROUNDINGS)),
     help="How weights are rounded: nearest or gptq (error-compensated).  [default: gptq below 8 bits]",
 )
+@click.option(
+    "--tune/--no-tune",
+    default=False,
+    help="Improve tables, scales, biases and norms by distillation from the float network (minutes).",
+)
 @options.OUTPUT
 @click.option(
     "--target",
@@ -54,6 +59,7 @@ def coreml(
     sizes: tuple[tuple[int, int], ...] | None,
     quantize: str,
     rounding: str | None,
+    tune: bool,
     output: str,
     target: str,
     precision: str,
@@ -79,6 +85,7 @@ def coreml(
         source=source,
         recipe=quantize,
         rounding=rounding,
+        tune=tune,
         output=output,
         target=target,
         precision=precision,

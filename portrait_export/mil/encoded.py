@@ -58,9 +58,11 @@ class Compression:
     Attributes:
         encoded: the weights to compress.
         left: why each other large constant is left as it is.
+        tuned: biases and factors of norms that have other values than the network's, stored as they are.
         errors: share of a layer's output energy that rounding changes, where the layer's inputs were measured.
     """
 
     encoded: Mapping[str, EncodedWeight]
     left: Mapping[str, str]
     errors: Mapping[str, float] = field(default_factory=dict)
+    tuned: Mapping[str, EncodedWeight] = field(default_factory=dict)

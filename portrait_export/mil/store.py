@@ -103,6 +103,7 @@ def _encode(operation: Any, weight: EncodedWeight, file: _WeightFileWriter, *, i
     template = type(operation).FromString(operation.SerializeToString())
     operation.type = weight.operator
     del operation.attributes["val"]
+    ios18 = ios18 and weight.operator != "const"  # constants always are attributes
     for parameter, part in weight.parts.items():
         if isinstance(part, EncodedWeight):
             inner = _renamed(template, f"{name}_{parameter}", part)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..inputs.frames import load_frames
 from ..inputs.sources import LoadedModel
 from ..utils.stages import Stages
+from .tune import tuned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,8 @@ def compress(
     recipe: Recipe,
     rounding: str,
     metadata: Metadata,
+    *,
+    tune: bool = False,
 ) -> tuple[CompiledProgram, Compression]:
     """Return the program with its weights in the recipe's form, and what was decided for each of them.
 
@@ -41,6 +44,7 @@ def compress(
         compiled: without compression.
         rounding: `nearest`, or `gptq`, for which the uncompressed program runs on photographs first.
         metadata: of the package; the uncompressed one needs its PortraitSpec to be run.
+        tune: improve the stored values by distillation from the uncompressed program.
     """
     from ..mil.package import save_package
     from ..mil.program import read_program
@@ -66,7 +70,9 @@ def compress(
                 stage.details += [
                     f"{name}: {100 * error:.2f} % of its output's energy" for name, error in compression.errors.items()
                 ]
-    return store(compiled, compression.encoded), compression
+        if tune:
+            compression = tuned(stages, path, compression, model)
+    return store(compiled, {**compression.encoded, **compression.tuned}), compression
 
 
 def fitted_photographs(model: LoadedModel) -> Frames:

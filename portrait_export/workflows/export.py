@@ -37,7 +37,8 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     from ..quantize.recipes import get_recipe
 
     recipe = get_recipe(request.recipe)
-    check_recipe(recipe, target=request.target, rounding=request.rounding)  # before minutes of work, not after
+    # Before minutes of work, not after.
+    check_recipe(recipe, target=request.target, rounding=request.rounding, tune=request.tune)
     require_sizes(request.sizes, size=request.source.size)
     stages = Stages(observer)
     models = steps.load(stages, request.source, request.sizes, output=request.output)

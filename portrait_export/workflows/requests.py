@@ -75,6 +75,7 @@ class CoreMLRequest:
         sizes: (height, width) of every input size of the package, the default first; empty: the source's own size.
         recipe: how weights are stored, a name in `quantize.recipes`.
         rounding: `nearest` or `gptq` (error-compensated); None is the recipe's own.
+        tune: improve tables, scales, biases and norms after rounding, by distillation.
         output: `mask`, `multiarray` or `logits`.
         target: the oldest system that must run it.
         precision: `fp16` or `fp32`.
@@ -93,6 +94,7 @@ class CoreMLRequest:
     force: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
     rounding: str | None = None
+    tune: bool = False
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,9 @@ def save(
     compression = None
     if recipe.computed:
         rounding = request.rounding or recipe.rounding
-        compiled, compression = compress(stages, compiled, lowered, models[0], recipe, rounding, metadata)
+        compiled, compression = compress(
+            stages, compiled, lowered, models[0], recipe, rounding, metadata, tune=request.tune
+        )
     with stages.stage("save") as stage:
         package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
         stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
