@@ -359,11 +359,22 @@ def _decode_table(parts: Mapping[str, Constant | _Looked]) -> np.ndarray | None:
         flat = unpack_bits(indices, bits, count, signed=False) if bits < 8 else indices[:count]
         return table[flat].reshape(shape)
     if table.shape[-1] != 1:
-        return None
+        return _decode_vectors(indices, table, parts)
     table = table[..., 0]
     for axis, (n, blocks) in enumerate(zip(indices.shape, table.shape[:-1], strict=True)):
         table = np.repeat(table, n // blocks, axis=axis)
     return np.take_along_axis(table, indices[..., None].astype(np.int64), axis=-1)[..., 0]
+
+
+def _decode_vectors(
+    indices: np.ndarray, table: np.ndarray, parts: Mapping[str, Constant | _Looked]
+) -> np.ndarray | None:
+    """Entries of several values, which stand along an axis; None for several tables."""
+    if "vector_axis" not in parts or math.prod(table.shape[:-2]) != 1:
+        return None
+    axis = int(parts["vector_axis"].numpy())
+    vectors = np.moveaxis(table.reshape(table.shape[-2:])[indices], -1, axis + 1)
+    return vectors.reshape(*indices.shape[:axis], -1, *indices.shape[axis + 1 :])
 
 
 def _problems(weights: list[StoredWeight], requested: str | None) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from .layers import Weights, find_weights
 from .recipe import Recipe
 from .rounding import round_compensated, round_nearest, weighted_error
 from .scaled import MIL_FLOATS, cheapest, in_channels, in_scaled_palette
+from .vectors import in_vectors
 
 SAFE_BITS = 8  # for first, last, grouped and recurrent layers, which few bits harm most
 _DENSE = ("conv", "linear", "matmul")  # whose rows can be compensated
@@ -81,6 +82,10 @@ def _encoded(
         hessian = None  # rounding to nearest loses less than half precision notices
     if recipe.form == "blocks":
         return _in_blocks(layer, matrix, dtype, bits, recipe.block, hessian)
+    if recipe.vector > 1 and bits < SAFE_BITS:
+        vectors = in_vectors(layer, matrix, dtype, recipe.vector, hessian)
+        if vectors is not None:
+            return vectors
     forms: list[EncodedWeight | None] = [_in_palette(layer, matrix, dtype, bits, hessian, ios18=ios18)]
     if sensitive(layer):
         forms.append(in_channels(layer, matrix, dtype, ios18=ios18))

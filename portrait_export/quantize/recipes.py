@@ -53,6 +53,15 @@ RECIPES = {
         _palette(4),
         _palette(3, target="iOS18"),
         _palette(2, note="; masks change visibly"),
+        Recipe(
+            "palette4-vector",
+            "8-bit indices into a table of 256 pairs of values per weight: 4 bits per element",
+            form="palette",
+            bits=4,
+            vector=2,
+            dtype="uint8",
+            minimum_target="iOS18",
+        ),
     )
 }
 

@@ -67,6 +67,11 @@ FORMS = {  # recipe, target, spread → operator and stored type of the pointwis
         ("constexpr_blockwise_shift_scale", "uint3"),
         ("constexpr_blockwise_shift_scale", "int8"),
     ),
+    "pairs": (
+        ("palette4-vector", "iOS18", 0.0),
+        ("constexpr_lut_to_dense", "uint8"),
+        ("constexpr_blockwise_shift_scale", "int8"),
+    ),
     "tables_alone_before_ios18": (
         ("palette4", "iOS16", 1.0),
         ("constexpr_lut_to_dense", "uint4"),
