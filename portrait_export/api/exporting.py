@@ -29,6 +29,7 @@ def export(
     rounding: str | None = None,
     activations: str | None = None,
     asymmetric: bool = False,
+    tune: bool = False,
     output: str = "mask",
     target: str = "iOS17",
     precision: str = "fp16",
@@ -65,6 +66,8 @@ def export(
         rounding: of weights, `nearest` or `gptq` (error-compensated); by default gptq below 8 bits.
         activations: how ranges of 8-bit activations are chosen, `minmax`, `percentile` or `mse` (the default).
         asymmetric: whether the ranges of 8-bit activations may have different ends.
+        tune: improve tables, scales, biases and norms after rounding, so that the masks of photographs of the
+            calibration set are closer to the float network's; minutes.
         output: what the package returns: `mask` (8-bit grayscale image), `multiarray` (P(person), float) or `logits`.
         target: the oldest iOS that must run the package: `iOS16`, `iOS17`, `iOS18` or `iOS26`.
         precision: the arithmetic that the package declares, `fp16` or `fp32`.
@@ -111,6 +114,7 @@ def export(
         rounding=rounding,
         activations=activations,
         asymmetric=asymmetric,
+        tune=tune,
         output=output,
         target=target,
         precision=precision,

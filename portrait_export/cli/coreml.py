@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     help="How ranges of 8-bit activations are chosen: minmax, percentile or mse.  [default: mse]",
 )
 @click.option("--asymmetric", is_flag=True, help="Let the ranges of 8-bit activations have different ends.")
+@click.option(
+    "--tune/--no-tune",
+    default=False,
+    help="Improve tables, scales, biases and norms by distillation from the float network (minutes).",
+)
 @options.OUTPUT
 @click.option(
     "--target",
@@ -68,6 +73,7 @@ def coreml(
     rounding: str | None,
     activations: str | None,
     asymmetric: bool,
+    tune: bool,
     output: str,
     target: str,
     precision: str,
@@ -98,6 +104,7 @@ def coreml(
         rounding=rounding,
         activations=activations,
         asymmetric=asymmetric,
+        tune=tune,
         output=output,
         target=target,
         precision=precision,

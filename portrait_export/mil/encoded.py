@@ -34,14 +34,14 @@ class EncodedWeight:
 
     Attributes:
         operator: such as `constexpr_lut_to_dense`.
-        parts: the operator's constants, by parameter.
+        parts: the operator's constants, by parameter; one may be decoded by an operator of its own first.
         dtype: MIL type of the weight's own elements. Up to iOS17 the indices of a table are packed into bytes; the type
             is that of the indices, such as `uint4`.
         decoded: what every reader must get, in the weight's shape and float type.
     """
 
     operator: str
-    parts: Mapping[str, Part] = field(repr=False)
+    parts: Mapping[str, Part | EncodedWeight] = field(repr=False)
     dtype: str
     decoded: np.ndarray = field(repr=False)
 
@@ -92,6 +92,7 @@ class Compression:
     Attributes:
         encoded: the weights to compress.
         left: why each other large constant is left as it is.
+        tuned: biases and factors of norms that have other values than the network's, stored as they are.
         errors: share of a layer's output energy that rounding changes, where the layer's inputs were measured.
         activations: what it decided for computed values; None if the recipe is for weights only.
     """
@@ -100,3 +101,8 @@ class Compression:
     left: Mapping[str, str]
     errors: Mapping[str, float] = field(default_factory=dict)
     activations: Activations | None = None
+    tuned: Mapping[str, EncodedWeight] = field(default_factory=dict)
+
+    def decides(self, name: str) -> bool:
+        """Whether a value of this name is not the network's own any more."""
+        return name in self.encoded or name in self.tuned

@@ -24,6 +24,7 @@ IN_THE_SPECIFICATION = 10  # arrays of fewer elements are literals of the specif
 
 _BLOB_CODES = {dtype: code for code, dtype in BLOB_DTYPES.items()}
 _TYPE_CODES = {dtype: code for code, dtype in DTYPE_CODES.items()}
+_MIL_TYPES = {"int8": "int8", "float16": "fp16", "float32": "fp32"}  # numpy type → MIL type of a decoded value
 _INTS = ("int32",)  # types that a literal holds as numbers; of the others it holds the stored bytes
 
 
@@ -37,19 +38,28 @@ def store(compiled: CompiledProgram, encoded: Mapping[str, EncodedWeight]) -> Co
     """
     file = _WeightFileWriter()
     left = dict(encoded)
-    for operation in _operations(compiled.spec):
-        name = operation.outputs[0].name if operation.outputs else ""
-        if operation.type == "const" and name in left:
-            _encode(operation, left.pop(name), file, ios18=compiled.spec.specificationVersion >= 9)
-        else:
-            for value in _values(operation):
-                _move(value, compiled.weights, file)
+    for block in _blocks(compiled.spec):
+        rewritten = []
+        for operation in block.operations:
+            name = operation.outputs[0].name if operation.outputs else ""
+            if operation.type == "const" and name in left:
+                ios18 = compiled.spec.specificationVersion >= 9
+                rewritten += _encode(operation, left.pop(name), file, ios18=ios18)
+            else:
+                for value in _values(operation):
+                    _move(value, compiled.weights, file)
+                rewritten.append(operation)
+        if len(rewritten) != len(block.operations):
+            operations = [type(operation).FromString(operation.SerializeToString()) for operation in rewritten]
+            del block.operations[:]
+            block.operations.extend(operations)
     if left:
         raise PackageError(f"The program has no constants {', '.join(sorted(left))} to compress.")
     return replace(compiled, weights=file.content())
 
 
-def _operations(spec: Any) -> Iterator[Any]:
+def _blocks(spec: Any) -> Iterator[Any]:
+    """Every block of every function, outer blocks after those inside them."""
     for name in sorted(spec.mlProgram.functions):
         function = spec.mlProgram.functions[name]
         yield from _walk(function.block_specializations[function.opset])
@@ -57,9 +67,9 @@ def _operations(spec: Any) -> Iterator[Any]:
 
 def _walk(block: Any) -> Iterator[Any]:
     for operation in block.operations:
-        yield operation
         for inner in operation.blocks:
             yield from _walk(inner)
+    yield block
 
 
 def _values(operation: Any) -> Iterator[Any]:
@@ -80,20 +90,39 @@ def _move(value: Any, weights: bytes, file: _WeightFileWriter) -> None:
     value.blobFileValue.offset = file.add(code, weights[start : start + size], used)
 
 
-def _encode(operation: Any, weight: EncodedWeight, file: _WeightFileWriter, *, ios18: bool) -> None:
-    """Turn a const operation into one that decodes the weight. Its output keeps its name and type.
+def _encode(operation: Any, weight: EncodedWeight, file: _WeightFileWriter, *, ios18: bool) -> list[Any]:
+    """Turn a const operation into one that decodes the weight, and return it behind those that it reads.
 
-    Up to iOS17 the parameters are attributes, from iOS18 on inputs.
+    Its output keeps its name and type. Up to iOS17 the parameters are attributes, from iOS18 on inputs.
     """
     shape = tuple(dimension.constant.size for dimension in operation.outputs[0].type.tensorType.dimensions)
+    name = operation.outputs[0].name
     if shape != weight.decoded.shape:
-        name = operation.outputs[0].name
         raise PackageError(f"{name} has shape {shape}; it was compressed as {weight.decoded.shape}.")
+    before: list[Any] = []
+    template = type(operation).FromString(operation.SerializeToString())
     operation.type = weight.operator
     del operation.attributes["val"]
-    for name, part in weight.parts.items():
-        value = operation.inputs[name].arguments.add().value if ios18 else operation.attributes[name]
-        _write(value, part, file)
+    ios18 = ios18 and weight.operator != "const"  # constants always are attributes
+    for parameter, part in weight.parts.items():
+        if isinstance(part, EncodedWeight):
+            inner = _renamed(template, f"{name}_{parameter}", part)
+            before += _encode(inner, part, file, ios18=ios18)
+            operation.inputs[parameter].arguments.add().name = f"{name}_{parameter}"
+        else:
+            value = operation.inputs[parameter].arguments.add().value if ios18 else operation.attributes[parameter]
+            _write(value, part, file)
+    return [*before, operation]
+
+
+def _renamed(operation: Any, name: str, weight: EncodedWeight) -> Any:
+    """A copy of a const operation for a value of another name and type."""
+    copy = type(operation).FromString(operation.SerializeToString())
+    copy.outputs[0].name = name
+    copy.outputs[0].type.tensorType.dataType = _TYPE_CODES[_MIL_TYPES[weight.decoded.dtype.name]]
+    if "name" in copy.attributes:
+        copy.attributes["name"].immediateValue.tensor.strings.values[0] = name
+    return copy
 
 
 def _write(value: Any, part: Part, file: _WeightFileWriter) -> None:

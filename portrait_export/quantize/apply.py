@@ -17,8 +17,13 @@ def compression_passes(recipe: Recipe, *, target: str) -> tuple[CompressionPass,
     return recipe.passes(recipe) if recipe.passes else ()
 
 
-def check_recipe(recipe: Recipe, *, target: str, rounding: str | None = None) -> None:
-    """Raise QuantizeError if the target does not support the recipe's operators, or the recipe not the rounding."""
+def check_recipe(recipe: Recipe, *, target: str, rounding: str | None = None, tune: bool = False) -> None:
+    """Raise QuantizeError if the target does not support the recipe's operators, or the recipe not the options."""
+    if tune and recipe.rounding != "gptq":
+        raise QuantizeError(
+            f"Recipe {recipe.name} loses too little to be improved; `tune=True` is for recipes below 8 bits.",
+            hint="leave out `tune=`, or pass a recipe such as `quantize=palette4`.",
+        )
     if rounding == "gptq" and not recipe.computed:
         raise QuantizeError(
             f"Recipe {recipe.name} rounds to the nearest value; `rounding=gptq` is for recipes below 8 bits.",

@@ -16,10 +16,11 @@ from .layer import Layer
 from .layers import Weights, find_weights
 from .recipe import Recipe
 from .rounding import round_compensated, round_nearest, weighted_error
+from .scaled import MIL_FLOATS, cheapest, in_scaled_palette
+from .vectors import in_vectors
 
 SAFE_BITS = 8  # for first, last, grouped and recurrent layers, which few bits harm most
 _DENSE = ("conv", "linear", "matmul")  # whose rows can be compensated
-_MIL_FLOATS = {np.dtype(np.float16): "fp16", np.dtype(np.float32): "fp32"}
 
 
 def weights_of(function: Function, recipe: Recipe) -> Weights:
@@ -29,8 +30,12 @@ def weights_of(function: Function, recipe: Recipe) -> Weights:
 
 def bits_of(layer: Layer, recipe: Recipe) -> int:
     """The bits per element that a recipe gives a layer."""
-    sensitive = layer.edge or layer.grouped or not set(layer.operators) <= set(_DENSE)
-    return max(recipe.bits, SAFE_BITS) if sensitive else recipe.bits
+    return max(recipe.bits, SAFE_BITS) if sensitive(layer) else recipe.bits
+
+
+def sensitive(layer: Layer) -> bool:
+    """Whether a layer keeps at least 8 bits: it is first, last, grouped or recurrent."""
+    return layer.edge or layer.grouped or not set(layer.operators) <= set(_DENSE)
 
 
 def encode(
@@ -80,7 +85,16 @@ def _encoded(
         return in_channels(layer, matrix, dtype, ios18=ios18)
     if recipe.form == "blocks":
         return _in_blocks(layer, matrix, dtype, bits, recipe.block, hessian)
-    return _in_palette(layer, matrix, dtype, bits, hessian, ios18=ios18)
+    if recipe.vector > 1 and bits < SAFE_BITS:
+        vectors = in_vectors(layer, matrix, dtype, recipe.vector, hessian)
+        if vectors is not None:
+            return vectors
+    forms: list[EncodedWeight | None] = [_in_palette(layer, matrix, dtype, bits, hessian, ios18=ios18)]
+    if sensitive(layer):
+        forms.append(in_channels(layer, matrix, dtype, ios18=ios18))
+    elif ios18:
+        forms.append(in_scaled_palette(layer, matrix, dtype, bits, hessian))
+    return cheapest([form for form in forms if form is not None], layer, matrix, hessian)
 
 
 def _in_blocks(
@@ -101,7 +115,7 @@ def _in_blocks(
     wide = scales.astype(np.float32)
     for axis, (side, blocks) in enumerate(zip(codes.shape, wide.shape, strict=True)):
         wide = np.repeat(wide, side // blocks, axis=axis)
-    parts = {"data": Part(f"int{bits}", codes), "scale": Part(_MIL_FLOATS[dtype], scales)}
+    parts = {"data": Part(f"int{bits}", codes), "scale": Part(MIL_FLOATS[dtype], scales)}
     return EncodedWeight("constexpr_blockwise_shift_scale", parts, f"int{bits}", (codes * wide).astype(dtype))
 
 
@@ -114,7 +128,7 @@ def _scales_in_place(layer: Layer, scales: np.ndarray) -> np.ndarray:
 
 def _in_palette(
     layer: Layer, matrix: np.ndarray, dtype: np.dtype, bits: int, hessian: np.ndarray | None, *, ios18: bool
-) -> EncodedWeight | str:
+) -> EncodedWeight:
     spread = np.broadcast_to(_importance(matrix, hessian), matrix.shape)
     table = centroids(matrix.ravel(), spread.ravel(), 1 << bits).astype(np.float16)
     grid = Palette(table, np.zeros(matrix.shape, np.uint8))
@@ -124,14 +138,14 @@ def _in_palette(
     decoded = stored[codes]
     if ios18:
         lut = stored.reshape(*[1] * len(layer.shape), -1, 1)
-        parts = {"indices": Part(f"uint{bits}", codes), "lut": Part(_MIL_FLOATS[dtype], lut)}
+        parts = {"indices": Part(f"uint{bits}", codes), "lut": Part(MIL_FLOATS[dtype], lut)}
         return EncodedWeight("constexpr_lut_to_dense", parts, f"uint{bits}", decoded)
     from ..mil.store import packed
 
     indices = np.frombuffer(packed(Part(f"uint{bits}", codes)), np.uint8)
     parts = {
         "indices": Part("uint8", indices),
-        "lut": Part(_MIL_FLOATS[dtype], stored),
+        "lut": Part(MIL_FLOATS[dtype], stored),
         "shape": Part("uint32", np.array(layer.shape, np.uint32)),
     }
     return EncodedWeight("constexpr_lut_to_dense", parts, f"uint{bits}", decoded)

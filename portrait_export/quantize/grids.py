@@ -70,7 +70,8 @@ def best_scales(values: np.ndarray, importance: np.ndarray, most: int) -> np.nda
     """
     peak = np.abs(values).max(axis=1)
     smallest = float(np.finfo(np.float16).smallest_subnormal)
-    best = np.where(peak > 0, np.maximum(peak / most, smallest), 0).astype(np.float16)
+    with np.errstate(over="ignore"):  # the caller looks for scales that are infinite
+        best = np.where(peak > 0, np.maximum(peak / most, smallest), 0).astype(np.float16)
     if most > 7:
         return best
     error = np.full(len(values), np.inf)

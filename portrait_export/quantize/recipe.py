@@ -19,9 +19,11 @@ class Recipe:
         name: the value of `--quantize`.
         summary: one line for `--help` and the report.
         form: `channels` (integers, one scale per output channel), `blocks` (one scale per `block` inputs of an output
-            channel), `palette` (indices into one table per weight), or `none`.
+            channel), `palette` (indices into one table per weight, with a scale per output channel where it pays), or
+            `none`.
         bits: per element.
         block: inputs that share a scale, for `blocks`.
+        vector: output channels that share an index, for `palette`.
         passes: makes coremltools' compression passes for this recipe; if None, `quantize.encode` computes the form.
         dtype: the stored type of a compressed weight; None for `none`.
         granularity: of `passes`: `per_channel` (one scale for each output channel) or `per_tensor`.
@@ -36,6 +38,7 @@ class Recipe:
     form: Form = "none"
     bits: int = 16
     block: int = 0
+    vector: int = 1
     passes: Callable[[Recipe], tuple[CompressionPass, ...]] | None = None
     dtype: str | None = None
     granularity: str = "per_channel"

@@ -62,6 +62,15 @@ RECIPES = {
             minimum_target="iOS17",
             activations="mse",
         ),
+        Recipe(
+            "palette4-vector",
+            "8-bit indices into a table of 256 pairs of values per weight: 4 bits per element",
+            form="palette",
+            bits=4,
+            vector=2,
+            dtype="uint8",
+            minimum_target="iOS18",
+        ),
     )
 }
 

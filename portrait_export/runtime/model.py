@@ -149,6 +149,20 @@ class CoreMLProgram:
             values = self.plan.run(self._inputs(data, state), hook)
             return {name: self._output(name, value) for name, value in values.items()}
 
+    def tensors(self, data: Mapping[str, Any], names: Iterable[str]) -> dict[str, Tensor]:
+        """Run a program without states and return computed values as they are, with gradients if constants need them.
+
+        For gradients the plan must have been compiled outside of inference mode: see `gradients.py`.
+        """
+        wanted, found = set(names), {}
+
+        def collect(name: str, value: Any) -> None:
+            if name in wanted:
+                found[name] = value
+
+        self.plan.run(self._inputs(data, None), collect)
+        return found
+
     def trace(
         self, data: Mapping[str, Any], names: Iterable[str] | None = None, state: State | None = None
     ) -> dict[str, np.ndarray]:

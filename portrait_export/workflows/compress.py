@@ -13,6 +13,7 @@ from ..inputs.sources import LoadedModel
 from ..utils.stages import Stages
 from .activations import round_activations
 from .requests import CoreMLRequest
+from .tune import tuned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ def compress(
 
     Args:
         compiled: without compression.
-        request: its `rounding`, `activations` and `asymmetric` count.
+        request: its `rounding`, `activations`, `asymmetric` and `tune` count.
         metadata: of the package; the uncompressed one needs its PortraitSpec to be run.
     """
     from ..mil.package import save_package
@@ -85,7 +86,10 @@ def compress(
                 stage.details += [
                     f"{name}: {100 * error:.2f} % of its output's energy" for name, error in compression.errors.items()
                 ]
-    return store(compiled, compression.encoded), replace(compression, activations=activations)
+        if request.tune:
+            compression = tuned(stages, path, compression, model)
+    values = {**compression.encoded, **compression.tuned}
+    return store(compiled, values), replace(compression, activations=activations)
 
 
 def fitted_photographs(model: LoadedModel) -> Frames:

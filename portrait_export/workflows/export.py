@@ -39,7 +39,7 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
 
     recipe = get_recipe(request.recipe)
     check_request(request)  # before minutes of work, not after
-    check_recipe(recipe, target=request.target, rounding=request.rounding)
+    check_recipe(recipe, target=request.target, rounding=request.rounding, tune=request.tune)
     check_activations(recipe, request.activations, asymmetric=request.asymmetric, precision=request.precision)
     require_sizes(request.sizes, size=request.source.size)
     stages = Stages(observer)

@@ -81,6 +81,7 @@ class CoreMLRequest:
         rounding: `nearest` or `gptq` (error-compensated); None is the recipe's own.
         activations: how ranges of 8-bit activations are chosen, one of `ACTIVATIONS`; None is the recipe's own.
         asymmetric: whether ranges of activations may have different ends.
+        tune: improve tables, scales, biases and norms after rounding, by distillation.
         output: `mask`, `multiarray` or `logits`.
         target: the oldest system that must run it.
         precision: `fp16` or `fp32`.
@@ -106,6 +107,7 @@ class CoreMLRequest:
     license: str | None = None
     activations: str | None = None
     asymmetric: bool = False
+    tune: bool = False
 
 
 @dataclass(frozen=True)

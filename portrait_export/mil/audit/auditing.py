@@ -90,7 +90,7 @@ def audit_program(
         weights = _explained(places, min_elements, known, otherwise)
     problems = [f"{place.weight.name} {place.weight.shape} {place.fault}" for place in places if place.fault]
     if compression is not None:
-        problems += _departures(places, compression)
+        problems += [*_departures(places, compression), *_untuned(program, compression)]
     elif requested is not None:
         problems += _unfulfilled(weights, requested, {requested, *allowed})
     problems += activation_problems(program, None if compression is None else compression.activations)
@@ -162,7 +162,7 @@ def _checked(place: _Place, originals: Originals | None, compression: Compressio
         place = replace(place, weight=replace(weight, note=note_of(op, decoded)), fault=fault_of(values, op, decoded))
         found = originals(name, decoded) if originals and decoded.dtype.kind == "f" else None
         if isinstance(found, Original):
-            place = _compared(place, decoded, found, intended=compression is not None and name in compression.encoded)
+            place = _compared(place, decoded, found, intended=compression is not None and compression.decides(name))
         elif isinstance(found, str):
             note = "; ".join(filter(None, (place.weight.note, f"not compared: {found}")))
             place = replace(place, weight=replace(place.weight, note=note))
@@ -236,6 +236,18 @@ def _departures(places: Sequence[_Place], compression: Compression) -> list[str]
         if fault:
             problems.append(f"{name} {intended.decoded.shape} {fault}")
     return problems
+
+
+def _untuned(program: Program, compression: Compression) -> list[str]:
+    """Every bias and factor of a norm that does not have the values that tuning gave it."""
+    left, problems = dict(compression.tuned), []
+    for function in program.functions.values():
+        values = StoredValues.of(function)
+        for op in values.weights:
+            intended = left.pop(op.outputs[0][0], None)
+            if intended is not None and not np.array_equal(values.decode(op), intended.decoded):
+                problems.append(f"{op.outputs[0][0]} does not have the values that tuning gave it")
+    return problems + [f"{name}, which tuning changed, is not in the package" for name in left]
 
 
 def _departure(place: _Place | None, intended: EncodedWeight) -> str:

@@ -1,0 +1,128 @@
+"""Store a weight in a table with a scale per output channel: folded norms leave channels that differ in range.
+
+Rows r of a weight's matrix, one per output channel:
+
+    W'_r = s_r · T[i_r]       T one table of 8-bit integers, i an index of few bits
+
+It is two operators from iOS18 on: a table lookup, and a scale of its 8-bit result. A scale of a half-precision
+result would be smaller by one constant, but does not load on the Neural Engine (apple/coremltools#2688).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..mil.encoded import EncodedWeight, Part
+from .grids import best_scales
+from .kmeans import assign, centroids
+from .layer import Layer
+from .rounding import round_compensated, round_nearest
+
+MOST = 127  # the largest entry of a table, so that every channel's range is used
+MIL_FLOATS = {np.dtype(np.float16): "fp16", np.dtype(np.float32): "fp32"}
+
+
+@dataclass
+class ScaledPalette:
+    """Indices into one table of integers, with one half-precision scale per row.
+
+    Attributes:
+        table: ascending integers within ±127, in float64.
+        scales: (outputs,) float16, 0 for rows of zeros.
+        codes: (outputs, inputs) uint8.
+    """
+
+    table: np.ndarray
+    scales: np.ndarray
+    codes: np.ndarray = field(repr=False)
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, bits: int, importance: np.ndarray) -> ScaledPalette:
+        """Fit the table to the rows, each divided by its range: a relative error counts the same in every row.
+
+        Args:
+            importance: (inputs,), the weight of each column's squared error.
+        """
+        peak = np.abs(matrix).max(axis=1, keepdims=True)
+        unit = matrix / np.where(peak > 0, peak, 1)
+        table = centroids(unit.ravel(), np.broadcast_to(importance, matrix.shape).ravel(), 1 << bits)
+        entries = np.unique(np.rint(table * MOST))
+        table = np.concatenate([entries, np.full((1 << bits) - len(entries), entries[-1])])
+        return cls(table, best_scales(matrix, importance, MOST), np.zeros(matrix.shape, np.uint8))
+
+    def round(self, values: np.ndarray, column: int) -> np.ndarray:
+        scale = self.scales.astype(np.float64)
+        self.codes[:, column] = assign(values / np.where(scale > 0, scale, 1), self.table)
+        return self.table[self.codes[:, column]] * scale
+
+
+def in_scaled_palette(
+    layer: Layer, matrix: np.ndarray, dtype: np.dtype, bits: int, hessian: np.ndarray | None
+) -> EncodedWeight | None:
+    """Indices into a table of integers, one scale per output channel (iOS18); None if a scale is not finite."""
+    grid = ScaledPalette.of(matrix, bits, np.ones(matrix.shape[1]) if hessian is None else np.diag(hessian))
+    if not np.isfinite(grid.scales).all():
+        return None
+    if hessian is None:
+        round_nearest(matrix, grid)
+    else:
+        round_compensated(matrix, grid, hessian)
+    return scaled_palette(layer, layer.restore(grid.codes), grid.table, grid.scales, dtype, bits)
+
+
+def scaled_palette(
+    layer: Layer, codes: np.ndarray, table: np.ndarray, scales: np.ndarray, dtype: np.dtype, bits: int
+) -> EncodedWeight:
+    """The stored form of indices in the weight's shape, integers and scales."""
+    integers = table.astype(np.int8)
+    lut = integers.reshape(*[1] * len(layer.shape), -1, 1)
+    indices = {"indices": Part(f"uint{bits}", codes), "lut": Part("int8", lut)}
+    looked_up = EncodedWeight("constexpr_lut_to_dense", indices, f"uint{bits}", integers[codes])
+    return scaled(layer, looked_up, looked_up.decoded, scales, dtype, f"uint{bits}")
+
+
+def scaled(
+    layer: Layer, data: Part | EncodedWeight, integers: np.ndarray, scales: np.ndarray, dtype: np.dtype, stored: str
+) -> EncodedWeight:
+    """Integers times one scale per output channel (iOS18)."""
+    parts = {"data": data, "scale": Part(MIL_FLOATS[dtype], _along_outputs(layer, scales).astype(dtype))}
+    return EncodedWeight("constexpr_blockwise_shift_scale", parts, stored, _product(layer, integers, scales, dtype))
+
+
+def _along_outputs(layer: Layer, scales: np.ndarray) -> np.ndarray:
+    rest = [1] * (len(layer.shape) - 1)
+    return scales.reshape(*rest, -1) if layer.transposed else scales.reshape(-1, *rest)
+
+
+def _product(layer: Layer, integers: np.ndarray, scales: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Exact in single precision, and rounded once."""
+    return (integers.astype(np.float32) * _along_outputs(layer, scales).astype(np.float32)).astype(dtype)
+
+
+def cheapest(forms: list[EncodedWeight], layer: Layer, matrix: np.ndarray, hessian: np.ndarray | None) -> EncodedWeight:
+    """The form of least error for its size.
+
+    A bit more per element cuts the squared error to a quarter; so a form with more bytes must cut it by as much as
+    those bytes would as bits. Scales cost 16 bits per channel: they pay where channels differ in range.
+    """
+    elements = matrix.size
+
+    def price(form: EncodedWeight) -> float:
+        return relative_error(matrix, layer.matrix(form.decoded), hessian) * 4.0 ** (8 * form.size_bytes / elements)
+
+    return min(forms, key=price)
+
+
+def relative_error(matrix: np.ndarray, decoded: np.ndarray, hessian: np.ndarray | None) -> float:
+    """The mean over output channels of the share of the channel's energy that rounding changes.
+
+    Not the share of the whole layer's: what follows a layer usually brings its channels to one range again.
+    """
+    energy, change = _energy(matrix, hessian), _energy(decoded - matrix, hessian)
+    return float(np.mean(change[energy > 0] / energy[energy > 0])) if (energy > 0).any() else 0.0
+
+
+def _energy(rows: np.ndarray, hessian: np.ndarray | None) -> np.ndarray:
+    return np.einsum("ij,ij->i", rows if hessian is None else rows @ hessian, rows)
