@@ -60,7 +60,7 @@ def test_an_existing_package_is_kept_and_the_error_names_the_argument(exported):
     with pytest.raises(pe.PortraitError) as caught:
         pe.export("segformer_b0", **SMALL, quantize="int8", out=out)
     assert caught.value.code == "already-exists"
-    assert caught.value.hint == "pass `force=True` to replace it."
+    assert caught.value.hint == "pass `force=True` to replace it, or another `name=` or `out=` to keep both."
     assert export.package.path.is_dir()
 
 
