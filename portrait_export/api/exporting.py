@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..artifacts import DEFAULT_OPSET, PRECISIONS, ROUNDINGS
 from ..utils.stages import Observer, SilentObserver
-from .arguments import NetworkOptions, Size, StrPath, path_of, require_known, size_of, source_of
+from .arguments import NetworkOptions, Size, StrPath, path_of, patterns_of, require_known, size_of, source_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -30,6 +30,7 @@ def export(
     output: str = "mask",
     target: str = "iOS17",
     precision: str = "fp16",
+    keep_fp32: Sequence[str] = (),
     out: StrPath | None = None,
     parity: bool = True,
     data: StrPath | None = None,
@@ -61,6 +62,8 @@ def export(
         output: what the package returns: `mask` (8-bit grayscale image), `multiarray` (P(person), float) or `logits`.
         target: the oldest iOS that must run the package: `iOS16`, `iOS17`, `iOS18` or `iOS26`.
         precision: the arithmetic that the package declares, `fp16` or `fp32`.
+        keep_fp32: operator types (`softmax`) and names of values, with `*` for any characters, that stay in float32 in
+            a half-precision package.
         out: output folder; by default build/MODEL-RECIPE.
         parity: whether to compare masks.
         data: a folder of photos to compare on, or one with images/ and masks/; by default the bundled calibration set.
@@ -100,6 +103,7 @@ def export(
         output=output,
         target=target,
         precision=precision,
+        keep_fp32=patterns_of(keep_fp32),
         out=path_of(out),
         parity=ParityRequest(data=path_of(data), min_iou=min_iou) if parity else None,
         force=force,

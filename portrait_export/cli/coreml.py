@@ -43,6 +43,12 @@ if TYPE_CHECKING:
     default="fp16",
     help="The arithmetic that the package declares: fp16 or fp32.",
 )
+@click.option(
+    "--keep-fp32",
+    metavar="OP|PATTERN",
+    multiple=True,
+    help="Keep operations in float32: a type such as softmax, or a value's name with *; may be repeated.",
+)
 @click.option("--out", "-o", type=options.File(), help="Output folder.  [default: build/MODEL-RECIPE]")
 @click.option("--parity/--no-parity", default=True, help="Run the saved package and gate on its masks.")
 @options.DATA
@@ -57,6 +63,7 @@ def coreml(
     output: str,
     target: str,
     precision: str,
+    keep_fp32: tuple[str, ...],
     out: Path | None,
     parity: bool,
     data: Path | None,
@@ -82,6 +89,7 @@ def coreml(
         output=output,
         target=target,
         precision=precision,
+        keep_fp32=keep_fp32,
         out=out,
         parity=ParityRequest(data=data, min_iou=min_iou) if parity else None,
         force=force,

@@ -14,6 +14,7 @@ from ..errors import PackageError, nearest
 from ..utils.files import cannot_write
 from ..utils.quiet import quiet
 from . import coreml
+from .mixed import Kept
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,15 +30,21 @@ class CompiledProgram:
         spec: the Core ML `Model` protobuf.
         weights: the content of `weight.bin`; empty if every constant is in the spec itself.
         originals: the large constants before compression, by name, for the audit.
+        kept: the operations that `keep_fp32` kept in float32, name → type.
     """
 
     spec: Any
     weights: bytes
     originals: Mapping[str, np.ndarray] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 def compile_program(
-    lowered: Lowered, *, precision: str = "fp16", compression: Sequence[CompressionPass] = ()
+    lowered: Lowered,
+    *,
+    precision: str = "fp16",
+    compression: Sequence[CompressionPass] = (),
+    keep_fp32: Sequence[str] = (),
 ) -> CompiledProgram:
     """Run coremltools' passes over a program, then the compression passes, and serialize it.
 
@@ -47,6 +54,9 @@ def compile_program(
         lowered: the program; the passes change it, so it must not be compiled twice.
         precision: `fp16` (activations and weights in half) or `fp32`.
         compression: coremltools compression passes with their configuration, in order.
+        keep_fp32: operator types and names of values, as patterns, that stay in float32 (see `mixed.Kept`).
+    Raises:
+        UsageError: a pattern of `keep_fp32` matches no operation.
     """
     if precision not in PRECISIONS:
         raise PackageError(
@@ -59,6 +69,7 @@ def compile_program(
     for step in (recording, *compression):
         pipeline.append_pass(step.name)
         pipeline.set_options(step.name, dict(step.options))
+    kept = Kept(keep_fp32)
     lowered.program.functions["main"].set_output_types([_output_type(ct, feature) for feature in lowered.outputs])
     with quiet(), _full_disk_reported(), coreml.validated_at_the_end(lowered.program):
         model = ct.convert(
@@ -67,15 +78,24 @@ def compile_program(
             convert_to="mlprogram",
             inputs=[_input_type(ct, feature) for feature in lowered.inputs],
             minimum_deployment_target=coreml.target(lowered.target),
-            compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
+            compute_precision=_compute_precision(ct, precision, kept),
             skip_model_load=True,
             pass_pipeline=pipeline,
         )
         weights = Path(model.weights_dir) / "weight.bin"
         content = weights.read_bytes() if weights.exists() else b""
+    kept.require_all_matched()
     spec = model.get_spec()
     _check_features(spec, lowered)
-    return CompiledProgram(spec=spec, weights=content, originals=originals)
+    return CompiledProgram(spec=spec, weights=content, originals=originals, kept=kept.found)
+
+
+def _compute_precision(ct: Any, precision: str, kept: Kept) -> Any:
+    if precision == "fp32":
+        return ct.precision.FLOAT32
+    if not kept.patterns:
+        return ct.precision.FLOAT16
+    return ct.transform.FP16ComputePrecision(op_selector=kept.becomes_half)
 
 
 @contextmanager

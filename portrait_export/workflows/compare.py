@@ -93,7 +93,7 @@ def _image_mask(program: CoreMLProgram, theirs: Sequence[Value]) -> dict[str, st
 
 
 def _mask_stage(name: str) -> str:
-    from ..verify.pairing import SUFFIXES
+    from ..mil.mixed import SUFFIXES
 
     return _MASK_STAGES.get(SUFFIXES.sub("", name), "")
 

@@ -38,6 +38,8 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
 
     recipe = get_recipe(request.recipe)
     check_recipe(recipe, target=request.target, rounding=request.rounding)  # before minutes of work, not after
+    if request.keep_fp32 and request.precision == "fp32":
+        raise UsageError("`keep_fp32=` cannot be used with `precision=fp32`, which keeps every operation in float32.")
     require_sizes(request.sizes, size=request.source.size)
     stages = Stages(observer)
     models = steps.load(stages, request.source, request.sizes, output=request.output)
@@ -68,13 +70,15 @@ def _export_into(
     model = models[0]
     path = folder / f"{model.name}.mlpackage"
     onnx_model, lowered = _lower_at_each_size(stages, models, request)
-    package, audit = steps.save(stages, lowered, path, models, recipe, request)
+    package, audit, mixed = steps.save(stages, lowered, path, models, recipe, request)
     write_bytes(folder / f"{model.name}.onnx", onnx_model.SerializeToString(deterministic=True))
     parity = None
     if request.parity is not None:
         parity = compare_masks(stages, models, package.path, recipe, request.precision, request.parity, folder)
     sizes = tuple(map(size_of, models))
-    export = CoreMLExport(folder, package, model, recipe, request.target, audit, tuple(stages.ended), parity, sizes)
+    export = CoreMLExport(
+        folder, package, model, recipe, request.target, audit, tuple(stages.ended), parity, sizes, mixed=mixed
+    )
     export = replace(export, record=export_record(export, request))
     write_json(folder / "export.json", export.record)
     return export

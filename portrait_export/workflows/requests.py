@@ -13,6 +13,7 @@ from ..utils.stages import Stage
 
 if TYPE_CHECKING:
     from ..mil.audit import Audit
+    from ..mil.mixed import MixedCost
     from ..mil.package import SavedPackage
     from ..quantize.recipe import Recipe
     from ..verify.gates import Gate
@@ -81,6 +82,7 @@ class CoreMLRequest:
         out: output folder; None is build/MODEL-RECIPE.
         parity: the comparison of masks; None skips it.
         force: replace an existing package.
+        keep_fp32: operator types and names of values, as patterns, that stay in float32 in a half-precision package.
     """
 
     source: ModelSource
@@ -93,6 +95,7 @@ class CoreMLRequest:
     force: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
     rounding: str | None = None
+    keep_fp32: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class CoreMLExport:
         parity: the comparison of masks; None if it was skipped.
         sizes: (height, width) of every input size of the package, the default first.
         record: all of it as plain values: the content of export.json.
+        mixed: the operations in float32 and what they cost; None unless some were kept.
     """
 
     folder: Path
@@ -122,6 +126,7 @@ class CoreMLExport:
     parity: ParityReport | None
     sizes: tuple[tuple[int, int], ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
+    mixed: MixedCost | None = None
 
     @property
     def passed(self) -> bool:

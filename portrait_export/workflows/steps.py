@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..capture.simplify import SimplifyReport
     from ..inputs.sizes import Size
     from ..mil.audit import Audit
+    from ..mil.mixed import MixedCost
     from ..mil.package import SavedPackage
     from ..quantize.recipe import Recipe
 
@@ -176,11 +177,12 @@ def save(
     models: Sequence[LoadedModel],
     recipe: Recipe,
     request: CoreMLRequest,
-) -> tuple[SavedPackage, Audit]:
-    """Compile and write the package, then audit its stored weights."""
+) -> tuple[SavedPackage, Audit, MixedCost | None]:
+    """Compile and write the package, then audit its stored weights, and count what it keeps in float32."""
     from ..mil.audit import audit_program
     from ..mil.compile import compile_program
     from ..mil.logits import logits_in, tail_of
+    from ..mil.mixed import mixed_cost
     from ..mil.package import save_package
     from ..mil.program import read_program
     from ..quantize.apply import compression_passes
@@ -188,11 +190,14 @@ def save(
     with stages.stage("compile") as stage:
         passes = compression_passes(recipe, target=request.target)
         tail = tail_of(lowered)
-        compiled = compile_program(lowered, precision=request.precision, compression=passes)
+        compiled = compile_program(
+            lowered, precision=request.precision, compression=passes, keep_fp32=request.keep_fp32
+        )
         weights = request.precision if recipe.computed else recipe.dtype or request.precision
         stage.summary = f"{request.precision} arithmetic, {weights} weights"
+    kept = compiled.kept
     sizes, logits = [size_of(model) for model in models], logits_in(compiled.spec, tail)
-    metadata = package_metadata(models[0], recipe, request, sizes, logits)
+    metadata = package_metadata(models[0], recipe, request, sizes, logits, kept)
     compression = None
     if recipe.computed:
         rounding = request.rounding or recipe.rounding
@@ -200,9 +205,11 @@ def save(
     with stages.stage("save") as stage:
         package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
         stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
+    program = read_program(path)
+    mixed = mixed_cost(program.main) if kept else None
     with stages.stage("audit") as stage:
         audit = audit_program(
-            read_program(path),
+            program,
             requested=recipe.dtype,
             min_elements=recipe.min_elements,
             originals=compiled.originals,
@@ -210,7 +217,10 @@ def save(
         )
         stage.summary = _audit_summary(audit)
         stage.details = [f"{w.name} {w.shape} {w.dtype} {w.size_bytes:,} B {w.skipped}" for w in audit.weights]
-    return package, audit
+        if mixed is not None:
+            stage.summary += f"; {mixed}"
+            stage.details += [f"kept in float32: {kind} {name}" for name, kind in kept.items()]
+    return package, audit, mixed
 
 
 def _audit_summary(audit: Audit) -> str:
