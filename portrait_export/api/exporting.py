@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..artifacts import DEFAULT_OPSET, PRECISIONS, ROUNDINGS
+from ..artifacts import AUTO, DEFAULT_OPSET, PRECISIONS, ROUNDINGS
 from ..utils.stages import Observer, SilentObserver
 from .arguments import NetworkOptions, Size, StrPath, path_of, patterns_of, require_known, size_of, source_of
 
@@ -61,7 +61,8 @@ def export(
         rounding: of weights, `nearest` or `gptq` (error-compensated); by default gptq below 8 bits.
         output: what the package returns: `mask` (8-bit grayscale image), `multiarray` (P(person), float) or `logits`.
         target: the oldest iOS that must run the package: `iOS16`, `iOS17`, `iOS18` or `iOS26`.
-        precision: the arithmetic that the package declares, `fp16` or `fp32`.
+        precision: the arithmetic that the package declares: `fp16`, `fp32`, or `auto`, which is fp16 with the
+            operations in float32 that the gates need.
         keep_fp32: operator types (`softmax`) and names of values, with `*` for any characters, that stay in float32 in
             a half-precision package.
         out: output folder; by default build/MODEL-RECIPE.
@@ -86,7 +87,7 @@ def export(
     if rounding is not None:
         require_known("rounding", rounding, ROUNDINGS)
     require_known("target", target, TARGETS)
-    require_known("precision", precision, PRECISIONS)
+    require_known("precision", precision, (*PRECISIONS, AUTO))
     request = CoreMLRequest(
         source=source_of(
             model=model,

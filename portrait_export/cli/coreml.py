@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..artifacts import PRECISIONS, ROUNDINGS
+from ..artifacts import AUTO, PRECISIONS, ROUNDINGS
 from . import options
 from .network_options import own_network
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=options.Named("precision", lambda: list(PRECISIONS)),
+    type=options.Named("precision", lambda: [*PRECISIONS, AUTO]),
     default="fp16",
-    help="The arithmetic that the package declares: fp16 or fp32.",
+    help="The arithmetic that the package declares: fp16, fp32, or auto: fp16 with what the gates need in fp32.",
 )
 @click.option(
     "--keep-fp32",

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..artifacts import AUTO
 from ..errors import UsageError
 from ..inputs.sizes import require_sizes, size_of
 from ..inputs.sources import LoadedModel
 from ..utils.files import held_alone, refuse_existing, remove_stale_partials, write_bytes, write_json
-from ..utils.stages import Observer, Stages
+from ..utils.stages import Observer, SilentObserver, Stages
 from . import steps
+from .mixed import chosen, require_parity
 from .parity import compare_masks
 from .records import export_record
 from .requests import CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest
@@ -41,6 +44,8 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     if request.keep_fp32 and request.precision == "fp32":
         raise UsageError("`keep_fp32=` cannot be used with `precision=fp32`, which keeps every operation in float32.")
     require_sizes(request.sizes, size=request.source.size)
+    if request.precision == AUTO:
+        require_parity(request)
     stages = Stages(observer)
     models = steps.load(stages, request.source, request.sizes, output=request.output)
     _require_packageable(models, request)
@@ -69,9 +74,14 @@ def _export_into(
     """Run all stages after loading and write the output folder."""
     model = models[0]
     path = folder / f"{model.name}.mlpackage"
-    onnx_model, lowered = _lower_at_each_size(stages, models, request)
+    simplified = _simplify_at_each_size(stages, models)
+    lowered = _lower_at_each_size(stages, simplified, models, request)
+    if request.precision == AUTO:
+        silent = Stages(SilentObserver())
+        lower = partial(_lower_at_each_size, silent, simplified, models, request)
+        request = chosen(stages, models, lower, recipe, request)
     package, audit, mixed = steps.save(stages, lowered, path, models, recipe, request)
-    write_bytes(folder / f"{model.name}.onnx", onnx_model.SerializeToString(deterministic=True))
+    write_bytes(folder / f"{model.name}.onnx", simplified[0].SerializeToString(deterministic=True))
     parity = None
     if request.parity is not None:
         parity = compare_masks(stages, models, package.path, recipe, request.precision, request.parity, folder)
@@ -93,23 +103,27 @@ def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) 
         require_target(model.spec.inputs, target=request.target, source=model.name)
 
 
-def _lower_at_each_size(
-    stages: Stages, models: Sequence[LoadedModel], request: CoreMLRequest
-) -> tuple[onnx.ModelProto, Lowered]:
-    """Return the simplified ONNX model at the default size, and one MIL program for all sizes."""
+def _simplify_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> list[onnx.ModelProto]:
+    """Return the simplified ONNX models, the default size first."""
     prefixes = steps.size_prefixes(models)
-    file = None if request.source.foreign is None else request.source.foreign.onnx
     # The captured models are not kept, so their weights are not in memory together with the simplified ones.
-    simplified = steps.simplify_alike(
+    return steps.simplify_alike(
         stages,
         [steps.capture(stages, model, prefix=prefix) for model, prefix in zip(models, prefixes, strict=True)],
         prefixes,
     )
+
+
+def _lower_at_each_size(
+    stages: Stages, simplified: Sequence[onnx.ModelProto], models: Sequence[LoadedModel], request: CoreMLRequest
+) -> Lowered:
+    """Return one MIL program for all sizes."""
+    file = None if request.source.foreign is None else request.source.foreign.onnx
     programs = [
         steps.lower(stages, graph, model, request.target, prefix=prefix, file=file)
-        for graph, model, prefix in zip(simplified, models, prefixes, strict=True)
+        for graph, model, prefix in zip(simplified, models, steps.size_prefixes(models), strict=True)
     ]
-    return simplified[0], steps.unify(stages, programs, models)
+    return steps.unify(stages, programs, models)
 
 
 def export_onnx(request: OnnxRequest, observer: Observer) -> OnnxExport:

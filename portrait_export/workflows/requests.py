@@ -78,7 +78,7 @@ class CoreMLRequest:
         rounding: `nearest` or `gptq` (error-compensated); None is the recipe's own.
         output: `mask`, `multiarray` or `logits`.
         target: the oldest system that must run it.
-        precision: `fp16` or `fp32`.
+        precision: `fp16`, `fp32`, or `auto`: fp16 with the operations in float32 that the gates need.
         out: output folder; None is build/MODEL-RECIPE.
         parity: the comparison of masks; None skips it.
         force: replace an existing package.
