@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 PHOTOGRAPHS = 2  # on which the losses are measured
 LOGITS_PER_P = 4.0  # d logit / dP at P = ½, where the mask's edge is
 _ROUNDED = ("round", "cast")
-REMAINING = (1 / 4, 1 / 16, 1 / 64)  # shares of the loss that may be left, tried in order until the gates pass
+REMAINING = (1 / 4, 1 / 16, 1 / 32, 1 / 64)  # shares of the loss that may be left, tried in order until the gates pass
 
 
 @dataclass(frozen=True)
