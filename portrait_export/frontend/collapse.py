@@ -5,7 +5,7 @@ Dimensions of size 1 are dropped, and adjacent dimensions that the operator trea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -154,7 +154,7 @@ def _merged(
 def _collapsed(
     node: NodeContext,
     inputs: Sequence[Value | None],
-    attributes: dict[str, object],
+    attributes: Mapping[str, object],
     groups: Sequence[Sequence[int]],
     shape: tuple[int, ...],
 ) -> Collapsed | None:

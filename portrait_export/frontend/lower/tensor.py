@@ -215,7 +215,7 @@ def tiled(node: NodeContext, x: AnyRank, reps: list[int]) -> AnyRank:
         return x
     if 0 in reps:
         raise Unsupported("an empty result")
-    if len(reps) > MAX_RANK:
+    if isinstance(x, OverRank) or len(reps) > MAX_RANK:
         return _tiled_merged(node, x, reps)
     return node.emit("tile", x=node.as_var(x), reps=np.asarray(reps, np.int32))
 
