@@ -38,11 +38,9 @@ def row(architecture: Architecture, outcome: Outcome) -> str:
     return ROW.format(architecture.name, architecture.source, *numbers, outcome.refusal).rstrip()
 
 
-def failed(architecture: Architecture, outcome: Outcome) -> bool:
-    """Whether an architecture failed in a way that its entry in the table does not expect."""
-    if outcome.psnr_db is None:
-        return not architecture.refused or architecture.refused not in outcome.refusal
-    return not outcome.psnr_db >= PSNR_DB
+def failed(outcome: Outcome) -> bool:
+    """Whether an architecture was refused, or lost its numbers."""
+    return outcome.psnr_db is None or not outcome.psnr_db >= PSNR_DB
 
 
 def main() -> None:
@@ -59,7 +57,7 @@ def main() -> None:
             outcomes[architecture] = measure(architecture, Path(folder), small=arguments.small)
         print(row(architecture, outcomes[architecture]), flush=True)
     psnr = [outcome.psnr_db for outcome in outcomes.values() if outcome.psnr_db is not None]
-    fell_short = [a.name for a, outcome in outcomes.items() if failed(a, outcome)]
+    fell_short = [a.name for a, outcome in outcomes.items() if failed(outcome)]
     if psnr:
         reached = sum(value >= PSNR_DB for value in psnr)
         print(

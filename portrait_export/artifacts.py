@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 READABLE_OPSETS = range(1, 29)  # versions of ONNX's operator set whose semantics the lowerings know
 ARITHMETICS = ("as_typed", "fp16", "fp32")  # modes of our runtime
 PRECISIONS = ("fp16", "fp32")  # arithmetic that a package declares
+AUTO = "auto"  # fp16, with the operations in float32 that the gates need
 ROUNDINGS = ("nearest", "gptq")  # of weights: each to the nearest stored value, or with errors compensated
 ACTIVATIONS = ("minmax", "percentile", "mse")  # how ranges of 8-bit activations are chosen
 RUNTIMES = ("portrait", "coreml")  # what runs a package: our runtime, or Core ML itself

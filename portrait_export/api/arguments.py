@@ -138,6 +138,14 @@ def size_of(value: Sequence[int]) -> Size:
     return value[0], value[1]
 
 
+def patterns_of(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Return one or several patterns. Raises UsageError for an empty one."""
+    patterns = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(pattern, str) and pattern for pattern in patterns):
+        raise UsageError(f"Patterns are names such as 'softmax' or '/decoder/*'; found {value!r}.")
+    return patterns
+
+
 def require_known(argument: str, value: str, known: Iterable[str]) -> None:
     """Raise UsageError, with the nearest name, unless the value is one of the known ones."""
     names = list(known)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..artifacts import ACTIVATIONS, DEFAULT_OPSET, PRECISIONS, ROUNDINGS
+from ..artifacts import ACTIVATIONS, AUTO, DEFAULT_OPSET, PRECISIONS, ROUNDINGS
 from ..utils.stages import Observer, SilentObserver
-from .arguments import NetworkOptions, Size, StrPath, path_of, require_known, size_of, source_of
+from .arguments import NetworkOptions, Size, StrPath, path_of, patterns_of, require_known, size_of, source_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -33,6 +33,7 @@ def export(
     output: str = "mask",
     target: str = "iOS17",
     precision: str = "fp16",
+    keep_fp32: Sequence[str] = (),
     out: StrPath | None = None,
     name: str | None = None,
     author: str | None = None,
@@ -70,7 +71,10 @@ def export(
             calibration set are closer to the float network's; minutes.
         output: what the package returns: `mask` (8-bit grayscale image), `multiarray` (P(person), float) or `logits`.
         target: the oldest iOS that must run the package: `iOS16`, `iOS17`, `iOS18` or `iOS26`.
-        precision: the arithmetic that the package declares, `fp16` or `fp32`.
+        precision: the arithmetic that the package declares: `fp16`, `fp32`, or `auto`, which is fp16 with the
+            operations in float32 that the gates need.
+        keep_fp32: operator types (`softmax`) and names of values, with `*` for any characters, that stay in float32 in
+            a half-precision package.
         out: output folder; by default build/NAME-RECIPE.
         name: what the package and its ONNX file are called; by default the model's name.
         author: of the weights, for the metadata; by default empty for weights of your own.
@@ -98,7 +102,7 @@ def export(
     if activations is not None:
         require_known("activations", activations, ACTIVATIONS)
     require_known("target", target, TARGETS)
-    require_known("precision", precision, PRECISIONS)
+    require_known("precision", precision, (*PRECISIONS, AUTO))
     request = CoreMLRequest(
         source=source_of(
             model=model,
@@ -118,6 +122,7 @@ def export(
         output=output,
         target=target,
         precision=precision,
+        keep_fp32=patterns_of(keep_fp32),
         out=path_of(out),
         name=name,
         author=author,

@@ -155,7 +155,7 @@ def _db(value: float) -> str:
 
 def _range(op: OpError) -> str:
     """Format the reference's range, and the candidate's if it differs."""
-    reference = f"{op.low:.4g} … {op.high:.4g}"
+    reference = f"{op.low:.4g} … {op.high:.4g}" + (f"  rescaled {op.rescaled}" if op.rescaled else "")
     width = max(abs(op.low), abs(op.high), 1e-30)
     distance = max(abs(op.candidate_low - op.low), abs(op.candidate_high - op.high)) / width
     if math.isnan(op.candidate_low):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..artifacts import ACTIVATIONS, PRECISIONS, ROUNDINGS
+from ..artifacts import ACTIVATIONS, AUTO, PRECISIONS, ROUNDINGS
 from . import options
 from .network_options import own_network
 
@@ -50,9 +50,15 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=options.Named("precision", lambda: list(PRECISIONS)),
+    type=options.Named("precision", lambda: [*PRECISIONS, AUTO]),
     default="fp16",
-    help="The arithmetic that the package declares: fp16 or fp32.",
+    help="The arithmetic that the package declares: fp16, fp32, or auto: fp16 with what the gates need in fp32.",
+)
+@click.option(
+    "--keep-fp32",
+    metavar="OP|PATTERN",
+    multiple=True,
+    help="Keep operations in float32: a type such as softmax, or a value's name with *; may be repeated.",
 )
 @click.option("--out", "-o", type=options.File(), help="Output folder.  [default: build/NAME-RECIPE]")
 @click.option("--name", help="What the package and its ONNX file are called.  [default: the model's name]")
@@ -77,6 +83,7 @@ def coreml(
     output: str,
     target: str,
     precision: str,
+    keep_fp32: tuple[str, ...],
     out: Path | None,
     name: str | None,
     author: str | None,
@@ -108,6 +115,7 @@ def coreml(
         output=output,
         target=target,
         precision=precision,
+        keep_fp32=keep_fp32,
         out=out,
         name=name,
         author=author,

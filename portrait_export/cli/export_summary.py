@@ -28,6 +28,8 @@ def show(export: CoreMLExport, console: Console) -> None:
         f"{render.style('package', bold=True)}  {export.package.path}  {render.size(export.package.size_bytes)}"
     )
     render.result(f"         sha256 {export.package.sha256[:16]}…  needs {export.target} or later")
+    if export.mixed is not None:
+        render.result(f"{render.style('float32', bold=True)}  {export.mixed}")
     for problem in export.audit.problems:
         render.result(f"{render.style('✗ audit', fg='red')}  {problem}")
     if export.parity is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from . import registry
+from .collapse import fewer_dimensions
 from .context import NodeContext
 from .emitter import Emitter
 from .fold import can_fold, fold_node
@@ -128,7 +129,12 @@ class NodeLowering:
             lower_graph=partial(self._lower_graph, scope=scope, opset=opset, prefix=prefix),
         )
         try:
+            collapsed = fewer_dimensions(node)
+            if collapsed is not None:
+                node = collapsed.node
             result = entry.lower(node)
+            if collapsed is not None:
+                result = collapsed.restored(result)  # type: ignore[arg-type]  # such operators have one output
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # inputs and attributes that do not fit together; the ONNX checker does not look at values
             raise Unsupported(f"{type(error).__name__}: {one_line(error)}") from error

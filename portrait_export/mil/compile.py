@@ -14,6 +14,7 @@ from ..errors import PackageError, nearest
 from ..utils.files import cannot_write
 from ..utils.quiet import quiet
 from . import coreml
+from .mixed import Kept
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,15 +32,21 @@ class CompiledProgram:
         weights: the content of `weight.bin`; empty if every constant is in the spec itself.
         originals: the large constants before compression, by name, for the audit; in float32 if they are too small for
             half precision.
+        kept: the operations that `keep_fp32` kept in float32, name → type.
     """
 
     spec: Any
     weights: bytes
     originals: Mapping[str, np.ndarray] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 def compile_program(
-    lowered: Lowered, *, precision: str = "fp16", compression: Sequence[CompressionPass] = ()
+    lowered: Lowered,
+    *,
+    precision: str = "fp16",
+    compression: Sequence[CompressionPass] = (),
+    keep_fp32: Sequence[str] = (),
 ) -> CompiledProgram:
     """Run coremltools' passes over a program, then the compression passes, and serialize it.
 
@@ -49,6 +56,9 @@ def compile_program(
         lowered: the program; the passes change it, so it must not be compiled twice.
         precision: `fp16` (activations and weights in half) or `fp32`.
         compression: coremltools compression passes with their configuration, in order.
+        keep_fp32: operator types and names of values, as patterns, that stay in float32 (see `mixed.Kept`).
+    Raises:
+        UsageError: a pattern of `keep_fp32` matches no operation.
     """
     if precision not in PRECISIONS:
         raise PackageError(
@@ -66,6 +76,7 @@ def compile_program(
         name = coreml.underflow_pass()
         pipeline.insert_pass(pipeline.passes.index(_CAST_TO_HALF), name)
         pipeline.set_options(name, {"into": too_small})
+    kept = Kept(keep_fp32)
     lowered.program.functions["main"].set_output_types([_output_type(ct, feature) for feature in lowered.outputs])
     with quiet(), _full_disk_reported(), coreml.validated_at_the_end(lowered.program):
         model = ct.convert(
@@ -74,15 +85,18 @@ def compile_program(
             convert_to="mlprogram",
             inputs=[_input_type(ct, feature) for feature in lowered.inputs],
             minimum_deployment_target=coreml.target(lowered.target),
-            compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
+            compute_precision=_compute_precision(ct, precision, kept),
             skip_model_load=True,
             pass_pipeline=pipeline,
         )
         weights = Path(model.weights_dir) / "weight.bin"
         content = weights.read_bytes() if weights.exists() else b""
+    kept.require_all_matched()
     spec = model.get_spec()
     _check_features(spec, lowered)
-    return CompiledProgram(spec=spec, weights=content, originals=_with_lost_values(originals, too_small))
+    return CompiledProgram(
+        spec=spec, weights=content, originals=_with_lost_values(originals, too_small), kept=kept.found
+    )
 
 
 def _with_lost_values(
@@ -95,6 +109,14 @@ def _with_lost_values(
         if wide is not None and wide.shape == half.shape and (wide.astype(half.dtype) == half).all():
             found[name] = wide
     return found
+
+
+def _compute_precision(ct: Any, precision: str, kept: Kept) -> Any:
+    if precision == "fp32":
+        return ct.precision.FLOAT32
+    if not kept.patterns:
+        return ct.precision.FLOAT16
+    return ct.transform.FP16ComputePrecision(op_selector=kept.becomes_half)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ..mil.program import Block, Function, Operation
 from ..mil.types import StateType, TensorType, ValueType
 from .dtypes import CARRIERS, from_numpy, round_to_half
 from .environment import Environment
-from .executor import BlockPlan, Input, Instruction, Plan, Result, run_block
+from .executor import BlockPlan, Input, Instruction, Plan, Result, run_block, slots_read
 from .limits import MAX_RANK, claim
 from .registry import Kernel, OpInfo, Parameter, kernels
 
@@ -135,7 +135,7 @@ class _Compiler:
         """Record for each instruction which slots it is the last to use."""
         done, seen = [], set(kept)
         for instruction in reversed(instructions):
-            used = {result.slot for result in instruction.results} | _uses(instruction)
+            used = {result.slot for result in instruction.results} | slots_read(instruction)
             done.append(replace(instruction, dead=tuple(sorted(used - seen))))
             seen |= used
         return tuple(reversed(done))
@@ -299,15 +299,3 @@ def _from_tensor(parameter: Parameter, where: str) -> Callable[[Any], Any]:
 
 def _is_numeric(kind: ValueType) -> bool:
     return isinstance(kind, TensorType) and kind.dtype in CARRIERS
-
-
-def _uses(instruction: Instruction) -> set[int]:
-    """Slots that an instruction reads, including those that its nested blocks read."""
-    used: set[int] = set()
-    for entry in instruction.inputs:
-        used |= {entry.slots} if isinstance(entry.slots, int) else set(entry.slots)
-    for block in instruction.blocks:
-        used |= set(block.outputs)
-        for inner in block.instructions:
-            used |= _uses(inner)
-    return used

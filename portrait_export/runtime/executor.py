@@ -126,12 +126,24 @@ class Plan:
         return {name: values[slot] for name, slot in self.outputs}
 
 
+def slots_read(instruction: Instruction) -> set[int]:
+    """Slots that an instruction reads, including those that its nested blocks read."""
+    used: set[int] = set()
+    for entry in instruction.inputs:
+        used |= {entry.slots} if isinstance(entry.slots, int) else set(entry.slots)
+    for block in instruction.blocks:
+        used |= set(block.outputs)
+        for inner in block.instructions:
+            used |= slots_read(inner)
+    return used
+
+
 def run_block(plan: BlockPlan, values: list[Any], hook: Hook | None, block: str) -> None:
     """Run the instructions in order; they read from `values` and write into it. `block` names the block in errors."""
     instruction = None
     try:
         for instruction in plan.instructions:
-            _execute(instruction, values, hook, block)
+            execute(instruction, values, hook, block)
     except (StopExecution, LocatedError):
         raise
     except PortraitError as error:
@@ -146,7 +158,8 @@ def run_block(plan: BlockPlan, values: list[Any], hook: Hook | None, block: str)
         raise _located(message, instruction, values, block) from error
 
 
-def _execute(instruction: Instruction, values: list[Any], hook: Hook | None, block: str) -> None:
+def execute(instruction: Instruction, values: list[Any], hook: Hook | None, block: str) -> None:
+    """Run one instruction on the slots."""
     arguments = {
         entry.parameter: entry.read(values) if entry.convert is None else entry.convert(entry.read(values))
         for entry in instruction.inputs

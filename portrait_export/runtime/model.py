@@ -21,6 +21,7 @@ from .compiler import compile_function
 from .dtypes import CARRIERS, FLOATS, from_numpy, round_to_half
 from .environment import Environment
 from .executor import Hook, Plan, StopExecution
+from .held import HeldRun
 from .images import image_to_tensor, tensor_to_image
 from .limits import claim
 from .parallel import each
@@ -191,6 +192,10 @@ class CoreMLProgram:
             if missing:
                 self._collect(inputs, missing, found)
         return found
+
+    def held(self, data: Mapping[str, Any]) -> HeldRun:
+        """Run the program once and hold every value, to follow changed values from there."""
+        return HeldRun(self.plan, self._inputs(data, None))
 
     def _collect(self, inputs: Mapping[str, Any], names: set[str], found: dict[str, np.ndarray]) -> None:
         """Run the program and add the named values to `found`; stop as soon as all are there."""

@@ -45,6 +45,8 @@ class OpError:
         overflows_half: the reference holds a finite value beyond ±65504, which half precision turns into infinity.
         half_snr_db: SNR of the reference against itself rounded to half: what its storage alone costs. NaN on overflow.
         covers: operations of the candidate before this one that have no counterpart; their error shows up here.
+        rescaled: factor and offset of a value that a compiler's pass rescaled under its old name, where everything that
+            reads it is right; it is compared with the rescaled reference. Empty for all others.
         bad: whether it is to blame. Without isolated runs only the first is: the error of the rest may come from it.
     """
 
@@ -69,6 +71,7 @@ class OpError:
     exact_bar_db: float = FLOAT_BAR_DB
     covers: tuple[str, ...] = ()
     overflows_here: bool = False
+    rescaled: str = ""
     bad: bool = False
 
 
@@ -138,6 +141,7 @@ class Tally:
         ops: the pairs to compare, in order.
         whole: sums with inherited error; own: of each op alone; exact: of each op alone in float32. All by name.
         shapes: by name; left_out: value → why it was not compared.
+        rescaled: values that are compared with the reference's times a factor plus an offset → which.
     """
 
     ops: Sequence[ValuePair]
@@ -146,6 +150,12 @@ class Tally:
     exact: dict[str, ErrorSums] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    rescaled: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def far_off(self) -> tuple[str, ...]:
+        """The values below the bar with inherited error: finite, but quite other numbers."""
+        return tuple(name for name, sums in self.whole.items() if sums.snr_db < BAR_DB)
 
     def add(
         self, sums: dict[str, ErrorSums], name: str, reference: np.ndarray | None, candidate: np.ndarray | None
@@ -227,6 +237,7 @@ class Tally:
             bar_db=bar if own is None else allowed,
             exact_bar_db=promised,
             covers=op.covers,
+            rescaled=self.rescaled.get(op.name, ""),
             overflows_here=(whole.candidate_non_finite > 0 and not math.isnan(inherited))
             if own is None
             else own.candidate_non_finite > 0,

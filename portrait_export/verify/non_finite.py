@@ -69,5 +69,9 @@ def describe_origin(value: Value, extents: Mapping[str, Extent], photograph: str
     """One sentence on an operation that `origins` found."""
     largest = max((extents[name].largest for name in value.inputs if name in extents), default=math.nan)
     inputs = "" if math.isnan(largest) else f", whose inputs are finite and reach {largest:.6g}"
-    reason = f" Half precision holds numbers up to {HALF_MAX:,.0f}; `precision=fp32` holds larger ones." if half else ""
+    reason = (
+        f" Half precision holds numbers up to {HALF_MAX:,.0f}; `precision=auto` keeps larger ones in float32."
+        if half
+        else ""
+    )
     return f"NaN or infinity first appears in {value.name} ({value.kind}) on {photograph}{inputs}.{reason}"

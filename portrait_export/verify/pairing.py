@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..artifacts import Value
-
-SUFFIXES = re.compile(r"(_cast_fp16|_cast_fp32|_to_fp16|_to_fp32)+$")  # what the fp16 pass appends to a value's name
+from ..mil.mixed import SUFFIXES
 
 # The same operator under its names in ONNX and in MIL, where they differ by more than case and underscores.
 _SYNONYMS = {"div": "realdiv", "gemm": "linear"}

@@ -5,7 +5,7 @@ Only the ONNX model's values for one photo are in memory; everything else is kep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
+    from ..capture.onnx.trace import OnnxTrace
     from ..runtime.model import CoreMLProgram
     from ..runtime.runner import PackageRunner
     from ..verify.blame import Tally, ValuePair
     from ..verify.error_sums import ErrorSums
+    from ..verify.rescaled import AffineFit
 
 MASK_STEPS = 255.0  # of an 8-bit mask
 
@@ -93,7 +95,7 @@ def _image_mask(program: CoreMLProgram, theirs: Sequence[Value]) -> dict[str, st
 
 
 def _mask_stage(name: str) -> str:
-    from ..verify.pairing import SUFFIXES
+    from ..mil.mixed import SUFFIXES
 
     return _MASK_STAGES.get(SUFFIXES.sub("", name), "")
 
@@ -117,11 +119,15 @@ class _Comparison:
     tally: Tally
     compared: Sequence[ValuePair]
     image: bool
+    fits: Mapping[str, AffineFit] = field(default_factory=dict)
     expected: dict[str, np.ndarray | None] = field(default_factory=dict)
 
     def start(self, reference: Mapping[str, np.ndarray]) -> None:
         """Set the reference values of a photo."""
         self.expected = {op.name: _expected(op, reference, image=self.image) for op in self.compared}
+        for name, fit in self.fits.items():
+            value = self.expected[name]
+            self.expected[name] = None if value is None else fit.apply(value)
 
     def run(self, runner: PackageRunner, frame: Frame, sums: dict[str, ErrorSums], *, replace: bool) -> None:
         """Run the package; with `replace`, every operation gets the reference's values as inputs."""
@@ -139,6 +145,57 @@ class _Comparison:
         runner.program.predict(runner.inputs_of(frame), hook=hook)
 
 
+@dataclass(frozen=True)
+class _Sides:
+    """A package and its model, to be compared on some photos."""
+
+    package: PackageRunner
+    exact: PackageRunner | None
+    trace: OnnxTrace
+    compared: Sequence[ValuePair]
+    frames: Sequence[Frame]
+    spec: PortraitSpec
+    isolate: bool
+
+    def tally(self, fits: Mapping[str, AffineFit], progress: Callable[[int, int], None]) -> Tally:
+        """Compare every value on every photo. Values with a fit are expected rescaled."""
+        from ..capture.runners import feeds_of
+        from ..verify.blame import Tally
+
+        tally = Tally(self.compared, rescaled={name: str(fit) for name, fit in fits.items()})
+        comparison = _Comparison(tally, self.compared, self.package.output.kind == "image", fits)
+        for done, frame in enumerate(self.frames):
+            comparison.expected.clear()  # free them before the next photo's values are in memory
+            comparison.start(self.trace.run(feeds_of(frame, self.spec)))
+            comparison.run(self.package, frame, tally.whole, replace=False)
+            if self.isolate:
+                comparison.run(self.package, frame, tally.own, replace=True)
+            if self.exact is not None:
+                comparison.run(self.exact, frame, tally.exact, replace=True)
+            progress(done + 1, len(self.frames))
+        return tally
+
+    def fits(self, names: Collection[str]) -> dict[str, AffineFit]:
+        """The values among some that are the reference's times a factor plus an offset."""
+        from ..capture.runners import feeds_of
+        from ..verify.rescaled import AffineFit
+
+        fits = {name: AffineFit() for name in names}
+        counterparts = [op for op in self.compared if op.name in fits]
+        image = self.package.output.kind == "image"
+        for frame in self.frames:
+            reference = self.trace.run(feeds_of(frame, self.spec))
+            expected = {op.name: _expected(op, reference, image=image) for op in counterparts}
+
+            def hook(name: str, value: Any, expected: Mapping[str, np.ndarray | None] = expected) -> None:
+                exact = expected.get(name)
+                if exact is not None and exact.shape == tuple(value.shape):
+                    fits[name].add(exact, value.detach().cpu().numpy())
+
+            self.package.program.predict(self.package.inputs_of(frame), hook=hook)
+        return {name: fit for name, fit in fits.items() if fit.explains}
+
+
 def compare_values(
     package: PackageRunner,
     model: onnx.ModelProto,
@@ -150,26 +207,27 @@ def compare_values(
     progress: Callable[[int, int], None],
 ) -> Tally:
     """Run both sides on every photo; with `isolate`, also run each operation on the reference's values, in the
-    declared types and in float32."""
-    from ..capture.onnx.trace import OnnxTrace
-    from ..capture.runners import feeds_of
-    from ..runtime.runner import PackageRunner
-    from ..verify.blame import Tally
+    declared types and in float32.
 
-    trace = OnnxTrace(model, [op.reference for op in compared])
-    tally = Tally(compared)
-    image = package.output.kind == "image"
-    comparison = _Comparison(tally, compared, image)
+    Values that a pass of the compiler rescaled are compared with the rescaled reference, if what reads them is right.
+    """
+    from ..capture.onnx.trace import OnnxTrace
+    from ..runtime.runner import PackageRunner
+    from ..verify.rescaled import excused
+
     exact: PackageRunner | None = None
     if isolate and package.program.environment.arithmetic != "fp32":
         exact = PackageRunner(package.program.program.path, arithmetic="fp32")
-    for done, frame in enumerate(frames):
-        comparison.expected.clear()  # free them before the next photo's values are in memory
-        comparison.start(trace.run(feeds_of(frame, spec)))
-        comparison.run(package, frame, tally.whole, replace=False)
-        if isolate:
-            comparison.run(package, frame, tally.own, replace=True)
-        if exact is not None:
-            comparison.run(exact, frame, tally.exact, replace=True)
-        progress(done + 1, len(frames))
-    return tally
+    trace = OnnxTrace(model, [op.reference for op in compared])
+    sides = _Sides(package, exact, trace, compared, frames, spec, isolate)
+    tally = sides.tally({}, progress)
+    fits = sides.fits(tally.far_off) if tally.far_off else {}
+    if not fits:
+        return tally
+    rescaled = sides.tally(fits, progress)
+    spared = excused(compared, fits, rescaled.blame())
+    if not spared:
+        return tally
+    if len(spared) == len(fits):
+        return rescaled
+    return sides.tally({name: fits[name] for name in spared}, progress)

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..artifacts import AUTO
 from ..errors import UsageError
 from ..inputs.sizes import require_sizes, size_of
 from ..inputs.sources import LoadedModel
 from ..utils.files import held_alone, refuse_existing, remove_stale_partials, write_bytes, write_json
-from ..utils.stages import Observer, Stages
+from ..utils.stages import Observer, SilentObserver, Stages
 from . import steps
 from .checks import check_request
+from .mixed import chosen, require_parity
 from .parity import compare_masks
 from .records import EXPORT_FILE, begin_record, export_record, is_unfinished
 from .requests import CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest
@@ -41,7 +44,11 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     check_request(request)  # before minutes of work, not after
     check_recipe(recipe, target=request.target, rounding=request.rounding, tune=request.tune)
     check_activations(recipe, request.activations, asymmetric=request.asymmetric, precision=request.precision)
+    if request.keep_fp32 and request.precision == "fp32":
+        raise UsageError("`keep_fp32=` cannot be used with `precision=fp32`, which keeps every operation in float32.")
     require_sizes(request.sizes, size=request.source.size)
+    if request.precision == AUTO:
+        require_parity(request)
     stages = Stages(observer)
     models = steps.load(stages, request.source, request.sizes, output=request.output)
     _require_packageable(models, request)
@@ -73,19 +80,26 @@ def _export_into(
     """Run all stages after loading and write the output folder."""
     model = models[0]
     path = folder / f"{request.name}.mlpackage"
-    onnx_model, lowered = _lower_at_each_size(stages, models, request)
+    simplified = _simplify_at_each_size(stages, models)
+    lowered = _lower_at_each_size(stages, simplified, models, request)
+    if request.precision == AUTO:
+        silent = Stages(SilentObserver())
+        lower = partial(_lower_at_each_size, silent, simplified, models, request)
+        request = chosen(stages, models, lower, recipe, request)
     built = steps.compiled(stages, lowered, models, recipe, request)
     begin_record(folder, model, recipe, request)
     package = steps.save(stages, built, path, model, request)
     begin_record(folder, model, recipe, request, package)
-    audit = steps.audit(stages, built, path, recipe)
-    write_bytes(folder / f"{request.name}.onnx", onnx_model.SerializeToString(deterministic=True))
+    audit, mixed = steps.audit(stages, built, path, recipe)
+    write_bytes(folder / f"{request.name}.onnx", simplified[0].SerializeToString(deterministic=True))
     parity = None
     if request.parity is not None:
         facts = {"recipe": recipe.name, "precision": request.precision, "target": request.target}
         parity = compare_masks(stages, models, package.path, facts, request.parity, folder, weights=audit.weights)
     sizes = tuple(map(size_of, models))
-    export = CoreMLExport(folder, package, model, recipe, request.target, audit, tuple(stages.ended), parity, sizes)
+    export = CoreMLExport(
+        folder, package, model, recipe, request.target, audit, tuple(stages.ended), parity, sizes, mixed=mixed
+    )
     export = replace(export, record=export_record(export, request))
     write_json(folder / EXPORT_FILE, export.record)
     return export
@@ -100,23 +114,27 @@ def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) 
         require_target(model.spec.inputs, target=request.target, source=model.name)
 
 
-def _lower_at_each_size(
-    stages: Stages, models: Sequence[LoadedModel], request: CoreMLRequest
-) -> tuple[onnx.ModelProto, Lowered]:
-    """Return the simplified ONNX model at the default size, and one MIL program for all sizes."""
+def _simplify_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> list[onnx.ModelProto]:
+    """Return the simplified ONNX models, the default size first."""
     prefixes = steps.size_prefixes(models)
-    file = None if request.source.foreign is None else request.source.foreign.onnx
     # The captured models are not kept, so their weights are not in memory together with the simplified ones.
-    simplified = steps.simplify_alike(
+    return steps.simplify_alike(
         stages,
         [steps.capture(stages, model, prefix=prefix) for model, prefix in zip(models, prefixes, strict=True)],
         prefixes,
     )
+
+
+def _lower_at_each_size(
+    stages: Stages, simplified: Sequence[onnx.ModelProto], models: Sequence[LoadedModel], request: CoreMLRequest
+) -> Lowered:
+    """Return one MIL program for all sizes."""
+    file = None if request.source.foreign is None else request.source.foreign.onnx
     programs = [
         steps.lower(stages, graph, model, request.target, prefix=prefix, file=file)
-        for graph, model, prefix in zip(simplified, models, prefixes, strict=True)
+        for graph, model, prefix in zip(simplified, models, steps.size_prefixes(models), strict=True)
     ]
-    return simplified[0], steps.unify(stages, programs, models)
+    return steps.unify(stages, programs, models)
 
 
 def export_onnx(request: OnnxRequest, observer: Observer) -> OnnxExport:

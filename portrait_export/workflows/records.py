@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,12 @@ MAX_RECORD_BYTES = 64 * 2**20
 
 
 def package_metadata(
-    model: LoadedModel, recipe: Recipe, request: CoreMLRequest, sizes: Sequence[Size], logits: str
+    model: LoadedModel,
+    recipe: Recipe,
+    request: CoreMLRequest,
+    sizes: Sequence[Size],
+    logits: str,
+    kept: Mapping[str, str],
 ) -> Metadata:
     """Return the metadata that Xcode and apps show, with our full spec and provenance.
 
@@ -34,6 +39,7 @@ def package_metadata(
         model: the network at the package's default size.
         sizes: every input size of the package.
         logits: the name of the package's value that parity compares with the model's logits; empty if there is none.
+        kept: the operations kept in float32, name → type.
     """
     from ..mil.program import Metadata
 
@@ -51,6 +57,7 @@ def package_metadata(
             f"{METADATA_PREFIX}paper": model.paper,
             **({f"{METADATA_PREFIX}sizes": labels(sizes, last=",").replace(" ", "")} if len(sizes) > 1 else {}),
             **({LOGITS_KEY: logits} if logits else {}),
+            **({f"{METADATA_PREFIX}keep_fp32": " ".join(kept)} if kept else {}),
             **{f"{METADATA_PREFIX}{key}": value for key, value in model.provenance.items()},
             **{f"{METADATA_PREFIX}version.{name}": version for name, version in tool_versions().items()},
             **_preview(model.spec),
@@ -150,6 +157,7 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
         "sizes": [list(size) for size in export.sizes],
         "recipe": export.recipe.name,
         "precision": request.precision,
+        "keep_fp32": None if export.mixed is None else {"patterns": list(request.keep_fp32), **export.mixed.to_json()},
         "target": request.target,
         "package": _package(export.package),
         "audit": export.audit.to_json(),

@@ -13,6 +13,7 @@ from ..utils.stages import Stage
 
 if TYPE_CHECKING:
     from ..mil.audit import Audit
+    from ..mil.mixed import MixedCost
     from ..mil.package import SavedPackage
     from ..quantize.recipe import Recipe
     from ..verify.gates import Gate
@@ -84,12 +85,13 @@ class CoreMLRequest:
         tune: improve tables, scales, biases and norms after rounding, by distillation.
         output: `mask`, `multiarray` or `logits`.
         target: the oldest system that must run it.
-        precision: `fp16` or `fp32`.
+        precision: `fp16`, `fp32`, or `auto`: fp16 with the operations in float32 that the gates need.
         out: output folder; None is build/MODEL-RECIPE.
         parity: the comparison of masks; None skips it.
         force: replace an existing package.
         name: what the files are called; None is the network's name.
         author, license: of the weights, for the package's metadata; None is what is known of them.
+        keep_fp32: operator types and names of values, as patterns, that stay in float32 in a half-precision package.
     """
 
     source: ModelSource
@@ -108,6 +110,7 @@ class CoreMLRequest:
     activations: str | None = None
     asymmetric: bool = False
     tune: bool = False
+    keep_fp32: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class CoreMLExport:
         parity: the comparison of masks; None if it was skipped.
         sizes: (height, width) of every input size of the package, the default first.
         record: all of it as plain values: the content of export.json.
+        mixed: the operations in float32 and what they cost; None unless some were kept.
     """
 
     folder: Path
@@ -137,6 +141,7 @@ class CoreMLExport:
     parity: ParityReport | None
     sizes: tuple[tuple[int, int], ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
+    mixed: MixedCost | None = None
 
     @property
     def passed(self) -> bool:

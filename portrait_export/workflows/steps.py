@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..mil.audit import Audit
     from ..mil.compile import CompiledProgram
     from ..mil.encoded import Compression
+    from ..mil.mixed import MixedCost
     from ..mil.package import SavedPackage
     from ..mil.program import Metadata
     from ..quantize.recipe import Recipe
@@ -212,11 +213,11 @@ def compiled(
     with stages.stage("compile") as stage:
         passes = compression_passes(recipe, target=request.target)
         tail = tail_of(lowered)
-        program = compile_program(lowered, precision=request.precision, compression=passes)
+        program = compile_program(lowered, precision=request.precision, compression=passes, keep_fp32=request.keep_fp32)
         weights = request.precision if recipe.computed else recipe.dtype or request.precision
         stage.summary = f"{request.precision} arithmetic, {weights} weights"
     sizes, logits = [size_of(model) for model in models], logits_in(program.spec, tail)
-    metadata = package_metadata(models[0], recipe, request, sizes, logits)
+    metadata = package_metadata(models[0], recipe, request, sizes, logits, program.kept)
     compression = None
     if recipe.computed:
         program, compression = compress(stages, program, lowered, models[0], recipe, request, metadata)
@@ -237,14 +238,18 @@ def save(stages: Stages, built: Built, path: Path, model: LoadedModel, request: 
     return package
 
 
-def audit(stages: Stages, built: Built, path: Path, recipe: Recipe) -> Audit:
-    """Check how the saved package's weights are stored."""
+def audit(stages: Stages, built: Built, path: Path, recipe: Recipe) -> tuple[Audit, MixedCost | None]:
+    """Check how the saved package's weights are stored, and count what it keeps in float32."""
     from ..mil.audit import audit_program, recorded
+    from ..mil.mixed import mixed_cost
     from ..mil.program import read_program
 
+    program = read_program(path)
+    kept = built.program.kept
+    mixed = mixed_cost(program.main) if kept else None
     with stages.stage("audit") as stage:
         audit = audit_program(
-            read_program(path),
+            program,
             requested=recipe.dtype,
             min_elements=recipe.min_elements,
             originals=recorded(built.program.originals),
@@ -252,7 +257,10 @@ def audit(stages: Stages, built: Built, path: Path, recipe: Recipe) -> Audit:
         )
         stage.summary = _audit_summary(audit)
         stage.details = [f"{w.name} {w.shape} {w.dtype} {w.size_bytes:,} B {w.skipped}" for w in audit.weights]
-    return audit
+        if mixed is not None:
+            stage.summary += f"; {mixed}"
+            stage.details += [f"kept in float32: {kind} {name}" for name, kind in kept.items()]
+    return audit, mixed
 
 
 def _audit_summary(audit: Audit) -> str:

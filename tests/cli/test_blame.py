@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from PIL import Image
 
 from portrait_export.artifacts import Frame, Prediction
@@ -347,3 +349,43 @@ def test_models_that_diverge_before_the_package_are_found():
         ("traced → simplified", "mask", True),
     ]
     assert links[1].snr_db == pytest.approx(10 * np.log10(0.25 / 0.01), abs=1e-4)
+
+
+def test_a_value_that_a_pass_rescaled_is_not_accused(cli, photos, tmp_path):
+    """coremltools multiplies the sum of quantized values by 1 / scale and leaves its name."""
+    scales = {"s1": 0.021, "s2": 0.013, "s3": 0.031}
+    constants = {
+        "w": np.ones((1, 3, 1, 1), np.float32),
+        "w2": np.full((1, 3, 1, 1), -0.3, np.float32),
+        "b": np.array([-1.0], np.float32),
+        "z": np.array(0, np.int8),
+        **{name: np.array(value, np.float32) for name, value in scales.items()},
+    }
+
+    def rounded(value: str, result: str, scale: str) -> list[onnx.NodeProto]:
+        return [
+            helper.make_node("QuantizeLinear", [value, scale, "z"], [f"{result}_q"]),
+            helper.make_node("DequantizeLinear", [f"{result}_q", scale, "z"], [result]),
+        ]
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["l1"]),
+        helper.make_node("Conv", ["x", "w2", "b"], ["l2"]),
+        *rounded("l1", "a", "s1"),
+        *rounded("l2", "c", "s2"),
+        helper.make_node("Add", ["a", "c"], ["sum"]),
+        *rounded("sum", "y", "s3"),
+    ]
+    image, mask = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, 64, 64])
+        for name, channels in (("x", 3), ("y", 1))
+    )
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "qdq", [image], [mask], initializers)
+    file = tmp_path / "qdq.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    read = ("--mean", "0,0,0", "--std", "1,1,1")
+    assert cli("coreml", "--onnx", file, *read, "--no-parity", "-o", tmp_path / "out", "-q").code == 0
+    photo = ("--image", photos / "portrait.png")
+    ran = cli("blame", tmp_path / "out/qdq.mlpackage", "--onnx", file, *photo, "--json")
+    assert (ran.code, json.loads(ran.out)["bad"]) == (0, [])

@@ -32,7 +32,6 @@ class Architecture:
         size, small_size: sides of the pictures, in pixels.
         feeds: numbers for inputs other than the picture, by name: (shape, value).
         probability: whether the net gives P(person), not logits.
-        refused: words of the refusal that Core ML's own limits ask for; empty where it converts.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Architecture:
     small_size: int = 64
     feeds: tuple[tuple[str, tuple[int, ...], float], ...] = ()
     probability: bool = False
-    refused: str = ""
 
     @property
     def available(self) -> bool:
@@ -184,7 +182,6 @@ def _transformers(
     *,
     size: int = 256,
     small_size: int = 64,
-    refused: str = "",
 ) -> Architecture:
     def build(shrunk: bool) -> nn.Module:
         library = importlib.import_module("transformers")
@@ -194,7 +191,7 @@ def _transformers(
             given["backbone_config"] = getattr(library, kind)(**options)
         return getattr(library, model)(getattr(library, config)(**given))
 
-    return Architecture(name, "transformers", build, size, small_size, refused=refused)
+    return Architecture(name, "transformers", build, size, small_size)
 
 
 FOUR = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
@@ -605,7 +602,6 @@ TRANSFORMERS = (
         {**FOUR, "depths": [1, 2, 7, 2]},
         {**FOUR, "depths": [1, 1, 1, 1], "embed_dim": 8, "num_heads": [1, 1, 2, 2], "image_size": [64, 64]},
         size=224,
-        refused="Core ML supports at most 5",
     ),
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from portrait_export.artifacts import Lowered
 from portrait_export.mil import coreml
 from portrait_export.mil.audit import audit_program
 from portrait_export.mil.compile import compile_program
-from portrait_export.mil.encoded import Compression, Part
+from portrait_export.mil.encoded import Compression
 from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata, read_program
 from portrait_export.mil.store import store
@@ -21,7 +21,7 @@ from portrait_export.quantize.encode import encode, weights_of
 from portrait_export.quantize.layer import Layer
 from portrait_export.quantize.recipes import RECIPES
 from portrait_export.quantize.rounding import weighted_error
-from portrait_export.quantize.scaled import ScaledPalette, cheapest, in_channels, in_scaled_palette, relative_error
+from portrait_export.quantize.scaled import ScaledPalette, cheapest, in_scaled_palette, relative_error
 from tests.mil.programs import IMAGE, LOGITS, SIDE, weights
 
 HALF = np.dtype(np.float16)
@@ -170,19 +170,6 @@ def test_rows_of_zeros_stay_zero_and_tiny_rows_are_finite():
 def test_values_beyond_half_precision_have_no_such_form():
     matrix = np.full((4, 32), 1e8)
     assert in_scaled_palette(Layer("w", (4, 32), ("linear",)), matrix, HALF, 4, None) is None
-    assert in_channels(Layer("w", (4, 32), ("linear",)), matrix, HALF, ios18=False) is None
-
-
-def test_the_factor_of_a_matmul_has_its_scales_along_its_last_axis():
-    layer = Layer("w", (64, 48), ("matmul",), transposed=True)
-    weight = matrix_of(48, 64, 1).T
-    for ios18 in (False, True):
-        form = in_channels(layer, layer.matrix(weight), HALF, ios18=ios18)
-        assert form is not None
-        assert np.allclose(form.decoded, weight, atol=0.005 * np.abs(weight).max(axis=0))
-        scale = form.parts["scale"]
-        assert isinstance(scale, Part)
-        assert scale.values.shape == ((1, 48) if ios18 else (48,))
 
 
 def test_scales_that_gain_less_than_bits_would_are_not_bought():

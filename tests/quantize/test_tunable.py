@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from portrait_export.mil.encoded import EncodedWeight
+from portrait_export.quantize.channels import in_channels
 from portrait_export.quantize.encode import encode
 from portrait_export.quantize.layer import Layer
 from portrait_export.quantize.layers import Weights
 from portrait_export.quantize.recipes import RECIPES
-from portrait_export.quantize.scaled import in_channels, in_scaled_palette
+from portrait_export.quantize.scaled import in_scaled_palette
 from portrait_export.quantize.tunable import Tunable, codes_of, improve, plain, tunable
 
 HALF = np.dtype(np.float16)

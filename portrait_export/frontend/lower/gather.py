@@ -7,7 +7,7 @@ import numpy as np
 from ..context import NodeContext
 from ..refusals import Unsupported
 from ..registry import lowers
-from ..values import AnyRank, OverRank, Tensor, Var, axis_of, narrow, shape_of
+from ..values import MAX_RANK, AnyRank, OverRank, Tensor, Var, axis_of, narrow, shape_of
 from ._common import select
 from .tensor import around
 
@@ -46,6 +46,9 @@ def _constant_gather(node: NodeContext, x: Var | OverRank, indices: np.ndarray, 
     if isinstance(x, OverRank):
         rows = node.take(node.reshape(x, around(shape, axis)), indices.reshape(-1), 1)
         return node.reshape_any_rank(rows, (*shape[:axis], *indices.shape, *shape[axis + 1 :]))
+    if len(shape) + indices.ndim - 1 > MAX_RANK:
+        taken = node.take(x, indices.reshape(-1), axis)
+        return node.reshape_any_rank(taken, (*shape[:axis], *indices.shape, *shape[axis + 1 :]))
     taken = node.take(x, indices.reshape(-1), axis)
     if indices.ndim == 1:
         return taken

@@ -8,6 +8,7 @@ from typing import Literal, overload
 import numpy as np
 
 from .. import over_rank
+from ..collapse import grouped
 from ..context import NodeContext
 from ..refusals import Unsupported
 from ..registry import lowers
@@ -203,7 +204,7 @@ def _python_slice(start: int, stop: int, step: int, size: int) -> slice:
 @lowers("Expand", since=8)
 def expand(node: NodeContext) -> AnyRank:
     """Broadcast the tensor and a shape against each other."""
-    x, wanted = node.x(), np.broadcast_shapes(node.shape(), tuple(node.ints(1, "shape")))
+    x, wanted = node.elements(), np.broadcast_shapes(node.shape(), tuple(node.ints(1, "shape")))
     own = (1,) * (len(wanted) - len(shape_of(x))) + shape_of(x)
     return tiled(node, node.reshape_any_rank(x, own), [new // old for new, old in zip(wanted, own, strict=True)])
 
@@ -214,15 +215,27 @@ def tiled(node: NodeContext, x: AnyRank, reps: list[int]) -> AnyRank:
         return x
     if 0 in reps:
         raise Unsupported("an empty result")
-    if isinstance(x, OverRank):
-        raise over_rank.refusal(x)
+    if isinstance(x, OverRank) or len(reps) > MAX_RANK:
+        return _tiled_merged(node, x, reps)
     return node.emit("tile", x=node.as_var(x), reps=np.asarray(reps, np.int32))
+
+
+def _tiled_merged(node: NodeContext, x: AnyRank, reps: list[int]) -> AnyRank:
+    """Repeat a tensor of many dimensions: adjacent ones that are not repeated, or have size 1, move as one."""
+    shape = shape_of(x)
+    result = [size * rep for size, rep in zip(shape, reps, strict=True)]
+    groups = grouped(result, lambda axis: reps[axis] == 1 or (axis if shape[axis] != 1 else "new"))
+    if len(groups) > MAX_RANK:
+        raise over_rank.refusal(OverRank(x.var if isinstance(x, OverRank) else x, tuple(result)))
+    sizes, times = ([int(np.prod([of[axis] for axis in group])) for group in groups] for of in (shape, reps))
+    flat = node.as_var(node.reshape(x, sizes))
+    return node.reshape_any_rank(node.emit("tile", x=flat, reps=np.asarray(times, np.int32)), result)
 
 
 @lowers("Tile")
 def tile(node: NodeContext) -> AnyRank:
     """Repeat a tensor along each dimension."""
-    return tiled(node, node.x(), node.ints(1, "repeats"))
+    return tiled(node, node.elements(), node.ints(1, "repeats"))
 
 
 @lowers("Pad", since=11)

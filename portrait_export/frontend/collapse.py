@@ -1,0 +1,163 @@
+"""Lower a node on tensors of more dimensions than Core ML supports as the same node in fewer dimensions.
+
+Dimensions of size 1 are dropped, and adjacent dimensions that the operator treats alike become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .values import MAX_RANK, OverRank, TensorSequence, Value, axis_of, shape_of
+
+if TYPE_CHECKING:
+    from .context import NodeContext
+    from .values import AnyRank
+
+# Each element of the result depends on one element of each input, which are broadcast against each other.
+# fmt: off
+ELEMENTWISE = frozenset((
+    "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "Cast", "Ceil", "Celu", "Clip", "Cos",
+    "Cosh", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid",
+    "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min",
+    "Mish", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid",
+    "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu",
+    "Where", "Xor",
+))
+# fmt: on
+ALONG_AXIS = frozenset(("Softmax", "LogSoftmax", "Hardmax"))
+AXIS_SINCE = 13  # before this opset, these operators flatten all dimensions from `axis` on
+PICKING = frozenset(("ArgMax", "ArgMin"))
+_KINDS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+REDUCTIONS = frozenset(f"Reduce{kind}" for kind in _KINDS)
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """A node in fewer dimensions.
+
+    Attributes:
+        node: to be lowered instead.
+        shape: of the result in ONNX.
+    """
+
+    node: NodeContext
+    shape: tuple[int, ...]
+
+    def restored(self, value: AnyRank) -> AnyRank:
+        """The result in the shape that ONNX gives it."""
+        return self.node.reshape_any_rank(value, self.shape)
+
+
+def fewer_dimensions(node: NodeContext) -> Collapsed | None:
+    """The node in at most five dimensions; None if it needs no help, or cannot be helped."""
+    given = [value for value in node.inputs if value is not None]
+    if any(isinstance(value, TensorSequence) for value in given):
+        return None
+    if not given or all(len(shape_of(value)) <= MAX_RANK for value in given if not isinstance(value, TensorSequence)):
+        return None
+    collapse = _way(node)
+    return None if collapse is None else collapse(node)
+
+
+def _way(node: NodeContext) -> Callable[[NodeContext], Collapsed | None] | None:
+    if node.op_type in ELEMENTWISE:
+        return _elementwise
+    if node.op_type in REDUCTIONS:
+        return _reduction
+    if node.op_type in PICKING or (node.op_type in ALONG_AXIS and node.opset >= AXIS_SINCE):
+        return _along_axis
+    return _concat if node.op_type == "Concat" else None
+
+
+def _elementwise(node: NodeContext) -> Collapsed | None:
+    shapes = [() if value is None else node.shape(index) for index, value in enumerate(node.inputs)]
+    result = np.broadcast_shapes(*shapes)
+    aligned = [(1,) * (len(result) - len(shape)) + shape for shape in shapes]
+    groups = grouped(result, lambda axis: tuple(shape[axis] == result[axis] for shape in aligned))
+    inputs = [_merged(node, value, shape, groups) for value, shape in zip(node.inputs, aligned, strict=True)]
+    return _collapsed(node, inputs, {}, groups, result)
+
+
+def _reduction(node: NodeContext) -> Collapsed | None:
+    shape = node.shape()
+    given = node.ints(1, "axes") if node.has(1) else node.attributes.get("axes") or []
+    if not given and node.attributes.get("noop_with_empty_axes", 0):
+        return None
+    axes = sorted(axis_of(int(axis), len(shape)) for axis in given) or list(range(len(shape)))
+    groups = grouped(shape, lambda axis: axis in axes)
+    reduced = [index for index, group in enumerate(groups) if group[0] in axes]
+    if not reduced:  # only dimensions of size 1: one of them stays
+        groups = [*groups, [axes[0]]]
+        reduced = [len(groups) - 1]
+    attributes = {"keepdims": 1, **({} if node.has(1) else {"axes": reduced})}
+    inputs: list[Value | None] = [_merged(node, node.value(0), shape, groups)]
+    if node.has(1):
+        inputs.append(np.asarray(reduced, np.int64))
+    return _collapsed(node, inputs, attributes, groups, _kept(node, shape, axes))
+
+
+def _along_axis(node: NodeContext) -> Collapsed | None:
+    shape = node.shape()
+    axis = axis_of(node.attributes.get("axis", 0 if node.op_type in PICKING else -1), len(shape))
+    groups = [list(range(axis)), [axis], list(range(axis + 1, len(shape)))]
+    picking = node.op_type in PICKING
+    result = _kept(node, shape, [axis]) if picking else shape
+    attributes = {"axis": 1, **({"keepdims": 1} if picking else {})}
+    return _collapsed(node, [_merged(node, node.value(0), shape, groups)], attributes, groups, result)
+
+
+def _concat(node: NodeContext) -> Collapsed | None:
+    shapes = [node.shape(index) for index in range(len(node.inputs))]
+    axis = axis_of(node.attributes["axis"], len(shapes[0]))
+    groups = [list(range(axis)), [axis], list(range(axis + 1, len(shapes[0])))]
+    inputs = [_merged(node, value, shape, groups) for value, shape in zip(node.inputs, shapes, strict=True)]
+    total = sum(shape[axis] for shape in shapes)
+    return _collapsed(node, inputs, {"axis": 1}, groups, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))
+
+
+def _kept(node: NodeContext, shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a reduction's result."""
+    keep = node.attributes.get("keepdims", 1)
+    return tuple(1 if axis in axes else size for axis, size in enumerate(shape) if keep or axis not in axes)
+
+
+def grouped(shape: Sequence[int], alike: Callable[[int], Hashable]) -> list[list[int]]:
+    """Group adjacent dimensions for which `alike` is the same; those of size 1 are dropped."""
+    groups: list[list[int]] = []
+    for axis in (axis for axis, size in enumerate(shape) if size != 1):
+        if groups and alike(groups[-1][-1]) == alike(axis):
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    return groups
+
+
+def _merged(
+    node: NodeContext, value: Value | None, shape: Sequence[int], groups: Sequence[Sequence[int]]
+) -> Value | None:
+    """A value with each group of its dimensions as one; a single element keeps its rank where that is small."""
+    if value is None or isinstance(value, TensorSequence):
+        return value
+    if isinstance(value, np.ndarray | np.generic) and np.size(value) == 1:
+        return np.asarray(value).reshape(())
+    if len(groups) > MAX_RANK:
+        return value
+    sizes = [int(np.prod([shape[axis] for axis in group], dtype=np.int64)) for group in groups]
+    merged: Value = node.reshape_any_rank(value, sizes or [1])
+    return merged
+
+
+def _collapsed(
+    node: NodeContext,
+    inputs: Sequence[Value | None],
+    attributes: Mapping[str, object],
+    groups: Sequence[Sequence[int]],
+    shape: tuple[int, ...],
+) -> Collapsed | None:
+    if len(groups) > MAX_RANK or any(isinstance(value, OverRank) for value in inputs):
+        return None
+    return Collapsed(replace(node, inputs=tuple(inputs), attributes={**node.attributes, **attributes}), shape)

@@ -1,0 +1,121 @@
+"""Operators on tensors of six dimensions and more give ONNX's numbers in the five that Core ML has."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from portrait_export.errors import LoweringError
+
+from ..harness import Trial, mismatch, run
+
+RNG = np.random.default_rng(7)
+
+
+@dataclass(frozen=True)
+class Wide:
+    """One operator on a computed tensor of many dimensions, and constants."""
+
+    name: str
+    op_type: str
+    shape: tuple[int, ...]
+    constants: tuple[np.ndarray, ...] = ()
+    attrs: dict[str, Any] = field(default_factory=dict)
+    opset: int = 18
+
+    def trial(self) -> Trial:
+        """The model: a vector, reshaped, the operator, and its result as a vector."""
+        wide = numpy_helper.from_array(np.array(self.shape, np.int64), "wide")
+        flat = numpy_helper.from_array(np.array([-1], np.int64), "flat")
+        given = [numpy_helper.from_array(value, f"c{index}") for index, value in enumerate(self.constants)]
+        nodes = [
+            helper.make_node("Reshape", ["x", "wide"], ["w"]),
+            helper.make_node(self.op_type, ["w", *(tensor.name for tensor in given)], ["r"], **self.attrs),
+            helper.make_node("Cast", ["r"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("Reshape", ["f", "flat"], ["y"]),
+        ]
+        size = math.prod(self.shape)
+        graph = helper.make_graph(
+            nodes,
+            self.name,
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [size])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None])],
+            [wide, flat, *given],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+        return Trial(self.name, model, {"x": RNG.uniform(0.1, 2, size).astype(np.float32)})
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RNG.uniform(0.5, 1.5, shape).astype(np.float32)
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+ONES, FULL = (1, 2, 3, 1, 4, 1, 2), (2, 2, 3, 2, 2, 2)
+CASES = [
+    Wide("unary", "Exp", FULL),
+    Wide("rank_9", "Tanh", (2, 1, 2, 1, 2, 1, 2, 1, 2)),
+    Wide("only_ones", "Neg", (1,) * 7),
+    Wide("add_a_full_constant", "Add", FULL, (floats(*FULL),)),
+    Wide("add_a_channel", "Add", ONES, (floats(3, 1, 1, 1, 1),)),
+    Wide("multiply_by_two_alternate_dimensions", "Mul", (2, 2, 3, 2, 1, 2), (floats(3, 1, 1, 2),)),
+    Wide("broadcast_makes_it_larger", "Sub", ONES, (floats(5, 1, 1, 1, 1, 1, 1),)),
+    Wide("clip", "Clip", FULL, (np.float32(0.5), np.float32(1.0))),
+    Wide("compare", "Greater", FULL, (np.float32(1.0),)),
+    Wide("cast", "Cast", FULL, attrs={"to": TensorProto.INT32}),
+    Wide("softmax_in_the_middle", "Softmax", (1, 1, 3, 2, 2, 4, 4), attrs={"axis": 2}),
+    Wide("softmax_of_the_last", "Softmax", FULL),
+    Wide("log_softmax_first", "LogSoftmax", FULL, attrs={"axis": 0}),
+    Wide("argmax", "ArgMax", FULL, attrs={"axis": 2, "keepdims": 0}),
+    Wide("sum_of_one", "ReduceSum", FULL, (ints(2),), {"keepdims": 0}),
+    Wide("mean_of_alternate", "ReduceMean", (2, 1, 3, 2, 1, 2), (ints(-1, 2),)),
+    Wide("max_of_all", "ReduceMax", FULL, attrs={"keepdims": 0}),
+    Wide("min_of_ones_only", "ReduceMin", ONES, (ints(0, 3),)),
+    Wide("axes_as_an_attribute", "ReduceMean", FULL, attrs={"axes": [1, 2]}, opset=13),
+    Wide("concat", "Concat", FULL, (floats(2, 2, 1, 2, 2, 2),), {"axis": 2}),
+    Wide("gather_of_a_matrix", "Gather", (1, 2, 3, 4, 5), (np.array([[0, 2], [1, 1]]),), {"axis": 2}),
+    Wide("gather_twice_as_wide", "Gather", FULL, (np.array([[0, 2], [1, 1]]),), {"axis": 2}),
+    Wide("expand", "Expand", (1, 2, 1, 3, 1, 2), (ints(2, 2, 1, 3, 4, 2),)),
+    Wide("expand_to_more", "Expand", (2, 1, 3), (ints(1, 1, 1, 2, 4, 3),)),
+    Wide("tile", "Tile", (2, 1, 3, 1, 2, 1), (ints(1, 2, 1, 1, 1, 3),)),
+]
+
+
+def test_the_numbers_are_onnx_s():
+    trials = [case.trial() for case in CASES if case.opset == 18]
+    others = [case.trial() for case in CASES if case.opset != 18]
+    results = run(trials) + [result for trial in others for result in run([trial])]
+    failures = {}
+    for trial, (found,) in zip([*trials, *others], results, strict=True):
+        (expected,) = ReferenceEvaluator(trial.model).run(None, dict(trial.feeds))
+        failures[trial.name] = mismatch(expected, found)
+    assert {name: text for name, text in failures.items() if text} == {}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Wide("six_that_alternate", "Mul", FULL, (floats(2, 1, 3, 1, 2, 1),)),
+        Wide("no_way", "CumSum", FULL, (np.array(2),)),
+    ],
+    ids=lambda case: case.name,
+)
+def test_what_does_not_fit_is_refused_with_its_shape(case):
+    with pytest.raises(LoweringError) as caught:
+        run([case.trial()])
+    assert "a tensor of rank 6 (2, 2, 3, 2, 2, 2); Core ML supports at most 5" in str(caught.value)
+
+
+def test_the_cases_are_valid_onnx():
+    for case in CASES:
+        onnx.checker.check_model(case.trial().model)
