@@ -46,6 +46,7 @@ class RegisteredNetwork:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     kept_outputs: tuple[str, ...] = ()
+    quantized: bool = False
 
     @property
     def parameters(self) -> int:

@@ -35,7 +35,7 @@ def package_metadata(
         author="portrait-export",
         license=model.licence,
         version=__version__,
-        description=_description(model, recipe.dtype or request.precision, sizes),
+        description=_description(model, _stored_dtype(model, recipe, request), sizes),
         user_defined={
             SPEC_KEY: model.spec.to_json(),
             f"{METADATA_PREFIX}recipe": recipe.name,
@@ -49,6 +49,11 @@ def package_metadata(
             **_preview(model.spec),
         },
     )
+
+
+def _stored_dtype(model: LoadedModel, recipe: Recipe, request: CoreMLRequest) -> str:
+    """The type of most stored weights; that of the network's own if they are integers and no recipe replaces them."""
+    return recipe.dtype or ("int8" if model.quantized else request.precision)
 
 
 def _description(model: LoadedModel, dtype: str, sizes: Sequence[Size]) -> str:

@@ -16,7 +16,7 @@ from ..artifacts import DEFAULT_OPSET
 from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stages
-from .compress import compress
+from .compress import compress, keep_integers
 from .records import package_metadata
 from .requests import CoreMLRequest
 
@@ -197,6 +197,8 @@ def save(
     if recipe.computed:
         rounding = request.rounding or recipe.rounding
         compiled, compression = compress(stages, compiled, lowered, models[0], recipe, rounding, metadata)
+    elif recipe.form == "none" and models[0].quantized:
+        compiled, compression = keep_integers(stages, compiled, lowered, metadata)
     with stages.stage("save") as stage:
         package = save_package(compiled, lowered, path, metadata=metadata, force=request.force)
         stage.summary = f"{package.path.name}, {package.size_bytes / 1e6:.2f} MB"
