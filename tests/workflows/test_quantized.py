@@ -30,8 +30,10 @@ def record(folder: Path) -> dict:
     return json.loads((folder / "export.json").read_text())
 
 
-@pytest.mark.parametrize("target", ["iOS17", "iOS18"])
-@pytest.mark.parametrize("form", ["qdq", "qdq_per_channel"])
+CASES = [("qdq", "iOS17"), ("qdq_per_channel", "iOS18"), ("qoperator_per_channel", "iOS17"), ("dynamic", "iOS17")]
+
+
+@pytest.mark.parametrize(("form", "target"), CASES)
 def test_weights_stay_8_bit_integers(form, target, tmp_path, photos):
     file = quantized_file(tmp_path / "net.onnx", form)
     folder = exported(file, photos, "--target", target)
@@ -46,7 +48,7 @@ def test_weights_stay_8_bit_integers(form, target, tmp_path, photos):
     decoders = {op.outputs[0][0]: op for op in audit._operations(program) if op.type.startswith("constexpr_")}
     assert len(decoders) == len(found["weights"])
     kinds = [op.type for op in program.main.block.walk()]
-    assert kinds.count("quantize") >= 10
+    assert kinds.count("round" if form == "dynamic" else "quantize") >= 10
 
 
 def test_float_networks_keep_their_weights(tmp_path, photos):
