@@ -48,11 +48,17 @@ def test_weights_stay_8_bit_integers(form, target, tmp_path, photos):
     decoders = {op.outputs[0][0]: op for op in audit._operations(program) if op.type.startswith("constexpr_")}
     assert len(decoders) == len(found["weights"])
     kinds = [op.type for op in program.main.block.walk()]
+    assert "The network rounds to 8-bit steps, and half precision moves" in notes(folder)
     assert kinds.count("round" if form == "dynamic" else "quantize") >= 10
+
+
+def notes(folder: Path) -> str:
+    return " ".join(json.loads((folder / "parity.json").read_text())["notes"])
 
 
 def test_float_networks_keep_their_weights(tmp_path, photos):
     folder = exported(float_file(tmp_path / "net.onnx"), photos)
+    assert "8-bit steps" not in notes(folder)
     assert set(record(folder)["audit"]["by_dtype"]) == {"fp16"}
 
 
