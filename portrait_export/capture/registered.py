@@ -48,6 +48,7 @@ class RegisteredNetwork:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     kept_outputs: tuple[str, ...] = ()
+    quantized: bool = False
 
     @property
     def parameters(self) -> int:

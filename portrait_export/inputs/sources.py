@@ -113,6 +113,10 @@ class LoadedModel(Protocol):
         """What was only guessed, or looks wrong."""
 
     @property
+    def quantized(self) -> bool:
+        """Whether it stores its weights as 8-bit integers already."""
+
+    @property
     def kept_outputs(self) -> tuple[str, ...]:
         """Outputs of `to_onnx` that a package returns in addition to the mask."""
 

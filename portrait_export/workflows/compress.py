@@ -1,4 +1,7 @@
-"""Compress the weights of a compiled program with a recipe whose stored values we compute ourselves."""
+"""Compress the weights of a compiled program with stored values that we compute ourselves.
+
+They are those of a recipe, or the 8-bit integers that a quantized network stored.
+"""
 
 from __future__ import annotations
 
@@ -90,6 +93,27 @@ def compress(
             compression = tuned(stages, path, compression, model)
     values = {**compression.encoded, **compression.tuned}
     return store(compiled, values), replace(compression, activations=activations)
+
+
+def keep_integers(
+    stages: Stages, compiled: CompiledProgram, lowered: Lowered, metadata: Metadata
+) -> tuple[CompiledProgram, Compression]:
+    """Return the program of a quantized network with its weights as the 8-bit integers that the network stored."""
+    from ..mil.package import save_package
+    from ..mil.program import read_program
+    from ..mil.store import store
+    from ..quantize.layers import find_weights
+    from ..quantize.recovered import MIN_ELEMENTS, recover
+
+    with tempfile.TemporaryDirectory() as folder, stages.stage("quantize") as stage:
+        path = Path(folder) / "decoded.mlpackage"
+        save_package(compiled, lowered, path, metadata=metadata)
+        weights = find_weights(read_program(path).main, min_elements=MIN_ELEMENTS)
+        compression = recover(weights, ios18=compiled.spec.specificationVersion >= 9)
+        kept, total = len(compression.encoded), len(weights.layers)
+        stage.summary = f"{kept} of {total} weights keep the 8-bit integers of the network"
+        stage.details = [f"{name} left as it is: {reason}" for name, reason in compression.left.items()]
+    return store(compiled, compression.encoded), compression
 
 
 def fitted_photographs(model: LoadedModel) -> Frames:

@@ -19,13 +19,16 @@ from .provenance import made_from_others
 from .requests import ParityRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+
+    import numpy as np
 
     from ..artifacts import Frame, Runner
     from ..inputs.bundle import DeviceBundle, DeviceFrames
     from ..inputs.sources import Size
     from ..mil.audit import StoredWeight
     from ..quantize.recipe import Recipe
+    from ..runtime.runner import PackageRunner
     from ..utils.stages import RunningStage
     from ..verify.gates import Thresholds
     from ..verify.parity import Comparison, ParityReport
@@ -129,7 +132,9 @@ def compare_masks(
             report = _compared(stage, each, candidate, thresholds, frames, shown, size)
             if bundle is None and request.data is None and recipe.fitted:
                 report = replace(report, notes=(*report.notes, FITTED_NOTE))
-            report = replace(report, notes=(*report.notes, *_origin_notes(candidate, shown.take_broken())))
+            broken, worst = shown.take_broken(), shown.take_worst()
+            notes = (*_origin_notes(candidate, broken), *_step_notes(candidate, worst))
+            report = replace(report, notes=(*report.notes, *notes))
             stage.warnings += _one_colour_warnings(report, each)
             if bundle is not None:
                 report = replace(report, notes=(*report.notes, *_device_notes(bundle, frames)))
@@ -162,11 +167,17 @@ class _Shown:
         self.thumbnails = Thumbnails()
         self.worst: list[Comparison] = []
         self.broken: Frame | None = None
+        self.worst_since: Comparison | None = None
 
     def take_broken(self) -> Frame | None:
         """The first frame since the last call on which the candidate gave NaN or infinity."""
         frame, self.broken = self.broken, None
         return frame
+
+    def take_worst(self) -> Comparison | None:
+        """The worst comparison since the last call."""
+        worst, self.worst_since = self.worst_since, None
+        return worst
 
     def keep(self, compared: Comparison) -> None:
         """Add one image."""
@@ -174,6 +185,8 @@ class _Shown:
 
         if self.broken is None and not compared.score.finite:
             self.broken = compared.labelled.frame
+        if self.worst_since is None or badness(compared.score) < badness(self.worst_since.score):
+            self.worst_since = compared
         self.thumbnails(compared)
         self.worst.append(compared)
         self.worst.sort(key=lambda item: badness(item.score))
@@ -307,6 +320,42 @@ def _origin_notes(candidate: Runner, frame: Frame | None) -> tuple[str, ...]:
         )
         for value in found[:ORIGINS]
     )
+
+
+def _step_notes(candidate: Runner, compared: Comparison | None) -> tuple[str, ...]:
+    """How many 8-bit steps of a quantized network half precision moves; nothing for other packages and runtimes."""
+    from ..runtime.runner import PackageRunner
+    from ..runtime.values import values_of_program
+    from ..verify.metrics import mask_iou
+    from ..verify.moved_steps import describe_moved, moved_steps, rounded_values
+
+    if compared is None or not compared.score.finite or not isinstance(candidate, PackageRunner):
+        return ()
+    program = candidate.program
+    names = set(rounded_values(values_of_program(program), [feature.name for feature in program.outputs]))
+    if not names or program.environment.arithmetic == "fp32":
+        return ()
+    frame = compared.labelled.frame
+    exact_runner = PackageRunner(program.program.path, arithmetic="fp32")
+    half, exact = _values_named(candidate, frame, names), _values_named(exact_runner, frame, names)
+    steps = moved_steps(exact, half)
+    if not steps.moved:
+        return ()
+    [precise] = exact_runner.run([frame])
+    iou = mask_iou(compared.reference.probability, precise.probability, compared.threshold)
+    return (describe_moved(steps, compared.score.name, iou_half=compared.score.iou, iou_exact=iou),)
+
+
+def _values_named(runner: PackageRunner, frame: Frame, names: Collection[str]) -> dict[str, np.ndarray]:
+    """What a package computes under some names on a frame."""
+    kept: dict[str, np.ndarray] = {}
+
+    def keep(name: str, value: Any) -> None:
+        if name in names:
+            kept[name] = value.detach().cpu().numpy()
+
+    runner.program.predict(runner.inputs_of(frame), hook=keep)
+    return kept
 
 
 def _parity_summary(report: ParityReport, model: LoadedModel) -> str:

@@ -47,7 +47,7 @@ def package_metadata(
         author=model.author if request.author is None else request.author,
         license=model.licence if request.license is None else request.license,
         version=__version__,
-        description=_description(model, recipe.dtype or request.precision, sizes),
+        description=_description(model, _stored_dtype(model, recipe, request), sizes),
         user_defined={
             SPEC_KEY: model.spec.to_json(),
             f"{METADATA_PREFIX}recipe": recipe.name,
@@ -71,6 +71,11 @@ def _activations(recipe: Recipe, request: CoreMLRequest) -> dict[str, str]:
         return {}
     side = "asymmetric" if request.asymmetric else "symmetric"
     return {f"{METADATA_PREFIX}activations": f"{request.activations or recipe.activations}, {side}"}
+
+
+def _stored_dtype(model: LoadedModel, recipe: Recipe, request: CoreMLRequest) -> str:
+    """The type of most stored weights; that of the network's own if they are integers and no recipe replaces them."""
+    return recipe.dtype or ("int8" if model.quantized else request.precision)
 
 
 def _description(model: LoadedModel, dtype: str, sizes: Sequence[Size]) -> str:

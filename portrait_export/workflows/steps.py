@@ -17,7 +17,7 @@ from ..artifacts import DEFAULT_OPSET
 from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stages
-from .compress import compress
+from .compress import compress, keep_integers
 from .provenance import made_from_others
 from .records import package_metadata
 from .requests import CoreMLRequest
@@ -221,6 +221,8 @@ def compiled(
     compression = None
     if recipe.computed:
         program, compression = compress(stages, program, lowered, models[0], recipe, request, metadata)
+    elif recipe.form == "none" and models[0].quantized:
+        program, compression = keep_integers(stages, program, lowered, metadata)
     return Built(program, lowered, metadata, compression)
 
 

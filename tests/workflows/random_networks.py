@@ -98,7 +98,8 @@ def _run(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     onnx.shape_inference.infer_shapes(model, check_type=True)  # onnx's reference computes types that ONNX excludes
     with np.errstate(all="ignore"):
-        return np.asarray(ReferenceEvaluator(model).run(None, {name: value})[0])
+        results: Any = ReferenceEvaluator(model).run(None, {name: value})
+        return np.asarray(results[0])
 
 
 # ---- steps ----------------------------------------------------------------------------------------------------------

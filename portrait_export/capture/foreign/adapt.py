@@ -20,6 +20,7 @@ from ...artifacts import DEFAULT_OPSET
 from ...errors import CaptureError, first_line
 from ...utils.names import unique_name
 from ..onnx.graph import Graph
+from ..onnx.light import infer_shapes
 from ..onnx.subgraphs import subgraphs
 from .field import Field
 from .head import Head
@@ -297,6 +298,6 @@ def _float_output(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
 
 def _values_named(model: onnx.ModelProto, names: Sequence[str]) -> list[onnx.ValueInfoProto]:
     """Outputs or inner values as outputs, with the types and shapes that are known."""
-    inferred = onnx.shape_inference.infer_shapes(model)
+    inferred = infer_shapes(model)
     known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
     return [known[name] for name in dict.fromkeys(names)]

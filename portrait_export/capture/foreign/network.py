@@ -16,6 +16,7 @@ from ...errors import CaptureError, UsageError
 from ...preprocessing import PortraitSpec
 from ..export import set_metadata
 from ..onnx.check import check_model, relative_error, run_once
+from ..onnx.parameters import stores_integer_weights
 from .adapt import adapt, renamed_values
 from .head import Head
 from .interface import ImageInput
@@ -74,6 +75,11 @@ class ForeignNetwork:
     def summary(self) -> str:
         """Which output and class is the person, in one line."""
         return self.head.notes[0]
+
+    @property
+    def quantized(self) -> bool:
+        """Whether it stores its weights as 8-bit integers already."""
+        return stores_integer_weights(self.original.model)
 
     @property
     def kept_outputs(self) -> tuple[str, ...]:

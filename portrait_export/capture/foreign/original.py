@@ -14,6 +14,7 @@ import onnx
 
 from ...errors import CaptureError
 from ..onnx.check import make_session, run_session
+from ..onnx.light import infer_shapes
 from ..onnx.load import load_onnx
 from ..onnx.subgraphs import all_graphs
 
@@ -101,16 +102,17 @@ def values_in(model: onnx.ModelProto) -> set[str]:
 
 
 def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
-    """A copy whose graph also outputs some of its inner values. Nothing else about it changes."""
+    """A copy whose graph also outputs some of its inner values; the model itself if it outputs all of them."""
+    known = {value.name for value in model.graph.output}
+    missing = [name for name in dict.fromkeys(names) if name not in known]
+    if not missing:
+        return model
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    known = {value.name for value in copy.graph.output}
-    missing = [name for name in dict.fromkeys(names) if name not in known]
-    if missing:
-        inferred = onnx.shape_inference.infer_shapes(copy)
-        types = {value.name: value for value in inferred.graph.value_info}
-        for name in missing:
-            copy.graph.output.append(types[name] if name in types else onnx.ValueInfoProto(name=name))
+    inferred = infer_shapes(copy)
+    types = {value.name: value for value in inferred.graph.value_info}
+    for name in missing:
+        copy.graph.output.append(types[name] if name in types else onnx.ValueInfoProto(name=name))
     return copy
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from ...errors import CaptureError, first_line
+from .light import check_structure, write_model
 
 if TYPE_CHECKING:
     import torch
@@ -20,12 +23,16 @@ RELATIVE_TOLERANCE = 1e-4
 # Outputs smaller than this are compared as if they were this large. ONNX Runtime's sigmoid is off by up to 1.2e-7, one
 # step of float32 at 1, however small its result: a network that sees nobody gives probabilities that small alone.
 SMALLEST_SCALE = 1e-2
+LARGE_BYTES = 1 << 24  # of a model that ONNX Runtime reads from a file
+# Operators that round to whole steps. Each fusion's own rounding error can turn one step into its neighbour, and ONNX
+# Runtime's fused 8-bit kernels saturate on processors without VNNI: graphs with such operators run as they are written.
+ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear", "Round")
 
 
 def check_model(model: onnx.ModelProto) -> None:
     """Structure, types and shapes. Raises CaptureError with the checker's words."""
     try:
-        onnx.checker.check_model(model, full_check=True)
+        check_structure(model)
     # The checker words its complaint with the file's own bytes, which need not be text.
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, UnicodeDecodeError) as error:
         lines = [line for line in str(error).strip().splitlines() if line.strip()]
@@ -39,7 +46,8 @@ def make_session(
 
     Args:
         model: a ModelProto, its bytes, or the path of a file.
-        optimize: let ONNX Runtime fuse operators; without, nodes run as they are written.
+        optimize: let ONNX Runtime fuse operators; without, nodes run as they are written, as do those of a model with
+            operators in ROUNDING.
         threads: how many; by default as many as ONNX Runtime finds cores, or OMP_NUM_THREADS.
         keep_memory: keep what a run took for the next one; see `run_once` for a model that is run once.
     """
@@ -50,14 +58,28 @@ def make_session(
     options.use_deterministic_compute = True
     options.enable_cpu_mem_arena = keep_memory
     levels = onnxruntime.GraphOptimizationLevel
+    if isinstance(model, onnx.ModelProto) and any(node.op_type in ROUNDING for node in model.graph.node):
+        optimize = False
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
     from_environment = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # may be a list
     options.intra_op_num_threads = threads or (int(from_environment) if from_environment.isdecimal() else 0)
-    source = model if isinstance(model, (str, bytes)) else model.SerializeToString()
     try:
+        if isinstance(model, onnx.ModelProto) and model.ByteSize() > LARGE_BYTES:
+            return _session_of_large(model, options)
+        source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a class per status, all of them "cannot load"
         raise CaptureError(f"ONNX Runtime cannot load this model: {first_line(error)}", code="onnx-runtime") from error
+
+
+def _session_of_large(model: onnx.ModelProto, options: Any) -> Any:
+    """A session of a model that is passed as a file, from which ONNX Runtime maps the weights."""
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "model.onnx"
+        write_model(model, path)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def run_session(session: Any, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

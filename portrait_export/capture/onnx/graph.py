@@ -12,6 +12,7 @@ from onnx import TensorProto
 
 from ...errors import CaptureError, first_line
 from ...utils.names import unique_name
+from .light import copy_fields, infer_shapes
 from .subgraphs import subgraphs
 
 Shape = tuple[int, ...]
@@ -316,10 +317,10 @@ class Graph:
         """The edited model: cleaned, with the shapes of all values noted."""
         self.clean()
         model = onnx.ModelProto()
-        _copy(self._model, model, without=("graph",))
+        copy_fields(self._model, model, without=("graph",))
         graph = model.graph
         # Left out, not deleted afterwards: a message's memory is only free again when all of it is.
-        _copy(self._model.graph, graph, without=("node", "initializer", "value_info"))
+        copy_fields(self._model.graph, graph, without=("node", "initializer", "value_info"))
         for node in self._nodes:
             graph.node.append(self._node_proto(node))
         order = list(dict.fromkeys(name for node in self._nodes for name in (*node.inputs, *captured(node))))
@@ -444,22 +445,9 @@ class Graph:
         return onnx.numpy_helper.from_array(self._arrays[name], name)
 
 
-def _copy(source: Any, target: Any, *, without: Sequence[str]) -> None:
-    """Copy what is set of a protobuf message into an empty one of the same type, but for some fields."""
-    for entry, value in source.ListFields():
-        if entry.name in without:
-            continue
-        if hasattr(value, "extend"):
-            getattr(target, entry.name).extend(value)
-        elif entry.message_type is not None:
-            getattr(target, entry.name).CopyFrom(value)
-        else:
-            setattr(target, entry.name, value)
-
-
 def _infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+        return infer_shapes(model, data_prop=True)
     except Exception as error:  # the C++ inference raises RuntimeErrors of its own
         raise CaptureError(f"Shapes cannot be inferred: {first_line(error)}", code="invalid-onnx") from error
 

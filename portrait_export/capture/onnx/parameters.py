@@ -12,6 +12,7 @@ from onnx import TensorProto, numpy_helper
 from .subgraphs import all_graphs
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+BYTES = (TensorProto.INT8, TensorProto.UINT8)
 # Operators that compute with integer weights → the inputs that are weights or biases.
 INTEGER_WEIGHTS = {
     "DequantizeLinear": (0,),
@@ -20,7 +21,21 @@ INTEGER_WEIGHTS = {
     "QGemm": (0, 3, 6),
     "ConvInteger": (0, 1),
     "MatMulInteger": (0, 1),
+    "DynamicQuantizeMatMul": (1,),
+    "MatMulIntegerToFloat": (0, 1),
 }
+
+
+def stores_integer_weights(model: onnx.ModelProto) -> bool:
+    """Whether any operator reads a stored 8-bit weight, as the exports of quantizers do."""
+    names = {name for name, tensor in stored_tensors(model.graph) if tensor.data_type in BYTES}
+    return any(
+        node.input[index] in names
+        for graph in all_graphs(model.graph)
+        for node in graph.node
+        for index in INTEGER_WEIGHTS.get(node.op_type, ())
+        if index < len(node.input)
+    )
 
 
 def parameters_of(model: onnx.ModelProto) -> int:

@@ -11,11 +11,12 @@ import onnx
 from ...artifacts import Value
 from ...errors import CaptureError, nearest
 from .check import make_session, run_session
+from .light import infer_shapes
 
 
 def values_of(model: onnx.ModelProto) -> list[Value]:
     """Every value that the graph computes, in the order of its nodes; shapes where they can be inferred."""
-    inferred = onnx.shape_inference.infer_shapes(model)
+    inferred = infer_shapes(model)
     shapes = {
         value.name: _shape(value)
         for value in (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input)

@@ -15,6 +15,7 @@ import onnx
 from ...errors import CaptureError, first_line
 from ..onnx.check import RELATIVE_TOLERANCE, check_model, random_feeds, relative_error, run_once
 from ..onnx.graph import Graph
+from ..onnx.light import convert_version
 from .folding import fold_constants
 from .naming import name_weights
 from .report import Fired, Refused, SimplifyReport
@@ -111,7 +112,7 @@ def raise_opset(model: onnx.ModelProto, rules: tuple[Rule[Any], ...], notes: lis
     if not needed or not graph.opset:
         return model
     try:
-        raised = onnx.version_converter.convert_version(model, max(needed))
+        raised = convert_version(model, max(needed))
         raised.ir_version = max(raised.ir_version, onnx.helper.find_min_ir_version_for(raised.opset_import, True))
         check_model(raised)
     except Exception as error:  # the C++ converter raises RuntimeErrors of its own

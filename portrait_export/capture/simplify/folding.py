@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import onnx
 
 from ...errors import CaptureError, first_line
 from ...utils.quiet import quiet
+from ..onnx.light import read_model, write_model
 
 # A folded constant may not be larger than this: expanding a small computation into a large weight saves nothing.
 LARGEST_FOLDED = "4MB"
@@ -58,16 +61,20 @@ def _run(model: onnx.ModelProto) -> onnx.ModelProto:
 def _run_apart(model: onnx.ModelProto) -> onnx.ModelProto:
     """`_run` in another process that finds its modules where this one does. Raises RuntimeError where it fails."""
     program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
-    data = model.SerializeToString()
-    done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, timeout=LONGEST_RUN_S)
-    if done.returncode < 0:
-        raise RuntimeError(f"it crashed with signal {-done.returncode}")
-    if done.returncode:
-        raise RuntimeError((done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1])
-    return onnx.load_from_string(done.stdout)
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = Path(folder) / "model.onnx", Path(folder) / "folded.onnx"
+        write_model(model, source)
+        command = [sys.executable, "-c", program, str(source), str(result)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=LONGEST_RUN_S)
+        if done.returncode < 0:
+            raise RuntimeError(f"it crashed with signal {-done.returncode}")
+        if done.returncode:
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            raise RuntimeError((lines or ["no reason given"])[-1])
+        return read_model(result)
 
 
 def serve() -> None:
-    """The other process: a model on standard input, the folded one on standard output."""
-    folded = _run(onnx.load_from_string(sys.stdin.buffer.read()))
-    sys.stdout.buffer.write(folded.SerializeToString())
+    """The other process: it reads a model from the first file named in its arguments, and writes the folded one."""
+    source, result = map(Path, sys.argv[1:])
+    write_model(_run(read_model(source)), result)
