@@ -88,7 +88,9 @@ def gates(record: dict) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(seeded(Net), tmp_path_factory.mktemp("own") / "net.onnx")
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "net.toml").write_text('activation = "logits"\n')  # its weights are random, and its values all positive
+    return write(seeded(Net), folder / "net.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -310,6 +312,7 @@ def test_a_file_of_one_size_is_run_at_others_with_a_warning(cli, photos, tmp_pat
     file = write(seeded(Plain), tmp_path / "fixed.onnx", dynamic=False)
     ran = cli(
         *["coreml", "--onnx", file, "--sizes", "96x64,64x96", "--scale", "1/255", "--precision", "fp32"],
+        *["--activation", "logits"],
         *["--output", "multiarray", "--data", photos, "-o", tmp_path / "o", "--json"],
     )
     assert ran.code == 0, ran.err
@@ -350,6 +353,7 @@ def test_a_torchscript_program_is_run_at_every_size(cli, photos, tmp_path, by):
     torch.jit.save(by(seeded(Plain)), tmp_path / "own.pt")
     ran = cli(
         *["coreml", "--torchscript", tmp_path / "own.pt", "--sizes", "64x96,96x64", "--scale", "1/255"],
+        *["--activation", "logits"],
         *["--output", "logits", "--precision", "fp32", "--data", photos, "-o", tmp_path / "o", "--json"],
     )
     assert ran.code == 0, ran.err
