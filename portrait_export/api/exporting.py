@@ -34,6 +34,7 @@ def export(
     parity: bool = True,
     data: StrPath | None = None,
     min_iou: float | None = None,
+    max_mb: float | None = None,
     force: bool = False,
     observer: Observer | None = None,
     **network: Unpack[NetworkOptions],
@@ -56,7 +57,8 @@ def export(
         random_weights: use random weights (seed 0), to measure size and shapes only.
         size: input (height, width) in pixels; by default the model's own.
         sizes: 2 to 8 input sizes for one package, the default first; instead of `size`.
-        quantize: how weights are stored, `none` or a recipe such as `int8`, see `portrait-export recipes`.
+        quantize: how weights are stored, `none` or a recipe such as `int8`, see `portrait-export recipes`; or the path
+            of a TOML file of rules.
         rounding: of weights, `nearest` or `gptq` (error-compensated); by default gptq below 8 bits.
         output: what the package returns: `mask` (8-bit grayscale image), `multiarray` (P(person), float) or `logits`.
         target: the oldest iOS that must run the package: `iOS16`, `iOS17`, `iOS18` or `iOS26`.
@@ -64,7 +66,9 @@ def export(
         out: output folder; by default build/MODEL-RECIPE.
         parity: whether to compare masks.
         data: a folder of photos to compare on, or one with images/ and masks/; by default the bundled calibration set.
-        min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's.
+        min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's. With `quantize="mixed"` alone, the smallest
+            package that reaches it is made.
+        max_mb: with `quantize="mixed"`, the package has the best masks within this size in MB.
         force: replace an existing package.
         observer: receives the progress; by default nothing does.
         network: how to read a network of your own, see `NetworkOptions`.
@@ -96,12 +100,13 @@ def export(
             network=network,
         ),
         recipe=quantize,
+        max_mb=max_mb,
         rounding=rounding,
         output=output,
         target=target,
         precision=precision,
         out=path_of(out),
-        parity=ParityRequest(data=path_of(data), min_iou=min_iou) if parity else None,
+        parity=ParityRequest(data=path_of(data), min_iou=min_iou, max_mb=max_mb) if parity else None,
         force=force,
         sizes=tuple(map(size_of, sizes)),
     )

@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 @own_network
 @click.option(
     "--quantize",
-    type=options.Named("recipe", options.recipe_names),
+    type=options.RecipeOrFile(),
     default="none",
-    help="How weights are stored: none (fp16), int8 or another of `portrait-export recipes`.",
+    help="How weights are stored: none (fp16), int8 or another of `portrait-export recipes`, or a TOML file of rules.",
+)
+@click.option(
+    "--max-mb",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The largest package that --quantize mixed may make, in MB.",
 )
 @click.option(
     "--rounding",
@@ -53,6 +58,7 @@ def coreml(
     source: ModelSource,
     sizes: tuple[tuple[int, int], ...] | None,
     quantize: str,
+    max_mb: float | None,
     rounding: str | None,
     output: str,
     target: str,
@@ -78,12 +84,13 @@ def coreml(
     request = CoreMLRequest(
         source=source,
         recipe=quantize,
+        max_mb=max_mb,
         rounding=rounding,
         output=output,
         target=target,
         precision=precision,
         out=out,
-        parity=ParityRequest(data=data, min_iou=min_iou) if parity else None,
+        parity=ParityRequest(data=data, min_iou=min_iou, max_mb=max_mb) if parity else None,
         force=force,
         sizes=sizes or (),
     )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..artifacts import CompressionPass
 
-Form = Literal["none", "channels", "blocks", "palette"]
+Form = Literal["none", "channels", "blocks", "palette", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Recipe:
         name: the value of `--quantize`.
         summary: one line for `--help` and the report.
         form: `channels` (integers, one scale per output channel), `blocks` (one scale per `block` inputs of an output
-            channel), `palette` (indices into one table per weight), or `none`.
-        bits: per element.
+            channel), `palette` (indices into one table per weight), `mixed` (a form for each weight), or `none`.
+        bits: per element; 0 for `mixed`.
         block: inputs that share a scale, for `blocks`.
         passes: makes coremltools' compression passes for this recipe; if None, `quantize.encode` computes the form.
         dtype: the stored type of a compressed weight; None for `none`.

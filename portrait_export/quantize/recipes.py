@@ -53,6 +53,13 @@ RECIPES = {
         _palette(4),
         _palette(3, target="iOS18"),
         _palette(2, note="; masks change visibly"),
+        Recipe(
+            "mixed",
+            "a recipe for each weight: the best within `max_mb=`, the smallest with `min_iou=`, or by a TOML file",
+            form="mixed",
+            bits=0,
+            dtype="mixed",
+        ),
     )
 }
 

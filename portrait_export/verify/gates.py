@@ -53,6 +53,7 @@ LOW_BITS = {
     "palette4": (0.998, 0.98, 10.0),
     "palette3": (0.991, 0.95, 5.0),
     "palette2": (0.984, 0.9, 1.0),
+    "mixed": (0.989, 0.93, 1.0),
 }
 
 # int8 weights, untrained: no mask to gate on, so the logits' PSNR is gated instead. Rounding every weight to int8 per
@@ -434,9 +435,9 @@ def _finite_gate(score: SetScore) -> Gate:
     return Gate("non_finite_images", "images with NaN or infinity", float(count), 0.0, "at_most", count == 0, where)
 
 
-def size_gate(model: str, recipe: str, size_bytes: int) -> Gate | None:
-    """The budget of a package's size on disk; None where the model and recipe have none."""
-    budget = SIZE_BUDGETS.get((model, recipe))
+def size_gate(model: str, recipe: str, size_bytes: int, *, max_mb: float | None = None) -> Gate | None:
+    """The budget of a package's size on disk, the user's own or the recipe's; None where there is none."""
+    budget = SIZE_BUDGETS.get((model, recipe)) if max_mb is None else round(max_mb * 1e6)
     if budget is None:
         return None
     return Gate(
@@ -447,4 +448,5 @@ def size_gate(model: str, recipe: str, size_bytes: int) -> Gate | None:
         "at_most",
         size_bytes <= budget,
         f"{model} {recipe}",
+        "" if max_mb is None else "set by `max_mb=`",
     )

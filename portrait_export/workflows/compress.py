@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,13 +45,14 @@ def compress(
     from ..mil.package import save_package
     from ..mil.program import read_program
     from ..mil.store import store
-    from ..quantize.encode import encode, weights_of
+    from ..quantize.encode import SAFE_BITS, bits_of, encode, weights_of
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "uncompressed.mlpackage"
         save_package(compiled, lowered, path, metadata=metadata)
         weights = weights_of(read_program(path).main, recipe)
-        hessians = _measure(stages, path, weights, model, recipe) if rounding == "gptq" else None
+        low = [name for name, layer in weights.layers.items() if bits_of(layer, recipe) < SAFE_BITS]
+        hessians = measure(stages, path, weights, model, low) if rounding == "gptq" else None
         with stages.stage("quantize") as stage:
             compression = encode(
                 weights,
@@ -75,25 +76,23 @@ def fitted_photographs(model: LoadedModel) -> Frames:
     return frames[:: max(1, len(frames) // PHOTOGRAPHS)][:PHOTOGRAPHS]
 
 
-def _measure(
-    stages: Stages, path: Path, weights: Weights, model: LoadedModel, recipe: Recipe
+def measure(
+    stages: Stages, path: Path, weights: Weights, model: LoadedModel, names: Sequence[str]
 ) -> Mapping[str, np.ndarray]:
-    """Run the uncompressed package on photographs and return the Hessian of each layer below 8 bits."""
-    from ..quantize.encode import SAFE_BITS, bits_of
+    """Run the uncompressed package on photographs and return the Hessians of the layers of some weights."""
     from ..runtime.hessians import Hessians
     from ..runtime.runner import PackageRunner
 
     with stages.stage("calibrate") as stage:
         runner = PackageRunner(path)
-        low = [name for name, layer in weights.layers.items() if bits_of(layer, recipe) < SAFE_BITS]
-        readers = {name: [(use.operation, use.parameter) for use in weights.uses[name]] for name in low}
+        readers = {name: [(use.operation, use.parameter) for use in weights.uses[name]] for name in names}
         hessians = Hessians(runner.program.function, readers)
         frames = fitted_photographs(model)
         for done in range(len(frames)):
             stage.progress(done, len(frames))
             runner.program.predict(runner.inputs_of(frames[done].frame), hook=hessians)
         stage.summary = f"inputs of {len(hessians.sums)} weights on {len(frames)} photographs"
-        missing = sorted(set(low) - set(hessians.sums))
+        missing = sorted(set(names) - set(hessians.sums))
         if missing:
             stage.details.append(f"rounded to nearest, because their inputs are not measured: {', '.join(missing)}")
     return hessians.sums

@@ -33,11 +33,21 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     Raises:
         PortraitError: a stage failed. A failed gate does not raise: see `CoreMLExport.passed`.
     """
-    from ..quantize.apply import check_recipe
+    from ..quantize.apply import check_budget, check_recipe
     from ..quantize.recipes import get_recipe
+    from ..quantize.settings import read_settings
 
-    recipe = get_recipe(request.recipe)
+    recipe = get_recipe("mixed" if request.settings else request.recipe)
     check_recipe(recipe, target=request.target, rounding=request.rounding)  # before minutes of work, not after
+    check_budget(
+        recipe,
+        settings=request.settings,
+        max_mb=request.max_mb,
+        min_iou=request.min_iou,
+        parity=request.parity is not None,
+    )
+    if request.settings is not None:
+        read_settings(request.settings, target=request.target)
     require_sizes(request.sizes, size=request.source.size)
     stages = Stages(observer)
     models = steps.load(stages, request.source, request.sizes, output=request.output)

@@ -104,7 +104,7 @@ def compare_masks(
     model = models[0]
     candidate = _package_runner(package, request) if bundle is None else _device_runner(bundle)
     thresholds = thresholds_for(kind_of(recipe.name, precision), trained=model.trained, min_iou=request.min_iou)
-    budget = size_gate(model.name, recipe.name, package_size_bytes(package))
+    budget = size_gate(model.name, recipe.name, package_size_bytes(package), max_mb=request.max_mb)
     shown = _Shown()
     reports = {}
     for each in models:

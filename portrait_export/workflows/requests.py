@@ -26,6 +26,7 @@ class ParityRequest:
     Attributes:
         data: a folder of photos; None uses the bundled calibration set.
         min_iou: gate on this mean mask IoU (0..1) instead of the recipe's.
+        max_mb: gate on this size of the package in MB instead of the recipe's.
         runtime: `portrait` (our runtime) or `coreml` (Core ML itself, macOS only).
         arithmetic: of our runtime: `as_typed`, `fp16` or `fp32`.
         from_device: a parity bundle whose masks are compared instead of the runtime's. `data` then only adds drawn
@@ -34,6 +35,7 @@ class ParityRequest:
 
     data: Path | None = None
     min_iou: float | None = None
+    max_mb: float | None = None
     runtime: str = "portrait"
     arithmetic: str = "as_typed"
     from_device: Path | None = None
@@ -73,7 +75,7 @@ class CoreMLRequest:
     Attributes:
         source: the network and its weights.
         sizes: (height, width) of every input size of the package, the default first; empty: the source's own size.
-        recipe: how weights are stored, a name in `quantize.recipes`.
+        recipe: how weights are stored, a name in `quantize.recipes` or a TOML file of rules.
         rounding: `nearest` or `gptq` (error-compensated); None is the recipe's own.
         output: `mask`, `multiarray` or `logits`.
         target: the oldest system that must run it.
@@ -81,6 +83,7 @@ class CoreMLRequest:
         out: output folder; None is build/MODEL-RECIPE.
         parity: the comparison of masks; None skips it.
         force: replace an existing package.
+        max_mb: the largest package that recipe `mixed` may make, in MB.
     """
 
     source: ModelSource
@@ -93,6 +96,17 @@ class CoreMLRequest:
     force: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
     rounding: str | None = None
+    max_mb: float | None = None
+
+    @property
+    def settings(self) -> Path | None:
+        """The file of rules that `recipe` names; None if it names a recipe."""
+        return Path(self.recipe) if self.recipe.endswith(".toml") else None
+
+    @property
+    def min_iou(self) -> float | None:
+        """The user's bar for the mean mask IoU."""
+        return None if self.parity is None else self.parity.min_iou
 
 
 @dataclass(frozen=True)

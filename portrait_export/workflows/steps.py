@@ -17,6 +17,7 @@ from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stages
 from .compress import compress
+from .mixed import compress_mixed
 from .records import package_metadata
 from .requests import CoreMLRequest
 
@@ -194,7 +195,9 @@ def save(
     sizes, logits = [size_of(model) for model in models], logits_in(compiled.spec, tail)
     metadata = package_metadata(models[0], recipe, request, sizes, logits)
     compression = None
-    if recipe.computed:
+    if recipe.form == "mixed":
+        compiled, compression = compress_mixed(stages, compiled, lowered, models[0], request, metadata, path.parent)
+    elif recipe.computed:
         rounding = request.rounding or recipe.rounding
         compiled, compression = compress(stages, compiled, lowered, models[0], recipe, rounding, metadata)
     with stages.stage("save") as stage:

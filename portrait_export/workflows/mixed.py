@@ -1,0 +1,167 @@
+"""Store each weight in its own form: by a file of rules, or the best choice within a budget of size or mask IoU."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ExecutionError
+from ..inputs.frames import load_frames
+from ..inputs.sources import LoadedModel
+from ..preprocessing import LOGITS_KEY
+from ..utils.stages import Stages
+from .budget import Trials, Work, search
+from .compress import fitted_photographs, measure
+from .requests import CoreMLRequest
+from .sensitivities import (
+    BY_GRADIENTS,
+    BY_OUTPUTS,
+    CACHE,
+    GRADIENT_PHOTOGRAPHS,
+    SUMS,
+    Measured,
+    by_gradients,
+    by_outputs,
+    key_of,
+    open_cache,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..artifacts import Lowered
+    from ..mil.compile import CompiledProgram
+    from ..mil.encoded import Compression
+    from ..mil.program import Metadata
+    from ..quantize.knapsack import Choice
+    from ..quantize.layers import Weights
+    from ..quantize.sensitivity import Encoder
+
+
+def compress_mixed(
+    stages: Stages,
+    compiled: CompiledProgram,
+    lowered: Lowered,
+    model: LoadedModel,
+    request: CoreMLRequest,
+    metadata: Metadata,
+    folder: Path,
+) -> tuple[CompiledProgram, Compression]:
+    """Return the program with each weight in its own form, and what was decided for each of them.
+
+    Args:
+        compiled: without compression.
+        metadata: of the package.
+        folder: the output folder, where measured sensitivities are kept for another run.
+    """
+    from ..mil.package import save_package
+    from ..mil.program import read_program
+    from ..mil.store import store
+    from ..quantize.encode import weights_of
+    from ..quantize.recipes import RECIPES
+
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "uncompressed.mlpackage"
+        saved = save_package(compiled, lowered, path, metadata=metadata)
+        weights = weights_of(read_program(path).main, RECIPES["mixed"])
+        if request.settings is not None:
+            compression = _by_rules(stages, compiled, path, weights, model, request)
+        else:
+            work = Work(stages, compiled, lowered, model, request, metadata, path, weights)
+            compression = _by_budget(work, folder / CACHE, saved.sha256)
+    return store(compiled, compression.encoded), compression
+
+
+def _by_rules(
+    stages: Stages,
+    compiled: CompiledProgram,
+    path: Path,
+    weights: Weights,
+    model: LoadedModel,
+    request: CoreMLRequest,
+) -> Compression:
+    from ..quantize.encode import SAFE_BITS, encode
+    from ..quantize.settings import assign_by_rules, read_settings
+
+    file = request.settings
+    assert file is not None
+    assignment = assign_by_rules(weights, read_settings(file, target=request.target), file=file.name)
+    low = [name for name, storage in assignment.stored.items() if storage.bits < SAFE_BITS]
+    hessians = measure(stages, path, weights, model, low) if low and request.rounding != "nearest" else None
+    with stages.stage("quantize") as stage:
+        ios18 = compiled.spec.specificationVersion >= 9
+        compression = encode(weights, assignment, ios18=ios18, hessians=hessians, on_weight=stage.progress)
+        stage.summary = f"{len(compression.encoded)} weights by the rules of {file.name}"
+        stage.details = [f"{name} left as it is: {reason}" for name, reason in compression.left.items()]
+    return compression
+
+
+def _by_budget(work: Work, cache: Path, sha256: str) -> Compression:
+    from ..quantize.knapsack import path_of
+    from ..quantize.sensitivity import Encoder, low_bits
+
+    request, weights = work.request, work.weights
+    compensated = request.rounding != "nearest"
+    names = low_bits(weights)
+    hessians: Mapping[str, np.ndarray] = {}
+    if compensated:
+        hessians = measure(work.stages, work.path, weights, work.model, names)
+    encoder = Encoder(weights, hessians, ios18=work.compiled.spec.specificationVersion >= 9)
+    data = None if request.parity is None else request.parity.data
+    judged = load_frames(data, work.model.spec, split=None if data else "evaluate", kinds=work.model.kinds)
+    photographs = [hashlib.sha256(item.image.read_bytes()).hexdigest() for item in judged.items]
+    key = key_of(sha256, request.target, compensated, SUMS, GRADIENT_PHOTOGRAPHS, request.min_iou, photographs)
+    measured = open_cache(cache, key, weights.layers)
+    _measure_options(work, encoder, measured)
+    frontier = path_of(measured.options)
+    trials = Trials(work, encoder, measured, judged)
+    with work.stages.stage("budget") as stage:
+        choice = search(stage, frontier, trials, request)
+    with work.stages.stage("quantize") as stage:
+        compression = trials.compression(choice)
+        stage.summary = f"{len(compression.encoded)} weights: {_counts(choice)}"
+        stage.details = [
+            f"{name}: {one.name}, {one.size_bytes:,} B, sensitivity {one.error:.3g}" for name, one in choice.items()
+        ]
+        stage.facts = {"choice": {name: one.name for name, one in choice.items()}}
+    return compression
+
+
+def _counts(choice: Choice) -> str:
+    from ..quantize.recipes import RECIPES
+
+    kinds = [one.name for one in choice.values()]
+    return ", ".join(f"{kinds.count(name)} {name}" for name in RECIPES if name in kinds)
+
+
+def _measure_options(work: Work, encoder: Encoder, measured: Measured) -> None:
+    """Fill `measured` with the size and error of every recipe for every weight, unless it has them."""
+    from ..quantize.sensitivity import options_of
+
+    logits, target = work.metadata.user_defined.get(LOGITS_KEY, ""), work.request.target
+    with work.stages.stage("sensitivity") as stage:
+        if measured.method:
+            stage.summary = f"{measured.method}, measured before ({CACHE})"
+            return
+        reason = "it has no logits" if not logits else ""
+        if logits:
+            candidates = encoder.candidates(target, measured=True, on_weight=stage.progress)
+            frames = fitted_photographs(work.model)[:GRADIENT_PHOTOGRAPHS]
+            try:
+                errors = by_gradients(stage, work.path, logits, encoder, candidates, frames)
+                measured.method = BY_GRADIENTS
+                stage.summary = f"{BY_GRADIENTS} by {len(candidates)} weights on {len(frames)} photographs"
+            except ExecutionError as error:
+                reason = error.message
+        if reason:
+            candidates = encoder.candidates(target, measured=False, on_weight=stage.progress)
+            errors, measured.method = by_outputs(encoder, candidates), BY_OUTPUTS
+            stage.summary = f"{BY_OUTPUTS}, of {len(candidates)} weights"
+            stage.warnings.append(
+                f"Gradients of the masks cannot be measured ({reason.rstrip('.')}), so weights are chosen by {BY_OUTPUTS}."
+            )
+        measured.options = options_of(encoder, candidates, errors)
+        measured.save()
