@@ -1,14 +1,15 @@
 """Choose one option for each weight: the least error within a size, or the least size within an error.
 
-A multiple-choice knapsack. Of each weight's options only those on the lower convex hull of (size, error) can be the best
-for some price of a byte. All weights start with their smallest option; steps along the hulls, those that save the most
-error per byte first, give a path on which every point is optimal for its size (the Lagrangian relaxation).
+A multiple-choice knapsack. Of each weight's options only those on the lower convex hull of (size, error) can be the
+best for some price of a byte. All weights start with their smallest option; steps along the hulls, those that save the
+most error per byte first, give a path on which every point is optimal for its size (the Lagrangian relaxation).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ def path_of(options: Mapping[str, Sequence[Option]]) -> Path:
     """The path over all weights. Equal steps keep the order of the weights."""
     hulls = {weight: hull(given) for weight, given in options.items()}
     steps = [
-        (_worth(before, after), weight, after)
-        for weight, line in hulls.items()
-        for before, after in zip(line, line[1:], strict=False)
+        (_worth(before, after), weight, after) for weight, line in hulls.items() for before, after in pairwise(line)
     ]
     steps.sort(key=lambda step: -step[0])
     return Path(

@@ -103,7 +103,7 @@ def options_of(
 
 
 def low_bits(weights: Weights) -> list[str]:
-    """The weights that may get fewer than 8 bits with error compensation, for which their layers' inputs are measured."""
+    """The weights whose rounding below 8 bits can be compensated, for which their layers' inputs are measured."""
     return [name for name, layer in weights.layers.items() if bits_of(layer, RECIPES["palette2"]) < SAFE_BITS]
 
 

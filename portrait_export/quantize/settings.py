@@ -7,8 +7,8 @@
     operations = "conv"          # glob patterns of types of operations
     recipe = "int8"              # or "none"
 
-The first rule that takes a weight decides. Its recipe holds exactly: also for first, last and grouped layers, which keep
-at least 8 bits otherwise.
+The first rule that takes a weight decides. Its recipe holds exactly: also for first, last and grouped layers, which
+keep at least 8 bits otherwise.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Settings:
 
 
 def read_settings(file: Path, *, target: str) -> Settings:
-    """Read a file. Raises UsageError or QuantizeError with everything that is wrong with it, as far as it alone shows."""
+    """Read a file. Raises UsageError or QuantizeError with everything in it that cannot be used for any network."""
     settings = read_toml(file, Settings)
     problems = [
         f"rules[{index}] has no {what}"
@@ -135,7 +135,5 @@ def _unused(layers: Mapping[str, Layer], settings: Settings, taken: Mapping[int,
         lost += [f"operations {p!r}" for p in rule.operations if not any(fnmatchcase(op, p) for op in types)]
         problems += [f"rules[{index}]: {what} fit none" for what in lost]
         if not lost and not taken[index]:
-            problems.append(
-                f"rules[{index}] takes no weight: its patterns fit none together, or earlier rules take all"
-            )
+            problems.append(f"rules[{index}] takes no weight: its patterns fit none together, or earlier rules do")
     return problems

@@ -10,6 +10,7 @@ so a few random sums s for each photograph estimate what any ΔW does to the mas
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,8 @@ class MaskGradients:
                 found.append(value)
                 raise StopExecution
 
-        try:
+        with suppress(StopExecution):
             self._program.run_plan(inputs, keep)
-        except StopExecution:
-            pass
         if not found:
             raise ExecutionError(f"The program computes no value {self._logits!r}.")
         return found[0]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..quantize.knapsack import Path as Frontier
     from ..quantize.layers import Weights
     from ..quantize.sensitivity import Encoder
+    from ..verify.parity import Comparison
 
 FIRST_SHARE = 0.3  # of the bytes of half precision that the first choice takes: between four and five bits
 MOST_TRIALS = 7
@@ -96,7 +97,7 @@ class Trials:
             size = self.size_bytes(choice)
             work, done = self._work, 0
 
-            def step(_: object) -> None:
+            def step(compared: Comparison) -> None:
                 nonlocal done
                 done += 1
                 stage.progress(done, len(self._frames))
@@ -119,7 +120,7 @@ class Trials:
 
 
 class _Remembering:
-    """A runner that keeps its predictions, so that a network runs once for all trials. Implements `artifacts.Runner`."""
+    """Keeps a runner's predictions, so that it runs once for all trials. Implements `artifacts.Runner`."""
 
     def __init__(self, runner: Runner):
         self.name = runner.name
@@ -178,8 +179,8 @@ def _largest(stage: RunningStage, frontier: Frontier, trials: Trials, max_mb: fl
 def _smallest(stage: RunningStage, frontier: Frontier, trials: Trials, min_iou: float) -> Choice:
     """Try points of the frontier: a loss is taken to grow with the square root of the predicted error.
 
-    A choice that fails is mended by reverting the weights whose rounding harms most for the bytes that it saves, as many
-    as the measured loss asks for.
+    A choice that fails is mended by reverting the weights whose rounding harms most for the bytes that it saves, as
+    many as the measured loss asks for.
     """
     from ..quantize.knapsack import total_bytes, total_error
 

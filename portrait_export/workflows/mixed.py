@@ -161,7 +161,8 @@ def _measure_options(work: Work, encoder: Encoder, measured: Measured) -> None:
             errors, measured.method = by_outputs(encoder, candidates), BY_OUTPUTS
             stage.summary = f"{BY_OUTPUTS}, of {len(candidates)} weights"
             stage.warnings.append(
-                f"Gradients of the masks cannot be measured ({reason.rstrip('.')}), so weights are chosen by {BY_OUTPUTS}."
+                f"Gradients of the masks cannot be measured ({reason.rstrip('.')}), so weights are chosen by"
+                f" {BY_OUTPUTS}."
             )
         measured.options = options_of(encoder, candidates, errors)
         measured.save()
