@@ -41,6 +41,7 @@ def export(
     parity: bool = True,
     data: StrPath | None = None,
     min_iou: float | None = None,
+    max_mb: float | None = None,
     force: bool = False,
     observer: Observer | None = None,
     **network: Unpack[NetworkOptions],
@@ -63,7 +64,8 @@ def export(
         random_weights: use random weights (seed 0), to measure size and shapes only.
         size: input (height, width) in pixels; by default the model's own.
         sizes: 2 to 8 input sizes for one package, the default first; instead of `size`.
-        quantize: how weights are stored, `none` or a recipe such as `int8`, see `portrait-export recipes`.
+        quantize: how weights are stored, `none` or a recipe such as `int8`, see `portrait-export recipes`; or the path
+            of a TOML file of rules.
         rounding: of weights, `nearest` or `gptq` (error-compensated); by default gptq below 8 bits.
         activations: how ranges of 8-bit activations are chosen, `minmax`, `percentile` or `mse` (the default).
         asymmetric: whether the ranges of 8-bit activations may have different ends.
@@ -81,7 +83,9 @@ def export(
         license: of the weights, for the metadata; by default, for weights of your own, what their model card states.
         parity: whether to compare masks.
         data: a folder of photos to compare on, or one with images/ and masks/; by default the bundled calibration set.
-        min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's.
+        min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's. With `quantize="mixed"` alone, the smallest
+            package that reaches it is made.
+        max_mb: with `quantize="mixed"`, the package has the best masks within this size in MB.
         force: replace an existing package.
         observer: receives the progress; by default nothing does.
         network: how to read a network of your own, see `NetworkOptions`.
@@ -115,6 +119,7 @@ def export(
             network=network,
         ),
         recipe=quantize,
+        max_mb=max_mb,
         rounding=rounding,
         activations=activations,
         asymmetric=asymmetric,
@@ -127,7 +132,7 @@ def export(
         name=name,
         author=author,
         license=license,
-        parity=ParityRequest(data=path_of(data), min_iou=min_iou) if parity else None,
+        parity=ParityRequest(data=path_of(data), min_iou=min_iou, max_mb=max_mb) if parity else None,
         force=force,
         sizes=tuple(map(size_of, sizes)),
     )

@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 @own_network
 @click.option(
     "--quantize",
-    type=options.Named("recipe", options.recipe_names),
+    type=options.RecipeOrFile(),
     default="none",
-    help="How weights are stored: none (fp16), int8 or another of `portrait-export recipes`.",
+    help="How weights are stored: none (fp16), int8 or another of `portrait-export recipes`, or a TOML file of rules.",
+)
+@click.option(
+    "--max-mb",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The largest package that --quantize mixed may make, in MB.",
 )
 @click.option(
     "--rounding",
@@ -76,6 +81,7 @@ def coreml(
     source: ModelSource,
     sizes: tuple[tuple[int, int], ...] | None,
     quantize: str,
+    max_mb: float | None,
     rounding: str | None,
     activations: str | None,
     asymmetric: bool,
@@ -108,6 +114,7 @@ def coreml(
     request = CoreMLRequest(
         source=source,
         recipe=quantize,
+        max_mb=max_mb,
         rounding=rounding,
         activations=activations,
         asymmetric=asymmetric,
@@ -120,7 +127,7 @@ def coreml(
         name=name,
         author=author,
         license=license,
-        parity=ParityRequest(data=data, min_iou=min_iou) if parity else None,
+        parity=ParityRequest(data=data, min_iou=min_iou, max_mb=max_mb) if parity else None,
         force=force,
         sizes=sizes or (),
     )

@@ -59,6 +59,18 @@ class Named(click.ParamType):
         return str(value)
 
 
+class RecipeOrFile(Named):
+    """A quantization recipe, or the path of a TOML file of rules."""
+
+    def __init__(self) -> None:
+        super().__init__("recipe", recipe_names)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if str(value).endswith(".toml"):
+            return str(value)
+        return super().convert(value, param, ctx)
+
+
 class Size(click.ParamType):
     """HxW in pixels, such as 512x512 or 256x192."""
 

@@ -32,8 +32,8 @@ def recipes(console: options.Console) -> None:
     rows = [
         {
             "name": recipe.name,
-            "bits": recipe.bits,
-            "size": recipe.bits / 32,
+            "bits": recipe.bits or None,
+            "size": recipe.bits / 32 if recipe.bits else None,
             "rounding": recipe.rounding if recipe.dtype else None,
             "target": recipe.minimum_target,
             "summary": recipe.summary,
@@ -46,8 +46,8 @@ def recipes(console: options.Console) -> None:
     cells = [
         [
             str(row["name"]),
-            str(row["bits"]),
-            f"{100 * float(str(row['size'])):.3g} %",
+            str(row["bits"] or "2–16"),
+            f"{100 * float(str(row['size'])):.3g} %" if row["size"] else "–",
             str(row["rounding"] or "–"),
             str(row["target"]),
             str(row["summary"]),

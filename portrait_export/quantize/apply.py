@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..artifacts import CompressionPass
 from ..errors import QuantizeError
 from .recipe import Recipe
@@ -29,7 +31,7 @@ def check_recipe(recipe: Recipe, *, target: str, rounding: str | None = None, tu
             f"Recipe {recipe.name} rounds to the nearest value; `rounding=gptq` is for recipes below 8 bits.",
             hint="leave out `rounding=`, or pass a recipe such as `quantize=palette4`.",
         )
-    if _ios(target) < _ios(recipe.minimum_target):
+    if not supports(target, recipe):
         raise QuantizeError(
             f"Recipe {recipe.name} needs {recipe.minimum_target}; the deployment target is {target}.",
             hint=f"pass `target={recipe.minimum_target}` or another recipe.",
@@ -49,6 +51,34 @@ def check_activations(recipe: Recipe, method: str | None, *, asymmetric: bool, p
             f"Recipe {recipe.name} rounds half-precision activations; the precision is {precision}.",
             hint="leave out `precision=`, or pass `quantize=int8`.",
         )
+
+
+def supports(target: str, recipe: Recipe) -> bool:
+    """Whether a deployment target supports a recipe's operators."""
+    return _ios(target) >= _ios(recipe.minimum_target)
+
+
+def check_budget(
+    recipe: Recipe, *, settings: Path | None, max_mb: float | None, min_iou: float | None, parity: bool
+) -> None:
+    """Raise QuantizeError unless exactly a recipe for each weight has a budget, or a file of rules."""
+    if recipe.form != "mixed":
+        if max_mb is not None:
+            raise QuantizeError(
+                f"Recipe {recipe.name} has one size; `max_mb=` is for `quantize=mixed`.",
+                hint="leave out `max_mb=`, or pass `quantize=mixed`.",
+            )
+        return
+    if max_mb is not None and max_mb <= 0:
+        raise QuantizeError(f"`max_mb=` is a size in MB above 0; found {max_mb:g}.")
+    if settings is None and max_mb is None and (min_iou is None or not parity):
+        raise QuantizeError(
+            "Recipe mixed chooses how each weight is stored by a budget, and there is none.",
+            hint="pass `max_mb=` for the best masks within a size, `min_iou=` for the smallest size with such masks, or"
+            " a TOML file of rules as `quantize=`.",
+        )
+    if settings is not None and max_mb is not None:
+        raise QuantizeError(f"{settings.name} decides how each weight is stored, so there is no `max_mb=` to keep.")
 
 
 def _ios(target: str) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import QuantizeError
 from ..mil.encoded import Compression, EncodedWeight, Part
 from ..mil.program import Function
+from .assignment import Assignment, Storage
 from .channels import in_channels
 from .grids import Blocks, Palette
 from .kmeans import centroids
@@ -38,9 +39,18 @@ def sensitive(layer: Layer) -> bool:
     return layer.edge or layer.grouped or not set(layer.operators) <= set(_DENSE)
 
 
+def assign(weights: Weights, recipe: Recipe) -> Assignment:
+    """Store every weight as a recipe says, with more bits where few would harm most."""
+    stored = {
+        name: Storage(recipe.form, bits_of(layer, recipe), recipe.block, recipe.vector)
+        for name, layer in weights.layers.items()
+    }
+    return Assignment(stored, weights.left)
+
+
 def encode(
     weights: Weights,
-    recipe: Recipe,
+    recipe: Recipe | Assignment,
     *,
     ios18: bool,
     hessians: Mapping[str, np.ndarray] | None = None,
@@ -50,47 +60,61 @@ def encode(
 
     Args:
         weights: from `weights_of`.
+        recipe: for all of them, or how each is stored.
         ios18: write the operators of iOS18, which palettes of 3 bits and blocks need.
         hessians: (inputs, inputs) by the weight's name, for error-compensated rounding; None rounds to nearest.
         on_weight: called with the number of weights that are done, and of all.
     Raises:
         QuantizeError: a weight is not finite.
     """
-    encoded, left, errors = {}, dict(weights.left), {}
-    for done, (name, layer) in enumerate(weights.layers.items()):
-        on_weight(done, len(weights.layers))
-        weight = weights.constants[name].numpy()
-        if not np.isfinite(weight).all():
-            raise QuantizeError(f"The weight {name} {layer.shape} has values that are NaN or infinite.")
+    assignment = assign(weights, recipe) if isinstance(recipe, Recipe) else recipe
+    encoded, left, errors = {}, dict(assignment.left), {}
+    for done, (name, storage) in enumerate(assignment.stored.items()):
+        on_weight(done, len(assignment.stored))
         hessian = (hessians or {}).get(name)
-        matrix = layer.matrix(weight)
-        result = _encoded(layer, matrix, weight.dtype, recipe, hessian, ios18=ios18)
+        result = encode_weight(weights, name, storage, hessian, ios18=ios18)
         if isinstance(result, str):
             left[name] = result
             continue
         encoded[name] = result
         if hessian is not None:
-            errors[name] = weighted_error(matrix, layer.matrix(result.decoded), hessian)
+            errors[name] = output_error(weights, name, result, hessian)
     return Compression(encoded, left, errors)
 
 
+def encode_weight(
+    weights: Weights, name: str, storage: Storage, hessian: np.ndarray | None, *, ios18: bool
+) -> EncodedWeight | str:
+    """The stored form of one weight, or the reason to leave it alone. Raises QuantizeError unless it is finite."""
+    layer, weight = weights.layers[name], weights.constants[name].numpy()
+    if not np.isfinite(weight).all():
+        raise QuantizeError(f"The weight {name} {layer.shape} has values that are NaN or infinite.")
+    return _encoded(layer, layer.matrix(weight), weight.dtype, storage, hessian, ios18=ios18)
+
+
+def output_error(weights: Weights, name: str, encoded: EncodedWeight, hessian: np.ndarray) -> float:
+    """The share of the output energy of a weight's layers that its rounding changes."""
+    layer = weights.layers[name]
+    return weighted_error(layer.matrix(weights.constants[name].numpy()), layer.matrix(encoded.decoded), hessian)
+
+
 def _encoded(
-    layer: Layer, matrix: np.ndarray, dtype: np.dtype, recipe: Recipe, hessian: np.ndarray | None, *, ios18: bool
+    layer: Layer, matrix: np.ndarray, dtype: np.dtype, storage: Storage, hessian: np.ndarray | None, *, ios18: bool
 ) -> EncodedWeight | str:
     """The stored form of one weight, or the reason to leave it alone."""
-    bits = bits_of(layer, recipe)
+    bits = storage.bits
     if bits >= SAFE_BITS:
         hessian = None  # rounding to nearest loses less than half precision notices
-    if recipe.form == "channels":
+    if storage.form == "channels":
         return in_channels(layer, matrix, dtype, ios18=ios18)
-    if recipe.form == "blocks":
-        return _in_blocks(layer, matrix, dtype, bits, recipe.block, hessian)
-    if recipe.vector > 1 and bits < SAFE_BITS:
-        vectors = in_vectors(layer, matrix, dtype, recipe.vector, hessian)
+    if storage.form == "blocks":
+        return _in_blocks(layer, matrix, dtype, bits, storage.block, hessian)
+    if storage.vector > 1 and bits < SAFE_BITS:
+        vectors = in_vectors(layer, matrix, dtype, storage.vector, hessian)
         if vectors is not None:
             return vectors
     forms: list[EncodedWeight | None] = [_in_palette(layer, matrix, dtype, bits, hessian, ios18=ios18)]
-    if sensitive(layer):
+    if sensitive(layer) and bits >= SAFE_BITS:
         forms.append(in_channels(layer, matrix, dtype, ios18=ios18))
     elif ios18:
         forms.append(in_scaled_palette(layer, matrix, dtype, bits, hessian))

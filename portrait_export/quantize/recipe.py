@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..artifacts import CompressionPass
 
-Form = Literal["none", "channels", "blocks", "palette"]
+Form = Literal["none", "channels", "blocks", "palette", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Recipe:
         name: the value of `--quantize`.
         summary: one line for `--help` and the report.
         form: `channels` (integers, one scale per output channel), `blocks` (one scale per `block` inputs of an output
-            channel), `palette` (indices into one table per weight, with a scale per output channel where it pays), or
-            `none`.
-        bits: per element.
+            channel), `palette` (indices into one table per weight, with a scale per output channel where it pays),
+            `mixed` (a form for each weight), or `none`.
+        bits: per element; 0 for `mixed`.
         block: inputs that share a scale, for `blocks`.
         vector: output channels that share an index, for `palette`.
         passes: makes coremltools' compression passes for this recipe; if None, `quantize.encode` computes the form.

@@ -71,6 +71,13 @@ RECIPES = {
             dtype="uint8",
             minimum_target="iOS18",
         ),
+        Recipe(
+            "mixed",
+            "a recipe for each weight: the best within `max_mb=`, the smallest with `min_iou=`, or by a TOML file",
+            form="mixed",
+            bits=0,
+            dtype="mixed",
+        ),
     )
 }
 

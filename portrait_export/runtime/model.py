@@ -164,6 +164,10 @@ class CoreMLProgram:
         self.plan.run(self._inputs(data, None), collect)
         return found
 
+    def run_plan(self, data: Mapping[str, Any], hook: Hook) -> None:
+        """Run a program without states under torch's current modes, so that the hook's values can have gradients."""
+        self.plan.run(self._inputs(data, None), hook)
+
     def trace(
         self, data: Mapping[str, Any], names: Iterable[str] | None = None, state: State | None = None
     ) -> dict[str, np.ndarray]:

@@ -55,6 +55,7 @@ LOW_BITS = {
     "palette3": (0.991, 0.95, 5.0),
     "palette2": (0.984, 0.9, 1.0),
     "w8a8": (0.993, 0.965, 10.0),
+    "mixed": (0.989, 0.93, 1.0),
 }
 
 # int8 weights, untrained: no mask to gate on, so the logits' PSNR is gated instead. Rounding every weight to int8 per
@@ -436,9 +437,9 @@ def _finite_gate(score: SetScore) -> Gate:
     return Gate("non_finite_images", "images with NaN or infinity", float(count), 0.0, "at_most", count == 0, where)
 
 
-def size_gate(model: str, recipe: str, size_bytes: int) -> Gate | None:
-    """The budget of a package's size on disk; None where the model and recipe have none."""
-    budget = SIZE_BUDGETS.get((model, recipe))
+def size_gate(model: str, recipe: str, size_bytes: int, *, max_mb: float | None = None) -> Gate | None:
+    """The budget of a package's size on disk, the user's own or the recipe's; None where there is none."""
+    budget = SIZE_BUDGETS.get((model, recipe)) if max_mb is None else round(max_mb * 1e6)
     if budget is None:
         return None
     return Gate(
@@ -449,4 +450,5 @@ def size_gate(model: str, recipe: str, size_bytes: int) -> Gate | None:
         "at_most",
         size_bytes <= budget,
         f"{model} {recipe}",
+        "" if max_mb is None else "set by `max_mb=`",
     )

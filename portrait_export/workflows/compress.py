@@ -6,7 +6,7 @@ They are those of a recipe, or the 8-bit integers that a quantized network store
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +55,7 @@ def compress(
     from ..mil.program import read_program
     from ..mil.store import store
     from ..quantize.activation_layers import weights_behind
-    from ..quantize.encode import encode, weights_of
+    from ..quantize.encode import SAFE_BITS, bits_of, encode, weights_of
 
     rounding = request.rounding or recipe.rounding
     activations = None
@@ -74,7 +74,8 @@ def compress(
             if activations is None
             else weights_behind(function, recipe, frozenset(activations.layers))
         )
-        hessians = _measure(stages, path, weights, model, recipe) if rounding == "gptq" else None
+        low = [name for name, layer in weights.layers.items() if bits_of(layer, recipe) < SAFE_BITS]
+        hessians = measure(stages, path, weights, model, low) if rounding == "gptq" else None
         with stages.stage("quantize") as stage:
             compression = encode(
                 weights,
@@ -122,25 +123,23 @@ def fitted_photographs(model: LoadedModel) -> Frames:
     return frames[:: max(1, len(frames) // PHOTOGRAPHS)][:PHOTOGRAPHS]
 
 
-def _measure(
-    stages: Stages, path: Path, weights: Weights, model: LoadedModel, recipe: Recipe
+def measure(
+    stages: Stages, path: Path, weights: Weights, model: LoadedModel, names: Sequence[str]
 ) -> Mapping[str, np.ndarray]:
-    """Run the uncompressed package on photographs and return the Hessian of each layer below 8 bits."""
-    from ..quantize.encode import SAFE_BITS, bits_of
+    """Run the uncompressed package on photographs and return the Hessians of the layers of some weights."""
     from ..runtime.hessians import Hessians
     from ..runtime.runner import PackageRunner
 
     with stages.stage("calibrate") as stage:
         runner = PackageRunner(path)
-        low = [name for name, layer in weights.layers.items() if bits_of(layer, recipe) < SAFE_BITS]
-        readers = {name: [(use.operation, use.parameter) for use in weights.uses[name]] for name in low}
+        readers = {name: [(use.operation, use.parameter) for use in weights.uses[name]] for name in names}
         hessians = Hessians(runner.program.function, readers)
         frames = fitted_photographs(model)
         for done in range(len(frames)):
             stage.progress(done, len(frames))
             runner.program.predict(runner.inputs_of(frames[done].frame), hook=hessians)
         stage.summary = f"inputs of {len(hessians.sums)} weights on {len(frames)} photographs"
-        missing = sorted(set(low) - set(hessians.sums))
+        missing = sorted(set(names) - set(hessians.sums))
         if missing:
             stage.details.append(f"rounded to nearest, because their inputs are not measured: {', '.join(missing)}")
     return hessians.sums

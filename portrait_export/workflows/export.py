@@ -19,8 +19,8 @@ from ..utils.files import held_alone, refuse_existing, remove_stale_partials, wr
 from ..utils.stages import Observer, SilentObserver, Stages
 from . import steps
 from .checks import check_request
-from .mixed import chosen, require_parity
 from .parity import compare_masks
+from .precision import chosen, require_parity
 from .records import EXPORT_FILE, begin_record, export_record, is_unfinished
 from .requests import CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest
 
@@ -37,13 +37,23 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     Raises:
         PortraitError: a stage failed. A failed gate does not raise: see `CoreMLExport.passed`.
     """
-    from ..quantize.apply import check_activations, check_recipe
+    from ..quantize.apply import check_activations, check_budget, check_recipe
     from ..quantize.recipes import get_recipe
+    from ..quantize.settings import read_settings
 
-    recipe = get_recipe(request.recipe)
+    recipe = get_recipe("mixed" if request.settings else request.recipe)
     check_request(request)  # before minutes of work, not after
     check_recipe(recipe, target=request.target, rounding=request.rounding, tune=request.tune)
     check_activations(recipe, request.activations, asymmetric=request.asymmetric, precision=request.precision)
+    check_budget(
+        recipe,
+        settings=request.settings,
+        max_mb=request.max_mb,
+        min_iou=request.min_iou,
+        parity=request.parity is not None,
+    )
+    if request.settings is not None:
+        read_settings(request.settings, target=request.target)
     if request.keep_fp32 and request.precision == "fp32":
         raise UsageError("`keep_fp32=` cannot be used with `precision=fp32`, which keeps every operation in float32.")
     require_sizes(request.sizes, size=request.source.size)
@@ -86,7 +96,7 @@ def _export_into(
         silent = Stages(SilentObserver())
         lower = partial(_lower_at_each_size, silent, simplified, models, request)
         request = chosen(stages, models, lower, recipe, request)
-    built = steps.compiled(stages, lowered, models, recipe, request)
+    built = steps.compiled(stages, lowered, models, recipe, request, folder)
     begin_record(folder, model, recipe, request)
     package = steps.save(stages, built, path, model, request)
     begin_record(folder, model, recipe, request, package)

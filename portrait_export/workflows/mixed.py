@@ -1,228 +1,168 @@
-"""Choose the operations that a package keeps in float32 so that its masks pass their gates: `precision=auto`.
-
-Each value alone is put into half precision, and the change of the logits is measured. The values that change them most,
-and those that overflow, are kept: the operation that computes the value and those that read it.
-"""
+"""Store each weight in its own form: by a file of rules, or the best choice within a budget of size or mask IoU."""
 
 from __future__ import annotations
 
-import math
+import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import ExecutionError
 from ..inputs.frames import load_frames
 from ..inputs.sources import LoadedModel
-from ..utils.stages import RunningStage, SilentObserver, Stages
-from . import steps
-from .parity import compare_masks
+from ..preprocessing import LOGITS_KEY
+from ..utils.stages import Stages
+from .budget import Trials, Work, search
+from .compress import fitted_photographs, measure
 from .requests import CoreMLRequest
+from .sensitivities import (
+    BY_GRADIENTS,
+    BY_OUTPUTS,
+    CACHE,
+    GRADIENT_PHOTOGRAPHS,
+    SUMS,
+    Measured,
+    by_gradients,
+    by_outputs,
+    key_of,
+    open_cache,
+)
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
 
-    from ..artifacts import Frame, Lowered
-    from ..mil.program import Function
-    from ..quantize.recipe import Recipe
-    from ..runtime.held import HeldRun
-    from ..runtime.runner import PackageRunner
-    from ..verify.parity import ParityReport
-
-PHOTOGRAPHS = 2  # on which the losses are measured
-LOGITS_PER_P = 4.0  # d logit / dP at P = ½, where the mask's edge is
-_ROUNDED = ("round", "cast")
-REMAINING = (1 / 4, 1 / 16, 1 / 32, 1 / 64)  # shares of the loss that may be left, tried in order until the gates pass
+    from ..artifacts import Lowered
+    from ..mil.compile import CompiledProgram
+    from ..mil.encoded import Compression
+    from ..mil.program import Metadata
+    from ..quantize.knapsack import Choice
+    from ..quantize.layers import Weights
+    from ..quantize.sensitivity import Encoder
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What one trial package is made from."""
-
-    models: Sequence[LoadedModel]
-    lower: Callable[[], Lowered]
-    recipe: Recipe
-    request: CoreMLRequest
-    folder: Path
-
-    def package(self, name: str, *, precision: str = "fp16", keep: Sequence[str] = ()) -> Path:
-        """Save a package with these operations in float32, and return its path."""
-        path = self.folder / f"{name}.mlpackage"
-        patterns = () if precision == "fp32" else (*self.request.keep_fp32, *keep)
-        request = replace(self.request, precision=precision, keep_fp32=patterns)
-        silent = Stages(SilentObserver())
-        built = steps.compiled(silent, self.lower(), self.models, self.recipe, request)
-        return steps.save(silent, built, path, self.models[0], request).path
-
-    def compare(self, package: Path) -> ParityReport:
-        """Compare its masks with the model's."""
-        silent, parity = Stages(SilentObserver()), self.request.parity
-        assert parity is not None
-        facts = {"recipe": self.recipe.name, "precision": "fp16", "target": self.request.target}
-        return compare_masks(silent, self.models, package, facts, parity, None)
-
-
-def require_parity(request: CoreMLRequest) -> None:
-    """Raise UsageError if the masks, which decide, are not compared."""
-    if request.parity is None:
-        raise UsageError(
-            "`precision=auto` chooses by the comparison of masks; it cannot be used with `parity=False`.",
-            hint="name the operations with `keep_fp32=` instead.",
-        )
-
-
-def chosen(
+def compress_mixed(
     stages: Stages,
-    models: Sequence[LoadedModel],
-    lower: Callable[[], Lowered],
-    recipe: Recipe,
+    compiled: CompiledProgram,
+    lowered: Lowered,
+    model: LoadedModel,
     request: CoreMLRequest,
-) -> CoreMLRequest:
-    """Return the request in half precision with the operations to keep in float32: none if the gates pass without.
+    metadata: Metadata,
+    folder: Path,
+) -> tuple[CompiledProgram, Compression]:
+    """Return the program with each weight in its own form, and what was decided for each of them.
 
     Args:
-        lower: returns the program to compile, anew each time.
+        compiled: without compression.
+        metadata: of the package.
+        folder: the output folder, where measured sensitivities are kept for another run.
     """
-    with stages.stage("precision") as stage, tempfile.TemporaryDirectory() as folder:
-        job = _Job(models, lower, recipe, request, Path(folder))
-        half = job.package("half")
-        report = job.compare(half)
-        if report.passed:
-            stage.summary = "half precision passes every gate; nothing more is kept in float32"
-            return replace(request, precision="fp16")
-        failed = len(report.gates) - sum(gate.passed for gate in report.gates)
-        keep = _tried(stage, job, half, failed)
-        return replace(request, precision="fp16", keep_fp32=(*request.keep_fp32, *keep))
-
-
-def _tried(stage: RunningStage, job: _Job, half: Path, failed: int) -> list[str]:
-    """Keep more and more operations until the gates pass; the last attempt is used if they never do."""
+    from ..mil.package import save_package
     from ..mil.program import read_program
-    from ..verify.half_loss import choose
+    from ..mil.store import store
+    from ..quantize.encode import weights_of
+    from ..quantize.recipes import RECIPES
 
-    exact = job.package("exact", precision="fp32")
-    losses = _losses(stage, exact, half, job)
-    function, selectable = read_program(exact).main, _in_half(read_program(half).main)
-    keep: list[str] = []
-    tried: list[dict[str, Any]] = []
-    for remaining in REMAINING:
-        values = choose(losses, remaining)
-        keep = [name for name in _around(values, function) if name in selectable]
-        if not keep or (tried and tried[-1]["operations"] == len(keep)):
-            continue
-        report = job.compare(job.package(f"trial{len(tried)}", keep=keep))
-        bad = sum(not gate.passed for gate in report.gates)
-        tried.append({"operations": len(keep), "loss_left": remaining, "failed_gates": bad})
-        if not bad:
-            break
-    overflowing = sum(not math.isfinite(loss) for loss in losses.values())
-    half_failed = f"{failed} gates fail in half precision, where {overflowing} values overflow"
-    verdict = "pass" if tried and not tried[-1]["failed_gates"] else "still fail"
-    stage.summary = f"{half_failed}; with {len(keep)} operations in float32 they {verdict}"
-    stage.facts = {"tried": tried, "overflows": overflowing}
-    stage.details = [f"{name}: {loss:.3g} squared error of the logits" for name, loss in _largest(losses)]
-    if verdict != "pass":
-        stage.warnings.append("Half precision is not the only reason for the failed gates; see `blame`.")
-    return keep
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "uncompressed.mlpackage"
+        saved = save_package(compiled, lowered, path, metadata=metadata)
+        weights = weights_of(read_program(path).main, RECIPES["mixed"])
+        if request.settings is not None:
+            compression = _by_rules(stages, compiled, path, weights, model, request)
+        else:
+            work = Work(stages, compiled, lowered, model, request, metadata, path, weights)
+            compression = _by_budget(work, folder / CACHE, saved.sha256)
+    return store(compiled, compression.encoded), compression
 
 
-def _largest(losses: Mapping[str, float], count: int = 20) -> list[tuple[str, float]]:
-    return sorted(losses.items(), key=lambda item: -item[1])[:count]
+def _by_rules(
+    stages: Stages,
+    compiled: CompiledProgram,
+    path: Path,
+    weights: Weights,
+    model: LoadedModel,
+    request: CoreMLRequest,
+) -> Compression:
+    from ..quantize.encode import SAFE_BITS, encode
+    from ..quantize.settings import assign_by_rules, read_settings
+
+    file = request.settings
+    assert file is not None
+    assignment = assign_by_rules(weights, read_settings(file, target=request.target), file=file.name)
+    low = [name for name, storage in assignment.stored.items() if storage.bits < SAFE_BITS]
+    hessians = measure(stages, path, weights, model, low) if low and request.rounding != "nearest" else None
+    with stages.stage("quantize") as stage:
+        ios18 = compiled.spec.specificationVersion >= 9
+        compression = encode(weights, assignment, ios18=ios18, hessians=hessians, on_weight=stage.progress)
+        stage.summary = f"{len(compression.encoded)} weights by the rules of {file.name}"
+        stage.details = [f"{name} left as it is: {reason}" for name, reason in compression.left.items()]
+    return compression
 
 
-def _in_half(function: Function) -> set[str]:
-    """The names, in the float32 program, of the operations that a half-precision program computes in half."""
-    from ..mil.mixed import SUFFIXES
+def _by_budget(work: Work, cache: Path, sha256: str) -> Compression:
+    from ..quantize.knapsack import path_of
+    from ..quantize.sensitivity import Encoder, low_bits
 
-    names = [name for op in function.block.operations if op.type != "cast" for name, _ in op.outputs]
-    return {SUFFIXES.sub("", name) for name in names if SUFFIXES.search(name)}
-
-
-def _around(values: Sequence[str], function: Function) -> list[str]:
-    """The operations that compute or read some values, in the order of the program."""
-    wanted = set(values)
-    found: dict[str, None] = {}
-    for op in function.block.operations:
-        if wanted & set(op.references) or any(name in wanted for name, _ in op.outputs):
-            found[op.outputs[0][0]] = None
-    return list(found)
-
-
-def _losses(stage: RunningStage, exact: Path, half: Path, job: _Job) -> dict[str, float]:
-    """Measure each value's loss: the mean squared error of the logits if it alone is in half precision."""
-    from ..runtime.runner import PackageRunner
-
-    runners = PackageRunner(exact), PackageRunner(half)
-    model, parity = job.models[0], job.request.parity
-    frames = load_frames(parity.data if parity else None, model.spec, kinds=model.kinds)
-    chosen = frames[:: max(1, len(frames) // PHOTOGRAPHS)][:PHOTOGRAPHS]
-    totals: dict[str, float] = {}
-    for done, labelled in enumerate(chosen):
-        for name, loss in _losses_on(labelled.frame, *runners).items():
-            totals[name] = totals.get(name, 0.0) + loss / len(chosen)
-        stage.progress(done + 1, len(chosen))
-    return totals
+    request, weights = work.request, work.weights
+    compensated = request.rounding != "nearest"
+    names = low_bits(weights)
+    hessians: Mapping[str, np.ndarray] = {}
+    if compensated:
+        hessians = measure(work.stages, work.path, weights, work.model, names)
+    encoder = Encoder(weights, hessians, ios18=work.compiled.spec.specificationVersion >= 9)
+    data = None if request.parity is None else request.parity.data
+    judged = load_frames(data, work.model.spec, split=None if data else "evaluate", kinds=work.model.kinds)
+    photographs = [hashlib.sha256(item.image.read_bytes()).hexdigest() for item in judged.items]
+    key = key_of(sha256, request.target, compensated, SUMS, GRADIENT_PHOTOGRAPHS, request.min_iou, photographs)
+    measured = open_cache(cache, key, weights.layers)
+    _measure_options(work, encoder, measured)
+    frontier = path_of(measured.options)
+    trials = Trials(work, encoder, measured, judged)
+    with work.stages.stage("budget") as stage:
+        choice = search(stage, frontier, trials, request)
+    with work.stages.stage("quantize") as stage:
+        compression = trials.compression(choice)
+        stage.summary = f"{len(compression.encoded)} weights: {_counts(choice)}"
+        stage.details = [
+            f"{name}: {one.name}, {one.size_bytes:,} B, sensitivity {one.error:.3g}" for name, one in choice.items()
+        ]
+        stage.facts = {"choice": {name: one.name for name, one in choice.items()}}
+    return compression
 
 
-def _losses_on(frame: Frame, exact: PackageRunner, half: PackageRunner) -> dict[str, float]:
-    import torch
+def _counts(choice: Choice) -> str:
+    from ..quantize.recipes import RECIPES
 
-    from ..runtime.dtypes import round_to_half
-    from ..verify.half_loss import overflows
-
-    run = exact.program.held(exact.inputs_of(frame))
-    measured = _measured(exact)
-    own = _own_results(frame, run, half)
-    losses = {}
-    for name in run.names:
-        value = run.value(name)
-        if not isinstance(value, torch.Tensor) or value.dtype != torch.float32 or not bool(value.isfinite().all()):
-            continue
-        found = round_to_half(own.get(name, value))
-        if overflows(value.abs().max().item() if value.numel() else 0.0):
-            losses[name] = math.inf
-        elif not torch.equal(found, value):
-            losses[name] = _loss(run, name, found, measured)
-    return losses
+    kinds = [one.name for one in choice.values()]
+    return ", ".join(f"{kinds.count(name)} {name}" for name in RECIPES if name in kinds)
 
 
-def _loss(run: HeldRun, name: str, value: torch.Tensor, measured: Mapping[str, float]) -> float:
-    """The mean squared error of the first measured value that a changed value changes; infinite if it is no number."""
-    for wanted, scale in measured.items():
-        before, after = run.value(wanted), run.after(name, value, wanted)
-        if after is not before:
-            error = scale * (after.double() - before.double())
-            loss = float((error * error).mean())
-            return loss if math.isfinite(loss) else math.inf
-    return 0.0
+def _measure_options(work: Work, encoder: Encoder, measured: Measured) -> None:
+    """Fill `measured` with the size and error of every recipe for every weight, unless it has them."""
+    from ..quantize.sensitivity import options_of
 
-
-def _measured(exact: PackageRunner) -> dict[str, float]:
-    """The logits, and for what comes after them the mask before it is rounded, in units of logits: value → factor."""
-    name = exact.output.name
-    steps = {output: op for op in exact.program.function.block.operations for output, _ in op.outputs}
-    while name in steps and steps[name].type in _ROUNDED:
-        name = next(steps[name].references, "")
-    logits = exact.logits_name or exact.output.name
-    if name not in steps or exact.output.name == logits:
-        return {logits: 1.0}
-    return {logits: 1.0, name: LOGITS_PER_P / (255 if exact.output.kind == "image" else 1)}
-
-
-def _own_results(frame: Frame, run: HeldRun, half: PackageRunner) -> dict[str, Any]:
-    """Each operation's result in half precision, with half-precision weights, on the exact values of its inputs."""
-    from ..mil.mixed import SUFFIXES
-
-    names, found = set(run.names), {}
-
-    def hook(name: str, value: Any) -> Any:
-        plain = SUFFIXES.sub("", name)
-        if plain not in names or run.value(plain).shape != value.shape or run.value(plain).dtype != value.dtype:
-            return None
-        found[plain] = value
-        return run.value(plain)
-
-    half.program.predict(half.inputs_of(frame), hook=hook)
-    return found
+    logits, target = work.metadata.user_defined.get(LOGITS_KEY, ""), work.request.target
+    with work.stages.stage("sensitivity") as stage:
+        if measured.method:
+            stage.summary = f"{measured.method}, measured before ({CACHE})"
+            return
+        reason = "it has no logits" if not logits else ""
+        if logits:
+            candidates = encoder.candidates(target, measured=True, on_weight=stage.progress)
+            frames = fitted_photographs(work.model)[:GRADIENT_PHOTOGRAPHS]
+            try:
+                errors = by_gradients(stage, work.path, logits, encoder, candidates, frames)
+                measured.method = BY_GRADIENTS
+                stage.summary = f"{BY_GRADIENTS} by {len(candidates)} weights on {len(frames)} photographs"
+            except ExecutionError as error:
+                reason = error.message
+        if reason:
+            candidates = encoder.candidates(target, measured=False, on_weight=stage.progress)
+            errors, measured.method = by_outputs(encoder, candidates), BY_OUTPUTS
+            stage.summary = f"{BY_OUTPUTS}, of {len(candidates)} weights"
+            stage.warnings.append(
+                f"Gradients of the masks cannot be measured ({reason.rstrip('.')}), so weights are chosen by"
+                f" {BY_OUTPUTS}."
+            )
+        measured.options = options_of(encoder, candidates, errors)
+        measured.save()

@@ -119,7 +119,7 @@ def compare_masks(
     thresholds = thresholds_for(
         kind_of(recipe.name, facts["precision"]), trained=model.trained, min_iou=request.min_iou
     )
-    budget = size_gate(model.name, recipe.name, package_size_bytes(package))
+    budget = size_gate(model.name, recipe.name, package_size_bytes(package), max_mb=request.max_mb)
     shown = _Shown()
     reports = {}
     for each in models:

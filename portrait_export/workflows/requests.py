@@ -27,6 +27,7 @@ class ParityRequest:
     Attributes:
         data: a folder of photos; None uses the bundled calibration set.
         min_iou: gate on this mean mask IoU (0..1) instead of the recipe's.
+        max_mb: gate on this size of the package in MB instead of the recipe's.
         runtime: `portrait` (our runtime) or `coreml` (Core ML itself, macOS only).
         arithmetic: of our runtime: `as_typed`, `fp16` or `fp32`.
         from_device: a parity bundle whose masks are compared instead of the runtime's. `data` then only adds drawn
@@ -37,6 +38,7 @@ class ParityRequest:
 
     data: Path | None = None
     min_iou: float | None = None
+    max_mb: float | None = None
     runtime: str = "portrait"
     arithmetic: str = "as_typed"
     from_device: Path | None = None
@@ -78,7 +80,7 @@ class CoreMLRequest:
     Attributes:
         source: the network and its weights.
         sizes: (height, width) of every input size of the package, the default first; empty: the source's own size.
-        recipe: how weights are stored, a name in `quantize.recipes`.
+        recipe: how weights are stored, a name in `quantize.recipes` or a TOML file of rules.
         rounding: `nearest` or `gptq` (error-compensated); None is the recipe's own.
         activations: how ranges of 8-bit activations are chosen, one of `ACTIVATIONS`; None is the recipe's own.
         asymmetric: whether ranges of activations may have different ends.
@@ -92,6 +94,7 @@ class CoreMLRequest:
         name: what the files are called; None is the network's name.
         author, license: of the weights, for the package's metadata; None is what is known of them.
         keep_fp32: operator types and names of values, as patterns, that stay in float32 in a half-precision package.
+        max_mb: the largest package that recipe `mixed` may make, in MB.
     """
 
     source: ModelSource
@@ -111,6 +114,17 @@ class CoreMLRequest:
     asymmetric: bool = False
     tune: bool = False
     keep_fp32: tuple[str, ...] = ()
+    max_mb: float | None = None
+
+    @property
+    def settings(self) -> Path | None:
+        """The file of rules that `recipe` names; None if it names a recipe."""
+        return Path(self.recipe) if self.recipe.endswith(".toml") else None
+
+    @property
+    def min_iou(self) -> float | None:
+        """The user's bar for the mean mask IoU."""
+        return None if self.parity is None else self.parity.min_iou
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stages
 from .compress import compress, keep_integers
+from .mixed import compress_mixed
 from .provenance import made_from_others
 from .records import package_metadata
 from .requests import CoreMLRequest
@@ -203,9 +204,18 @@ class Built:
 
 
 def compiled(
-    stages: Stages, lowered: Lowered, models: Sequence[LoadedModel], recipe: Recipe, request: CoreMLRequest
+    stages: Stages,
+    lowered: Lowered,
+    models: Sequence[LoadedModel],
+    recipe: Recipe,
+    request: CoreMLRequest,
+    folder: Path,
 ) -> Built:
-    """Compile the program and compress its weights."""
+    """Compile the program and compress its weights.
+
+    Args:
+        folder: where measurements that take minutes are kept, for a run that goes on after an interruption.
+    """
     from ..mil.compile import compile_program
     from ..mil.logits import logits_in, tail_of
     from ..quantize.apply import compression_passes
@@ -219,7 +229,9 @@ def compiled(
     sizes, logits = [size_of(model) for model in models], logits_in(program.spec, tail)
     metadata = package_metadata(models[0], recipe, request, sizes, logits, program.kept)
     compression = None
-    if recipe.computed:
+    if recipe.form == "mixed":
+        program, compression = compress_mixed(stages, program, lowered, models[0], request, metadata, folder)
+    elif recipe.computed:
         program, compression = compress(stages, program, lowered, models[0], recipe, request, metadata)
     elif recipe.form == "none" and models[0].quantized:
         program, compression = keep_integers(stages, program, lowered, metadata)

@@ -1,88 +1,162 @@
-"""precision=auto keeps in float32 what overflows or loses most in half precision, and nothing if the gates pass."""
+"""Packages by rules and by budget: sizes are kept, gates judged, measurements repeated only when something changed."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-
-import portrait_export as pe
+import torch
+from torch import Tensor, nn
 
 SIDE = 64
 
 
-def network(path: Path, gain: float) -> Path:
-    """The photograph's brightness times gain², divided by gain² again, against a threshold."""
-    weights = {
-        "up": np.full((3, 3, 1, 1), gain / 3),
-        "more": np.eye(3).reshape(3, 3, 1, 1) * gain,
-        "down": np.full((1, 3, 1, 1), 20 / 3 / gain**2),
-        "offset": np.array([-9.3]),
-    }
-    nodes = [
-        helper.make_node("Conv", ["x", "up"], ["big"]),
-        helper.make_node("Relu", ["big"], ["positive"]),
-        helper.make_node("Conv", ["positive", "more"], ["huge"]),
-        helper.make_node("Relu", ["huge"], ["huge_positive"]),
-        helper.make_node("Conv", ["huge_positive", "down", "offset"], ["person"]),
-        helper.make_node("Sigmoid", ["person"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "brightness",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, SIDE, SIDE])],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+class Net(nn.Module):
+    """Three layers that can have few bits between two that keep eight."""
+
+    def __init__(self, head: nn.Module | None = None) -> None:
+        super().__init__()
+        wide = [layer for _ in range(3) for layer in (nn.Conv2d(48, 48, 1), nn.ReLU())]
+        self.body = nn.Sequential(nn.Conv2d(3, 48, 5, 4, 2), nn.ReLU(), *wide, nn.Conv2d(48, 48, 3, 1, 1), nn.ReLU())
+        self.last = nn.Conv2d(48, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        low = self.last(self.body(image))
+        return nn.functional.interpolate(low, size=image.shape[-2:], mode="bilinear")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file whose masks cover about half of every picture."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        net = Net().eval()
+    with torch.no_grad():
+        pictures = torch.rand(4, 3, SIDE, SIDE)
+        logits = net(pictures)
+        net.last.bias -= logits.mean()
+        net.last.weight *= 4 / logits.std()
+        net.last.bias *= 4 / logits.std()
+    path = tmp_path_factory.mktemp("own") / "net.onnx"
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net, (pictures[:1],), path, dynamo=False, input_names=["x"], output_names=["logits"])
     return path
 
 
-def export(tmp_path: Path, photos: Path, gain: float, **options: object) -> pe.CoreMLExport:
-    file = network(tmp_path / "net.onnx", gain)
-    return pe.export(onnx=file, mean=0, std=1, out=tmp_path / "out", data=photos, force=True, **options)
+def export(cli, network: Path, photos: Path, out: Path, *words: object):
+    fixed = ["--target", "iOS18", "--data", photos, "-o", out, "--force", "--json"]
+    return cli("coreml", "--onnx", network, *fixed, *words)
 
 
-def test_what_overflows_is_kept_with_what_reads_it(tmp_path, photos):
-    assert not export(tmp_path, photos, 900.0).passed
-    mixed = export(tmp_path, photos, 900.0, precision="auto")
-    assert mixed.passed
-    record = json.loads((tmp_path / "out/export.json").read_text())
-    assert record["precision"] == "fp16"
-    kept = record["keep_fp32"]
-    assert {"huge", "huge_positive"} <= set(kept["patterns"])
-    assert kept["count"] < kept["total"]
-    assert kept["weight_bytes"] > 0
-    stage = next(stage for stage in record["stages"] if stage["name"] == "precision")
-    assert stage["overflows"] > 0
-    assert stage["tried"][-1]["failed_gates"] == 0
+def choice(record: dict) -> dict[str, str]:
+    return next(stage["choice"] for stage in record["stages"] if "choice" in stage)
 
 
-def test_nothing_is_kept_where_half_precision_passes(tmp_path, photos):
-    plain = export(tmp_path, photos, 2.0)
-    assert plain.passed
-    mixed = export(tmp_path, photos, 2.0, precision="auto")
-    assert mixed.mixed is None
-    assert mixed.package.sha256 == plain.package.sha256
+def summary(record: dict, name: str) -> str:
+    return next(stage["summary"] for stage in record["stages"] if stage["name"] == name)
 
 
-def test_named_operations_are_kept_and_the_cost_is_recorded(tmp_path, photos):
-    named = export(tmp_path, photos, 900.0, keep_fp32=["huge*", "logits", "sigmoid"])
-    assert named.passed
-    assert named.mixed is not None
-    assert named.mixed.operations["conv"] == 2
-    assert json.loads((tmp_path / "out/export.json").read_text())["keep_fp32"]["patterns"][0] == "huge*"
+def test_the_best_masks_within_a_size(cli, network, photos, tmp_path):
+    plain = json.loads(export(cli, network, photos, tmp_path / "none", "--quantize", "none").out)
+    size = plain["package"]["size_bytes"]
+    sizes, first = [], None
+    for share in (0.65, 0.5):
+        words = ("--quantize", "mixed", "--max-mb", f"{share * size / 1e6:.4f}", "--min-iou", "0.5")
+        ran = export(cli, network, photos, tmp_path / "mixed", *words)
+        record = json.loads(ran.out)
+        first = first or record
+        sizes.append(record["package"]["size_bytes"])
+        assert sizes[-1] <= share * size
+        assert record["audit"]["passed"]
+        assert next(gate for gate in record["gates"] if gate["name"] == "size_bytes")["passed"]
+    assert sizes[0] > sizes[1]
+    assert "measured before" not in summary(first, "sensitivity")
+    assert "gradients of the masks, measured before" in summary(record, "sensitivity")
+    again = export(cli, network, photos, tmp_path / "again", *words)  # without the file of the first run
+    assert json.loads(again.out)["package"]["sha256"] == record["package"]["sha256"]
+    (tmp_path / "mixed" / "sensitivities.json").write_text('{"key": []}')
+    mended = json.loads(export(cli, network, photos, tmp_path / "mixed", *words).out)
+    assert mended["package"]["sha256"] == record["package"]["sha256"]
 
 
-def test_auto_needs_the_comparison(tmp_path, photos):
-    with pytest.raises(pe.PortraitError, match="it cannot be used with `parity=False`"):
-        export(tmp_path, photos, 2.0, precision="auto", parity=False)
+def test_the_smallest_package_that_reaches_an_iou(cli, network, photos, tmp_path):
+    found = {}
+    for bar in ("0.9", "0.99"):
+        ran = export(cli, network, photos, tmp_path / bar, "--quantize", "mixed", "--min-iou", bar)
+        found[bar] = json.loads(ran.out)
+        assert ran.code == 0
+        assert min(g["value"] for g in found[bar]["gates"] if g["name"].startswith("mean_mask_iou")) >= float(bar)
+    assert found["0.9"]["package"]["size_bytes"] <= found["0.99"]["package"]["size_bytes"]
 
 
-def test_named_operations_need_half_precision(tmp_path, photos):
-    with pytest.raises(pe.PortraitError, match="`keep_fp32=` cannot be used with `precision=fp32`"):
-        export(tmp_path, photos, 2.0, precision="fp32", keep_fp32="conv")
+def test_a_budget_that_cannot_be_kept_is_reported_with_the_best_that_was_found(cli, network, photos, tmp_path):
+    ran = export(cli, network, photos, tmp_path / "out", "--quantize", "mixed", "--max-mb", "0.001")
+    record = json.loads(ran.out)
+    assert ran.code == 1
+    assert any(line.startswith("Not reachable: best found 0.0") for line in record["warnings"])
+    both = ("--quantize", "mixed", "--max-mb", f"{record['package']['size_bytes'] / 1e6 + 1e-4:.4f}", "--min-iou", "1")
+    ran = export(cli, network, photos, tmp_path / "out", *both)
+    assert ran.code == 1
+    assert any("is predicted to need" in line for line in json.loads(ran.out)["warnings"])
+
+
+def test_a_file_of_rules(cli, network, photos, tmp_path):
+    rules = tmp_path / "rules.toml"
+    rules.write_text('recipe = "palette4"\n[[rules]]\nweights = "*body_8*"\nrecipe = "int8"\n')
+    ran = export(cli, network, photos, tmp_path / "out", "--quantize", rules)
+    assert ran.code in (0, 1), ran.err
+    types = {w["name"]: w["dtype"] for w in json.loads(ran.out)["audit"]["weights"] if w["compressed"]}
+    assert {dtype for name, dtype in types.items() if "body_8" in name} == {"int8"}
+    assert "uint4" in types.values()
+    rules.write_text('[[rules]]\nweights = "*decoder*"\nrecipe = "int8"\n')
+    assert "weights '*decoder*' fit none" in export(cli, network, photos, tmp_path / "no", "--quantize", rules).err
+
+
+REFUSED = {
+    "no budget": (["--quantize", "mixed"], "and there is none"),
+    "no budget without masks": (["--quantize", "mixed", "--min-iou", "0.9", "--no-parity"], "and there is none"),
+    "a size for one recipe": (["--quantize", "int8", "--max-mb", "1"], "--max-mb is for --quantize mixed"),
+    "no file": (["--quantize", "missing.toml"], "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_before_any_work(cli, network, tmp_path, case):
+    words, complaint = REFUSED[case]
+    ran = cli("coreml", "--onnx", network, "-o", tmp_path / "out", *words)
+    assert ran.code == 2
+    assert complaint in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_gradients_predict_what_a_small_change_of_a_weight_does_to_the_mask(cli, network, photos, tmp_path):
+    """The mean of many random sums against the change itself, computed by another path: the weight is changed."""
+    from portrait_export.inputs.frames import load_frames
+    from portrait_export.mil.program import read_program
+    from portrait_export.preprocessing import LOGITS_KEY
+    from portrait_export.quantize.layers import find_weights
+    from portrait_export.runtime.runner import PackageRunner
+    from portrait_export.runtime.weight_gradients import MaskGradients
+
+    export(cli, network, photos, tmp_path / "out", "--quantize", "none", "--no-parity")
+    package = tmp_path / "out" / "net.mlpackage"
+    runner = PackageRunner(package, arithmetic="fp32")
+    weights = find_weights(read_program(package).main, min_elements=2048)
+    inputs = runner.inputs_of(load_frames(photos, runner.spec)[0].frame)
+    gradients = MaskGradients(package, list(weights.layers), runner.program.metadata.user_defined[LOGITS_KEY])
+    sums = list(gradients.of(inputs, 300))
+    generator = np.random.default_rng(0)
+    for name in weights.layers:
+        weight = gradients._weights[name]
+        change = torch.from_numpy(generator.normal(0, 1e-3 * float(weight.detach().std()), weight.shape)).float()
+        predicted = float(np.mean([float((one[name] * change).sum()) ** 2 for one in sums]))
+        with torch.no_grad():
+            before = torch.sigmoid(gradients._run(inputs))
+            weight += change
+            actual = float(((torch.sigmoid(gradients._run(inputs)) - before) ** 2).sum())
+            weight -= change
+        assert predicted == pytest.approx(actual, rel=0.35), name
