@@ -19,6 +19,7 @@ from .values import Values
 
 MOVING = ("reshape",)  # operators that coremltools' passes apply to 8-bit values, between `quantize` and `dequantize`
 
+_INTEGERS = ((1.0,), (0,))  # scale and zero point of a `dequantize` that returns the integers as they are
 _SUMS = {"add", "sub", "relu"}  # relu may follow an addition before its result is quantized
 
 
@@ -150,7 +151,8 @@ def activation_problems(program: Program, intended: Activations | None = None) -
 def _faults(function: Function, *, strict: bool) -> Iterator[str]:
     """Scales that cannot be used, and `dequantize` that is not the inverse of its `quantize`.
 
-    Unless `strict`, it need not be around an addition: coremltools divides the scales on both sides by one of them.
+    Unless `strict`, it need not be around an addition, where coremltools divides the scales on both sides by one of
+    them, nor where it returns the integers themselves, which the network then interpolates or rounds.
     """
     values, readers = Values.of(function.inputs, function.block), _readers(function)
     producers = {name: op for op in function.block.walk() for name, _ in op.outputs}
@@ -166,7 +168,9 @@ def _faults(function: Function, *, strict: bool) -> Iterator[str]:
             continue
         around = {reader.type for name, _ in op.outputs for reader in readers.get(name, ())}
         around |= {producers[name].type for name in source.references if name in producers}
-        if _parameters(op, values) != _parameters(source, values) and (strict or not around & _SUMS):
+        found = _parameters(op, values)
+        allowed = not strict and (bool(around & _SUMS) or found == _INTEGERS)
+        if found != _parameters(source, values) and not allowed:
             yield f"dequantize {op.name} has another scale or zero point than {source.name}"
 
 

@@ -92,6 +92,7 @@ def train(
     if start is not None and not resuming:
         start_from(run.net, start, source=config.init)
         run.average.load_state_dict(run.net.state_dict())
+    deterministic = torch.are_deterministic_algorithms_enabled()  # Lightning changes it for the whole process
     trainer = lightning.Trainer(
         accelerator="auto",
         precision=precision(config),  # type: ignore[arg-type]
@@ -121,6 +122,8 @@ def train(
             context=[str(error)],
             hint="lower `workers` or `memory`; the same command resumes at the last validation.",
         ) from error
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
     if trainer.interrupted:
         raise KeyboardInterrupt
     numbers = (float(run.best_iou), float(run.first_iou), int(run.step), int(run.resumed_at))

@@ -40,7 +40,7 @@ def faults(call: str, **environment: str) -> tuple[str, int]:
 def test_values_reuse_the_memory_of_earlier_ones():
     applied, kept = faults("keep_freed_memory()")
     assert applied == "True"
-    assert kept < faults("None")[1] / 4  # not 0: the system may take pages from any process
+    assert kept < faults("None")[1] / 2  # not 0: the system may take pages from any process
 
 
 @needs_glibc

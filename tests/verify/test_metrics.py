@@ -223,6 +223,7 @@ def test_score_image_by_hand() -> None:
         max_rel_logit=pytest.approx(0.5 / 6),
         label_iou_reference=3 / 5,
         label_iou_candidate=3 / 4,
+        person_share=0.5,
     )
 
 

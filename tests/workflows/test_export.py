@@ -60,9 +60,9 @@ def test_every_model_keeps_its_numbers_in_every_kind_of_package(name, tmp_path):
         asked = replace(model, spec=replace(model.spec, output=output))
         lowered = steps.lower(stages, onnx_model, asked, request.target)
         path = tmp_path / f"{recipe}-{precision}.mlpackage"
-        built = steps.compiled(stages, lowered, [asked], get_recipe(recipe), request)
+        built = steps.compiled(stages, lowered, [asked], get_recipe(recipe), request, tmp_path)
         saved = steps.save(stages, built, path, asked, request)
-        audit = steps.audit(stages, built, path, get_recipe(recipe))
+        audit, _ = steps.audit(stages, built, path, get_recipe(recipe))
         assert audit.passed, audit.problems
         return PackageRunner(path).run([frame])[0], saved.size_bytes
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from portrait_export.cli import run
-from portrait_export.mil import audit
 from portrait_export.mil.program import read_program
 from portrait_export.runtime import load
 
@@ -45,7 +44,7 @@ def test_weights_stay_8_bit_integers(form, target, tmp_path, photos):
     stored = sum(np.prod(weight["shape"]) for weight in found["weights"])
     assert weights.stat().st_size < 1.6 * stored  # fp16 would take more than twice
     program = read_program(folder / "net.mlpackage")
-    decoders = {op.outputs[0][0]: op for op in audit._operations(program) if op.type.startswith("constexpr_")}
+    decoders = {op.outputs[0][0] for op in program.main.block.walk() if op.type.startswith("constexpr_")}
     assert len(decoders) == len(found["weights"])
     kinds = [op.type for op in program.main.block.walk()]
     assert "The network rounds to 8-bit steps, and half precision moves" in notes(folder)

@@ -347,7 +347,10 @@ def _conv(reading: _Reading) -> Results:
         return ()
     places = np.argmax(rows != 0, axis=1)
     begins = np.arange(len(rows)) // (len(rows) // group) * weight.shape[1]
-    taken = first.chosen(tuple(int(k) for k in begins + places), "Conv")
+    channels = tuple(int(k) for k in begins + places)
+    if set(channels) != set(range(first.channels)):
+        return ()  # a layer: what prepares pixels leaves none out
+    taken = first.chosen(channels, "Conv")
     gain, offset = rows[np.arange(len(rows)), places], np.zeros(len(rows)) if bias is None else bias
     ops = (*first.ops, "Conv")
     return (replace(taken.scaled(gain, np.asarray(offset, np.float64), "Conv"), ops=ops),)
