@@ -9,6 +9,8 @@ import numpy as np
 
 from .weights import size_in_bytes
 
+MIL_TYPES = {np.dtype(np.int8): "int8", np.dtype(np.float16): "fp16", np.dtype(np.float32): "fp32"}
+
 
 @dataclass(frozen=True, eq=False)
 class Part:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import PackageError
 from .compile import CompiledProgram
-from .encoded import EncodedWeight, Part
+from .encoded import MIL_TYPES, EncodedWeight, Part
 from .types import DTYPE_CODES
 from .weights import ALIGNMENT, BITS, BLOB_DTYPES, HEADER_BYTES, METADATA_BYTES, NUMPY_DTYPES, SENTINEL, VERSION
 
@@ -24,7 +24,6 @@ IN_THE_SPECIFICATION = 10  # arrays of fewer elements are literals of the specif
 
 _BLOB_CODES = {dtype: code for code, dtype in BLOB_DTYPES.items()}
 _TYPE_CODES = {dtype: code for code, dtype in DTYPE_CODES.items()}
-_MIL_TYPES = {"int8": "int8", "float16": "fp16", "float32": "fp32"}  # numpy type → MIL type of a decoded value
 _INTS = ("int32",)  # types that a literal holds as numbers; of the others it holds the stored bytes
 
 
@@ -119,7 +118,7 @@ def _renamed(operation: Any, name: str, weight: EncodedWeight) -> Any:
     """A copy of a const operation for a value of another name and type."""
     copy = type(operation).FromString(operation.SerializeToString())
     copy.outputs[0].name = name
-    copy.outputs[0].type.tensorType.dataType = _TYPE_CODES[_MIL_TYPES[weight.decoded.dtype.name]]
+    copy.outputs[0].type.tensorType.dataType = _TYPE_CODES[MIL_TYPES[weight.decoded.dtype]]
     if "name" in copy.attributes:
         copy.attributes["name"].immediateValue.tensor.strings.values[0] = name
     return copy

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..mil.encoded import EncodedWeight, Part
+from ..mil.encoded import MIL_TYPES, EncodedWeight, Part
 from .layer import Layer
 
 MOST = 127
@@ -24,19 +24,36 @@ def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: boo
     scales = _scales(np.abs(matrix).max(axis=1), dtype)
     codes = np.rint(matrix / scales.astype(np.float64)[:, None]).clip(-MOST, MOST).astype(np.int8)
     decoded = (codes * scales.astype(np.float32)[:, None]).astype(dtype)
-    floats = "fp16" if dtype == np.float16 else "fp32"
-    stored, axis = layer.restore(codes), len(layer.shape) - 1 if layer.transposed else 0
-    if ios18:
-        along = scales.reshape([-1 if side == axis else 1 for side in range(len(layer.shape))])
-        parts = {"data": Part("int8", stored), "scale": Part(floats, along)}
-        return EncodedWeight("constexpr_blockwise_shift_scale", parts, "int8", layer.restore(decoded))
-    parts = {
-        "axis": Part("int32", np.array(axis, np.int32)),
-        "quantized_data": Part("int8", stored),
-        "scale": Part(floats, scales),
-        "zero_point": Part("int8", np.zeros(len(scales), np.int8)),
-    }
-    return EncodedWeight("constexpr_affine_dequantize", parts, "int8", layer.restore(decoded))
+    axis = len(layer.shape) - 1 if layer.transposed else 0
+    zeros = np.zeros(len(scales), np.int8)
+    return along_axis(layer.restore(codes), zeros, scales, axis, layer.restore(decoded), ios18=ios18)
+
+
+def along_axis(
+    codes: np.ndarray, zeros: np.ndarray, scales: np.ndarray, axis: int, decoded: np.ndarray, *, ios18: bool
+) -> EncodedWeight:
+    """The stored form of W = s · (Q − z) with a scale and a zero point for each element of an axis.
+
+    Args:
+        codes: int8, in the weight's shape.
+        zeros, scales: int8 and the weight's float type, one for each element of the axis.
+        decoded: the weight.
+        ios18: write the operator of iOS18; else that of iOS16.
+    """
+    floats = MIL_TYPES[scales.dtype]
+    if not ios18:
+        parts = {
+            "axis": Part("int32", np.array(axis, np.int32)),
+            "quantized_data": Part("int8", codes),
+            "scale": Part(floats, scales),
+            "zero_point": Part("int8", zeros),
+        }
+        return EncodedWeight("constexpr_affine_dequantize", parts, "int8", decoded)
+    along = [-1 if position == axis else 1 for position in range(codes.ndim)]
+    parts = {"data": Part("int8", codes), "scale": Part(floats, scales.reshape(along))}
+    if zeros.any():
+        parts["offset"] = Part("int8", zeros.reshape(along))
+    return EncodedWeight("constexpr_blockwise_shift_scale", parts, "int8", decoded)
 
 
 def _scales(peaks: np.ndarray, dtype: np.dtype) -> np.ndarray:

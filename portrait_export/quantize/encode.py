@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ..errors import QuantizeError
-from ..mil.encoded import Compression, EncodedWeight, Part
+from ..mil.encoded import MIL_TYPES, Compression, EncodedWeight, Part
 from ..mil.program import Function
 from .assignment import Assignment, Storage
 from .channels import in_channels
@@ -17,7 +17,7 @@ from .layer import Layer
 from .layers import Weights, find_weights
 from .recipe import Recipe
 from .rounding import round_compensated, round_nearest, weighted_error
-from .scaled import MIL_FLOATS, cheapest, in_scaled_palette
+from .scaled import cheapest, in_scaled_palette
 from .vectors import in_vectors
 
 SAFE_BITS = 8  # for first, last, grouped and recurrent layers, which few bits harm most
@@ -134,20 +134,13 @@ def _in_blocks(
         return "its values are too small for scales in half precision"
     if not np.isfinite(grid.scales).all():
         return "its values are too large for scales in half precision"
-    scales = _scales_in_place(layer, grid.scales.astype(dtype))
+    scales = layer.along_outputs(grid.scales.astype(dtype))
     codes = layer.restore(grid.codes)
     wide = scales.astype(np.float32)
     for axis, (side, blocks) in enumerate(zip(codes.shape, wide.shape, strict=True)):
         wide = np.repeat(wide, side // blocks, axis=axis)
-    parts = {"data": Part(f"int{bits}", codes), "scale": Part(MIL_FLOATS[dtype], scales)}
+    parts = {"data": Part(f"int{bits}", codes), "scale": Part(MIL_TYPES[dtype], scales)}
     return EncodedWeight("constexpr_blockwise_shift_scale", parts, f"int{bits}", (codes * wide).astype(dtype))
-
-
-def _scales_in_place(layer: Layer, scales: np.ndarray) -> np.ndarray:
-    """(outputs, blocks) scales along the axes of the weight: (outputs, blocks, 1, 1), or (blocks, outputs)."""
-    if layer.transposed:
-        return np.ascontiguousarray(scales.T).reshape(*[1] * (len(layer.shape) - 2), *scales.T.shape)
-    return scales.reshape(*scales.shape, *[1] * (len(layer.shape) - 2))
 
 
 def _in_palette(
@@ -162,14 +155,14 @@ def _in_palette(
     decoded = stored[codes]
     if ios18:
         lut = stored.reshape(*[1] * len(layer.shape), -1, 1)
-        parts = {"indices": Part(f"uint{bits}", codes), "lut": Part(MIL_FLOATS[dtype], lut)}
+        parts = {"indices": Part(f"uint{bits}", codes), "lut": Part(MIL_TYPES[dtype], lut)}
         return EncodedWeight("constexpr_lut_to_dense", parts, f"uint{bits}", decoded)
     from ..mil.store import packed
 
     indices = np.frombuffer(packed(Part(f"uint{bits}", codes)), np.uint8)
     parts = {
         "indices": Part("uint8", indices),
-        "lut": Part(MIL_FLOATS[dtype], stored),
+        "lut": Part(MIL_TYPES[dtype], stored),
         "shape": Part("uint32", np.array(layer.shape, np.uint32)),
     }
     return EncodedWeight("constexpr_lut_to_dense", parts, f"uint{bits}", decoded)

@@ -37,6 +37,13 @@ class Layer:
         rows = np.moveaxis(weight, -1, 0) if self.transposed else weight
         return rows.reshape(rows.shape[0], -1).astype(np.float64)
 
+    def along_outputs(self, scales: np.ndarray) -> np.ndarray:
+        """(outputs,) or (outputs, blocks) scales along the weight's own axes: (outputs, blocks, 1, 1), for example."""
+        rows = scales.reshape(len(scales), -1)
+        if self.transposed:
+            return np.ascontiguousarray(rows.T).reshape(*[1] * (len(self.shape) - 2), *rows.T.shape)
+        return rows.reshape(*rows.shape, *[1] * (len(self.shape) - 2))
+
     def restore(self, matrix: np.ndarray) -> np.ndarray:
         """A matrix of any type in the weight's own shape."""
         if not self.transposed:

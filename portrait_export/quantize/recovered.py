@@ -15,7 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..mil.encoded import Compression, EncodedWeight, Part
+from ..mil.encoded import Compression, EncodedWeight
+from .channels import along_axis
 from .layers import Weights
 
 MIN_ELEMENTS = 256  # smaller weights stay floats: their scales would cost what they save
@@ -25,7 +26,6 @@ _ROUNDINGS = 2.0  # of w and of max|w|, in units of the float type's relative pr
 # Largest error of a decoded weight, relative to the channel's largest: a quarter of a step of 8 bits. Scales below the
 # normal range of half precision are coarser than that.
 _TOLERANCE = 1 / 512
-_MIL_FLOATS = {np.dtype(np.float16): "fp16", np.dtype(np.float32): "fp32"}
 
 
 def recover(weights: Weights, *, ios18: bool) -> Compression:
@@ -119,16 +119,4 @@ def _encoded(
     largest = np.abs(weight.astype(np.float64)).max(axis=others, keepdims=True)
     if not (np.abs(wide - weight) <= _TOLERANCE * largest).all():
         return None
-    scale_type, decoded = _MIL_FLOATS[weight.dtype], wide.astype(weight.dtype)
-    if not ios18:
-        parts = {
-            "quantized_data": Part("int8", codes),
-            "zero_point": Part("int8", zeros),
-            "scale": Part(scale_type, scales),
-            "axis": Part("int32", np.array(axis, np.int32)),
-        }
-        return EncodedWeight("constexpr_affine_dequantize", parts, "int8", decoded)
-    parts = {"data": Part("int8", codes), "scale": Part(scale_type, scales.reshape(along))}
-    if zeros.any():
-        parts["offset"] = Part("int8", zeros.reshape(along))
-    return EncodedWeight("constexpr_blockwise_shift_scale", parts, "int8", decoded)
+    return along_axis(codes, zeros, scales, axis, wide.astype(weight.dtype), ios18=ios18)

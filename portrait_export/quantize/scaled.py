@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..mil.encoded import EncodedWeight, Part
+from ..mil.encoded import MIL_TYPES, EncodedWeight, Part
 from .grids import best_scales
 from .kmeans import assign, centroids
 from .layer import Layer
 from .rounding import round_compensated, round_nearest
 
 MOST = 127  # the largest entry of a table, so that every channel's range is used
-MIL_FLOATS = {np.dtype(np.float16): "fp16", np.dtype(np.float32): "fp32"}
 
 
 @dataclass
@@ -87,18 +86,13 @@ def scaled(
     layer: Layer, data: Part | EncodedWeight, integers: np.ndarray, scales: np.ndarray, dtype: np.dtype, stored: str
 ) -> EncodedWeight:
     """Integers times one scale per output channel (iOS18)."""
-    parts = {"data": data, "scale": Part(MIL_FLOATS[dtype], _along_outputs(layer, scales).astype(dtype))}
+    parts = {"data": data, "scale": Part(MIL_TYPES[dtype], layer.along_outputs(scales).astype(dtype))}
     return EncodedWeight("constexpr_blockwise_shift_scale", parts, stored, _product(layer, integers, scales, dtype))
-
-
-def _along_outputs(layer: Layer, scales: np.ndarray) -> np.ndarray:
-    rest = [1] * (len(layer.shape) - 1)
-    return scales.reshape(*rest, -1) if layer.transposed else scales.reshape(-1, *rest)
 
 
 def _product(layer: Layer, integers: np.ndarray, scales: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Exact in single precision, and rounded once."""
-    return (integers.astype(np.float32) * _along_outputs(layer, scales).astype(np.float32)).astype(dtype)
+    return (integers.astype(np.float32) * layer.along_outputs(scales).astype(np.float32)).astype(dtype)
 
 
 def cheapest(forms: list[EncodedWeight], layer: Layer, matrix: np.ndarray, hessian: np.ndarray | None) -> EncodedWeight:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..mil.encoded import EncodedWeight, Part
+from ..mil.encoded import MIL_TYPES, EncodedWeight, Part
 from .kmeans import centroids
 from .layer import Layer
 from .rounding import round_compensated, round_nearest
-from .scaled import MIL_FLOATS
 
 INDEX_BITS = 8
 ROUNDS = 12  # of k-means
@@ -90,7 +89,7 @@ def in_vectors(
     codes = Layer(layer.name, shape, layer.operators, transposed=layer.transposed).restore(grid.codes)
     parts = {
         "indices": Part(f"uint{INDEX_BITS}", codes),
-        "lut": Part(MIL_FLOATS[dtype], grid.table.reshape(*[1] * rank, *grid.table.shape).astype(dtype)),
+        "lut": Part(MIL_TYPES[dtype], grid.table.reshape(*[1] * rank, *grid.table.shape).astype(dtype)),
         "vector_axis": Part("int32", np.array(axis, np.int32)),
     }
     return EncodedWeight("constexpr_lut_to_dense", parts, f"uint{INDEX_BITS}", layer.restore(decoded).astype(dtype))
