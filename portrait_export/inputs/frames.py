@@ -51,6 +51,10 @@ class Frames(Sequence[LabelledFrame]):
         labelled = open_frame(self.items[index], self._spec)
         return _with_depth(labelled) if "depth" in self._spec.inputs else labelled
 
+    def spread(self, count: int) -> Frames:
+        """At most `count` of the photos, evenly spread."""
+        return self[:: max(1, len(self) // count)][:count]
+
 
 def load_frames(
     data: Path | None, spec: PortraitSpec, *, split: str | None = None, kinds: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ import importlib.util
 import os
 import sys
 import types as python_types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -97,22 +97,7 @@ def recording_pass() -> str:
 
     It runs between coremltools' own passes and the compression passes, to keep the original weights for the audit.
     """
-    mil()
-    passes = importlib.import_module("coremltools.converters.mil.mil.passes.pass_registry")
-    base = importlib.import_module("coremltools.converters.mil.mil.passes.graph_pass").AbstractGraphPass
-
-    @passes.register_pass(namespace="portrait_export")
-    class record_weights(base):  # type: ignore[misc, valid-type]
-        into: Any = None
-
-        def apply(self, prog: Any) -> None:
-            for function in prog.functions.values():
-                for op in function.find_ops(op_type="const"):
-                    value = op.outputs[0].val
-                    if getattr(value, "size", 0) > _RECORDED_ELEMENTS:
-                        self.into[op.outputs[0].name] = value
-
-    return "portrait_export::record_weights"
+    return _recorder("record_weights", lambda value: True)
 
 
 @cache
@@ -122,22 +107,28 @@ def underflow_pass() -> str:
     They are too small: rounding loses more of them than of other weights. It runs before the cast to half precision,
     after which their original values are gone.
     """
+    return _recorder("record_underflow", _underflows)
+
+
+def _recorder(name: str, wanted: Callable[[Any], bool]) -> str:
+    """Register a pass that stores some of the large constants, and return its full name."""
     mil()
     passes = importlib.import_module("coremltools.converters.mil.mil.passes.pass_registry")
     base = importlib.import_module("coremltools.converters.mil.mil.passes.graph_pass").AbstractGraphPass
 
-    @passes.register_pass(namespace="portrait_export")
-    class record_underflow(base):  # type: ignore[misc, valid-type]
+    class Recorder(base):  # type: ignore[misc, valid-type]
         into: Any = None
 
         def apply(self, prog: Any) -> None:
             for function in prog.functions.values():
                 for op in function.find_ops(op_type="const"):
                     value = op.outputs[0].val
-                    if getattr(value, "size", 0) > _RECORDED_ELEMENTS and _underflows(value):
+                    if getattr(value, "size", 0) > _RECORDED_ELEMENTS and wanted(value):
                         self.into[op.outputs[0].name] = value
 
-    return "portrait_export::record_underflow"
+    Recorder.__name__ = name  # what the registry calls it by
+    passes.register_pass(namespace="portrait_export")(Recorder)
+    return f"portrait_export::{name}"
 
 
 def _underflows(value: Any) -> bool:

@@ -120,7 +120,7 @@ def keep_integers(
 def fitted_photographs(model: LoadedModel) -> Frames:
     """The photographs whose layer inputs are measured: evenly spread over the calibrate half of the calibration set."""
     frames = load_frames(None, model.spec, split=FITTED_SPLIT, kinds=model.kinds)
-    return frames[:: max(1, len(frames) // PHOTOGRAPHS)][:PHOTOGRAPHS]
+    return frames.spread(PHOTOGRAPHS)
 
 
 def measure(

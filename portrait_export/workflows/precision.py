@@ -157,7 +157,7 @@ def _losses(stage: RunningStage, exact: Path, half: Path, job: _Job) -> dict[str
     runners = PackageRunner(exact), PackageRunner(half)
     model, parity = job.models[0], job.request.parity
     frames = load_frames(parity.data if parity else None, model.spec, kinds=model.kinds)
-    chosen = frames[:: max(1, len(frames) // PHOTOGRAPHS)][:PHOTOGRAPHS]
+    chosen = frames.spread(PHOTOGRAPHS)
     totals: dict[str, float] = {}
     for done, labelled in enumerate(chosen):
         for name, loss in _losses_on(labelled.frame, *runners).items():

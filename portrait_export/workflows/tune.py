@@ -93,8 +93,7 @@ def tuned(stages: Stages, path: Path, compression: Compression, model: LoadedMod
 def _photographs(model: LoadedModel) -> list[Frame]:
     """Photographs of the calibrate half, evenly spread: those to fit first, then those that are held out."""
     every = load_frames(None, model.spec, split=FITTED_SPLIT, kinds=model.kinds)
-    spread = every[:: max(1, len(every) // PHOTOGRAPHS)][:PHOTOGRAPHS]
-    frames = [spread[index].frame for index in range(len(spread))]
+    frames = [labelled.frame for labelled in every.spread(PHOTOGRAPHS)]
     held_out = frames[EVERY - 1 :: EVERY]
     return [frame for index, frame in enumerate(frames) if index % EVERY != EVERY - 1] + held_out
 

@@ -16,7 +16,7 @@ from ...imaging.encode import image_bytes, png_bytes
 from ..parity import SIGNS, Comparison, ParityReport, agreement, measured, number, xml_safe
 from ..scores import ImageScore, SetScore
 from .pictures import HEADINGS, HEAT_FULL, mask_picture, panels, values_picture
-from .weights import TALLEST, bits_of, bits_picture
+from .weights import TALLEST, bits_picture
 
 if TYPE_CHECKING:
     from ...mil.audit import StoredWeight
@@ -278,7 +278,7 @@ def _weights(weights: Sequence[StoredWeight]) -> str:
         f'<tr><th scope="row">{_text(weight.name)}</th><td class="text">{_text(", ".join(weight.used_by))}</td>'
         f'<td class="number">{_text("×".join(map(str, weight.shape)) or "scalar")}</td>'
         f'<td class="text">{_text(weight.dtype)}</td>'
-        + _number_cell(bits_of(weight), number(bits_of(weight), 3))
+        + _number_cell(weight.bits, number(weight.bits, 3))
         + _number_cell(weight.size_bytes, number(weight.size_bytes))
         + _number_cell(weight.error, "–" if weight.error is None else f"{number(100 * weight.error, 3)} %")
         + f'<td class="text">{_text(weight.skipped or "–")}</td></tr>\n'

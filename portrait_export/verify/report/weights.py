@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,26 +13,20 @@ TALLEST = 16.0  # bits at the picture's full height; more (float32) is drawn as 
 LEFT_ALONE, COMPRESSED = "plain", "compressed"  # style classes
 
 
-def bits_of(weight: StoredWeight) -> float:
-    """Stored bits per element, scales and tables included."""
-    return 8 * weight.size_bytes / max(math.prod(weight.shape), 1)
-
-
 def bits_picture(weights: Sequence[StoredWeight]) -> str:
     """An SVG element: a bar for each weight, as wide as its elements are many and as high as its bits.
 
     The area of a bar is the size of its weight in the file.
     """
-    elements = [max(math.prod(weight.shape), 1) for weight in weights]
-    scale, left, bars = WIDTH / max(sum(elements), 1), 0.0, []
-    for weight, count in zip(weights, elements, strict=True):
-        height = HEIGHT * min(bits_of(weight), TALLEST) / TALLEST
+    scale, left, bars = WIDTH / max(sum(weight.elements for weight in weights), 1), 0.0, []
+    for weight in weights:
+        height = HEIGHT * min(weight.bits, TALLEST) / TALLEST
         style = COMPRESSED if weight.compressed else LEFT_ALONE
         bars.append(
-            f'<rect class="{style}" x="{left:.2f}" y="{HEIGHT - height:.2f}" width="{count * scale:.2f}"'
+            f'<rect class="{style}" x="{left:.2f}" y="{HEIGHT - height:.2f}" width="{weight.elements * scale:.2f}"'
             f' height="{height:.2f}"/>'
         )
-        left += count * scale
+        left += weight.elements * scale
     rules = "".join(
         f'<line x1="0" x2="{WIDTH}" y1="{HEIGHT * (1 - bits / TALLEST):g}" y2="{HEIGHT * (1 - bits / TALLEST):g}"/>'
         for bits in (4, 8, 12)
