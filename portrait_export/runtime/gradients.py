@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..errors import ExecutionError
 from ..mil.program import read_program
 from .compiler import compile_function
 from .environment import Environment
@@ -27,13 +28,23 @@ class DifferentiableProgram:
         """Those of some constants that `run` can replace."""
         return replaceable(self._plan, names)
 
+    def constants(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Copies of those of some constants that `run` can replace, which need gradients."""
+        can = self.replaceable(names)
+        return {name: self._plan.constants[name]().clone().requires_grad_() for name in names if name in can}
+
     def run(self, data: Mapping[str, object], name: str, constants: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return one computed value.
 
         Args:
             data: the inputs, as for `CoreMLProgram.predict`.
             constants: values that replace the program's own, by name.
+        Raises:
+            ExecutionError: the program does not compute it.
         """
         plan = with_constants(self._plan, constants) if constants else self._plan
         program = CoreMLProgram(self._program, self._program.main, plan, self._environment)
-        return program.tensors(data, [name])[name]
+        found = program.tensors(data, [name])
+        if name not in found:
+            raise ExecutionError(f"The program computes no value {name!r}.")
+        return found[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,20 +153,12 @@ class CoreMLProgram:
     def tensors(self, data: Mapping[str, Any], names: Iterable[str]) -> dict[str, Tensor]:
         """Run a program without states and return computed values as they are, with gradients if constants need them.
 
+        The run stops after the last of them. Values that the program does not compute are left out.
         For gradients the plan must have been compiled outside of inference mode: see `gradients.py`.
         """
-        wanted, found = set(names), {}
-
-        def collect(name: str, value: Any) -> None:
-            if name in wanted:
-                found[name] = value
-
-        self.plan.run(self._inputs(data, None), collect)
+        found: dict[str, Tensor] = {}
+        self._collect(self._inputs(data, None), set(names), found, lambda value: value)
         return found
-
-    def run_plan(self, data: Mapping[str, Any], hook: Hook) -> None:
-        """Run a program without states under torch's current modes, so that the hook's values can have gradients."""
-        self.plan.run(self._inputs(data, None), hook)
 
     def trace(
         self, data: Mapping[str, Any], names: Iterable[str] | None = None, state: State | None = None
@@ -194,19 +186,21 @@ class CoreMLProgram:
             found.update({name: _to_numpy(self.plan.constants[name]()) for name in sorted(constants)})
             missing = wanted - set(found)
             if missing:
-                self._collect(inputs, missing, found)
+                self._collect(inputs, missing, found, _to_numpy)
         return found
 
     def held(self, data: Mapping[str, Any]) -> HeldRun:
         """Run the program once and hold every value, to follow changed values from there."""
         return HeldRun(self.plan, self._inputs(data, None))
 
-    def _collect(self, inputs: Mapping[str, Any], names: set[str], found: dict[str, np.ndarray]) -> None:
-        """Run the program and add the named values to `found`; stop as soon as all are there."""
+    def _collect(
+        self, inputs: Mapping[str, Any], names: set[str], found: dict[str, Any], convert: Callable[[Tensor], Any]
+    ) -> None:
+        """Run the program and add the named values to `found`, converted; stop as soon as all are there."""
 
         def collect(name: str, value: Any) -> None:
             if name in names and isinstance(value, Tensor):
-                found[name] = _to_numpy(value)
+                found[name] = convert(value)
             if names <= found.keys() and not self._loops:
                 raise StopExecution
 

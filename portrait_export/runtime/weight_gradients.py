@@ -10,7 +10,6 @@ so a few random sums s for each photograph estimate what any ΔW does to the mas
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ExecutionError
-from ..mil.program import read_program
-from .compiler import compile_function
-from .environment import Environment
-from .executor import StopExecution
-from .model import SEED, CoreMLProgram
+from .gradients import DifferentiableProgram
+from .model import SEED
 
 
 class MaskGradients:
@@ -35,26 +31,23 @@ class MaskGradients:
             weights: names of constants.
             logits: name of the value whose sigmoid is P(person).
         """
-        program = read_program(package)
-        function = program.functions[program.default_function]
-        environment = Environment("cpu", "fp32", torch.Generator().manual_seed(SEED))
-        with torch.inference_mode(False):
-            plan = compile_function(function, environment)
-            self._weights = {name: plan.constants[name]().requires_grad_() for name in weights}
-        self._program = CoreMLProgram(program, function, plan, environment)
+        self._program = DifferentiableProgram(package)
         self._logits = logits
+        self._weights = self._program.constants(weights)
         self._signs = torch.Generator().manual_seed(SEED)
 
     def of(self, inputs: Mapping[str, Any], sums: int) -> Iterator[dict[str, Tensor]]:
         """The gradients of `sums` random sums on one photograph, by weight; zero where the mask does not depend on it.
+
+        A weight that no operation reads as a tensor has none.
 
         Args:
             inputs: of `CoreMLProgram.predict`.
         Raises:
             ExecutionError: the program does not compute the logits, or they have no gradient.
         """
-        with torch.inference_mode(False), torch.enable_grad():
-            probability = torch.sigmoid(self._run(inputs))
+        with torch.enable_grad():
+            probability = torch.sigmoid(self._program.run(inputs, self._logits, self._weights))
             for last in [False] * (sums - 1) + [True]:
                 signs = torch.randint(0, 2, probability.shape, generator=self._signs) * 2.0 - 1.0
                 try:
@@ -64,23 +57,9 @@ class MaskGradients:
                         retain_graph=not last,
                         allow_unused=True,
                     )
-                except RuntimeError as error:
+                except (RuntimeError, ValueError) as error:  # ValueError: there are no weights
                     raise ExecutionError(f"The logits have no gradient: {str(error).splitlines()[0]}") from error
                 yield {
                     name: torch.zeros_like(weight) if gradient is None else gradient
                     for (name, weight), gradient in zip(self._weights.items(), found, strict=True)
                 }
-
-    def _run(self, inputs: Mapping[str, Any]) -> Tensor:
-        found: list[Tensor] = []
-
-        def keep(name: str, value: Any) -> None:
-            if name == self._logits:
-                found.append(value)
-                raise StopExecution
-
-        with suppress(StopExecution):
-            self._program.run_plan(inputs, keep)
-        if not found:
-            raise ExecutionError(f"The program computes no value {self._logits!r}.")
-        return found[0]
