@@ -1,4 +1,6 @@
-"""Time our runtime on shipped int8 packages against ONNX Runtime on the simplified ONNX file of the same network.
+"""Time our runtime against ONNX Runtime on the shipped networks.
+
+Ours runs the int8 package, ONNX Runtime the simplified ONNX file of the same network.
 
     python benchmarks/against_onnxruntime.py [--model segformer_b0 …] [--rounds 9]
 

@@ -1,4 +1,4 @@
-"""Compare the masks of our quantization recipes with those of coremltools' own passes of the same bits.
+"""Compare our quantization recipes with coremltools' own.
 
     python benchmarks/compression.py [--model segformer_b0] [--size 512] [--recipes palette4,int4-block32] [--tune]
 

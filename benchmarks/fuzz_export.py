@@ -1,4 +1,6 @@
-"""Export many random networks and print what came of each; exit 1 if one crashed or passed with a wrong mask.
+"""Export many random networks and count what came of them.
+
+Exit code 1 says that one crashed, or passed with a wrong mask.
 
 python benchmarks/fuzz_export.py --count 200 --first 0 --steps 8
 """

@@ -1,4 +1,6 @@
-"""Measure how the memory and time of an export grow with the network: SegFormer B0 to B5 from ONNX files.
+"""Measure how an export's memory and time grow with the network.
+
+The networks are SegFormer B0 to B5, from ONNX files.
 
     python benchmarks/scale.py [--networks B0 B2 B5] [--size 64] [--simplify]
 

@@ -1,4 +1,4 @@
-"""Define the command line: find a command, import its file, run it, and return its exit code."""
+"""Find, import and run a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`portrait-export audit`: list how a package stores its weights, and find those that are not what they should be."""
+"""`portrait-export audit`: check how a package stores its weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`portrait-export parity`: compare a saved package's masks with its model's and gate on the difference, for CI."""
+"""`portrait-export parity`: compare a package's masks with its model's."""
 
 from __future__ import annotations
 

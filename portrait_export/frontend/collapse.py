@@ -1,6 +1,7 @@
-"""Lower a node on tensors of more dimensions than Core ML supports as the same node in fewer dimensions.
+"""Lower nodes of too many dimensions in fewer dimensions.
 
-Dimensions of size 1 are dropped, and adjacent dimensions that the operator treats alike become one.
+Core ML supports at most five. Dimensions of size 1 are dropped, and adjacent dimensions that the operator treats alike
+become one.
 """
 
 from __future__ import annotations

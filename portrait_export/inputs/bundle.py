@@ -1,4 +1,6 @@
-"""Read the parity bundle that a device wrote: the frames its network saw and the masks it gave.
+"""Read the parity bundle that a device wrote.
+
+It holds the frames that the device's network saw and the masks that it gave.
 
 A bundle is a folder with a list, `bundle.json`, and two PNG files for each photograph: the frame (sRGB, at the
 network's input size) and the mask (8-bit gray, 255 = person, of the same size). It comes from elsewhere, so nothing in

@@ -1,4 +1,7 @@
-"""Load the network that a user points at: a model's name, a checkpoint, random weights, or a network of their own."""
+"""Load the network that a user points at.
+
+That is a model's name, a checkpoint, random weights, or a network of their own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Round activations to 8 bits with `quantize` and `dequantize`, read them back from a package, and audit them."""
+"""Round activations to 8 bits, and audit the rounding.
+
+`quantize` and `dequantize` are written, read back from a package, and compared with what was decided.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Decide which operations of a program read 8-bit activations, with which grids, and which keep half precision."""
+"""Decide which operations read 8-bit activations.
+
+It also decides their grids, and why others keep half precision.
+"""
 
 from __future__ import annotations
 

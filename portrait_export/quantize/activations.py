@@ -1,4 +1,4 @@
-"""Choose the 8-bit grid of an activation from a histogram of its values: by range, by percentile, by least error.
+"""Choose the 8-bit grid of an activation from its histogram.
 
     q = clip(round(x / s) + z, -128, 127);  x' = s·(q - z)
     symmetric:   s = 2·max(|low|, |high|) / 254;  z = 0

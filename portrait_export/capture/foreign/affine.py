@@ -1,4 +1,6 @@
-"""Follow the pixels of a graph's image input through every operator that keeps them affine per channel.
+"""Follow pixels through the operators that keep them affine per channel.
+
+It starts at a graph's image input.
 
 Each channel k of such a value is gain[k] · x[source[k]] + offset[k], x being a channel of the input: a flip of channels
 permutes `source`, arithmetic and batch norms change gain and offset, a transpose moves the channels' axis, and what

@@ -1,4 +1,7 @@
-"""Recognise the outputs of instance segmentation: maps that are no mask until other outputs say what they are of."""
+"""Recognise the outputs of instance segmentation.
+
+Their maps are no mask until other outputs say what they are of.
+"""
 
 from __future__ import annotations
 

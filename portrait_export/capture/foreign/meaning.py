@@ -1,4 +1,4 @@
-"""Decide what the values of a network's output mean, from the graph and from the values on photographs.
+"""Decide what the values of a network's output mean.
 
 The graph proves where values lie (a sigmoid is within 0..1, and so is its blur); photographs show where they do lie.
 Logits have both signs on some picture; a probability leaves 0..1 on none. Where neither settles it, the user is asked.

@@ -1,4 +1,7 @@
-"""Walk from an output of a graph back to its activation, through what moves, resizes, picks or scales its values."""
+"""Walk from an output of a graph back to its activation.
+
+The way leads through what moves, resizes, picks or scales its values.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Find and count the parameters that an ONNX model stores: floats, and integers that stand for them."""
+"""Find and count the parameters of an ONNX model.
+
+They are floats, and integers that stand for floats.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audit a saved program: decode every stored weight, compare it with what it should be, account for every byte."""
+"""Audit every weight and every byte of a saved program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Decode weights as the operators that store them (`constexpr_*` of iOS16 to iOS18) are specified, with numpy alone.
+"""Decode weights as the `constexpr_*` operators are specified.
+
+They are those of iOS16 to iOS18; only numpy is used.
 
 Neither the code that writes packages nor the runtime is used, so what agrees with this agrees on its own. Arithmetic is
 float64, in which products of stored integers and half-precision scales are exact; the caller rounds the result once.

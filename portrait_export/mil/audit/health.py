@@ -1,4 +1,7 @@
-"""Find faults of a stored weight that show without its original: NaN, scales and tables that collapsed to one value."""
+"""Find faults of a stored weight that show without its original.
+
+They are NaN, and scales and tables that collapsed to one value.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Find the original of each stored weight among a network's weights, by their values and then by their names.
+"""Find the original of each stored weight.
+
+Weights are compared by their values, then by their names.
 
 Conversion renames, transposes and reshapes weights. Compression keeps their direction: the cosine between a 2-bit
 palette and its original is above 0.8 where 0 is that of unrelated weights.

@@ -1,4 +1,6 @@
-"""Round reference values to the nearest that a stored weight can take with its own scales, tables and mask.
+"""Round reference values to what a stored weight can hold.
+
+It has its own scales, tables and mask.
 
 What a package decodes to is compared with this: rounding to nearest must give it exactly, and error-compensated
 rounding comes close. A wrong order of nibbles, axis, sign or table gives something else.

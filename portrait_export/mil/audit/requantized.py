@@ -1,4 +1,6 @@
-"""Find weights that came on a grid of few bits already, and were rounded to another grid of as many bits.
+"""Find weights that were rounded from one coarse grid to another.
+
+Both grids have few bits, and as many.
 
 Networks that were trained or quantized for 4 bits lose nothing if their own scales or tables are stored. A pass that
 derives the scales again from the largest value loses as much as rounding did before.

@@ -1,4 +1,7 @@
-"""Find the stored values of a function: constants, and the operations that decode them, alone or in chains."""
+"""Find the stored values of a function.
+
+They are constants, and the operations that decode them, alone or in chains.
+"""
 
 from __future__ import annotations
 
