@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -28,11 +28,32 @@ class Frame:
         image: (H, W, 3) uint8, sRGB, at the model's input size.
         depth: (H, W) float32 for models with a depth input, else None.
         name: its name in reports, usually the file's.
+        continues: it follows the frame before it in a sequence, so a recurrent network keeps its carried values; else
+            they start at zero.
+        carried: carried values to run it with instead, by name.
     """
 
     image: np.ndarray
     depth: np.ndarray | None = None
     name: str = ""
+    continues: bool = False
+    carried: Mapping[str, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A value that a recurrent network returns with one frame and takes with the next. It is zero before the first.
+
+    Attributes:
+        name: its input in the network as it came.
+        input, output: names in the graph that has it.
+        shape: at the network's input size.
+    """
+
+    name: str
+    input: str
+    output: str
+    shape: tuple[int, ...]
 
 
 EMPTY = "empty"  # kind of a photograph with nobody in it
@@ -73,11 +94,13 @@ class Prediction:
         probability: (H, W) float32, P(person) in 0..1, at the frame's size.
         logits: (h, w) float32 at the network's own resolution; None if only the final mask is available.
         raw: (h, w) float32, the values of a network of the user's own that the mask was read from; else None.
+        carried: of a recurrent network, what it takes with the next frame, by the name of `Carried`.
     """
 
     probability: np.ndarray
     logits: np.ndarray | None = None
     raw: np.ndarray | None = None
+    carried: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @runtime_checkable

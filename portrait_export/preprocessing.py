@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 METADATA_PREFIX = "portrait_export."  # of our entries in the metadata of packages and ONNX models
 SPEC_KEY = METADATA_PREFIX + "spec"
+CARRIED_KEY = METADATA_PREFIX + "carried"  # the values that a recurrent network carries from frame to frame
 LOGITS_KEY = METADATA_PREFIX + "logits"  # the package's value that holds the logits
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # per RGB channel, of pixels scaled to 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -36,6 +36,7 @@ class NetworkOptions(TypedDict, total=False):
         positive: what a single channel marks, `person` or `background`.
         keep_outputs: names of further outputs for the package to return unchanged.
         fix_inputs: name → number, to fill inputs other than the photo.
+        carry: input → output that it takes with the next frame, of a recurrent network.
     """
 
     preprocessing: StrPath
@@ -51,6 +52,7 @@ class NetworkOptions(TypedDict, total=False):
     positive: str
     keep_outputs: Sequence[str]
     fix_inputs: Mapping[str, float]
+    carry: Mapping[str, str]
 
 
 def source_of(
@@ -116,6 +118,8 @@ def _read(name: str, value: Any) -> Any:
         return path_of(value)
     if name == "fix_inputs":
         value = [f"{key}={number}" for key, number in dict(value).items()]
+    if name == "carry":
+        value = [f"{key}={output}" for key, output in dict(value).items()]
     try:
         return readers_of(Settings)[name](value)
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import onnx
 import torch
 
-from ..artifacts import DEFAULT_OPSET
+from ..artifacts import DEFAULT_OPSET, Carried
 from ..errors import UsageError
 from ..preprocessing import PortraitSpec
 from .export import export_onnx
@@ -48,6 +48,7 @@ class RegisteredNetwork:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     kept_outputs: tuple[str, ...] = ()
+    carried: tuple[Carried, ...] = ()
     quantized: bool = False
 
     @property

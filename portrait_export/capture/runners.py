@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..artifacts import Frame, Prediction
 from ..errors import CaptureError
-from ..preprocessing import PortraitSpec
+from ..preprocessing import CARRIED_KEY, PortraitSpec
+from ..utils.carrying import Carrying, Place, places_from_json
 from .onnx.check import make_session, run_session
 
 if TYPE_CHECKING:
@@ -68,27 +69,49 @@ class OnnxRunner:
         self.name = name
         self.spec = found
         self._session = make_session(loaded)
+        self._places = carried_places(loaded)
         self._require_our_names()
+        shapes = {value.name: value.shape for value in self._session.get_inputs()}
+        self._carrying = Carrying({place.name: zeros(shapes[place.input]) for place in self._places})
 
     def _require_our_names(self) -> None:
         inputs = [value.name for value in self._session.get_inputs()]
         outputs = [value.name for value in self._session.get_outputs()]
-        if set(inputs) != set(self.spec.inputs) or "mask" not in outputs:
+        wanted = [*self.spec.inputs, *(place.input for place in self._places)]
+        returned = ["mask", *(place.output for place in self._places)]
+        if set(inputs) != set(wanted) or not set(returned) <= set(outputs):
             raise CaptureError(
                 f"This ONNX model has inputs {inputs} and outputs {outputs};"
-                f" expected inputs {list(self.spec.inputs)} and outputs logits, mask."
+                f" expected inputs {wanted} and outputs logits, {', '.join(returned)}."
             )
 
     def run(self, frames: Sequence[Frame]) -> list[Prediction]:
         """Segment each frame, in order. Frames must have the spec's size."""
-        predictions = []
-        for frame in frames:
-            outputs = run_session(self._session, feeds_of(frame, self.spec))
-            logits = outputs.get("logits")
-            predictions.append(
-                Prediction(probability=outputs["mask"][0, 0], logits=None if logits is None else logits[0, 0])
-            )
-        return predictions
+        return [self._run_one(frame) for frame in frames]
+
+    def _run_one(self, frame: Frame) -> Prediction:
+        before = self._carrying.before(frame)
+        states = {place.input: before[place.name] for place in self._places}
+        outputs = run_session(self._session, {**feeds_of(frame, self.spec), **states})
+        carried = {place.name: outputs[place.output] for place in self._places}
+        self._carrying.after(carried)
+        logits = outputs.get("logits")
+        return Prediction(outputs["mask"][0, 0], None if logits is None else logits[0, 0], carried=carried)
+
+
+def carried_places(model: onnx.ModelProto) -> tuple[Place, ...]:
+    """The carried values of an exported model, as its metadata names them; empty unless it is recurrent."""
+    for prop in model.metadata_props:
+        if prop.key == CARRIED_KEY:
+            return places_from_json(prop.value)
+    return ()
+
+
+def zeros(shape: Sequence[int]) -> np.ndarray:
+    """Carried float32 values before the first frame."""
+    import numpy as np
+
+    return np.zeros(shape, np.float32)
 
 
 def feeds_of(frame: Frame, spec: PortraitSpec) -> Mapping[str, np.ndarray]:

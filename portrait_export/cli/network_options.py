@@ -98,6 +98,13 @@ OPTIONS = (
         metavar="NAME=NUMBER",
         help="Fill an input other than the photo with a number; may be repeated.  [default: none]",
     ),
+    click.option(
+        "--carry",
+        multiple=True,
+        metavar="INPUT=OUTPUT",
+        help="An input of a recurrent network that takes an output with the next frame; may be repeated."
+        "  [default: by name, such as r1i and r1o]",
+    ),
 )
 
 
@@ -119,13 +126,14 @@ def _network(**values: Any) -> Any:
     used = {name: value for name, value in values.items() if value not in (None, ())}
     if not used:
         return None
-    from ..capture.foreign.options import ForeignOptions, fixed, require_one_source
+    from ..capture.foreign.options import ForeignOptions, carried, fixed, require_one_source
 
-    if "fix_inputs" in used:
-        try:
-            used["fix_inputs"] = fixed(used["fix_inputs"])
-        except ValueError as error:
-            raise click.BadParameter(f"{error}.", param_hint="'--fix-input'") from error
+    for name, flag, read in (("fix_inputs", "--fix-input", fixed), ("carry", "--carry", carried)):
+        if name in used:
+            try:
+                used[name] = read(used[name])
+            except ValueError as error:
+                raise click.BadParameter(f"{error}.", param_hint=f"'{flag}'") from error
     options = ForeignOptions(**used)
     require_one_source(options)
     return options

@@ -17,7 +17,7 @@ from ..preprocessing import PortraitSpec
 if TYPE_CHECKING:
     import onnx
 
-    from ..artifacts import Runner
+    from ..artifacts import Carried, Runner
     from ..capture.foreign.options import ForeignOptions
     from ..capture.registered import RegisteredNetwork
 
@@ -122,6 +122,10 @@ class LoadedModel(Protocol):
     @property
     def kept_outputs(self) -> tuple[str, ...]:
         """Outputs of `to_onnx` that a package returns in addition to the mask."""
+
+    @property
+    def carried(self) -> tuple[Carried, ...]:
+        """What `to_onnx` takes and returns from frame to frame; empty unless the network is recurrent."""
 
     def with_output(self: Self, output: str) -> Self:
         """The same network for a package that returns something else, one of `preprocessing.OUTPUTS`.

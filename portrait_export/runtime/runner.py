@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from ..artifacts import Frame, Prediction
 from ..errors import ExecutionError
 from ..mil.features import Feature
 from ..preprocessing import LOGITS_KEY, SPEC_KEY, PortraitSpec
-from .model import CoreMLProgram
+from ..utils.carrying import Carrying
+from .carried import carried_of
+from .executor import Hook
+from .model import CoreMLProgram, State
 from .parallel import each
 
 LOGITS = "logits"
@@ -25,7 +29,8 @@ class PackageRunner:
     The probability is computed from the package's output: an 8-bit mask divided by 255, an array of P(person), or
     the sigmoid of logits resized (bilinear, align_corners=False) to the frame. The logits are read from inside the
     program, whatever its output is; they are None if no value is named `logits`. A package that lists several sizes
-    runs each frame at the frame's own size.
+    runs each frame at the frame's own size. A recurrent package carries its values over frames that continue a
+    sequence, as inputs and outputs or in its states.
     """
 
     def __init__(self, path: Path | str, *, arithmetic: str = "as_typed", device: str = "cpu"):
@@ -35,10 +40,18 @@ class PackageRunner:
         self.logits_name = self._pick_logits()
         text = self.program.metadata.user_defined.get(SPEC_KEY)
         self.spec = PortraitSpec.from_json(text) if text else None
+        self.carried = carried_of(self.program)
+        self._carrying = Carrying({p.name: np.zeros(feature.shape, np.float32) for p, feature in self.carried.items()})
+        self._state: State | None = None
 
     def run(self, frames: Sequence[Frame]) -> list[Prediction]:
         """Segment each frame, in order. Raises ExecutionError for frames of a size that the package does not take."""
-        return each(self._run_one, frames, workers=None if self.program.parallel else 1)
+        return each(self._run_one, frames, workers=None if self.program.parallel and not self.carried else 1)
+
+    def predict(self, frame: Frame, *, hook: Hook | None = None) -> dict[str, Any]:
+        """The package's outputs for one frame by itself: with its own carried values, or zeros."""
+        outputs: dict[str, Any] = self.program.predict(self.inputs_of(frame), self.state_of(frame), hook=hook)
+        return outputs
 
     def _run_one(self, frame: Frame) -> Prediction:
         kept: dict[str, np.ndarray] = {}
@@ -47,20 +60,47 @@ class PackageRunner:
             if name == self.logits_name:
                 kept[name] = value.detach().float().cpu().numpy()
 
-        outputs = self.program.predict(self.inputs_of(frame), hook=keep)
+        state = self._state_before(frame)
+        whole = replace(frame, carried=self._carrying.before(frame)) if self.carried else frame
+        outputs = self.program.predict(self.inputs_of(whole), state, hook=keep)
+        carried = {
+            place.name: np.asarray(outputs[place.output]) if state is None else state.read_state(place.state)
+            for place in self.carried
+        }
+        self._carrying.after(carried)
         logits = kept.get(self.logits_name or "")
         if logits is not None:
             logits = logits.reshape(logits.shape[-2:])
         size = frame.image.shape[:2]
-        return Prediction(self.probability(outputs[self.output.name], size), logits)
+        return Prediction(self.probability(outputs[self.output.name], size), logits, carried=carried)
+
+    def _state_before(self, frame: Frame) -> State | None:
+        """The states to run a frame with: those of the frame that it continues are the same object, as in an app."""
+        if frame.carried is not None or not frame.continues or self._state is None:
+            self._state = self.state_of(frame)
+        return self._state
+
+    def state_of(self, frame: Frame) -> State | None:
+        """New states for a frame by itself: its own carried values, or zeros; None if the package has no states."""
+        if not self.program.states:
+            return None
+        state = self.program.make_state()
+        for place in self.carried:
+            if place.state and frame.carried is not None:
+                state.write_state(place.state, frame.carried[place.name])
+        return state
 
     def inputs_of(self, frame: Frame) -> dict[str, Any]:
         """The inputs of the package's `predict` for a frame. Raises ExecutionError if one cannot be made from it."""
         from PIL import Image
 
         inputs: dict[str, Any] = {}
+        own = self._carrying.before(replace(frame, continues=False))
+        states = {place.input: own[place.name] for place in self.carried if place.input}
         for feature in self.program.inputs:
-            if feature.name == "depth":
+            if feature.name in states:
+                inputs[feature.name] = states[feature.name]
+            elif feature.name == "depth":
                 if frame.depth is None:
                     raise ExecutionError(f"{self.name} takes a depth map; frame {frame.name!r} has none.")
                 depth = np.asarray(frame.depth, np.float32)

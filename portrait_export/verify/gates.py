@@ -64,6 +64,15 @@ LOW_BITS = {
 # little off: for that there is the audit of the stored weights.
 INT8_UNTRAINED_PSNR_DB = 25.0
 
+# What a recurrent network carries to the next frame, on the worst frame: as its logits, since both are values inside the
+# network. A value that is not carried, or carried in another's place, gave below 15 dB (tests/workflows/test_recurrent).
+CARRIED_PSNR_DB = {
+    "fp32": FP32_PSNR_DB,
+    "fp16": FP16_PSNR_DB,
+    "int8": INT8_UNTRAINED_PSNR_DB,
+    **{name: psnr for name, (_, _, psnr) in LOW_BITS.items()},
+}
+
 # Budgets of whole packages on disk, in bytes (1 MB = 1,000,000 bytes).
 SIZE_BUDGETS = {
     ("segformer_b0", "int8"): 4_200_000,
@@ -116,6 +125,7 @@ class Thresholds:
             worst of them.
         psnr_db: of the logits, on the worst image of all.
         max_rel_logit: largest logit error in units of the logits' scale.
+        carried_psnr_db: of the values that a recurrent network carries, on the worst frame.
         notes: what to show with the gates.
         overridden: threshold names changed by the user → what the named bar was.
     """
@@ -127,6 +137,7 @@ class Thresholds:
     label_drop_points: float | None = None
     empty_mean_flipped: float | None = None
     empty_worst_flipped: float | None = None
+    carried_psnr_db: float | None = None
     notes: tuple[str, ...] = ()
     overridden: tuple[tuple[str, str], ...] = ()
 
@@ -209,7 +220,7 @@ def thresholds_for(kind: str, *, trained: bool = True, min_iou: float | None = N
         raise UsageError(
             f"There are no gates for packages of kind {kind!r}.", hint=nearest(kind, list(table), what="kind")
         )
-    return table[kind].with_min_iou(min_iou)
+    return replace(table[kind], carried_psnr_db=CARRIED_PSNR_DB[kind]).with_min_iou(min_iou)
 
 
 def kind_of(recipe: str, precision: str) -> str:
@@ -232,7 +243,7 @@ class _Bar:
             with nobody in them.
         value: what is compared with the threshold; None if it is not available.
         where: as in Gate.
-        unmeasured: the note for a value that is not available.
+        unmeasured: the note for a value that is not available; empty where none is needed.
     """
 
     field: str
@@ -331,6 +342,15 @@ BARS = (
         where=_over_all,
         unmeasured=NO_LOGITS,
     ),
+    _Bar(
+        field="carried_psnr_db",
+        name="carried_psnr_db",
+        title="carried values PSNR, dB",
+        better="at_least",
+        scope="all",
+        value=lambda s: s.carried_worst_db,
+        where=lambda s: s.carried_worst_image,
+    ),
 )
 MASK_GATES = tuple(bar.name for bar in BARS if bar.field.endswith(("_iou", "_flipped")))
 
@@ -354,10 +374,10 @@ def judge(
         scopes = {"": whole} if bar.scope == "all" else {k: s for k, s in kinds.items() if bar.applies_to(k)}
         for kind, score in scopes.items():
             gate = _gate(bar, kind, score, thresholds)
-            if gate is None:
-                notes.append(bar.unmeasured.format(title=_titled(bar.title, kind)))
-            else:
+            if gate is not None:
                 gates.append(gate)
+            elif bar.unmeasured:
+                notes.append(bar.unmeasured.format(title=_titled(bar.title, kind)))
     if any(_is_mask_gate(gate) for gate in gates):
         notes += vacuous_notes(whole)
     if any(gate.name.endswith(f".{EMPTY}") for gate in gates):

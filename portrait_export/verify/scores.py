@@ -51,6 +51,8 @@ class ImageScore:
         label_iou_reference, label_iou_candidate: each mask against the drawn one; None without a drawn mask.
         one_colour: `nobody` where both masks are empty, `all person` where both are full, else empty.
         person_share: of the pixels that are person in the reference's mask.
+        carried_psnr_db: the lowest of the values that a recurrent network carries to the next frame; NaN where the two
+            sides carry different ones; None where neither carries any.
     """
 
     name: str
@@ -69,6 +71,7 @@ class ImageScore:
     label_iou_candidate: float | None
     one_colour: str = ""
     person_share: float = NAN
+    carried_psnr_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class SetScore:
         label_drop_points: reference − candidate of these, in points (1 point = 0.01 IoU); negative is a gain.
         with_people: how many images are not of kind `empty`.
         both_empty, both_full: on how many of them both masks are empty, and on how many both are full.
+        carried_worst_db, carried_worst_image: the lowest `carried_psnr_db`; None, and an empty name, without any.
     """
 
     images: int
@@ -120,6 +124,8 @@ class SetScore:
     with_people: int = 0
     both_empty: int = 0
     both_full: int = 0
+    carried_worst_db: float | None = None
+    carried_worst_image: str = ""
 
 
 def score_image(
@@ -162,7 +168,18 @@ def score_image(
         label_iou_candidate=None if drawn is None else _label_iou(b, drawn, threshold),
         one_colour=_one_colour(a, b, threshold),
         person_share=float(binary(a, threshold).mean()) if finite(a) else NAN,
+        carried_psnr_db=_carried_psnr_db(reference, candidate),
     )
+
+
+def _carried_psnr_db(reference: Prediction, candidate: Prediction) -> float | None:
+    """The lowest PSNR of any carried value; NaN unless both sides carry the same ones in the same shapes."""
+    ours, theirs = candidate.carried, reference.carried
+    if not ours and not theirs:
+        return None
+    if {name: value.shape for name, value in ours.items()} != {name: value.shape for name, value in theirs.items()}:
+        return NAN
+    return min((psnr_db(theirs[name], ours[name]) for name in theirs), key=badness_key)
 
 
 def _one_colour(a: np.ndarray, b: np.ndarray, threshold: float) -> str:
@@ -209,6 +226,8 @@ def score_set(scores: Sequence[ImageScore]) -> SetScore:
     flipped_worst = _worst(scores, [-score.flipped_share for score in scores])
     psnr = _all_or_none([score.psnr_db for score in scores])
     psnr_worst = _worst(scores, psnr) if psnr else None
+    carried = _all_or_none([score.carried_psnr_db for score in scores])
+    carried_worst = _worst(scores, carried) if carried else None
     labelled = [score for score in people if score.label_iou_reference is not None]
     miou_reference = _mean_or_none([score.label_iou_reference for score in labelled])
     miou_candidate = _mean_or_none([score.label_iou_candidate for score in labelled])
@@ -239,6 +258,8 @@ def score_set(scores: Sequence[ImageScore]) -> SetScore:
         with_people=len(people),
         both_empty=sum(score.one_colour == NOBODY for score in people),
         both_full=sum(score.one_colour == ALL_PERSON for score in people),
+        carried_worst_db=carried_worst.value if carried_worst else None,
+        carried_worst_image=carried_worst.name if carried_worst else "",
     )
 
 

@@ -92,7 +92,7 @@ def measure(stage: RunningStage, package: Path, frames: Frames, names: Collectio
     for done in range(len(frames)):
         stage.progress(done, len(frames))
         frame = frames[done].frame
-        runner.program.predict(runner.inputs_of(frame), hook=ranges)
+        runner.predict(frame, hook=ranges)
         broken = ranges.not_finite()
         if broken:
             name, count = next(iter(broken.items()))

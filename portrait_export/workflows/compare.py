@@ -142,7 +142,7 @@ class _Comparison:
                 return None
             return torch.from_numpy(exact).to(device=value.device, dtype=value.dtype)
 
-        runner.program.predict(runner.inputs_of(frame), hook=hook)
+        runner.predict(frame, hook=hook)
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class _Sides:
                 if exact is not None and exact.shape == tuple(value.shape):
                     fits[name].add(exact, value.detach().cpu().numpy())
 
-            self.package.program.predict(self.package.inputs_of(frame), hook=hook)
+            self.package.predict(frame, hook=hook)
         return {name: fit for name, fit in fits.items() if fit.explains}
 
 

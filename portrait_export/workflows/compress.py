@@ -137,7 +137,7 @@ def measure(
         frames = fitted_photographs(model)
         for done in range(len(frames)):
             stage.progress(done, len(frames))
-            runner.program.predict(runner.inputs_of(frames[done].frame), hook=hessians)
+            runner.predict(frames[done].frame, hook=hessians)
         stage.summary = f"inputs of {len(hessians.sums)} weights on {len(frames)} photographs"
         missing = sorted(set(names) - set(hessians.sums))
         if missing:

@@ -22,6 +22,7 @@ from .checks import check_request
 from .parity import compare_masks
 from .precision import chosen, require_parity
 from .records import EXPORT_FILE, begin_record, export_record, is_unfinished
+from .recurrent import require_packageable as require_recurrent_packageable
 from .requests import CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def _export_into(
 def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) -> None:
     """Raise PortraitError early if these networks cannot become such a package."""
     model = models[0]
+    require_recurrent_packageable(models, request)
     if len(models) > 1:
         from ..frontend.unify import require_target
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..artifacts import EMPTY
 from ..errors import DataError
 from ..inputs.frames import Frames, load_frames, stand_in_note
+from ..inputs.sequences import InOrder, Pans
 from ..inputs.sizes import label, labels, listed_sizes, require_listed, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
@@ -16,6 +17,7 @@ from ..utils.stages import Observer, Stages
 from . import steps
 from .checks import check_photos
 from .provenance import made_from_others
+from .recurrent import Watch, sequences_for
 from .requests import ParityRequest
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from ..utils.stages import RunningStage
     from ..verify.gates import Thresholds
     from ..verify.parity import Comparison, ParityReport
+
+    Compared = Frames | DeviceFrames | InOrder | Pans
 
 WORST_IMAGES = 4  # how many pictures of the worst images are written
 JUDGING_SPLIT = "evaluate"  # of the calibration set, where the other half was used to fit the recipe
@@ -125,11 +129,17 @@ def compare_masks(
     for each in models:
         size = label(size_of(each)) if len(models) > 1 else ""
         with stages.stage("parity") as stage:
-            if bundle is None:
-                frames: Frames | DeviceFrames = _photos(stage, each, request, recipe)
+            if each.carried:
+                split = _judging_split(request, recipe)
+                frames: Compared = sequences_for(each, request, split=split, kinds=each.kinds)
+            elif bundle is None:
+                frames = _photos(stage, each, request, recipe)
             else:
                 frames = _device_frames(stage, bundle, each, request)
-            report = _compared(stage, each, candidate, thresholds, frames, shown, size)
+            watch = Watch(each, frames.note) if isinstance(frames, Pans | InOrder) else None
+            report = _compared(stage, each, candidate, thresholds, frames, shown, size, watch)
+            if watch is not None:
+                report = replace(report, notes=(*report.notes, *watch.notes()))
             if bundle is None and request.data is None and recipe.fitted:
                 report = replace(report, notes=(*report.notes, FITTED_NOTE))
             broken, worst = shown.take_broken(), shown.take_worst()
@@ -198,11 +208,12 @@ def _compared(
     model: LoadedModel,
     candidate: Runner,
     thresholds: Thresholds,
-    frames: Frames | DeviceFrames,
+    frames: Compared,
     shown: _Shown,
     size: str,
+    watch: Watch | None,
 ) -> ParityReport:
-    """Compare at one size; `size` is its name if there are several, else empty."""
+    """Compare at one size; `size` is its name if there are several, else empty. `watch` sees sequences of frames."""
     from ..verify.parity import compare, name_at
 
     spec = model.spec
@@ -212,6 +223,7 @@ def _compared(
     def keep(compared: Comparison) -> None:
         nonlocal done
         done += 1
+        compared = compared if watch is None else watch.alone(compared)
         score = replace(compared.score, name=name_at(compared.score.name, size)) if size else compared.score
         shown.keep(replace(compared, score=score))
         stage.progress(done, len(frames))
@@ -236,10 +248,15 @@ def _package_runner(package: Path, request: ParityRequest) -> Runner:
     return PackageRunner(package, arithmetic=request.arithmetic)
 
 
+def _judging_split(request: ParityRequest, recipe: Recipe) -> str | None:
+    """The half of the calibration set that a recipe was not fitted to; None: all photographs."""
+    return JUDGING_SPLIT if request.data is None and recipe.fitted else None
+
+
 def _photos(stage: RunningStage, model: LoadedModel, request: ParityRequest, recipe: Recipe) -> Frames:
     """The photos to compare on, with warnings about what they cannot show."""
-    judging = JUDGING_SPLIT if request.data is None and recipe.fitted else None
-    frames = load_frames(request.data, model.spec, split=judging, kinds=model.kinds)
+    split = _judging_split(request, recipe)
+    frames = load_frames(request.data, model.spec, split=split, kinds=model.kinds)
     if request.data is None and model.kinds:
         stage.warnings.append(
             _kinds_warning(model, f"the masks are compared on the {len(frames)} bundled photographs of that kind")
@@ -272,7 +289,7 @@ def _device_frames(
     return kept
 
 
-def _device_notes(bundle: DeviceBundle, frames: Frames | DeviceFrames) -> tuple[str, ...]:
+def _device_notes(bundle: DeviceBundle, frames: Compared) -> tuple[str, ...]:
     return tuple(note for note in (getattr(frames, "note", ""), bundle.timings) if note)
 
 
@@ -304,7 +321,7 @@ def _origin_notes(candidate: Runner, frame: Frame | None) -> tuple[str, ...]:
         extents[name] = extent(value.detach().cpu().numpy())
 
     program = candidate.program
-    program.predict(candidate.inputs_of(frame), hook=note)
+    candidate.predict(frame, hook=note)
     outputs = [feature.name for feature in program.outputs]
     named = [name for name in (candidate.logits_name,) if name is not None]
     values = values_of_program(program)
@@ -354,7 +371,7 @@ def _values_named(runner: PackageRunner, frame: Frame, names: Collection[str]) -
         if name in names:
             kept[name] = value.detach().cpu().numpy()
 
-    runner.program.predict(runner.inputs_of(frame), hook=keep)
+    runner.predict(frame, hook=keep)
     return kept
 
 

@@ -224,5 +224,5 @@ def _own_results(frame: Frame, run: HeldRun, half: PackageRunner) -> dict[str, A
         found[plain] = value
         return run.value(plain)
 
-    half.program.predict(half.inputs_of(frame), hook=hook)
+    half.predict(frame, hook=hook)
     return found

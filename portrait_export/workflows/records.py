@@ -14,6 +14,7 @@ from ..preprocessing import LOGITS_KEY, METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.files import write_json
 from ..utils.plain import plain_data
 from ..utils.version import __version__
+from .recurrent import metadata_of
 from .requests import CoreMLExport, CoreMLRequest
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def package_metadata(
             f"{METADATA_PREFIX}paper": model.paper,
             **({f"{METADATA_PREFIX}sizes": labels(sizes, last=",").replace(" ", "")} if len(sizes) > 1 else {}),
             **({LOGITS_KEY: logits} if logits else {}),
+            **metadata_of(model),
             **({f"{METADATA_PREFIX}keep_fp32": " ".join(kept)} if kept else {}),
             **{f"{METADATA_PREFIX}{key}": value for key, value in model.provenance.items()},
             **{f"{METADATA_PREFIX}version.{name}": version for name, version in tool_versions().items()},

@@ -21,6 +21,7 @@ from .compress import compress, keep_integers
 from .mixed import compress_mixed
 from .provenance import made_from_others
 from .records import package_metadata
+from .recurrent import described
 from .requests import CoreMLRequest
 
 if TYPE_CHECKING:
@@ -153,13 +154,13 @@ def lower(
     from ..frontend import convert
 
     with stages.stage("lower") as stage:
-        kept = model.kept_outputs
+        kept = (*model.kept_outputs, *(value.output for value in model.carried))
         lowered = convert.lower(
             graph, spec=model.spec, target=target, extra=kept, source=model.name, file=str(file or "")
         )
         count = len(lowered.program.functions["main"].operations)
         stage.summary = f"{prefix}MIL for {target}, {count} operations"
-    return lowered
+    return described(lowered, model) if model.carried else lowered
 
 
 def unify(stages: Stages, programs: Sequence[Lowered], models: Sequence[LoadedModel]) -> Lowered:

@@ -59,7 +59,7 @@ def adapt(
         model: opset 13 or newer, in float32 (an input of bytes apart). It is not changed.
         keep: outputs (or values) to keep as they are.
     Returns:
-        The model: input `image` (1, 3, H, W) float32; outputs `mask` (1, 1, H, W), `logits` (1, 1, h, w) where they can
+        The model: input `image` (1, 3, H, W) float32, and carried inputs as they are; outputs `mask` (1, 1, H, W), `logits` (1, 1, h, w) where they can
         be computed exactly, and the kept ones, renamed as `renamed_values` says.
     """
     adapted = onnx.ModelProto()
@@ -157,9 +157,10 @@ class _Surgeon:
         """`image` (1, 3, H, W) float32 → the graph's own input, in its layout."""
 
         graph = self.model.graph
+        others = [value for value in graph.input if value.name != name]
         del graph.input[:]
         shape = (1, 3, image.height, image.width)
-        graph.input.append(onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape))
+        graph.input.extend([onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape), *others])
         steps: list[tuple[str, list[str], dict[str, Any]]] = []
         if image.permutation is not None:
             steps.append(("Transpose", [], {"perm": [0, *(axis + 1 for axis in image.permutation)]}))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...artifacts import Carried
 from ...errors import CaptureError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ def find_image_input(
             f"Besides the photograph {chosen!r} the network takes {len(others)} inputs that nothing would fill.",
             code="more-inputs",
             context=[f"{key}: {dtype_of(values[key]).lower()} {_text(values[key])}" for key in others],
-            hint=f"fill each with `fix_inputs=NAME=NUMBER`, such as `fix_inputs={others[0]}=0`;"
-            " a package takes the photograph alone.",
+            hint=f"fill each with `fix_inputs=NAME=NUMBER`, such as `fix_inputs={others[0]}=0`; one that takes an"
+            f" output with the next frame is `carry={others[0]}=OUTPUT`.",
         )
     layouts = candidates[chosen]
     layout = layouts[0] if len(layouts) == 1 else _layout_by_use(model, chosen, layouts)
@@ -209,17 +210,21 @@ def fixed_values(model: onnx.ModelProto, fixed: Mapping[str, float]) -> dict[str
     return arrays
 
 
-def pin(model: onnx.ModelProto, image: ImageInput, fixed: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def pin(
+    model: onnx.ModelProto, image: ImageInput, fixed: Mapping[str, np.ndarray], carried: Sequence[Carried] = ()
+) -> onnx.ModelProto:
     """A copy with every input's shape known, and what was inferred from open shapes forgotten."""
     import onnx
 
     pinned = onnx.ModelProto()
     pinned.CopyFrom(model)
     graph = pinned.graph
-    kept = [value for value in free_inputs(pinned) if value.name == image.name]
-    element = kept[0].type.tensor_type.elem_type
+    elements = {value.name: value.type.tensor_type.elem_type for value in free_inputs(pinned)}
+    shapes = {image.name: image.shape, **{value.name: value.shape for value in carried}}
     del graph.input[:]
-    graph.input.append(onnx.helper.make_tensor_value_info(image.name, element, image.shape))
+    graph.input.extend(
+        onnx.helper.make_tensor_value_info(name, elements[name], shape) for name, shape in shapes.items()
+    )
     graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in fixed.items())
     _forget_shapes(graph)
     pinned.ir_version = max(pinned.ir_version, 4)

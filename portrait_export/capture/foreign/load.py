@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from ...artifacts import Carried
 from ...errors import CaptureError, CheckpointError, UsageError, nearest
 from ...preprocessing import PortraitSpec
 from ..huggingface import Preprocessor, labels_of, licence_of, read_json, read_preprocessor
@@ -21,6 +22,7 @@ from ..onnx.graph import Graph
 from ..onnx.parameters import parameters_of
 from ..simplify.folding import fold_constants
 from .adapt import upgrade_opset
+from .carried import Recurrence, find_pairs, settle, unread, with_ratio, zeros_of
 from .field import Field
 from .float_forms import in_float_form
 from .head import Head, find_head
@@ -51,6 +53,9 @@ class _Opened:
         original: the network as it came.
         image: its image input.
         fillings: values of its other inputs.
+        carried: what it carries from frame to frame.
+        told: whether the user named it.
+        notes: what was found about its other inputs.
     """
 
     options: ForeignOptions
@@ -59,6 +64,14 @@ class _Opened:
     original: Original
     image: ImageInput
     fillings: Mapping[str, np.ndarray]
+    carried: tuple[Carried, ...] = ()
+    told: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def start(self) -> dict[str, np.ndarray]:
+        """The carried inputs before the first frame."""
+        return zeros_of(self.original.model, self.carried)
 
 
 def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> ForeignNetwork:
@@ -79,9 +92,12 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     options, toml = with_toml(options)
     preprocessor = read_preprocessor(options.file.parent)
     original, declared = _original(options, checkpoint, preprocessor, toml)
-    image = _image_input(original.model, options, preprocessor)
+    found = find_pairs(original.model, options)
+    image = _image_input(original.model, options, preprocessor, found)
+    options, ratio = with_ratio(original.model, options, image) if found.pairs else (options, ())
     fillings = fixed_values(original.model, dict(options.fix_inputs))
-    opened = _Opened(options, toml, preprocessor, original, image, fillings)
+    carried = settle(original.model, image, fillings, found)
+    opened = _Opened(options, toml, preprocessor, original, image, fillings, carried, found.told, ratio)
     if declared is None:
         return _understood(opened)
     try:
@@ -112,7 +128,7 @@ def _original(
         from .pytorch import TorchOriginal  # imports torch, which an ONNX file does not need
 
         def prepare(model: onnx.ModelProto) -> PortraitSpec:
-            image = _image_input(model, options, preprocessor)
+            image = _image_input(model, options, preprocessor, find_pairs(model, options))
             leading = leading_arithmetic(Graph(model), image)
             return decide(options, image, leading, preprocessor, toml=toml).value
 
@@ -120,19 +136,21 @@ def _original(
     file = OnnxOriginal.load(options.onnx)
     if options.size is None or not options.any_size:
         return file, None
-    image = find_image_input(file.model, name=options.image_input, size=None, fixed=dict(options.fix_inputs))
+    image = _image_input(file.model, replace(options, size=None), None, find_pairs(file.model, options))
     if {"height", "width"} <= set(image.dynamic) or (image.height, image.width) == options.size:
         return file, None
     return replace(file, model=resized(file.model, image, options.size)), image
 
 
-def _image_input(model: onnx.ModelProto, options: ForeignOptions, preprocessor: Preprocessor | None) -> ImageInput:
-    fixed = dict(options.fix_inputs)
-    image = find_image_input(model, name=options.image_input, size=options.size, fixed=fixed)
+def _image_input(
+    model: onnx.ModelProto, options: ForeignOptions, preprocessor: Preprocessor | None, found: Recurrence
+) -> ImageInput:
+    filled = {**dict(options.fix_inputs), **dict.fromkeys((*found.pairs, *found.ratio), 0.0)}
+    image = find_image_input(model, name=options.image_input, size=options.size, fixed=filled)
     if options.size is not None or not {"height", "width"} & set(image.dynamic):
         return image
     size = _size_of(preprocessor)
-    return find_image_input(model, name=options.image_input, size=None, fixed=fixed, open_size=size)
+    return find_image_input(model, name=options.image_input, size=None, fixed=filled, open_size=size)
 
 
 def _size_of(preprocessor: Preprocessor | None) -> tuple[int, int]:
@@ -152,7 +170,7 @@ def _size_of(preprocessor: Preprocessor | None) -> tuple[int, int]:
 def _understood(opened: _Opened) -> ForeignNetwork:
     """Find the preprocessing and the person."""
     options, image, original = opened.options, opened.image, opened.original
-    pinned = pin(upgrade_opset(original.model), image, opened.fillings)
+    pinned = pin(upgrade_opset(original.model), image, opened.fillings, opened.carried)
     rough = bool(other_precisions(pinned))
     pinned = in_float32(pinned)
     stepped = in_float_form(pinned)
@@ -162,7 +180,8 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     graph = Graph(folded)
     preparation = decide(options, image, leading_arithmetic(graph, image), opened.preprocessor, toml=opened.toml)
     outputs = _probe(opened, preparation.value, asked)
-    candidates = {name: value for name, value in outputs.items() if name not in options.keep_outputs} or outputs
+    others = {*options.keep_outputs, *(value.output for value in opened.carried)} - {options.mask_output}
+    candidates = {name: value for name, value in outputs.items() if name not in others} or outputs
     labels = _labels(options.file.parent)
     head = find_head(
         graph,
@@ -172,8 +191,8 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         labels=labels,
         measure=lambda output, found: _measured(opened, preparation.value, output, found),
     )
-    reads = _reads(original, head)
-    notes = [*original.notes, *_input_notes(image, options), *preparation.notes]
+    reads = _reads(original, head, opened.carried)
+    notes = [*original.notes, *_input_notes(image, options), *opened.notes, *_carried_notes(opened), *preparation.notes]
     if rough:
         notes.append("half or double precision in the file: the same weights, computed in float32")
     if whole:
@@ -194,8 +213,14 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         fillings=opened.fillings,
         reads=reads,
         keep=options.keep_outputs,
+        states=opened.carried,
+        start=opened.start,
         notes=tuple(notes),
-        warnings=(*preparation.warnings, *head.warnings),
+        warnings=(
+            *preparation.warnings,
+            *head.warnings,
+            *unread(original.model, image, opened.fillings, opened.carried),
+        ),
         licence=licence_of(options.file.parent),
         provenance={
             "model": name,
@@ -224,7 +249,7 @@ def _probe(opened: _Opened, spec: PortraitSpec, asked: Sequence[str]) -> dict[st
         CaptureError: the network cannot run at this size.
     """
     image, model = opened.image, opened.original.model
-    feeds = {image.name: image.arrange(probe_picture(spec)), **opened.fillings}
+    feeds = {image.name: image.arrange(probe_picture(spec)), **opened.fillings, **opened.start}
     try:
         return run_once(with_outputs(model, asked), feeds)
     except CaptureError as error:
@@ -241,17 +266,19 @@ def _measured(opened: _Opened, spec: PortraitSpec, output: str, found: Field) ->
     """The values of one output on photographs."""
     model = opened.original.model
     session = make_session(only_output(model, output), keep_memory=False)
+    others = {**opened.fillings, **opened.start}
 
     def run(picture: np.ndarray) -> np.ndarray:
-        feeds = {opened.image.name: opened.image.arrange(picture), **opened.fillings}
+        feeds = {opened.image.name: opened.image.arrange(picture), **others}
         return run_session(session, feeds)[output]
 
     return measure(run, found, spec)
 
 
-def _reads(original: Original, head: Head) -> tuple[str, ...]:
-    """The values of the original that its masks and logits are computed from."""
-    reads = original.readable([head.output, *([head.source] if head.source else [])])
+def _reads(original: Original, head: Head, carried: Sequence[Carried]) -> tuple[str, ...]:
+    """The values of the original that its masks and logits are computed from, and those that it carries."""
+    states = [value.output for value in carried]
+    reads = original.readable([*dict.fromkeys([head.output, *([head.source] if head.source else []), *states])])
     if head.output not in reads:
         raise UsageError(
             f"{original.name} does not return {head.output!r}, so no mask could be compared with it.",
@@ -266,6 +293,18 @@ def _labels(folder: Path) -> dict[int, str]:
         return labels_of(read_json(folder / "config.json") or {})
     except CheckpointError:
         return {}
+
+
+def _carried_notes(opened: _Opened) -> list[str]:
+    if not opened.carried:
+        return []
+    pairs = ", ".join(f"{value.name} ← {value.output} ({_by(value.shape)})" for value in opened.carried)
+    told = "as `carry=` says" if opened.told else "by name, type and shape"
+    return [f"carried from frame to frame, {told}, zeros before the first: {pairs}"]
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
 
 
 def _input_notes(image: ImageInput, options: ForeignOptions) -> list[str]:

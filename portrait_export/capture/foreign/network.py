@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from ...artifacts import DEFAULT_OPSET, Frame
+from ...artifacts import DEFAULT_OPSET, Carried, Frame, Prediction
 from ...errors import CaptureError, UsageError
 from ...preprocessing import PortraitSpec
+from ...utils.carrying import Place, places_to_json
 from ..export import set_metadata
 from ..onnx.check import check_model, relative_error, run_once
 from ..onnx.parameters import stores_integer_weights
@@ -39,6 +40,8 @@ class ForeignNetwork:
         fillings: values of the inputs that are not the photograph.
         reads: values of the original that the reference reads.
         keep: outputs that the package is to return as they are.
+        states: what it carries from frame to frame, with the names of the user's graph.
+        start: the carried inputs before the first frame.
         notes, warnings: what was found; what was only guessed, or looks wrong.
         provenance: where it came from, for metadata and reports.
         trained: its weights are the user's, and so are its author and paper.
@@ -57,6 +60,8 @@ class ForeignNetwork:
     fillings: Mapping[str, np.ndarray]
     reads: tuple[str, ...]
     keep: tuple[str, ...]
+    states: tuple[Carried, ...]
+    start: Mapping[str, np.ndarray]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     provenance: Mapping[str, str]
@@ -83,9 +88,19 @@ class ForeignNetwork:
 
     @property
     def kept_outputs(self) -> tuple[str, ...]:
-        """The kept outputs as the exported graph calls them."""
+        """The kept outputs as the exported graph calls them; carried ones, which `carried` names, are not among them."""
         renamed = renamed_values(self.model)
-        return tuple(renamed.get(name, name) for name in self.keep)
+        carried = {value.output for value in self.states}
+        return tuple(renamed.get(name, name) for name in self.keep if name not in carried)
+
+    @property
+    def carried(self) -> tuple[Carried, ...]:
+        """What the exported graph takes and returns from frame to frame."""
+        renamed = renamed_values(self.model)
+        return tuple(
+            replace(value, input=renamed.get(value.input, value.input), output=renamed.get(value.output, value.output))
+            for value in self.states
+        )
 
     def with_output(self, output: str) -> ForeignNetwork:
         """The same network for a package that returns something else, one of `preprocessing.OUTPUTS`.
@@ -111,7 +126,9 @@ class ForeignNetwork:
 
     def _reference(self, name: str, *, keep_memory: bool) -> ForeignReference:
         call = self.original.open(self.image.name, self.fillings, self.reads, keep_memory=keep_memory)
-        return ForeignReference(call, self.image, self.head, self.spec, name=name)
+        return ForeignReference(
+            call, self.image, self.head, self.spec, name=name, carried=self.states, start=self.start
+        )
 
     def to_onnx(self, *, opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
         """The network with the project's inputs and outputs, checked against the original's numbers.
@@ -122,16 +139,41 @@ class ForeignNetwork:
             CaptureError: the numbers differ.
         """
         image = self.image if self.image.dtype == "UINT8" else replace(self.image, dtype="FLOAT")
-        adapted = adapt(self.model, image, self.head, positive=self.spec.positive, keep=self.keep)
-        set_metadata(adapted, {"spec": self.spec.to_json(), **self.provenance})
+        kept = (*self.keep, *(value.output for value in self.states))
+        adapted = adapt(self.model, image, self.head, positive=self.spec.positive, keep=kept)
+        places = places_to_json(Place(value.name, value.input, value.output) for value in self.carried)
+        carried = {"carried": places} if self.states else {}
+        set_metadata(adapted, {"spec": self.spec.to_json(), **carried, **self.provenance})
         check_model(adapted)
         self._check_numbers(adapted)
         return adapted
 
     def _check_numbers(self, adapted: onnx.ModelProto) -> None:
+        """Compare the first frame of a sequence, and of a recurrent network the second, each side with its own values.
+
+        The second frame shows that the right values are carried: the first takes zeros on both sides.
+        """
         picture = probe_picture(self.spec)
-        expected = self._reference("", keep_memory=False).predict(picture)
-        found = run_once(adapted, {"image": picture})
+        reference = self._reference("", keep_memory=False)
+        theirs = dict(self.start)
+        ours = {value.input: np.zeros(value.shape, np.float32) for value in self.carried}
+        lines: list[str] = []
+        for _ in range(2 if self.states else 1):
+            expected, found = reference.predict(picture, theirs), run_once(adapted, {"image": picture, **ours})
+            lines += self._differences(expected, found)
+            theirs = {name: value.astype(self.start[name].dtype) for name, value in expected.carried.items()}
+            ours = {value.input: found[value.output] for value in self.carried}
+            picture = picture[..., ::-1].copy()
+        if lines:
+            raise CaptureError(
+                "With the project's inputs and outputs the network gives another mask than on its own.",
+                code="adaptation-differs",
+                context=[*lines, *self.head.notes],
+                hint="describe the output: `mask_output=`, `person_class=`, `activation=`.",
+            )
+
+    def _differences(self, expected: Prediction, found: Mapping[str, np.ndarray]) -> list[str]:
+        """One line for each output of the adapted graph that is further off than the tolerance."""
         tolerance, lines = max(self.tolerance, 1.01 * self.head.step), []
         if expected.logits is not None and "logits" in found:
             error = relative_error(expected.logits, found["logits"][0, 0])
@@ -144,13 +186,11 @@ class ForeignNetwork:
             error = float(abs(mask - expected.probability).max())
         if not error <= tolerance:
             lines.append(f"mask: {error:.1e} off, tolerance {tolerance:.0e}")
-        if lines:
-            raise CaptureError(
-                "With the project's inputs and outputs the network gives another mask than on its own.",
-                code="adaptation-differs",
-                context=[*lines, *self.head.notes],
-                hint="describe the output: `mask_output=`, `person_class=`, `activation=`.",
-            )
+        for value in self.carried:
+            error = relative_error(expected.carried[value.name].astype(np.float32), found[value.output])
+            if not error <= tolerance:
+                lines.append(f"carried value {value.name}: relative error {error:.1e}, tolerance {tolerance:.0e}")
+        return lines
 
 
 def probe_picture(spec: PortraitSpec) -> np.ndarray:

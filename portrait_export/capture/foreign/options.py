@@ -73,6 +73,17 @@ def fixed(value: Any) -> tuple[tuple[str, float], ...]:
     return tuple(pairs)
 
 
+def carried(value: Any) -> tuple[tuple[str, str], ...]:
+    """`["r1i=r1o"]`: which input takes which output with the next frame."""
+    pairs = []
+    for item in _listed(value):
+        name, _, output = str(item).partition("=")
+        if not name or not output:
+            raise ValueError(f"{item!r} is not INPUT=OUTPUT")
+        pairs.append((name, output))
+    return tuple(pairs)
+
+
 def _one_of(names: tuple[str, ...]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value not in names:
@@ -128,6 +139,7 @@ class Settings:
         activation: what has been applied to that output, one of `ACTIVATIONS`.
         keep_outputs: further outputs that the package is to return, as they are.
         fix_inputs: name → the number that fills an input other than the photograph.
+        carry: input → output that it takes with the next frame.
     """
 
     size: tuple[int, int] | None = setting(_size)
@@ -144,6 +156,7 @@ class Settings:
     activation: str | None = setting(_one_of(ACTIVATIONS))
     keep_outputs: tuple[str, ...] = setting(_texts, ())
     fix_inputs: tuple[tuple[str, float], ...] = setting(fixed, ())
+    carry: tuple[tuple[str, str], ...] = setting(carried, ())
 
     @property
     def normalises(self) -> bool:

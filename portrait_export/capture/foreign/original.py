@@ -18,8 +18,8 @@ from ..onnx.light import infer_shapes
 from ..onnx.load import load_onnx
 from ..onnx.subgraphs import all_graphs
 
-# An image input as the network takes it, in its own layout and type → values by name.
-Call = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+# An image input as the network takes it, in its own layout and type, and its carried inputs → values by name.
+Call = Callable[[np.ndarray, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
 class Original(Protocol):
@@ -55,7 +55,7 @@ class Original(Protocol):
 
         Args:
             image: name of the image input in `model`.
-            fillings: values of the other inputs.
+            fillings: values of the other inputs, except the carried ones.
             values: what each run returns; all of them readable.
             keep_memory: keep the memory of a run for the next one. Without, a single run takes less memory and longer.
         """
@@ -92,8 +92,14 @@ class OnnxOriginal:
         return partial(_run_with, session, image, fillings)
 
 
-def _run_with(session: Any, image: str, fillings: Mapping[str, np.ndarray], array: np.ndarray) -> dict[str, np.ndarray]:
-    return run_session(session, {image: array, **fillings})
+def _run_with(
+    session: Any,
+    image: str,
+    fillings: Mapping[str, np.ndarray],
+    array: np.ndarray,
+    carried: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    return run_session(session, {image: array, **fillings, **carried})
 
 
 def values_in(model: onnx.ModelProto) -> set[str]:

@@ -95,7 +95,7 @@ class TorchOriginal:
         """The module itself: it has one input, and PyTorch keeps no memory between runs."""
         return self._call
 
-    def _call(self, array: np.ndarray) -> dict[str, np.ndarray]:
+    def _call(self, array: np.ndarray, carried: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: tensor.numpy() for name, tensor in _run(self.net, torch.from_numpy(array)).items()}
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...artifacts import Frame, Prediction
+from ...artifacts import Carried, Frame, Prediction
 from ...preprocessing import PortraitSpec
+from ...utils.carrying import Carrying
 from .field import Field
 from .head import Head
 from .interface import ImageInput
@@ -21,28 +22,48 @@ class ForeignReference:
     """Segments frames with the network as the user gave it.
 
     Args:
-        call: the input in the network's own layout and type → outputs by name: `head.output`, and perhaps
-            `head.source`, the value before the activation; without it there are no logits to compare.
+        call: the inputs in the network's own layout and type → outputs by name: `head.output`, those of the carried
+            values, and perhaps `head.source`, the value before the activation; without it there are no logits to
+            compare.
         image: the network's input.
         head: where the person is.
         spec: preprocessing.
         name: what reports call it.
+        carried: what it returns with one frame and takes with the next.
+        start: the carried inputs before the first frame.
     """
 
-    def __init__(self, call: Call, image: ImageInput, head: Head, spec: PortraitSpec, *, name: str):
+    def __init__(
+        self,
+        call: Call,
+        image: ImageInput,
+        head: Head,
+        spec: PortraitSpec,
+        *,
+        name: str,
+        carried: Sequence[Carried] = (),
+        start: Mapping[str, np.ndarray] | None = None,
+    ):
         self.name = name
         self.spec = spec
         self._call = call
         self._image = image
         self._head = head
+        self._carried = carried
+        self.carrying = Carrying(start or {})
 
     def run(self, frames: Sequence[Frame]) -> list[Prediction]:
         """Segment each frame, in order. Frames must have the spec's size."""
-        return [self.predict(self.spec.normalise(frame)) for frame in frames]
+        return [self._run_one(frame) for frame in frames]
 
-    def predict(self, image: np.ndarray) -> Prediction:
-        """(1, 3, H, W) float32, normalised → the person."""
-        outputs = self._call(self._image.arrange(image))
+    def _run_one(self, frame: Frame) -> Prediction:
+        prediction = self.predict(self.spec.normalise(frame), self.carrying.before(frame))
+        self.carrying.after(prediction.carried)
+        return prediction
+
+    def predict(self, image: np.ndarray, carried: Mapping[str, np.ndarray]) -> Prediction:
+        """(1, 3, H, W) float32, normalised, and the carried inputs → the person."""
+        outputs = self._call(self._image.arrange(image), carried)
         flip = self.spec.positive == "background"
         size = (self.spec.height, self.spec.width)
         logits = person_logits(outputs, self._head, flip=flip)
@@ -55,6 +76,7 @@ class ForeignReference:
             probability.astype(np.float32),
             None if logits is None else logits.astype(np.float32),
             raw=raw_values(outputs[self._head.output], self._head).astype(np.float32),
+            carried={value.name: outputs[value.output] for value in self._carried},
         )
 
 

@@ -1,0 +1,118 @@
+"""Build small recurrent matting networks with random weights, and their ONNX files."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from .nets import bilinear, conv, seeded
+
+SIDE = 64
+
+
+class ConvGru(nn.Module):
+    """A gated recurrent unit whose products are convolutions. Its first state may be zeros of any shape."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.gates = nn.Sequential(nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.Sigmoid())
+        self.candidate = nn.Sequential(nn.Conv2d(2 * width, width, 3, padding=1), nn.Tanh())
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        state = state.expand_as(x)
+        reset, update = self.gates(torch.cat([x, state], 1)).chunk(2, dim=1)
+        return (1 - update) * state + update * self.candidate(torch.cat([x, reset * state], 1))
+
+
+class Rvm(nn.Module):
+    """RobustVideoMatting's shape: an encoder to 1/16, a decoder with a ConvGRU at each of its four scales."""
+
+    def __init__(self, width: int = 4):
+        super().__init__()
+        widths = (3, width, width, 2 * width, 2 * width)
+        self.encoder = nn.ModuleList(conv(a, b, 2) for a, b in zip(widths, widths[1:], strict=False))
+        self.grus = nn.ModuleList(ConvGru(width // 2) for _ in range(4))
+        self.mixes = nn.ModuleList(
+            conv(b + (width if step else 0), width) for step, b in enumerate(reversed(widths[1:]))
+        )
+        self.out = nn.Conv2d(width + 3, 4, 3, padding=1)
+
+    def forward(self, src: Tensor, r1: Tensor, r2: Tensor, r3: Tensor, r4: Tensor) -> tuple[Tensor, ...]:
+        maps = [src]
+        for stage in self.encoder:
+            maps.append(stage(maps[-1]))
+        x, states = None, []
+        for step, (skip, state) in enumerate(zip(reversed(maps[1:]), (r4, r3, r2, r1), strict=True)):
+            joined = skip if x is None else torch.cat([skip, bilinear(x, skip.shape[-2:])], 1)
+            passing, kept = self.mixes[step](joined).chunk(2, dim=1)
+            states.append(self.grus[step](kept, state))
+            x = torch.cat([passing, states[-1]], 1)
+        assert x is not None
+        last = self.out(torch.cat([bilinear(x, src.shape[-2:]), src], 1))
+        return (last[:, :3] + src).clamp(0, 1), last[:, 3:].sigmoid(), *reversed(states)
+
+
+class Memory(nn.Module):
+    """A mask from a picture and two states of one shape, of which each has another meaning."""
+
+    def __init__(self, width: int = 4):
+        super().__init__()
+        self.encode, self.first, self.second = conv(3, width, 2), ConvGru(width), ConvGru(width)
+        self.head = nn.Conv2d(2 * width, 1, 3, padding=1)
+
+    def forward(self, image: Tensor, h0: Tensor, h1: Tensor) -> tuple[Tensor, ...]:
+        x = self.encode(image)
+        h0 = self.first(x, h0)
+        h1 = self.second(h0, h1)
+        return bilinear(self.head(torch.cat([h0, h1], 1)), image.shape[-2:]).sigmoid(), h0, h1
+
+
+def rvm() -> nn.Module:
+    return seeded(Rvm)
+
+
+def memory() -> nn.Module:
+    return seeded(Memory)
+
+
+def written(
+    net: nn.Module, inputs: Sequence[str], outputs: Sequence[str], path: Path, *, open_sides: bool = True
+) -> Path:
+    """The ONNX file of a network whose first input is the picture and whose others are states.
+
+    Args:
+        open_sides: declare every side but the picture's channels as open, as RobustVideoMatting's files do.
+    """
+    picture = torch.zeros(1, 3, SIDE, SIDE)
+    states = [torch.zeros(1, 1, 1, 1) for _ in inputs[1:]]
+    if not open_sides:
+        with torch.no_grad():
+            states = list(net(picture, *states)[-len(states) :])
+    axes = {inputs[0]: {0: "batch", 2: "height", 3: "width"}}
+    axes |= {name: {0: "batch", 1: f"{name}_c", 2: f"{name}_h", 3: f"{name}_w"} for name in inputs[1:]}
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net, (picture, *states), buffer, dynamo=False, opset_version=17, input_names=list(inputs),
+            output_names=list(outputs), dynamic_axes=axes if open_sides else None,
+        )  # fmt: skip
+    onnx.save(onnx.load_from_string(buffer.getvalue()), path)
+    return path
+
+
+RVM_INPUTS, RVM_OUTPUTS = ("src", "r1i", "r2i", "r3i", "r4i"), ("fgr", "pha", "r1o", "r2o", "r3o", "r4o")
+
+
+def rvm_file(path: Path, *, open_sides: bool = True) -> Path:
+    return written(rvm(), RVM_INPUTS, RVM_OUTPUTS, path, open_sides=open_sides)
+
+
+def memory_file(path: Path, names: Sequence[str] = ("h0", "h1"), results: Sequence[str] = ("h0_out", "h1_out")) -> Path:
+    return written(memory(), ("image", *names), ("matte", *results), path, open_sides=False)
