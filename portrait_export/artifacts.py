@@ -194,12 +194,14 @@ class Lowered:
         program: coremltools' MIL Program, float32, with one function `main`.
         inputs, outputs: in the order of the function's inputs and outputs.
         target: the deployment target of its operators, such as `iOS17`.
+        states: what it keeps from one run to the next.
     """
 
     program: Any
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
     target: str
+    states: tuple[ArrayFeature, ...] = ()
 
 
 @dataclass(frozen=True)

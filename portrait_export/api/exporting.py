@@ -34,6 +34,7 @@ def export(
     target: str = "iOS17",
     precision: str = "fp16",
     keep_fp32: Sequence[str] = (),
+    states: bool = False,
     out: StrPath | None = None,
     name: str | None = None,
     author: str | None = None,
@@ -77,6 +78,8 @@ def export(
             operations in float32 that the gates need.
         keep_fp32: operator types (`softmax`) and names of values, with `*` for any characters, that stay in float32 in
             a half-precision package.
+        states: keep what a recurrent network carries from frame to frame in Core ML states (iOS18, half precision); by
+            default it is inputs and outputs.
         out: output folder; by default build/NAME-RECIPE.
         name: what the package and its ONNX file are called; by default the model's name.
         author: of the weights, for the metadata; by default empty for weights of your own.
@@ -128,6 +131,7 @@ def export(
         target=target,
         precision=precision,
         keep_fp32=patterns_of(keep_fp32),
+        states=states,
         out=path_of(out),
         name=name,
         author=author,

@@ -65,6 +65,11 @@ if TYPE_CHECKING:
     multiple=True,
     help="Keep operations in float32: a type such as softmax, or a value's name with *; may be repeated.",
 )
+@click.option(
+    "--states",
+    is_flag=True,
+    help="Keep what a recurrent network carries in Core ML states (iOS18), not in inputs and outputs.",
+)
 @click.option("--out", "-o", type=options.File(), help="Output folder.  [default: build/NAME-RECIPE]")
 @click.option("--name", help="What the package and its ONNX file are called.  [default: the model's name]")
 @click.option("--author", help="Author of the weights, for the metadata.  [default: empty for weights of your own]")
@@ -90,6 +95,7 @@ def coreml(
     target: str,
     precision: str,
     keep_fp32: tuple[str, ...],
+    states: bool,
     out: Path | None,
     name: str | None,
     author: str | None,
@@ -123,6 +129,7 @@ def coreml(
         target=target,
         precision=precision,
         keep_fp32=keep_fp32,
+        states=states,
         out=out,
         name=name,
         author=author,

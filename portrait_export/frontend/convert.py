@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..artifacts import READABLE_OPSETS, Feature, Lowered
 from ..errors import LoweringError, UsageError, nearest
 from ..mil import coreml
+from . import states as stateful
 from .emitter import Emitter
 from .graph import Inferred, all_nodes, needed_nodes, opset_of, qualified
 from .inputs import fold_std, initial_values, input_features, placeholder
@@ -29,6 +30,7 @@ def lower(
     target: str = "iOS17",
     outputs: Sequence[str] | None = None,
     extra: Sequence[str] = (),
+    states: Mapping[str, str] | None = None,
     source: str = "the model",
     file: str = "",
 ) -> Lowered:
@@ -41,6 +43,7 @@ def lower(
         target: iOS16, iOS17, iOS18 or iOS26.
         outputs: the ONNX outputs to keep, unchanged. None keeps those that the spec asks for, or all without a spec.
         extra: further ONNX outputs to keep, unchanged.
+        states: ONNX inputs that become states → the ONNX outputs that they take after each run. From iOS18 on.
         source: what to call the model in messages.
         file: the ONNX file that the model was read from, for hints; empty if there is none.
     Returns:
@@ -50,33 +53,51 @@ def lower(
     """
     if target not in coreml.TARGETS:
         raise UsageError(f"There is no target {target!r}.", hint=nearest(target, coreml.TARGETS, what="target"))
+    if states:
+        stateful.require_target(target)
+    states = states or {}
     model = _inlined(model)
     wanted = _wanted_outputs(model.graph, spec, outputs, extra)
     opset = _supported_opset(model, source=source)
     features = input_features(model.graph, spec, target=target, source=source)
     _require_own_names(model.graph, features, wanted, source=source)
-    nodes = needed_nodes(model.graph, wanted)
-    used = {name for node in all_nodes(nodes) for name in node.input} | set(wanted)
+    stored = stateful.state_features(features, [identifier(name) for name in states])
+    features = tuple(feature for feature in features if feature.name not in {state.name for state in stored})
+    needed = [*wanted, *states.values()]
+    nodes = needed_nodes(model.graph, needed)
+    used = {name for node in all_nodes(nodes) for name in node.input} | set(needed)
     emitter = Emitter(builder=coreml.builder(), types=coreml.types(), target=target)
     mil = coreml.mil()
     program = mil.Program()
     placeholders = {feature.name: placeholder(feature, emitter) for feature in features}
+    placeholders |= {state.name: stateful.placeholder(state, emitter) for state in stored}
     with mil.Function(placeholders, opset_version=coreml.target(target)) as function:
         emitter.names.taken.update(identifier(name) for name in (*placeholders, *wanted))
-        initial = initial_values(model.graph, function.inputs, emitter, used=used)
+        read = {state.name: stateful.read(state, function.inputs[state.name], emitter) for state in stored}
+        variables = {**function.inputs, **read}
+        initial = initial_values(model.graph, variables, emitter, used=used)
         if spec is not None:
-            nodes = fold_std(nodes, initial, spec, emitter, wanted=wanted)
+            nodes = fold_std(nodes, initial, spec, emitter, wanted=needed)
         scope: Scope = {**initial}
-        named = {id(var) for var in function.inputs.values()}
-        lowering = NodeLowering(emitter, Inferred(model), wanted=wanted, named=named)
+        named = {id(var) for var in variables.values()}
+        lowering = NodeLowering(emitter, Inferred(model), wanted=needed, named=named)
         lowering.lower_nodes(nodes, scope, opset=opset, prefix="")
         if lowering.problems:
             op_types = len({qualified(node) for node in nodes})
             raise refusal(lowering.problems, source=source, opset=opset, op_types=op_types, file=file)
-        finished = Outputs(emitter, spec, finish=outputs is None, named=named, source=source).all(wanted, scope)
+        results = Outputs(emitter, spec, finish=outputs is None, named=named, source=source)
+        after = {identifier(name): output for name, output in states.items()}
+        stateful.update(stored, after, function.inputs, lambda name: results.tensor(name, scope[name]), emitter)
+        finished = results.all(wanted, scope)
         function.set_outputs([var for var, _ in finished])
     program.add_function("main", function)
-    return Lowered(program=program, inputs=features, outputs=tuple(feature for _, feature in finished), target=target)
+    return Lowered(
+        program=program,
+        inputs=features,
+        outputs=tuple(feature for _, feature in finished),
+        target=target,
+        states=stored,
+    )
 
 
 def _inlined(model: ModelProto) -> ModelProto:

@@ -59,9 +59,9 @@ class Outputs:
     def _one(self, name: str, value: MaybeValue) -> tuple[Var, Feature]:
         """An ONNX output as the app reads it."""
         if self.spec is not None and self.finish and name == "mask" and self.spec.output == "mask":
-            return self._mask_image(self._tensor(name, value))
+            return self._mask_image(self.tensor(name, value))
         clean = identifier(name)
-        var = self._supported(self._tensor(name, value), clean)
+        var = self._supported(self.tensor(name, value), clean)
         if var.name != clean:
             if id(var) in self.named or var.op is None or var.op.op_type == "const":
                 var = self.emitter.emit("identity", f"{clean}_identity", x=var)
@@ -74,7 +74,7 @@ class Outputs:
             text = "The person's logits at the network's own resolution."
         return var, ArrayFeature(name=clean, shape=shape_of(var), dtype=dtype, description=text)
 
-    def _tensor(self, name: str, value: MaybeValue) -> Var:
+    def tensor(self, name: str, value: MaybeValue) -> Var:
         """An output's value as a Var. Raises LoweringError for a value that Core ML cannot return."""
         assert value is not None
         assert not isinstance(value, Unknown)

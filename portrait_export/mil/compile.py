@@ -175,7 +175,7 @@ def _numpy_type(feature: ArrayFeature) -> Any:
 
 def _check_features(spec: Any, lowered: Lowered) -> None:
     """Raise PackageError unless the compiled inputs and outputs are those of the lowered program, in kind and name."""
-    for side, features in (("input", lowered.inputs), ("output", lowered.outputs)):
+    for side, features in (("input", lowered.inputs), ("output", lowered.outputs), ("state", lowered.states)):
         asked = [(feature.name, isinstance(feature, ImageFeature)) for feature in features]
         found = [(f.name, f.type.WhichOneof("Type") == "imageType") for f in getattr(spec.description, side)]
         if asked != found:

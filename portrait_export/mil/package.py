@@ -113,7 +113,11 @@ def _describe(spec: Any, lowered: Lowered, metadata: Metadata) -> None:
     description.metadata.shortDescription = metadata.description
     for key, text in metadata.user_defined.items():
         description.metadata.userDefined[key] = text
-    for features, entries in ((lowered.inputs, description.input), (lowered.outputs, description.output)):
+    for features, entries in (
+        (lowered.inputs, description.input),
+        (lowered.outputs, description.output),
+        (lowered.states, description.state),
+    ):
         texts = {feature.name: feature.description for feature in features}
         for entry in entries:
             entry.shortDescription = texts.get(entry.name, "")

@@ -17,12 +17,11 @@ from ..inputs.sizes import require_sizes, size_of
 from ..inputs.sources import LoadedModel
 from ..utils.files import held_alone, refuse_existing, remove_stale_partials, write_bytes, write_json
 from ..utils.stages import Observer, SilentObserver, Stages
-from . import steps
+from . import recurrent, steps
 from .checks import check_request
 from .parity import compare_masks
 from .precision import chosen, require_parity
 from .records import EXPORT_FILE, begin_record, export_record, is_unfinished
-from .recurrent import require_packageable as require_recurrent_packageable
 from .requests import CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
 
     recipe = get_recipe("mixed" if request.settings else request.recipe)
     check_request(request)  # before minutes of work, not after
+    recurrent.check_states(request)
     check_recipe(recipe, target=request.target, rounding=request.rounding, tune=request.tune)
     check_activations(recipe, request.activations, asymmetric=request.asymmetric, precision=request.precision)
     check_budget(
@@ -119,7 +119,7 @@ def _export_into(
 def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) -> None:
     """Raise PortraitError early if these networks cannot become such a package."""
     model = models[0]
-    require_recurrent_packageable(models, request)
+    recurrent.require_packageable(models, request)
     if len(models) > 1:
         from ..frontend.unify import require_target
 
@@ -143,7 +143,7 @@ def _lower_at_each_size(
     """Return one MIL program for all sizes."""
     file = None if request.source.foreign is None else request.source.foreign.onnx
     programs = [
-        steps.lower(stages, graph, model, request.target, prefix=prefix, file=file)
+        steps.lower(stages, graph, model, request.target, prefix=prefix, file=file, states=request.states)
         for graph, model, prefix in zip(simplified, models, steps.size_prefixes(models), strict=True)
     ]
     return steps.unify(stages, programs, models)

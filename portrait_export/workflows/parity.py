@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..artifacts import EMPTY
 from ..errors import DataError
 from ..inputs.frames import Frames, load_frames, stand_in_note
-from ..inputs.sequences import InOrder, Pans
+from ..inputs.sequences import InOrder, Pans, load_sequences
 from ..inputs.sizes import label, labels, listed_sizes, require_listed, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
@@ -17,7 +17,7 @@ from ..utils.stages import Observer, Stages
 from . import steps
 from .checks import check_photos
 from .provenance import made_from_others
-from .recurrent import Watch, sequences_for
+from .recurrent import Watch, require_carrying
 from .requests import ParityRequest
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def compare_masks(
     from ..verify.report import write_report
 
     model, recipe = models[0], get_recipe(facts["recipe"])
+    require_carrying(model, request)
     candidate = _package_runner(package, request) if bundle is None else _device_runner(bundle)
     thresholds = thresholds_for(
         kind_of(recipe.name, facts["precision"]), trained=model.trained, min_iou=request.min_iou
@@ -131,7 +132,7 @@ def compare_masks(
         with stages.stage("parity") as stage:
             if each.carried:
                 split = _judging_split(request, recipe)
-                frames: Compared = sequences_for(each, request, split=split, kinds=each.kinds)
+                frames: Compared = load_sequences(request.data, each.spec, split=split, kinds=each.kinds)
             elif bundle is None:
                 frames = _photos(stage, each, request, recipe)
             else:
@@ -380,4 +381,5 @@ def _parity_summary(report: ParityReport, model: LoadedModel) -> str:
     verdict = "all gates passed" if not failed else f"{failed} of {len(report.gates)} gates FAILED"
     mean = report.summary.iou_mean
     masks = f", mean mask IoU {mean:.5f}" if model.trained and mean is not None else ""
-    return f"{len(report.images)} photographs{masks}, {verdict}"
+    what = "frames" if model.carried else "photographs"
+    return f"{len(report.images)} {what}{masks}, {verdict}"

@@ -58,7 +58,7 @@ def package_metadata(
             f"{METADATA_PREFIX}paper": model.paper,
             **({f"{METADATA_PREFIX}sizes": labels(sizes, last=",").replace(" ", "")} if len(sizes) > 1 else {}),
             **({LOGITS_KEY: logits} if logits else {}),
-            **metadata_of(model),
+            **metadata_of(model, states=request.states),
             **({f"{METADATA_PREFIX}keep_fp32": " ".join(kept)} if kept else {}),
             **{f"{METADATA_PREFIX}{key}": value for key, value in model.provenance.items()},
             **{f"{METADATA_PREFIX}version.{name}": version for name, version in tool_versions().items()},

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..artifacts import AUTO
 from ..errors import UsageError
-from ..inputs.sequences import InOrder, Pans, load_sequences, with_carried
+from ..inputs.sequences import load_sequences, with_carried
 from ..inputs.sources import LoadedModel
 from ..preprocessing import CARRIED_KEY
 from ..utils.carrying import Place, places_to_json
@@ -17,61 +18,83 @@ if TYPE_CHECKING:
     from ..verify.parity import Comparison
     from .requests import CoreMLRequest, ParityRequest
 
+STATE_TEXT = "Carried from frame to frame. Make new states (MLModel.makeState) for each sequence."
+HALF_NOTE = (
+    "Core ML stores states in half precision: what is carried is rounded to 11 bits with each frame (relative error up"
+    " to 4.9e-4), and is infinite above 65504. As inputs and outputs (without `states=True`) it is float32 between"
+    " frames."
+)
 FITTED_PHOTOGRAPHS, FITTED_STEPS = 4, 4  # whose frames layer inputs are measured on: as many as of other networks
 
 
-def require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) -> None:
-    """Raise UsageError for options that a recurrent network cannot have."""
-    model = models[0]
-    if not model.carried:
+def check_states(request: CoreMLRequest) -> None:
+    """Raise UsageError for options that a package with states cannot have."""
+    if not request.states:
         return
-    if len(models) > 1:
+    from ..frontend.states import require_target
+
+    require_target(request.target)
+    if request.precision == AUTO or request.tune or request.recipe == "mixed":
+        raise UsageError(
+            "`states=True` cannot be used with `precision=auto`, `tune=True` or `quantize=mixed`, which measure gradients"
+            " or single operations of a package without states.",
+            hint="leave it out: carried values are then inputs and outputs.",
+        )
+
+
+def require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) -> None:
+    """Raise UsageError for options that the network cannot have, recurrent or not."""
+    model = models[0]
+    if request.states and not model.carried:
+        raise UsageError(f"`states=True` is for networks that carry values from frame to frame; {model.name} does not.")
+    if model.carried and len(models) > 1:
         raise UsageError(
             f"{model.name} carries values whose shapes depend on the input's size, so a package has one size.",
             hint="export a package per size with `size=`.",
         )
 
 
-def metadata_of(model: LoadedModel) -> dict[str, str]:
+def metadata_of(model: LoadedModel, *, states: bool) -> dict[str, str]:
     """The entry that says where a package has each carried value; none for other networks."""
-    return {CARRIED_KEY: places_to_json(places_of(model))} if model.carried else {}
+    return {CARRIED_KEY: places_to_json(places_of(model, states=states))} if model.carried else {}
 
 
-def places_of(model: LoadedModel) -> list[Place]:
-    """Where a package has each carried value."""
+def places_of(model: LoadedModel, *, states: bool) -> list[Place]:
+    """Where a package has each carried value: as an input and an output, or as a state."""
     from ..frontend.names import identifier
 
+    if states:
+        return [Place(value.name, state=identifier(value.input)) for value in model.carried]
     return [Place(value.name, identifier(value.input), identifier(value.output)) for value in model.carried]
 
 
 def described(lowered: Lowered, model: LoadedModel) -> Lowered:
     """The program with what its carried inputs and outputs are, for the app developer."""
     inputs, outputs = {}, {}
-    for place in places_of(model):
+    for place in places_of(model, states=False):
         inputs[place.input] = f"Zeros with the first frame of a sequence, then {place.output} of the frame before."
         outputs[place.output] = f"To be passed as {place.input} with the next frame."
     return replace(
         lowered,
         inputs=tuple(replace(each, description=inputs.get(each.name, each.description)) for each in lowered.inputs),
         outputs=tuple(replace(each, description=outputs.get(each.name, each.description)) for each in lowered.outputs),
+        states=tuple(replace(each, description=STATE_TEXT) for each in lowered.states),
     )
 
 
-def sequences_for(
-    model: LoadedModel, request: ParityRequest, *, split: str | None, kinds: tuple[str, ...]
-) -> InOrder | Pans:
-    """The frames to compare a recurrent network on.
+def states_of(model: LoadedModel) -> dict[str, str]:
+    """The graph's carried inputs → the outputs that they take."""
+    return {value.input: value.output for value in model.carried}
 
-    Raises:
-        UsageError: the request's masks do not come from our runtime, which alone carries values here.
-    """
-    if request.from_device is not None or request.runtime != "portrait":
+
+def require_carrying(model: LoadedModel, request: ParityRequest) -> None:
+    """Raise UsageError if a request's masks come from what does not carry values: only our runtime does here."""
+    if model.carried and (request.from_device is not None or request.runtime != "portrait"):
         which = "`from_device=`" if request.from_device is not None else "`runtime=coreml`"
         raise UsageError(
             f"{which} compares photographs one by one; {model.name} carries values from frame to frame.",
             hint="compare with our runtime, which carries them.",
         )
-    return load_sequences(request.data, model.spec, split=split, kinds=kinds)
 
 
 def fitted_frames(model: LoadedModel, split: str) -> list[LabelledFrame]:

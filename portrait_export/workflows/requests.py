@@ -95,6 +95,7 @@ class CoreMLRequest:
         author, license: of the weights, for the package's metadata; None is what is known of them.
         keep_fp32: operator types and names of values, as patterns, that stay in float32 in a half-precision package.
         max_mb: the largest package that recipe `mixed` may make, in MB.
+        states: keep what a recurrent network carries in Core ML states, from iOS18 on, instead of inputs and outputs.
     """
 
     source: ModelSource
@@ -115,6 +116,7 @@ class CoreMLRequest:
     tune: bool = False
     keep_fp32: tuple[str, ...] = ()
     max_mb: float | None = None
+    states: bool = False
 
     @property
     def settings(self) -> Path | None:

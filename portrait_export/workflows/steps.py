@@ -21,7 +21,7 @@ from .compress import compress, keep_integers
 from .mixed import compress_mixed
 from .provenance import made_from_others
 from .records import package_metadata
-from .recurrent import described
+from .recurrent import HALF_NOTE, described, states_of
 from .requests import CoreMLRequest
 
 if TYPE_CHECKING:
@@ -145,21 +145,31 @@ def lower(
     *,
     prefix: str = "",
     file: Path | None = None,
+    states: bool = False,
 ) -> Lowered:
     """Lower a simplified graph to a MIL program with the preprocessing and output of the model's spec.
 
     Args:
         file: the ONNX file that the network was read from, if it was.
+        states: whether carried values become states; else they are inputs and outputs.
     """
     from ..frontend import convert
 
     with stages.stage("lower") as stage:
-        kept = (*model.kept_outputs, *(value.output for value in model.carried))
+        carried = states_of(model)
         lowered = convert.lower(
-            graph, spec=model.spec, target=target, extra=kept, source=model.name, file=str(file or "")
+            graph,
+            spec=model.spec,
+            target=target,
+            extra=(*model.kept_outputs, *(() if states else carried.values())),
+            states=carried if states else None,
+            source=model.name,
+            file=str(file or ""),
         )
         count = len(lowered.program.functions["main"].operations)
         stage.summary = f"{prefix}MIL for {target}, {count} operations"
+        if states:
+            stage.warnings.append(HALF_NOTE)
     return described(lowered, model) if model.carried else lowered
 
 

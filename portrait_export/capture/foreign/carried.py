@@ -130,7 +130,9 @@ def _words(name: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(name)]
 
 
-def with_ratio(model: onnx.ModelProto, options: ForeignOptions, image: ImageInput) -> tuple[ForeignOptions, tuple[str, ...]]:
+def with_ratio(
+    model: onnx.ModelProto, options: ForeignOptions, image: ImageInput
+) -> tuple[ForeignOptions, tuple[str, ...]]:
     """Options that fill RobustVideoMatting's ratio where the user does not, and a note of it."""
     names = [value.name for value in free_inputs(model)]
     if RATIO not in names or RATIO in dict(options.fix_inputs):
