@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..artifacts import Frame, Prediction
@@ -74,6 +75,11 @@ class OnnxRunner:
         shapes = {value.name: value.shape for value in self._session.get_inputs()}
         self._carrying = Carrying({place.name: zeros(shapes[place.input]) for place in self._places})
 
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Names of the values that it carries from frame to frame."""
+        return tuple(place.name for place in self._places)
+
     def _require_our_names(self) -> None:
         inputs = [value.name for value in self._session.get_inputs()]
         outputs = [value.name for value in self._session.get_outputs()]
@@ -105,6 +111,16 @@ def carried_places(model: onnx.ModelProto) -> tuple[Place, ...]:
         if prop.key == CARRIED_KEY:
             return places_from_json(prop.value)
     return ()
+
+
+def feeds_alone(frame: Frame, spec: PortraitSpec, model: onnx.ModelProto) -> Mapping[str, np.ndarray]:
+    """The inputs of an exported model for a frame by itself: with its own carried values, or zeros."""
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.input}
+    places = carried_places(model)
+    values = Carrying({place.name: zeros(shapes[place.input]) for place in places}).before(
+        replace(frame, continues=False)
+    )
+    return {**feeds_of(frame, spec), **{place.input: values[place.name] for place in places}}
 
 
 def zeros(shape: Sequence[int]) -> np.ndarray:

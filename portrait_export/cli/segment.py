@@ -49,6 +49,11 @@ LOOKS = ("mask", "cutout", "replace", "blur")
     default=True,
     help="Sharpen the mask along the photo's edges, or keep the network's own.  [default: --refine]",
 )
+@click.option(
+    "--sequence",
+    is_flag=True,
+    help="The photos are the frames of one film, in this order: a recurrent network carries its values.",
+)
 @options.FORCE
 @options.OUTPUT_OPTIONS
 def segment(
@@ -61,6 +66,7 @@ def segment(
     sigma: float | None,
     depth: Path | None,
     refine: bool,
+    sequence: bool,
     force: bool,
     console: options.Console,
 ) -> int:
@@ -86,6 +92,7 @@ def segment(
         look=Look(kind=look, background=background, sigma=sigma),
         depth=depth,
         refine=refine,
+        sequence=sequence,
         force=force,
     )
     results = []

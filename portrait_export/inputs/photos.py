@@ -19,7 +19,7 @@ class NamedPhoto:
     name: Path
 
 
-def find_photos(paths: Sequence[Path], *, without: Path | None = None) -> list[NamedPhoto]:
+def find_photos(paths: Sequence[Path], *, without: Path | None = None, numbered: bool = False) -> list[NamedPhoto]:
     """List the photos of files and of folders with their subfolders, each once.
 
     A photo is called by its path below the folder that was given, a single file by its own name. Where several have
@@ -27,24 +27,26 @@ def find_photos(paths: Sequence[Path], *, without: Path | None = None) -> list[N
 
     Args:
         without: a folder whose files are left out, such as that of earlier results.
+        numbered: sort the files of a folder by the numbers in their names: frame2 before frame10.
     Raises:
         DataError: there is no photo in a folder.
     """
     found: dict[Path, NamedPhoto] = {}
     for path in paths:
-        for photo in _below(path, without) if path.is_dir() else [NamedPhoto(path, Path(path.stem))]:
+        for photo in _below(path, without, numbered=numbered) if path.is_dir() else [NamedPhoto(path, Path(path.stem))]:
             found.setdefault(Path(os.path.abspath(photo.path)), photo)
     photos = _renamed(list(found.values()), _below_shared_folder)
     return _renamed(photos, lambda group: [photo.name.with_name(photo.path.name) for photo in group])
 
 
-def _below(folder: Path, without: Path | None) -> list[NamedPhoto]:
+def _below(folder: Path, without: Path | None, *, numbered: bool) -> list[NamedPhoto]:
     from ..calibration.dataset import SUFFIXES
+    from ..utils.natural import natural_key
 
     left_out = None if without is None else without.absolute()
     files = [
         file
-        for file in sorted(folder.rglob("*"))
+        for file in sorted(folder.rglob("*"), key=(lambda path: natural_key(str(path))) if numbered else None)
         if file.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
         and not (left_out is not None and left_out != folder.absolute() and file.absolute().is_relative_to(left_out))

@@ -29,6 +29,7 @@ class OpenRunner(Generic[R]):
         spec: how a photo becomes a frame, at the default size.
         sizes: the (height, width) that frames may have, the default first.
         notes, warnings: what was found out about the network; what was only guessed.
+        carried: names of the values that it carries from frame to frame; empty unless it is recurrent.
     """
 
     runner: R
@@ -36,6 +37,7 @@ class OpenRunner(Generic[R]):
     sizes: tuple[Size, ...]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
 
 
 def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner[Runner]:
@@ -54,7 +56,9 @@ def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner[
     if exported is not None:
         return exported
     model = load_model(source)
-    return OpenRunner(model.open_runner(model.name), model.spec, (size_of(model),), model.notes, model.warnings)
+    carried = tuple(value.name for value in model.carried)
+    runner = model.open_runner(model.name)
+    return OpenRunner(runner, model.spec, (size_of(model),), model.notes, model.warnings, carried)
 
 
 def open_package(
@@ -73,7 +77,8 @@ def open_package(
     if size is not None:
         require_listed(size, sizes, name=path.name)
         sizes = (size,)
-    return OpenRunner(saved, spec.with_size(*sizes[0]), sizes)
+    carried = tuple(place.name for place in saved.carried)
+    return OpenRunner(saved, spec.with_size(*sizes[0]), sizes, carried=carried)
 
 
 def _spec_of_inputs(inputs: Sequence[Feature], package: Path) -> PortraitSpec:
@@ -99,4 +104,5 @@ def _exported_onnx(source: ModelSource) -> OpenRunner[Runner] | None:
     spec = spec_of(model)
     if spec is None:
         return None
-    return OpenRunner(OnnxRunner(model, spec, name=file.name), spec, ((spec.height, spec.width),))
+    runner = OnnxRunner(model, spec, name=file.name)
+    return OpenRunner(runner, spec, ((spec.height, spec.width),), carried=runner.carried)

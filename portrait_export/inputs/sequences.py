@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, overload
 
 from ..artifacts import LabelledFrame
 from ..preprocessing import PortraitSpec
+from ..utils.natural import natural_key
 from .frames import Frames, load_frames
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..artifacts import Runner
+    from ..calibration.dataset import Item
 
 PANNED = 12  # photographs of the calibration set that are shown as pans
 STEPS = 5  # frames of a pan
@@ -24,9 +26,14 @@ MARGIN = 1 / 8  # of the picture's side, that the window moves by in all
 class InOrder(Sequence[LabelledFrame]):
     """Photographs as the frames of one sequence, in order."""
 
-    def __init__(self, frames: Sequence[LabelledFrame]):
+    def __init__(self, frames: Frames):
         self._frames = frames
         self.note = f"{len(frames)} frames in one sequence, in the order of their names"
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The files that the frames are read from."""
+        return self._frames.items
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -53,10 +60,15 @@ class Pans(Sequence[LabelledFrame]):
         steps: frames of each sequence.
     """
 
-    def __init__(self, frames: Sequence[LabelledFrame], spec: PortraitSpec, steps: int = STEPS):
+    def __init__(self, frames: Frames, spec: PortraitSpec, steps: int = STEPS):
         self._frames, self._size, self._steps = frames, (spec.height, spec.width), steps
         self._opened: tuple[int, LabelledFrame] | None = None
         self.note = f"{len(self)} frames: {len(frames)} photographs, each shown as a pan of {steps} frames"
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The files that the frames are read from."""
+        return self._frames.items
 
     def __len__(self) -> int:
         return len(self._frames) * self._steps
@@ -113,9 +125,10 @@ def load_sequences(
         steps: frames of each pan.
     """
     if data is not None:
-        return InOrder(load_frames(data, spec, split=split))
+        found = load_frames(data, spec, split=split)
+        return InOrder(Frames(sorted(found.items, key=lambda item: natural_key(item.name)), spec))
     height, width = (side + max(steps - 1, round(side * MARGIN)) for side in (spec.height, spec.width))
-    wide: Frames = load_frames(None, spec.with_size(height, width), split=split, kinds=kinds)
+    wide = load_frames(None, spec.with_size(height, width), split=split, kinds=kinds)
     return Pans(wide.spread(photographs), spec, steps)
 
 

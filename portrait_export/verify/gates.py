@@ -64,8 +64,9 @@ LOW_BITS = {
 # little off: for that there is the audit of the stored weights.
 INT8_UNTRAINED_PSNR_DB = 25.0
 
-# What a recurrent network carries to the next frame, on the worst frame: as its logits, since both are values inside the
-# network. A value that is not carried, or carried in another's place, gave below 15 dB (tests/workflows/test_recurrent).
+# What a recurrent network carries to the next frame, on the worst frame: the bars of its logits, since both are values
+# inside the network. A value that is not carried, or carried in another's place, gave below 15 dB
+# (tests/workflows/test_recurrent.py).
 CARRIED_PSNR_DB = {
     "fp32": FP32_PSNR_DB,
     "fp16": FP16_PSNR_DB,

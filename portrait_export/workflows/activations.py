@@ -10,10 +10,9 @@ from ..errors import QuantizeError
 from ..utils.stages import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
-    from ..artifacts import Lowered
-    from ..inputs.frames import Frames
+    from ..artifacts import LabelledFrame, Lowered
     from ..mil.compile import CompiledProgram
     from ..mil.encoded import Activations
     from ..mil.program import Metadata
@@ -25,7 +24,7 @@ def round_activations(
     stages: Stages,
     compiled: CompiledProgram,
     lowered: Lowered,
-    frames: Frames,
+    frames: Sequence[LabelledFrame],
     method: str,
     metadata: Metadata,
     *,
@@ -78,7 +77,7 @@ def round_activations(
     return rounded, activations
 
 
-def measure(stage: RunningStage, package: Path, frames: Frames, names: Collection[str]) -> Ranges:
+def measure(stage: RunningStage, package: Path, frames: Sequence[LabelledFrame], names: Collection[str]) -> Ranges:
     """Run a package on photographs, one after the other, and count what its values are.
 
     Raises:

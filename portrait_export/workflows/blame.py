@@ -15,9 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..artifacts import Frame
+from ..artifacts import Frame, LabelledFrame
 from ..errors import UsageError
 from ..inputs.frames import load_frames, stand_in_depth, stand_in_note
+from ..inputs.sequences import with_carried
 from ..inputs.sources import ModelSource, load_model
 from ..preprocessing import METADATA_PREFIX, PortraitSpec
 from ..utils.plain import plain_data
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import onnx
 
     from ..artifacts import Prediction, Runner
+    from ..runtime.runner import PackageRunner
     from ..verify.blame import BlameReport
     from ..verify.error_sums import ErrorSums
 
@@ -160,6 +162,7 @@ def find_blame(request: BlameRequest, observer: Observer) -> BlameResult:
         other = made_from_others(name, provenance, request.package.name, package.program.metadata.user_defined)
         stage.warnings += [other] if other else []
         frames, without_depth = _frames(request.images, spec)
+        frames = _carried_to(frames, package, runners, simplified, spec)
         stage.summary = f"{request.package.name} and {name}, {len(frames)} photos"
         if without_depth:
             stage.warnings.append(stand_in_note(len(without_depth), len(frames)))
@@ -294,6 +297,19 @@ def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tu
     photos = [open_photo(path) for path in images]
     frames = [to_frame(photo, spec, stand_in_depth(photo.pixels) if reads_depth else None)[0] for photo in photos]
     return frames, tuple(photo.name for photo in photos) if reads_depth else ()
+
+
+def _carried_to(
+    frames: list[Frame], package: PackageRunner, runners: Sequence[Runner], model: onnx.ModelProto, spec: PortraitSpec
+) -> list[Frame]:
+    """For a recurrent package, the photos as the frames of one sequence, each with what the model carries to it."""
+    if not package.carried:
+        return frames
+    from ..capture.runners import OnnxRunner
+
+    reference = runners[0] if runners else OnnxRunner(model, spec, name="the ONNX file")
+    film = [LabelledFrame(replace(frame, continues=index > 0)) for index, frame in enumerate(frames)]
+    return [labelled.frame for labelled in with_carried(film, reference)]
 
 
 def _links(runners: Sequence[Runner], frames: Sequence[Frame]) -> tuple[Link, ...]:

@@ -14,8 +14,7 @@ from .requests import CoreMLRequest
 from .sensitivities import Measured, Trial, digest_of
 
 if TYPE_CHECKING:
-    from ..artifacts import Lowered, Runner
-    from ..inputs.frames import Frames
+    from ..artifacts import LabelledFrame, Lowered, Runner
     from ..mil.compile import CompiledProgram
     from ..mil.encoded import Compression
     from ..mil.program import Metadata
@@ -56,7 +55,7 @@ class Work:
 class Trials:
     """Makes packages of choices, and judges their masks. Results are kept with the sensitivities."""
 
-    def __init__(self, work: Work, encoder: Encoder, measured: Measured, frames: Frames):
+    def __init__(self, work: Work, encoder: Encoder, measured: Measured, frames: Sequence[LabelledFrame]):
         self._work, self._encoder, self._measured, self._frames = work, encoder, measured, frames
         self._package = work.path.with_name("trial.mlpackage")
         self._reference: Runner | None = None

@@ -154,19 +154,18 @@ class _Sides:
     trace: OnnxTrace
     compared: Sequence[ValuePair]
     frames: Sequence[Frame]
-    spec: PortraitSpec
+    feeds: Callable[[Frame], Mapping[str, np.ndarray]]
     isolate: bool
 
     def tally(self, fits: Mapping[str, AffineFit], progress: Callable[[int, int], None]) -> Tally:
         """Compare every value on every photo. Values with a fit are expected rescaled."""
-        from ..capture.runners import feeds_of
         from ..verify.blame import Tally
 
         tally = Tally(self.compared, rescaled={name: str(fit) for name, fit in fits.items()})
         comparison = _Comparison(tally, self.compared, self.package.output.kind == "image", fits)
         for done, frame in enumerate(self.frames):
             comparison.expected.clear()  # free them before the next photo's values are in memory
-            comparison.start(self.trace.run(feeds_of(frame, self.spec)))
+            comparison.start(self.trace.run(self.feeds(frame)))
             comparison.run(self.package, frame, tally.whole, replace=False)
             if self.isolate:
                 comparison.run(self.package, frame, tally.own, replace=True)
@@ -177,14 +176,13 @@ class _Sides:
 
     def fits(self, names: Collection[str]) -> dict[str, AffineFit]:
         """The values among some that are the reference's times a factor plus an offset."""
-        from ..capture.runners import feeds_of
         from ..verify.rescaled import AffineFit
 
         fits = {name: AffineFit() for name in names}
         counterparts = [op for op in self.compared if op.name in fits]
         image = self.package.output.kind == "image"
         for frame in self.frames:
-            reference = self.trace.run(feeds_of(frame, self.spec))
+            reference = self.trace.run(self.feeds(frame))
             expected = {op.name: _expected(op, reference, image=image) for op in counterparts}
 
             def hook(name: str, value: Any, expected: Mapping[str, np.ndarray | None] = expected) -> None:
@@ -212,6 +210,7 @@ def compare_values(
     Values that a pass of the compiler rescaled are compared with the rescaled reference, if what reads them is right.
     """
     from ..capture.onnx.trace import OnnxTrace
+    from ..capture.runners import feeds_alone
     from ..runtime.runner import PackageRunner
     from ..verify.rescaled import excused
 
@@ -219,7 +218,7 @@ def compare_values(
     if isolate and package.program.environment.arithmetic != "fp32":
         exact = PackageRunner(package.program.program.path, arithmetic="fp32")
     trace = OnnxTrace(model, [op.reference for op in compared])
-    sides = _Sides(package, exact, trace, compared, frames, spec, isolate)
+    sides = _Sides(package, exact, trace, compared, frames, lambda frame: feeds_alone(frame, spec, model), isolate)
     tally = sides.tally({}, progress)
     fits = sides.fits(tally.far_off) if tally.far_off else {}
     if not fits:

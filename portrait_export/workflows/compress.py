@@ -15,14 +15,14 @@ from ..inputs.frames import load_frames
 from ..inputs.sources import LoadedModel
 from ..utils.stages import Stages
 from .activations import round_activations
+from .recurrent import fitted_frames
 from .requests import CoreMLRequest
 from .tune import tuned
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..artifacts import Lowered
-    from ..inputs.frames import Frames
+    from ..artifacts import LabelledFrame, Lowered
     from ..mil.compile import CompiledProgram
     from ..mil.encoded import Compression
     from ..mil.program import Metadata
@@ -117,8 +117,13 @@ def keep_integers(
     return store(compiled, compression.encoded), compression
 
 
-def fitted_photographs(model: LoadedModel) -> Frames:
-    """The photographs whose layer inputs are measured: evenly spread over the calibrate half of the calibration set."""
+def fitted_photographs(model: LoadedModel) -> Sequence[LabelledFrame]:
+    """The photographs whose layer inputs are measured: evenly spread over the calibrate half of the calibration set.
+
+    For a recurrent network they are frames of pans, each with the values that the network carries to it.
+    """
+    if model.carried:
+        return fitted_frames(model, FITTED_SPLIT)
     frames = load_frames(None, model.spec, split=FITTED_SPLIT, kinds=model.kinds)
     return frames.spread(PHOTOGRAPHS)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ExecutionError
 from ..inputs.frames import load_frames
+from ..inputs.sequences import load_sequences
 from ..inputs.sources import LoadedModel
 from ..preprocessing import LOGITS_KEY
 from ..utils.stages import Stages
@@ -111,7 +112,8 @@ def _by_budget(work: Work, cache: Path, sha256: str) -> Compression:
         hessians = measure(work.stages, work.path, weights, work.model, names)
     encoder = Encoder(weights, hessians, ios18=work.compiled.spec.specificationVersion >= 9)
     data = None if request.parity is None else request.parity.data
-    judged = load_frames(data, work.model.spec, split=None if data else "evaluate", kinds=work.model.kinds)
+    load = load_sequences if work.model.carried else load_frames
+    judged = load(data, work.model.spec, split=None if data else "evaluate", kinds=work.model.kinds)
     photographs = [hashlib.sha256(item.image.read_bytes()).hexdigest() for item in judged.items]
     key = key_of(sha256, request.target, compensated, SUMS, GRADIENT_PHOTOGRAPHS, request.min_iou, photographs)
     measured = open_cache(cache, key, weights.layers)

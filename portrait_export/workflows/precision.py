@@ -19,12 +19,13 @@ from ..inputs.sources import LoadedModel
 from ..utils.stages import RunningStage, SilentObserver, Stages
 from . import steps
 from .parity import compare_masks
+from .recurrent import fitted_frames
 from .requests import CoreMLRequest
 
 if TYPE_CHECKING:
     import torch
 
-    from ..artifacts import Frame, Lowered
+    from ..artifacts import Frame, LabelledFrame, Lowered
     from ..mil.program import Function
     from ..quantize.recipe import Recipe
     from ..runtime.held import HeldRun
@@ -156,8 +157,12 @@ def _losses(stage: RunningStage, exact: Path, half: Path, job: _Job) -> dict[str
 
     runners = PackageRunner(exact), PackageRunner(half)
     model, parity = job.models[0], job.request.parity
-    frames = load_frames(parity.data if parity else None, model.spec, kinds=model.kinds)
-    chosen = frames.spread(PHOTOGRAPHS)
+    chosen: Sequence[LabelledFrame]
+    if model.carried:
+        chosen = fitted_frames(model, None)[-PHOTOGRAPHS:]
+    else:
+        frames = load_frames(parity.data if parity else None, model.spec, kinds=model.kinds)
+        chosen = frames.spread(PHOTOGRAPHS)
     totals: dict[str, float] = {}
     for done, labelled in enumerate(chosen):
         for name, loss in _losses_on(labelled.frame, *runners).items():

@@ -36,8 +36,8 @@ def check_states(request: CoreMLRequest) -> None:
     require_target(request.target)
     if request.precision == AUTO or request.tune or request.recipe == "mixed":
         raise UsageError(
-            "`states=True` cannot be used with `precision=auto`, `tune=True` or `quantize=mixed`, which measure gradients"
-            " or single operations of a package without states.",
+            "`states=True` cannot be used with `precision=auto`, `tune=True` or `quantize=mixed`, which measure"
+            " gradients or single operations of a package without states.",
             hint="leave it out: carried values are then inputs and outputs.",
         )
 
@@ -97,7 +97,7 @@ def require_carrying(model: LoadedModel, request: ParityRequest) -> None:
         )
 
 
-def fitted_frames(model: LoadedModel, split: str) -> list[LabelledFrame]:
+def fitted_frames(model: LoadedModel, split: str | None) -> list[LabelledFrame]:
     """Frames to measure a package on, each with the values that the network itself carries to it."""
     frames = load_sequences(
         None, model.spec, split=split, kinds=model.kinds, photographs=FITTED_PHOTOGRAPHS, steps=FITTED_STEPS
@@ -162,8 +162,8 @@ class Watch:
             return (lacking,)
         if effect > 0:
             return (what, f"What is carried changes P(person) by up to {effect:.2g} in the reference's masks.")
-        return (
-            what,
+        unmoved = (
             "What is carried does not change the reference's masks on these frames: that it is carried right is shown"
-            " by the carried values alone.",
+            " by the carried values alone."
         )
+        return (what, unmoved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,7 @@ class SegmentRequest:
         depth: for depth models: the map of the single photo, or a folder of maps with the photos' names.
         refine: sharpen masks along the photo's edges; False keeps the network's own, as parity compares them.
         force: replace existing files.
+        sequence: the photos are the frames of one film, in this order: a recurrent network carries its values.
     """
 
     photos: tuple[Path, ...]
@@ -63,6 +64,7 @@ class SegmentRequest:
     depth: Path | None = None
     refine: bool = True
     force: bool = False
+    sequence: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
     Raises:
         PortraitError: a problem with all of them: the model, the arguments, an existing output.
     """
-    photos = find_photos(request.photos, without=request.out)
+    photos = find_photos(request.photos, without=request.out, numbered=request.sequence)
     outs = output_paths(request, photos)
     for path in outs:
         refuse_existing(path, force=request.force)
@@ -97,42 +99,83 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
         depths = depth_maps(request, photos, opened.spec)
         stage.summary = f"{opened.runner.name}, {labels(opened.sizes, last=' or ')}"
         stage.details += opened.notes
-        stage.warnings += opened.warnings
+        stage.warnings += [*opened.warnings, *_sequence_warnings(opened, request, len(photos))]
+    started = False
     for photo, out, depth in zip(photos, outs, depths, strict=True):
         try:
-            yield segment_one(photo.path, out, opened, paint, depth=depth, refine=request.refine, force=request.force)
+            yield segment_one(
+                photo.path,
+                out,
+                opened,
+                paint,
+                depth=depth,
+                refine=request.refine,
+                force=request.force,
+                continues=started,
+            )
+            started = request.sequence
         except PortraitError as error:
             yield SegmentResult(photo.path, out, error=error)
 
 
+def _sequence_warnings(opened: OpenRunner[Runner], request: SegmentRequest, photos: int) -> list[str]:
+    """Warn where a recurrent network gets photos one by one. Raises UsageError for a sequence that nothing carries."""
+    if request.sequence and not opened.carried:
+        raise UsageError(
+            f"`sequence=True` is for networks that carry values from frame to frame; {opened.runner.name} does not."
+        )
+    if not opened.carried or request.sequence or photos == 1:
+        return []
+    warning = (
+        f"{opened.runner.name} carries {', '.join(opened.carried)} from frame to frame, and each of the {photos} photos"
+        " starts anew; `sequence=True` takes them as the frames of one film, in this order."
+    )
+    return [warning]
+
+
 def segment_one(
-    path: Path, out: Path, opened: OpenRunner[Runner], paint: Painter, *, depth: Path | None, refine: bool, force: bool
+    path: Path,
+    out: Path,
+    opened: OpenRunner[Runner],
+    paint: Painter,
+    *,
+    depth: Path | None,
+    refine: bool,
+    force: bool,
+    continues: bool = False,
 ) -> SegmentResult:
-    """Read a photo, segment it and write the picture."""
+    """Read a photo, segment it and write the picture. `continues` as in `Frame`."""
     from ..imaging.compose import write_picture
     from ..imaging.photo import open_depth, open_photo
 
     photo = open_photo(path)
-    probability = segment_photo(opened, photo, None if depth is None else open_depth(depth), refine=refine)
+    near = None if depth is None else open_depth(depth)
+    probability = segment_photo(opened, photo, near, refine=refine, continues=continues)
     write_picture(out, paint(photo, probability), force=force)
     return SegmentResult(path, out, photo.notes, float((probability >= opened.spec.threshold).mean()))
 
 
 def segment_photo(
-    opened: OpenRunner[Runner], photo: Photo, depth: np.ndarray | None = None, *, refine: bool = True
+    opened: OpenRunner[Runner],
+    photo: Photo,
+    depth: np.ndarray | None = None,
+    *,
+    refine: bool = True,
+    continues: bool = False,
 ) -> np.ndarray:
     """Segment a photo of any size at the input size that suits it best.
 
     Args:
         depth: (h, w) float32 in 0..1 of the same view at any resolution, for depth models; else None.
         refine: sharpen the mask along the photo's edges; False keeps the network's own.
+        continues: it follows the photo before it in a sequence.
     Returns:
         (H, W) float32 in 0..1: P(person) at the photo's resolution.
     """
     from ..imaging.placement import mask_back, refined_back, to_frame
 
     frame, placement = to_frame(photo, opened.spec.with_size(*closest(opened.sizes, photo.size)), depth)
-    mask = opened.runner.run([frame])[0].probability
+    mask = opened.runner.run([replace(frame, continues=continues)])[0].probability
     return refined_back(mask, placement, photo.pixels) if refine else mask_back(mask, placement)
 
 

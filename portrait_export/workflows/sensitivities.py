@@ -14,7 +14,7 @@ from ..utils.files import write_json
 from ..utils.version import __version__
 
 if TYPE_CHECKING:
-    from ..inputs.frames import Frames
+    from ..artifacts import LabelledFrame
     from ..quantize.knapsack import Option
     from ..quantize.sensitivity import Encoder
     from ..utils.stages import RunningStage
@@ -123,7 +123,7 @@ def by_gradients(
     logits: str,
     encoder: Encoder,
     candidates: Mapping[str, Sequence[str]],
-    frames: Frames,
+    frames: Sequence[LabelledFrame],
 ) -> dict[str, dict[str, float]]:
     """The mean over photographs of the squared change of P(person), summed over pixels, to first order.
 

@@ -11,6 +11,7 @@ from ..errors import PortraitError, QuantizeError
 from ..inputs.frames import load_frames
 from ..inputs.sources import LoadedModel
 from ..utils.stages import Stages
+from .recurrent import fitted_frames
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,8 +93,11 @@ def tuned(stages: Stages, path: Path, compression: Compression, model: LoadedMod
 
 def _photographs(model: LoadedModel) -> list[Frame]:
     """Photographs of the calibrate half, evenly spread: those to fit first, then those that are held out."""
-    every = load_frames(None, model.spec, split=FITTED_SPLIT, kinds=model.kinds)
-    frames = [labelled.frame for labelled in every.spread(PHOTOGRAPHS)]
+    if model.carried:
+        frames = [labelled.frame for labelled in fitted_frames(model, FITTED_SPLIT)]
+    else:
+        every = load_frames(None, model.spec, split=FITTED_SPLIT, kinds=model.kinds)
+        frames = [labelled.frame for labelled in every.spread(PHOTOGRAPHS)]
     held_out = frames[EVERY - 1 :: EVERY]
     return [frame for index, frame in enumerate(frames) if index % EVERY != EVERY - 1] + held_out
 

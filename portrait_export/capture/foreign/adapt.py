@@ -59,8 +59,8 @@ def adapt(
         model: opset 13 or newer, in float32 (an input of bytes apart). It is not changed.
         keep: outputs (or values) to keep as they are.
     Returns:
-        The model: input `image` (1, 3, H, W) float32, and carried inputs as they are; outputs `mask` (1, 1, H, W), `logits` (1, 1, h, w) where they can
-        be computed exactly, and the kept ones, renamed as `renamed_values` says.
+        The model: input `image` (1, 3, H, W) float32 and carried inputs as they are; outputs `mask` (1, 1, H, W),
+        `logits` (1, 1, h, w) where they can be computed exactly, and the kept ones, renamed as `renamed_values` says.
     """
     adapted = onnx.ModelProto()
     adapted.CopyFrom(model)

@@ -88,7 +88,7 @@ class ForeignNetwork:
 
     @property
     def kept_outputs(self) -> tuple[str, ...]:
-        """The kept outputs as the exported graph calls them; carried ones, which `carried` names, are not among them."""
+        """The kept outputs, without carried ones, as the exported graph calls them."""
         renamed = renamed_values(self.model)
         carried = {value.output for value in self.states}
         return tuple(renamed.get(name, name) for name in self.keep if name not in carried)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import onnx
@@ -36,7 +37,7 @@ class Rvm(nn.Module):
     def __init__(self, width: int = 4):
         super().__init__()
         widths = (3, width, width, 2 * width, 2 * width)
-        self.encoder = nn.ModuleList(conv(a, b, 2) for a, b in zip(widths, widths[1:], strict=False))
+        self.encoder = nn.ModuleList(conv(a, b, 2) for a, b in pairwise(widths))
         self.grus = nn.ModuleList(ConvGru(width // 2) for _ in range(4))
         self.mixes = nn.ModuleList(
             conv(b + (width if step else 0), width) for step, b in enumerate(reversed(widths[1:]))
