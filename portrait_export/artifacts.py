@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -28,11 +28,13 @@ class Frame:
         image: (H, W, 3) uint8, sRGB, at the model's input size.
         depth: (H, W) float32 for models with a depth input, else None.
         name: its name in reports, usually the file's.
+        pictures: further pictures that the model takes, by the name of its input: (H, W, 3) or (H, W) uint8.
     """
 
     image: np.ndarray
     depth: np.ndarray | None = None
     name: str = ""
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 EMPTY = "empty"  # kind of a photograph with nobody in it

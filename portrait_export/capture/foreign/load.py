@@ -22,15 +22,17 @@ from ..onnx.parameters import parameters_of
 from ..simplify.folding import fold_constants
 from .adapt import upgrade_opset
 from .field import Field
+from .finding import Finding
 from .float_forms import in_float_form
 from .head import Head, find_head
-from .interface import DEFAULT_SIZE, ImageInput, find_image_input, fixed_values, pin, resized
+from .interface import DEFAULT_SIZE, ImageInput, fixed_values, pin, resized
 from .leading import leading_arithmetic
 from .measured import Seen, measure
-from .network import ForeignNetwork, probe_picture
-from .normalisation import decide
-from .options import ForeignOptions, require_one_source, with_toml
+from .network import ForeignNetwork, probe_pictures
+from .normalisation import decide, decide_picture
+from .options import NORMALISING, ForeignOptions, PictureSettings, merged, require_one_source, with_toml
 from .original import OnnxOriginal, Original, only_output, values_in, with_outputs
+from .pictures import PictureInput, arranged, find_pictures, name_doubt
 from .widen import in_float32, other_precisions
 
 # Largest |difference| of P(person), and of logits relative to their scale, between the adapted graph and the original
@@ -49,7 +51,7 @@ class _Opened:
         options, toml: completed by the TOML file of that name, if there is one.
         preprocessor: what a preprocessor_config.json next to the network says.
         original: the network as it came.
-        image: its image input.
+        pictures: its inputs that take pictures, the photograph's first.
         fillings: values of its other inputs.
     """
 
@@ -57,8 +59,17 @@ class _Opened:
     toml: str
     preprocessor: Preprocessor | None
     original: Original
-    image: ImageInput
+    pictures: tuple[PictureInput, ...]
     fillings: Mapping[str, np.ndarray]
+
+    @property
+    def image(self) -> ImageInput:
+        """The input that takes the photograph."""
+        return self.pictures[0].image
+
+    def feeds(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Normalised pictures by the package's names, as everything that the network takes."""
+        return {**arranged(self.pictures, tensors), **self.fillings}
 
 
 def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> ForeignNetwork:
@@ -79,9 +90,10 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     options, toml = with_toml(options)
     preprocessor = read_preprocessor(options.file.parent)
     original, declared = _original(options, checkpoint, preprocessor, toml)
-    image = _image_input(original.model, options, preprocessor)
+    pictures = _picture_inputs(original.model, options, preprocessor)
     fillings = fixed_values(original.model, dict(options.fix_inputs))
-    opened = _Opened(options, toml, preprocessor, original, image, fillings)
+    opened = _Opened(options, toml, preprocessor, original, pictures, fillings)
+    image = opened.image
     if declared is None:
         return _understood(opened)
     try:
@@ -112,27 +124,29 @@ def _original(
         from .pytorch import TorchOriginal  # imports torch, which an ONNX file does not need
 
         def prepare(model: onnx.ModelProto) -> PortraitSpec:
-            image = _image_input(model, options, preprocessor)
-            leading = leading_arithmetic(Graph(model), image)
-            return decide(options, image, leading, preprocessor, toml=toml).value
+            pictures = _picture_inputs(model, options, preprocessor)
+            return _prepared(Graph(model), pictures, options, preprocessor, toml).value
 
         return TorchOriginal.load(options, checkpoint, options.size or _size_of(preprocessor), prepare), None
     file = OnnxOriginal.load(options.onnx)
     if options.size is None or not options.any_size:
         return file, None
-    image = find_image_input(file.model, name=options.image_input, size=None, fixed=dict(options.fix_inputs))
+    pictures = find_pictures(file.model, named=options.image_input, size=None, fixed=dict(options.fix_inputs))
+    image = pictures[0].image
     if {"height", "width"} <= set(image.dynamic) or (image.height, image.width) == options.size:
         return file, None
-    return replace(file, model=resized(file.model, image, options.size)), image
+    return replace(file, model=resized(file.model, [each.image for each in pictures], options.size)), image
 
 
-def _image_input(model: onnx.ModelProto, options: ForeignOptions, preprocessor: Preprocessor | None) -> ImageInput:
+def _picture_inputs(
+    model: onnx.ModelProto, options: ForeignOptions, preprocessor: Preprocessor | None
+) -> tuple[PictureInput, ...]:
     fixed = dict(options.fix_inputs)
-    image = find_image_input(model, name=options.image_input, size=options.size, fixed=fixed)
-    if options.size is not None or not {"height", "width"} & set(image.dynamic):
-        return image
+    pictures = find_pictures(model, named=options.image_input, size=options.size, fixed=fixed)
+    if options.size is not None or not {"height", "width"} & set(pictures[0].image.dynamic):
+        return pictures
     size = _size_of(preprocessor)
-    return find_image_input(model, name=options.image_input, size=None, fixed=fixed, open_size=size)
+    return find_pictures(model, named=options.image_input, size=None, fixed=fixed, open_size=size)
 
 
 def _size_of(preprocessor: Preprocessor | None) -> tuple[int, int]:
@@ -152,7 +166,7 @@ def _size_of(preprocessor: Preprocessor | None) -> tuple[int, int]:
 def _understood(opened: _Opened) -> ForeignNetwork:
     """Find the preprocessing and the person."""
     options, image, original = opened.options, opened.image, opened.original
-    pinned = pin(upgrade_opset(original.model), image, opened.fillings)
+    pinned = pin(upgrade_opset(original.model), [each.image for each in opened.pictures], opened.fillings)
     rough = bool(other_precisions(pinned))
     pinned = in_float32(pinned)
     stepped = in_float_form(pinned)
@@ -160,7 +174,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     asked = _asked_values(original.model, options)
     folded, _ = fold_constants(with_outputs(stepped, asked))
     graph = Graph(folded)
-    preparation = decide(options, image, leading_arithmetic(graph, image), opened.preprocessor, toml=opened.toml)
+    preparation = _prepared(graph, opened.pictures, options, opened.preprocessor, opened.toml)
     outputs = _probe(opened, preparation.value, asked)
     candidates = {name: value for name, value in outputs.items() if name not in options.keep_outputs} or outputs
     labels = _labels(options.file.parent)
@@ -173,7 +187,8 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         measure=lambda output, found: _measured(opened, preparation.value, output, found),
     )
     reads = _reads(original, head)
-    notes = [*original.notes, *_input_notes(image, options), *preparation.notes]
+    inputs = [note for each in opened.pictures for note in _input_notes(each.image, options)]
+    notes = [*original.notes, *inputs, *preparation.notes]
     if rough:
         notes.append("half or double precision in the file: the same weights, computed in float32")
     if whole:
@@ -185,7 +200,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     return ForeignNetwork(
         name=name,
         model=folded,
-        image=image,
+        inputs=opened.pictures,
         head=head,
         spec=preparation.value,
         parameters=parameters_of(original.model),
@@ -207,6 +222,52 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     )
 
 
+def _prepared(
+    graph: Graph,
+    pictures: Sequence[PictureInput],
+    options: ForeignOptions,
+    preprocessor: Preprocessor | None,
+    toml: str,
+) -> Finding[PortraitSpec]:
+    """How photographs and further pictures are prepared."""
+    named = _settings_of(pictures, options)
+    image, (photo, *_) = pictures[0].image, pictures[0].parts
+    own = {key: value for key in NORMALISING if (value := getattr(named[photo.name], key)) is not None}
+    leading = leading_arithmetic(graph, image, photo.channels)
+    prepared = decide(replace(options, **own), image, leading, preprocessor, toml=toml)
+    spec, notes, warnings = prepared.value, list(prepared.notes), list(prepared.warnings)
+    if len(pictures) > 1:
+        warnings += [doubt for each in pictures if (doubt := name_doubt(each.image.name, each.parts[0].shows))]
+    found = []
+    for each in pictures:
+        for part in each.parts:
+            if part is photo:
+                continue
+            own_leading = leading_arithmetic(graph, each.image, part.channels)
+            decided = decide_picture(
+                named[part.name], options, part, each.image, own_leading, spec, photo=leading, toml=toml
+            )
+            found.append(decided.value)
+            notes += decided.notes
+            warnings += decided.warnings
+    inputs = ("image", *(picture.name for picture in found))
+    return Finding(replace(spec, inputs=inputs, pictures=tuple(found)), tuple(notes), tuple(warnings))
+
+
+def _settings_of(pictures: Sequence[PictureInput], options: ForeignOptions) -> dict[str, PictureSettings]:
+    """Each picture's own settings, by the package's name. Raises UsageError for settings of anything else."""
+    known = {part.name: part.name for each in pictures for part in each.parts}
+    known.update({each.image.name: each.parts[0].name for each in pictures})  # the user's own names count first
+    found = {part.name: PictureSettings(part.name) for each in pictures for part in each.parts}
+    for settings in options.pictures:
+        if settings.name not in known:
+            hint = nearest(settings.name, list(known), what="picture")
+            raise UsageError(f"There is no picture {settings.name!r} to normalise.", hint=hint)
+        name = known[settings.name]
+        (found[name],) = merged([replace(settings, name=name)], [found[name]])
+    return found
+
+
 def _asked_values(model: onnx.ModelProto, options: ForeignOptions) -> list[str]:
     """The values that options name as outputs. Raises UsageError for one that does not exist."""
     asked = [name for name in (options.mask_output, *options.keep_outputs) if name]
@@ -224,9 +285,8 @@ def _probe(opened: _Opened, spec: PortraitSpec, asked: Sequence[str]) -> dict[st
         CaptureError: the network cannot run at this size.
     """
     image, model = opened.image, opened.original.model
-    feeds = {image.name: image.arrange(probe_picture(spec)), **opened.fillings}
     try:
-        return run_once(with_outputs(model, asked), feeds)
+        return run_once(with_outputs(model, asked), opened.feeds(probe_pictures(spec)))
     except CaptureError as error:
         if not image.dynamic:
             raise
@@ -242,9 +302,8 @@ def _measured(opened: _Opened, spec: PortraitSpec, output: str, found: Field) ->
     model = opened.original.model
     session = make_session(only_output(model, output), keep_memory=False)
 
-    def run(picture: np.ndarray) -> np.ndarray:
-        feeds = {opened.image.name: opened.image.arrange(picture), **opened.fillings}
-        return run_session(session, feeds)[output]
+    def run(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+        return run_session(session, opened.feeds(pictures))[output]
 
     return measure(run, found, spec)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from ...artifacts import DEFAULT_OPSET, Frame
+from ...artifacts import DEFAULT_OPSET
 from ...errors import CaptureError, UsageError
 from ...preprocessing import PortraitSpec
 from ..export import set_metadata
@@ -21,6 +21,7 @@ from .adapt import adapt, renamed_values
 from .head import Head
 from .interface import ImageInput
 from .original import Original
+from .pictures import PictureInput
 from .reference import ForeignReference, resize_bilinear
 
 
@@ -31,7 +32,7 @@ class ForeignNetwork:
     Attributes:
         name: of files made from it.
         model: the user's graph with shapes pinned and constants folded, otherwise its own.
-        image, head: its input, and where the person is in its outputs.
+        inputs, head: the pictures that it takes, the photograph's first, and where the person is in its outputs.
         spec: preprocessing.
         parameters: stored floating-point numbers.
         tolerance: by how much the adapted graph may differ from the original.
@@ -48,7 +49,7 @@ class ForeignNetwork:
 
     name: str
     model: onnx.ModelProto
-    image: ImageInput
+    inputs: tuple[PictureInput, ...]
     head: Head
     spec: PortraitSpec
     parameters: int
@@ -72,6 +73,11 @@ class ForeignNetwork:
         return self.original.name
 
     @property
+    def image(self) -> ImageInput:
+        """The input that takes the photograph."""
+        return self.inputs[0].image
+
+    @property
     def summary(self) -> str:
         """Which output and class is the person, in one line."""
         return self.head.notes[0]
@@ -84,7 +90,7 @@ class ForeignNetwork:
     @property
     def kept_outputs(self) -> tuple[str, ...]:
         """The kept outputs as the exported graph calls them."""
-        renamed = renamed_values(self.model)
+        renamed = renamed_values(self.model, self.inputs)
         return tuple(renamed.get(name, name) for name in self.keep)
 
     def with_output(self, output: str) -> ForeignNetwork:
@@ -110,8 +116,8 @@ class ForeignNetwork:
         return self._reference(name or self.reference_name, keep_memory=True)
 
     def _reference(self, name: str, *, keep_memory: bool) -> ForeignReference:
-        call = self.original.open(self.image.name, self.fillings, self.reads, keep_memory=keep_memory)
-        return ForeignReference(call, self.image, self.head, self.spec, name=name)
+        call = self.original.open(self.fillings, self.reads, keep_memory=keep_memory)
+        return ForeignReference(call, self.inputs, self.head, self.spec, name=name)
 
     def to_onnx(self, *, opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
         """The network with the project's inputs and outputs, checked against the original's numbers.
@@ -121,17 +127,20 @@ class ForeignNetwork:
         Raises:
             CaptureError: the numbers differ.
         """
-        image = self.image if self.image.dtype == "UINT8" else replace(self.image, dtype="FLOAT")
-        adapted = adapt(self.model, image, self.head, positive=self.spec.positive, keep=self.keep)
+        inputs = [
+            each if each.image.dtype == "UINT8" else replace(each, image=replace(each.image, dtype="FLOAT"))
+            for each in self.inputs
+        ]
+        adapted = adapt(self.model, inputs, self.head, positive=self.spec.positive, keep=self.keep)
         set_metadata(adapted, {"spec": self.spec.to_json(), **self.provenance})
         check_model(adapted)
         self._check_numbers(adapted)
         return adapted
 
     def _check_numbers(self, adapted: onnx.ModelProto) -> None:
-        picture = probe_picture(self.spec)
-        expected = self._reference("", keep_memory=False).predict(picture)
-        found = run_once(adapted, {"image": picture})
+        pictures = probe_pictures(self.spec)
+        expected = self._reference("", keep_memory=False).predict(pictures)
+        found = run_once(adapted, pictures)
         tolerance, lines = max(self.tolerance, 1.01 * self.head.step), []
         if expected.logits is not None and "logits" in found:
             error = relative_error(expected.logits, found["logits"][0, 0])
@@ -153,10 +162,14 @@ class ForeignNetwork:
             )
 
 
-def probe_picture(spec: PortraitSpec) -> np.ndarray:
-    """One seeded picture, smooth with some grain, as the network's input (1, 3, H, W)."""
+def probe_pictures(spec: PortraitSpec) -> dict[str, np.ndarray]:
+    """Seeded pictures, smooth with some grain and all different, as the network's inputs (1, C, H, W) by name."""
     generator = np.random.default_rng(0)
+    return {picture.name: picture.normalise(_probe(generator, spec)) for picture in spec.all_pictures}
+
+
+def _probe(generator: np.random.Generator, spec: PortraitSpec) -> np.ndarray:
     coarse = generator.uniform(0, 255, (3, 5, 5))
     smooth = np.stack([resize_bilinear(plane, (spec.height, spec.width)) for plane in coarse], axis=-1)
     grain = generator.normal(0, 8, smooth.shape)
-    return spec.normalise(Frame(np.clip(np.rint(smooth + grain), 0, 255).astype(np.uint8), name="probe"))
+    return np.clip(np.rint(smooth + grain), 0, 255).astype(np.uint8)

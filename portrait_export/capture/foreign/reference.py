@@ -11,38 +11,39 @@ import numpy as np
 
 from ...artifacts import Frame, Prediction
 from ...preprocessing import PortraitSpec
+from ..runners import feeds_of
 from .field import Field
 from .head import Head
-from .interface import ImageInput
 from .original import Call
+from .pictures import PictureInput, arranged
 
 
 class ForeignReference:
     """Segments frames with the network as the user gave it.
 
     Args:
-        call: the input in the network's own layout and type → outputs by name: `head.output`, and perhaps
+        call: the pictures in the network's own layouts and types → outputs by name: `head.output`, and perhaps
             `head.source`, the value before the activation; without it there are no logits to compare.
-        image: the network's input.
+        inputs: the network's pictures.
         head: where the person is.
         spec: preprocessing.
         name: what reports call it.
     """
 
-    def __init__(self, call: Call, image: ImageInput, head: Head, spec: PortraitSpec, *, name: str):
+    def __init__(self, call: Call, inputs: Sequence[PictureInput], head: Head, spec: PortraitSpec, *, name: str):
         self.name = name
         self.spec = spec
         self._call = call
-        self._image = image
+        self._inputs = inputs
         self._head = head
 
     def run(self, frames: Sequence[Frame]) -> list[Prediction]:
         """Segment each frame, in order. Frames must have the spec's size."""
-        return [self.predict(self.spec.normalise(frame)) for frame in frames]
+        return [self.predict(feeds_of(frame, self.spec)) for frame in frames]
 
-    def predict(self, image: np.ndarray) -> Prediction:
-        """(1, 3, H, W) float32, normalised → the person."""
-        outputs = self._call(self._image.arrange(image))
+    def predict(self, pictures: Mapping[str, np.ndarray]) -> Prediction:
+        """Normalised pictures (1, C, H, W) float32 by the package's names → the person."""
+        outputs = self._call(arranged(self._inputs, pictures))
         flip = self.spec.positive == "background"
         size = (self.spec.height, self.spec.width)
         logits = person_logits(outputs, self._head, flip=flip)
