@@ -168,7 +168,8 @@ def _fold_std_of(
     std, name = np.asarray(picture.std, np.float64), picture.name
     users = [node for node in all_nodes(nodes) if name in node.input]
     if users and name not in wanted and all(_folds_std(node, name, scope) for node in users):
-        return [_with_std_in_weight(node, scope, std) if node in users else node for node in nodes]
+        suffix = "_over_std" if name == "image" else f"_over_std_of_{name}"
+        return [_with_std_in_weight(node, scope, std, suffix) if node in users else node for node in nodes]
     inverse = (1.0 / std).astype(np.float32).reshape(1, 3, 1, 1)
     scope[name] = emitter.emit("mul", f"{name}_over_std", x=scope[name], y=inverse)
     return nodes
@@ -186,7 +187,7 @@ def _folds_std(node: NodeProto, image: str, scope: Mapping[str, Tensor]) -> bool
     )
 
 
-def _with_std_in_weight(node: NodeProto, scope: MutableMapping[str, Tensor], std: np.ndarray) -> NodeProto:
+def _with_std_in_weight(node: NodeProto, scope: MutableMapping[str, Tensor], std: np.ndarray, suffix: str) -> NodeProto:
     """A copy of the Conv whose weight (O, C/groups, kH, kW) is divided by its input channel's std."""
     weight = scope[node.input[1]]
     assert isinstance(weight, np.ndarray)
@@ -197,6 +198,6 @@ def _with_std_in_weight(node: NodeProto, scope: MutableMapping[str, Tensor], std
     scaled = weight.astype(np.float64) / std[channel].reshape(*channel.shape, *[1] * (weight.ndim - 2))
     copy = type(node)()
     copy.CopyFrom(node)
-    copy.input[1] = f"{node.input[1]}_over_std"
+    copy.input[1] = f"{node.input[1]}{suffix}"
     scope[copy.input[1]] = scaled.astype(weight.dtype)
     return copy

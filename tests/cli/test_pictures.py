@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from portrait_export.errors import ExecutionError
 from portrait_export.mil.program import read_program
-from tests.capture.foreign.picture_nets import SIDE, four_channels, gray, matting, saved, with_trimap
+from tests.capture.foreign.picture_nets import SIDE, four_channels, gray, matting, ordered, saved, siamese, with_trimap
 
 BGM = ("--image-input", "src", "--image-input", "bgr", "--scale", "1/255")
 PSNR_DB = 60.0  # of fp32 packages against the user's own file; the lowest of these is 100
@@ -241,6 +242,27 @@ def test_a_picture_that_its_name_contradicts_is_doubted(cli, people, tmp_path):
     assert "by its name the input 'bgr' shows the background without the person" in " ".join(made["warnings"])
 
 
+def test_pictures_in_the_wrong_order_are_doubted(cli, people, tmp_path):
+    """Names that tell nothing, and a network whose masks are better with the two exchanged."""
+    model = ordered()
+    options = ("--scale", "1/255", "--positive", "person")
+    right = export(cli, model, people, tmp_path, "--image-input", "a", "--image-input", "b=background", *options)
+    assert "swapped" not in " ".join(right["warnings"])
+    wrong = ("--image-input", "b", "--image-input", "a=background")
+    made = export(cli, model, people, tmp_path, *wrong, *options, name="wrong")
+    assert "with the photograph and the picture of 'a' swapped, a pixel of the person has the larger" in " ".join(
+        made["warnings"]
+    )
+
+
+def test_shared_weights_are_divided_by_each_pictures_own_std(cli, people, tmp_path):
+    """Two pictures pass one convolution with different stds: each gets weights of its own."""
+    options = ("--mean", "0.5", "--std", "0.2,0.3,0.4", "--std", "bgr=0.5,0.4,0.2")
+    inputs = ("--image-input", "src", "--image-input", "bgr")
+    made = export(cli, siamese(), people, tmp_path, *inputs, *options)
+    assert psnr(made) >= PSNR_DB
+
+
 # ---- the other commands -----------------------------------------------------------------------------------------
 
 
@@ -348,3 +370,28 @@ def test_predict_and_inspect_know_every_input(cli, bgm, people, tmp_path):
     shown = cli("inspect", package)
     assert shown.code == 0
     assert "bgr" in shown.out
+
+
+def test_mlmodel_takes_a_picture_for_every_input(bgm, people):
+    """As coremltools' own class does on a Mac: a PIL image for each."""
+    from portrait_export.runtime.mlmodel import MLModel
+
+    model = MLModel(str(bgm / "out/bgm.mlpackage"))
+    photo = Image.open(people / "images/p0.png").resize((SIDE, SIDE))
+    same = np.asarray(model.predict({"image": photo, "bgr": photo})["mask"])
+    other = np.asarray(model.predict({"image": photo, "bgr": Image.new("RGB", (SIDE, SIDE))})["mask"])
+    assert same.mean() < 60 < 200 < other.mean()
+    with pytest.raises(ExecutionError, match="Input 'bgr' is an image"):
+        model.predict({"image": photo})
+
+
+def test_audit_and_evaluate_read_a_gray_package(cli, people, tmp_path):
+    saved(gray(), tmp_path / "net.onnx")
+    out = tmp_path / "out"
+    assert cli("coreml", "--onnx", tmp_path / "net.onnx", "--scale", "1/255", "--data", people, "-o", out).code == 0
+    audit = cli("audit", out / "net.mlpackage", "--against", out / "net.onnx")
+    assert audit.code == 0, audit.err + audit.out
+    scores = cli("evaluate", "--package", out / "net.mlpackage", "--data", people)
+    assert scores.code == 0, scores.err
+    blamed = cli("blame", out / "net.mlpackage", "--onnx", tmp_path / "net.onnx", "-o", tmp_path / "blame")
+    assert blamed.code == 0, blamed.err + blamed.out

@@ -24,7 +24,7 @@ from .adapt import upgrade_opset
 from .field import Field
 from .finding import Finding
 from .float_forms import in_float_form
-from .head import Head, find_head
+from .head import Head, find_head, separation_of
 from .interface import DEFAULT_SIZE, ImageInput, fixed_values, pin, resized
 from .leading import leading_arithmetic
 from .measured import Seen, measure
@@ -41,6 +41,8 @@ TOLERANCE = 1e-4
 # Of networks in half precision, or whose 8-bit operators become floats: another order of the same sums may round to the
 # next number. The small networks of the tests, quantized, differ by 1e-6 at most; one step of their logits is 1.2e-2.
 HALF_TOLERANCE = 2e-2
+
+CLEARLY_BETTER = 0.1  # of how often a pixel of the person has a larger value than one of the background
 
 
 @dataclass(frozen=True)
@@ -178,14 +180,14 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     outputs = _probe(opened, preparation.value, asked)
     candidates = {name: value for name, value in outputs.items() if name not in options.keep_outputs} or outputs
     labels = _labels(options.file.parent)
-    head = find_head(
-        graph,
-        candidates,
-        options,
-        size=(image.height, image.width),
-        labels=labels,
-        measure=lambda output, found: _measured(opened, preparation.value, output, found),
-    )
+    seen: list[Seen] = []
+
+    def look(output: str, found: Field) -> Seen:
+        seen.append(_measured(opened, preparation.value, output, found))
+        return seen[-1]
+
+    head = find_head(graph, candidates, options, size=(image.height, image.width), labels=labels, measure=look)
+    swapped = _swap_doubts(opened, preparation.value, head, seen[-1])
     reads = _reads(original, head)
     inputs = [note for each in opened.pictures for note in _input_notes(each.image, options)]
     notes = [*original.notes, *inputs, *preparation.notes]
@@ -210,7 +212,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         reads=reads,
         keep=options.keep_outputs,
         notes=tuple(notes),
-        warnings=(*preparation.warnings, *head.warnings),
+        warnings=(*preparation.warnings, *swapped, *head.warnings),
         licence=licence_of(options.file.parent),
         provenance={
             "model": name,
@@ -297,12 +299,35 @@ def _probe(opened: _Opened, spec: PortraitSpec, asked: Sequence[str]) -> dict[st
         ) from error
 
 
-def _measured(opened: _Opened, spec: PortraitSpec, output: str, found: Field) -> Seen:
-    """The values of one output on photographs."""
+def _swap_doubts(opened: _Opened, spec: PortraitSpec, head: Head, seen: Seen) -> tuple[str, ...]:
+    """Pictures in colour with which the photograph may have been confused: the masks are better with both swapped."""
+    found = separation_of(head, seen, spec.positive)
+    doubts = []
+    for picture in spec.pictures if found is not None else ():
+        if picture.shows == "photo" or picture.channels != spec.channels:
+            continue
+        other = separation_of(head, _measured(opened, spec, head.output, head.field, swap=picture.name), spec.positive)
+        if found is not None and other is not None and other > found + CLEARLY_BETTER:
+            doubts.append(
+                f"with the photograph and the picture of {picture.name!r} swapped, a pixel of the person has the"
+                f" larger value in {other:.0%} of all pairs instead of {found:.0%}: are they in the wrong order"
+                " (`image_input=`)?"
+            )
+    return tuple(doubts)
+
+
+def _measured(opened: _Opened, spec: PortraitSpec, output: str, found: Field, *, swap: str = "") -> Seen:
+    """The values of one output on photographs.
+
+    Args:
+        swap: a picture that changes places with the photograph.
+    """
     model = opened.original.model
     session = make_session(only_output(model, output), keep_memory=False)
 
     def run(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+        if swap:
+            pictures = {**pictures, "image": pictures[swap], swap: pictures["image"]}
         return run_session(session, opened.feeds(pictures))[output]
 
     return measure(run, found, spec)

@@ -37,7 +37,8 @@ def decide(
     """
     if image.channels == 1:
         numbers = _gray_numbers(options, image, leading, toml, name=image.name)
-        color = Finding(GRAY, ("gray: the luma of the photograph,",))
+        ignored = ("`color=` is ignored: the network takes a gray picture",) if options.color else ()
+        color = Finding(GRAY, ("gray: the luma of the photograph;",), ignored)
     else:
         numbers = _numbers(options, image, leading, preprocessor, toml)
         color = _color(options, leading, preprocessor)
@@ -84,7 +85,8 @@ def decide_picture(
     own = replace(options, mean=settings.mean, std=settings.std, scale=settings.scale, color=settings.color)
     if part.gray:
         name = part.name if len(part.channels) < image.channels else image.name
-        numbers, color = _gray_numbers(own, image, leading, toml, name=name), Finding(GRAY)
+        ignored = ("`color=` is ignored: the picture is gray",) if own.color else ()
+        numbers, color = _gray_numbers(own, image, leading, toml, name=name), Finding(GRAY, (), ignored)
     else:
         own = replace(own, **{key: getattr(options, key) for key in NORMALISING if getattr(own, key) is None})
         numbers = _colour_numbers(own, image, leading, spec, photo, toml)

@@ -47,6 +47,40 @@ def matting(*, swapped: bool = False) -> onnx.ModelProto:
     return _model({"src": (1, 3, *SIZE), "bgr": (1, 3, *SIZE)}, nodes, constants)
 
 
+def siamese() -> onnx.ModelProto:
+    """Both pictures pass one convolution; alpha = σ of the difference of what it gives."""
+    random = np.random.default_rng(2)
+    nodes = [
+        helper.make_node("Conv", ["src", "w"], ["one"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["bgr", "w"], ["two"], pads=[1, 1, 1, 1]),
+        helper.make_node("Sub", ["one", "two"], ["difference"]),
+        helper.make_node("Conv", ["difference", "v", "b"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["alpha"]),
+    ]
+    constants = {"w": random.normal(0, 1, (6, 3, 3, 3)), "v": random.normal(0, 1, (1, 6, 1, 1)), "b": [0.2]}
+    return _model({"src": (1, 3, *SIZE), "bgr": (1, 3, *SIZE)}, nodes, constants)
+
+
+def ordered() -> onnx.ModelProto:
+    """As `matting`, for inputs of no telling names, and only where there is detail in the first that the second lacks.
+
+    alpha = σ(60 (w · |a − b| · |∇a| − 0.004)): with the two exchanged, the painted background has no detail there.
+    """
+    edges = np.zeros((3, 1, 3, 3))
+    edges[:, 0, 1, 0], edges[:, 0, 1, 2] = -1, 1
+    nodes = [
+        helper.make_node("Sub", ["a", "b"], ["difference"]),
+        helper.make_node("Abs", ["difference"], ["far"]),
+        helper.make_node("Conv", ["a", "edges"], ["slope"], pads=[1, 1, 1, 1], group=3),
+        helper.make_node("Abs", ["slope"], ["steep"]),
+        helper.make_node("Mul", ["far", "steep"], ["detail"]),
+        helper.make_node("Conv", ["detail", "w", "bias"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["alpha"]),
+    ]
+    constants = {"edges": edges, "w": np.full((1, 3, 1, 1), 60.0), "bias": [-0.3]}
+    return _model({"a": (1, 3, *SIZE), "b": (1, 3, *SIZE)}, nodes, constants)
+
+
 def four_channels(layout: str = "NCHW") -> onnx.ModelProto:
     """An RGB photograph and a trimap in one tensor: alpha = σ(40 (trimap − 0.45 + 0.1 (R − B)))."""
     shape = (1, 4, *SIZE) if layout == "NCHW" else (1, *SIZE, 4)
