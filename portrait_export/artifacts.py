@@ -31,6 +31,7 @@ class Frame:
         continues: it follows the frame before it in a sequence, so a recurrent network keeps its carried values; else
             they start at zero.
         carried: carried values to run it with instead, by name.
+        pictures: further pictures that the model takes, by the name of its input: (H, W, 3) or (H, W) uint8.
     """
 
     image: np.ndarray
@@ -38,6 +39,7 @@ class Frame:
     name: str = ""
     continues: bool = False
     carried: Mapping[str, np.ndarray] | None = None
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

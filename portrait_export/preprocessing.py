@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import UsageError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from .artifacts import Frame
@@ -20,9 +22,81 @@ LOGITS_KEY = METADATA_PREFIX + "logits"  # the package's value that holds the lo
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # per RGB channel, of pixels scaled to 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
 COLORS = ("rgb", "bgr")
+GRAY = "gray"  # one channel, the luma of the pixels
 RESIZES = ("stretch", "fit", "fill", "crop")
 OUTPUTS = ("mask", "multiarray", "logits")
 POSITIVES = ("person", "background")
+# What a picture that a network takes can show, and how an app's developer is told.
+SHOWS = {
+    "photo": "A photograph",
+    "background": "The scene of the photograph without the person",
+    "trimap": "A trimap of the photograph (255 person, 0 background, 128 unknown)",
+    "mask": "A rough or earlier mask of the person (255 person, 0 background)",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a network takes, and how its pixels become the input: `(pixel * scale - mean) / std`.
+
+    Attributes:
+        name: of the package's input.
+        shows: what it shows, one of SHOWS.
+        color: channel order, `rgb` or `bgr`; `gray` for one channel.
+        scale: multiplies the 0..255 pixel.
+        mean, std: per channel, in the units of `pixel * scale`.
+    """
+
+    name: str
+    shows: str
+    color: str
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for what, valid in (("color", (*COLORS, GRAY)), ("shows", tuple(SHOWS))):
+            value = getattr(self, what)
+            if value not in valid:
+                raise UsageError(f"Picture.{what} cannot be {value!r}.", hint=nearest(str(value), valid, what=what))
+        _check_numbers(self.mean, self.std, self.channels)
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return 1 if self.color == GRAY else 3
+
+    def normalise(self, pixels: np.ndarray) -> np.ndarray:
+        """Convert (H, W, 3) or (H, W) uint8 to the network's input, (1, C, H, W) float32.
+
+        Colour becomes gray by its luma; gray pixels have three equal channels where the network takes colour.
+        """
+        import numpy as np
+
+        values = pixels
+        if self.color == GRAY:
+            values = (luma(pixels) if pixels.ndim == 3 else pixels)[..., None]
+        elif pixels.ndim == 2:
+            values = np.repeat(pixels[..., None], 3, axis=2)
+        elif self.color == "bgr":
+            values = pixels[..., ::-1]
+        scaled = values.astype(np.float32) * np.float32(self.scale)
+        normal = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
+
+
+def luma(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 → (H, W) uint8: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), rounded."""
+    import numpy as np
+
+    weights = np.array([19595, 38470, 7471])  # in units of 2⁻¹⁶; they sum to 1
+    return ((pixels.astype(np.int64) @ weights + 2**15) >> 16).astype(np.uint8)
+
+
+def _check_numbers(mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> None:
+    if len(mean) != channels or len(std) != channels or min(std) <= 0:
+        count = "three values" if channels == 3 else "one value"
+        raise UsageError(f"mean and std need {count} each, std > 0; found mean {mean}, std {std}.")
 
 
 @dataclass(frozen=True)
@@ -33,15 +107,16 @@ class PortraitSpec:
 
     Attributes:
         height, width: the network's input size in pixels.
-        color: channel order of the training data, `rgb` or `bgr`.
+        color: channel order of the training data, `rgb` or `bgr`; `gray` for a network that takes the luma alone.
         scale: multiplies the 0..255 pixel.
         mean, std: per channel, in the units of `pixel * scale`.
         resize: how a photo is fitted to the input size: `stretch` ignores its aspect ratio; `fit` letterboxes;
             `fill` covers the input and crops to the centre; `crop` crops to the centre without enlarging.
-        inputs: `("image",)` or `("image", "depth")`.
+        inputs: `("image",)` or `("image", "depth")`; or `image` and the names of `pictures`.
         output: `mask` (8-bit grayscale image, 255 = person), `multiarray` (P(person) as float), or `logits`.
         positive: the class of the network's logits, `person` or `background`. Masks are always of the person.
         threshold: pixels with at least this P(person) are person.
+        pictures: what the network takes besides the photograph, in the order of `inputs`.
     """
 
     height: int = 512
@@ -55,17 +130,32 @@ class PortraitSpec:
     output: str = "mask"
     positive: str = "person"
     threshold: float = 0.5
+    pictures: tuple[Picture, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, valid in (("color", COLORS), ("resize", RESIZES), ("output", OUTPUTS), ("positive", POSITIVES)):
+        for name, valid in (
+            ("color", (*COLORS, GRAY)),
+            ("resize", RESIZES),
+            ("output", OUTPUTS),
+            ("positive", POSITIVES),
+        ):
             value = getattr(self, name)
             if value not in valid:
                 hint = nearest(str(value), valid, what=name)
                 raise UsageError(f"PortraitSpec.{name} cannot be {value!r}.", hint=hint)
         if not (1 <= self.height <= 16384 and 1 <= self.width <= 16384):
             raise UsageError(f"The input size {self.height}x{self.width} is not within 1..16384 pixels a side.")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise UsageError(f"mean and std need three values each, std > 0; found mean {self.mean}, std {self.std}.")
+        _check_numbers(self.mean, self.std, self.channels)
+
+    @property
+    def channels(self) -> int:
+        """Of the photograph, as the network takes it: 1 or 3."""
+        return 1 if self.color == GRAY else 3
+
+    @property
+    def all_pictures(self) -> tuple[Picture, ...]:
+        """The photograph, and what the network takes besides it."""
+        return (Picture("image", "photo", self.color, self.scale, self.mean, self.std), *self.pictures)
 
     def with_size(self, height: int, width: int) -> PortraitSpec:
         """Return the same preprocessing at another input size in pixels."""
@@ -73,7 +163,9 @@ class PortraitSpec:
 
     def to_json(self) -> str:
         """Return one line of JSON with sorted keys, as stored in exported packages and ONNX files."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(
+            {key: value for key, value in asdict(self).items() if value or key != "pictures"}, sort_keys=True
+        )
 
     @classmethod
     def from_json(cls, text: str) -> PortraitSpec:
@@ -83,10 +175,11 @@ class PortraitSpec:
             known = {field.name for field in fields(cls)}
             if not isinstance(data, dict):
                 raise ValueError(f"a JSON object is needed, found {text[:40]}")
-            if set(data) != known:
-                raise ValueError(f"unknown fields {sorted(set(data) - known)}, missing {sorted(known - set(data))}")
-            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-            return cls(**values)
+            missing = known - set(data) - {"pictures"}
+            if missing or set(data) - known:
+                raise ValueError(f"unknown fields {sorted(set(data) - known)}, missing {sorted(missing)}")
+            pictures = tuple(Picture(**_tuples(dict(each))) for each in data.pop("pictures", ()))
+            return cls(**_tuples(data), pictures=pictures)
         except (ValueError, TypeError) as error:
             raise UsageError(f"This is not a PortraitSpec: {error}.") from error
 
@@ -96,7 +189,7 @@ class PortraitSpec:
         Args:
             frame: with an (H, W, 3) uint8 image at this spec's size.
         Returns:
-            (1, 3, H, W) float32.
+            (1, 3, H, W) float32; (1, 1, H, W) for `gray`.
         """
         import numpy as np
 
@@ -105,7 +198,8 @@ class PortraitSpec:
                 f"Frame {frame.name!r} is {frame.image.dtype} {frame.image.shape};"
                 f" the model takes uint8 {(self.height, self.width, 3)}."
             )
-        channels = frame.image if self.color == "rgb" else frame.image[..., ::-1]
-        scaled = channels.astype(np.float32) * np.float32(self.scale)
-        normal = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
+        return self.all_pictures[0].normalise(frame.image)
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 Size = tuple[int, int]  # height, width in pixels
+PER_PICTURE = ("mean", "std", "scale", "color")  # options that a mapping sets for single pictures, by input's name
 
 
 class NetworkOptions(TypedDict, total=False):
@@ -26,9 +27,11 @@ class NetworkOptions(TypedDict, total=False):
         preprocessing: a TOML file with these settings; by default the one next to the network, if there is one.
         mean, std: per channel in the order of `color`, in the units of `pixel * scale`; one number or three.
         scale: multiplies the 0..255 pixel.
-        color: channel order of the training data, `rgb` or `bgr`.
+        color: channel order of the training data, `rgb` or `bgr`. These four may also be given by input's name, such as
+            `mean={"bgr": 0.5}`, for a network that takes several pictures.
         resize: how photos are fitted to the input size: `stretch`, `fit`, `fill` or `crop`.
-        image_input: name of the input that takes the photo.
+        image_input: name of the input that takes the photo; or a list that also names inputs of further pictures, each
+            with what it shows: `["src", "bgr=background", "tri=trimap", "last=mask"]`.
         mask_output: name of the output, or of any value inside an ONNX graph, with the person's mask.
         person_class: the classes that are the person, counted from 0: 15, [1, 2] or "1-8"; of a checkpoint, too.
         activation: what that output holds: `logits`, `multilabel`, `sigmoid`, `softmax`, `argmax` (class numbers),
@@ -40,12 +43,12 @@ class NetworkOptions(TypedDict, total=False):
     """
 
     preprocessing: StrPath
-    mean: float | Sequence[float]
-    std: float | Sequence[float]
-    scale: float
-    color: str
+    mean: float | Sequence[float] | Mapping[str, float | Sequence[float]]
+    std: float | Sequence[float] | Mapping[str, float | Sequence[float]]
+    scale: float | Mapping[str, float]
+    color: str | Mapping[str, str]
     resize: str
-    image_input: str
+    image_input: str | Sequence[str]
     mask_output: str
     person_class: int | str | Sequence[int]
     activation: str
@@ -94,7 +97,13 @@ def _own_network(
     onnx: StrPath | None, torch: str | None, torchscript: StrPath | None, network: Mapping[str, Any]
 ) -> Any:
     """Return the description of a network of the user's own; None if no argument is about one."""
-    given = {name: _read(name, value) for name, value in network.items() if value is not None}
+    given = {
+        name: _read(name, value)
+        for name, value in network.items()
+        if value is not None and not (name in PER_PICTURE and isinstance(value, Mapping))
+    }
+    pictures = _pictures_of(network)
+    given |= {"pictures": pictures} if pictures else {}
     given |= {"onnx": path_of(onnx), "torch": torch, "torchscript": path_of(torchscript)}
     given = {name: value for name, value in given.items() if value is not None}
     if not given:
@@ -104,6 +113,23 @@ def _own_network(
     options = ForeignOptions(**given)
     require_one_source(options)
     return options
+
+
+def _pictures_of(network: Mapping[str, Any]) -> Any:
+    """What is set for single pictures."""
+    by_name: dict[str, dict[str, Any]] = {}
+    for key in PER_PICTURE:
+        value = network.get(key)
+        for name, each in value.items() if isinstance(value, Mapping) else ():
+            by_name.setdefault(name, {})[key] = each
+    if not by_name:
+        return ()
+    from ..capture.foreign.options import numbers_of_pictures
+
+    try:
+        return numbers_of_pictures(by_name)
+    except ValueError as error:
+        raise UsageError(f"The settings of a picture cannot be used: {error}.") from error
 
 
 def _read(name: str, value: Any) -> Any:

@@ -115,6 +115,7 @@ class Package:
         image: StrPath | Image.Image | np.ndarray,
         *,
         depth: StrPath | np.ndarray | None = None,
+        pictures: Mapping[str, StrPath | Image.Image | np.ndarray] | None = None,
         refine: bool = True,
     ) -> Segmentation:
         """Segment a photo of any size, at the input size that suits it best.
@@ -122,12 +123,13 @@ class Package:
         Args:
             image: a picture file, a PIL image, or an (H, W, 3) uint8 sRGB array.
             depth: for depth models: a grayscale picture file, or an (h, w) float array in 0..1, larger is nearer.
+            pictures: what the model takes besides the photo, by input's name, such as `{"bgr": "empty_room.jpg"}`.
             refine: sharpen the mask along the photo's edges; False keeps the network's own.
         Raises:
             PhotoError: the image or the depth map cannot be used.
-            UsageError: a missing or unexpected depth map.
+            UsageError: a missing or unexpected depth map or further picture.
         """
-        return _segment(self._opened, image, depth, refine=refine)
+        return _segment(self._opened, image, depth, pictures, refine=refine)
 
 
 def load(path: StrPath, *, arithmetic: str = "as_typed", device: str = "cpu") -> Package:
@@ -183,6 +185,7 @@ def segment(
     random_weights: bool = False,
     size: Size | None = None,
     depth: StrPath | np.ndarray | None = None,
+    pictures: Mapping[str, StrPath | Image.Image | np.ndarray] | None = None,
     refine: bool = True,
 ) -> Segmentation:
     """Segment one photo with a package or a model.
@@ -198,6 +201,7 @@ def segment(
         model, checkpoint, random_weights: a model instead, as for `export`.
         size: input (height, width) in pixels: the model's, or one of the package's.
         depth: for depth models: a grayscale picture file, or an (h, w) float array in 0..1, larger is nearer.
+        pictures: what the model takes besides the photo, by input's name, such as `{"bgr": "empty_room.jpg"}`.
         refine: sharpen the mask along the photo's edges; False keeps the network's own.
     Raises:
         PortraitError: the photo, the depth map, the package or the model cannot be used.
@@ -209,15 +213,16 @@ def segment(
             raise UsageError(
                 "An open package cannot be used with `model=`, `checkpoint=`, `random_weights=` or `size=`."
             )
-        return package.predict(image, depth=depth, refine=refine)
+        return package.predict(image, depth=depth, pictures=pictures, refine=refine)
     source = source_of(model=model, checkpoint=checkpoint, random_weights=random_weights, size=size)
-    return _segment(open_model_or_package(source, path_of(package)), image, depth, refine=refine)
+    return _segment(open_model_or_package(source, path_of(package)), image, depth, pictures, refine=refine)
 
 
 def _segment(
     opened: OpenRunner[Runner],
     image: StrPath | Image.Image | np.ndarray,
     depth: StrPath | np.ndarray | None,
+    pictures: Mapping[str, StrPath | Image.Image | np.ndarray] | None,
     *,
     refine: bool,
 ) -> Segmentation:
@@ -228,7 +233,8 @@ def _segment(
 
     photo = _open(image)
     values = depth if depth is None or isinstance(depth, np.ndarray) else open_depth(depth)
-    probability = segment_photo(opened, photo, values, refine=refine)
+    further = {name: _open(picture).pixels for name, picture in (pictures or {}).items()}
+    probability = segment_photo(opened, photo, values, pictures=further, refine=refine)
     return Segmentation(photo.pixels, probability, opened.spec.threshold, photo.notes)
 
 

@@ -143,4 +143,14 @@ def feeds_of(frame: Frame, spec: PortraitSpec) -> Mapping[str, np.ndarray]:
                 code="no-depth",
             )
         feeds["depth"] = np.ascontiguousarray(frame.depth, np.float32)[None, None]
+    for picture in spec.pictures:
+        pixels = frame.pictures.get(picture.name)
+        if pixels is None or pixels.shape[:2] != (spec.height, spec.width):
+            has = "none" if pixels is None else f"one of {pixels.shape[0]}x{pixels.shape[1]}"
+            raise CaptureError(
+                f"The model takes a picture {picture.name!r} of {spec.height}x{spec.width} besides the photograph;"
+                f" frame {frame.name!r} has {has}.",
+                code="no-picture",
+            )
+        feeds[picture.name] = picture.normalise(pixels)
     return feeds

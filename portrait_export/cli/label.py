@@ -124,6 +124,10 @@ def _network(source: ModelSource) -> tuple[Segmenter, str]:
     if "depth" in opened.spec.inputs:
         raise UsageError(f"Model `{opened.runner.name}` needs a depth map, which photos to label do not have.")
 
+    if opened.spec.pictures:
+        names = ", ".join(picture.name for picture in opened.spec.pictures)
+        raise UsageError(f"`{opened.runner.name}` takes further pictures ({names}), which photos to label do not have.")
+
     def segment(photo: np.ndarray) -> np.ndarray:
         (prediction,) = opened.runner.run([Frame(resize_photo(photo, opened.sizes[0]))])
         return prediction.probability

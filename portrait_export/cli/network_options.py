@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..preprocessing import COLORS, POSITIVES, RESIZES
+from ..preprocessing import POSITIVES, RESIZES
 from .options import File, Named, Parsed, collected
 
 
@@ -40,23 +40,28 @@ OPTIONS = (
     ),
     click.option(
         "--mean",
-        type=Parsed("three_numbers", "R,G,B"),
+        multiple=True,
+        type=Parsed("mean_of", "[NAME=]R,G,B"),
         help="Subtracted from pixel * scale, per channel in --color's order."
+        " NAME= sets it for one picture of a network that takes several."
         "  [default: from the graph or its files, else ImageNet's with a warning]",
     ),
     click.option(
         "--std",
-        type=Parsed("three_numbers", "R,G,B"),
+        multiple=True,
+        type=Parsed("std_of", "[NAME=]R,G,B"),
         help="Divides pixel * scale - mean, per channel.  [default: as for --mean]",
     ),
     click.option(
         "--scale",
-        type=Parsed("number", "NUMBER"),
+        multiple=True,
+        type=Parsed("scale_of", "[NAME=]NUMBER"),
         help="Multiplies the 0..255 pixel.  [default: 1/255, or 1 if mean and std are in 0..255]",
     ),
     click.option(
         "--color",
-        type=Named("color", lambda: list(COLORS)),
+        multiple=True,
+        type=Parsed("color_of", "[NAME=]COLOR"),
         help="Channel order of the training data: rgb or bgr.  [default: rgb]",
     ),
     click.option(
@@ -65,7 +70,11 @@ OPTIONS = (
         help="How a photo is fitted to the input size: stretch, fit, fill or crop.  [default: stretch]",
     ),
     click.option(
-        "--image-input", metavar="NAME", help="The input that takes the photo.  [default: detected by its shape]"
+        "--image-input",
+        multiple=True,
+        metavar="NAME=KIND",
+        help="The input that takes the photo; repeated, further inputs that take pictures. What one shows, =KIND, may"
+        " be left out: photo, background, trimap or mask.  [default: the only picture, by its shape]",
     ),
     click.option(
         "--mask-output",
@@ -126,14 +135,32 @@ def _network(**values: Any) -> Any:
     used = {name: value for name, value in values.items() if value not in (None, ())}
     if not used:
         return None
-    from ..capture.foreign.options import ForeignOptions, carried, fixed, require_one_source
+    from ..capture.foreign.options import ForeignOptions, carried, fixed, picture_inputs, require_one_source
 
-    for name, flag, read in (("fix_inputs", "--fix-input", fixed), ("carry", "--carry", carried)):
+    readers = (("image_input", picture_inputs), ("fix_inputs", fixed), ("carry", carried))
+    flags = {"image_input": "--image-input", "fix_inputs": "--fix-input", "carry": "--carry"}
+    for name, read in readers:
         if name in used:
             try:
                 used[name] = read(used[name])
             except ValueError as error:
-                raise click.BadParameter(f"{error}.", param_hint=f"'{flag}'") from error
+                raise click.BadParameter(f"{error}.", param_hint=f"'{flags[name]}'") from error
+    used = _per_picture(used)
     options = ForeignOptions(**used)
     require_one_source(options)
     return options
+
+
+def _per_picture(used: dict[str, Any]) -> dict[str, Any]:
+    """Separate what is set for single pictures (`--mean bgr=0.5`) from what is set for all; the last one counts."""
+    from ..capture.foreign.options import NORMALISING, PictureSettings, merged
+
+    found = {name: value for name, value in used.items() if name not in NORMALISING}
+    pictures: tuple[PictureSettings, ...] = ()
+    for key in NORMALISING:
+        for name, value in used.get(key, ()):
+            if name:
+                pictures = merged([PictureSettings(name, **{key: value})], pictures)
+            else:
+                found[key] = value
+    return {**found, "pictures": pictures} if pictures else found

@@ -45,6 +45,14 @@ LOOKS = ("mask", "cutout", "replace", "blur")
     " names.",
 )
 @click.option(
+    "--image",
+    "pictures",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="For models that take further pictures: the one for input NAME, of the photo's view, or a folder with the"
+    " photos' names; may be repeated.",
+)
+@click.option(
     "--refine/--no-refine",
     default=True,
     help="Sharpen the mask along the photo's edges, or keep the network's own.  [default: --refine]",
@@ -65,6 +73,7 @@ def segment(
     background: str | None,
     sigma: float | None,
     depth: Path | None,
+    pictures: tuple[str, ...],
     refine: bool,
     sequence: bool,
     force: bool,
@@ -91,6 +100,7 @@ def segment(
         out=out,
         look=Look(kind=look, background=background, sigma=sigma),
         depth=depth,
+        pictures=tuple(_named_file(text) for text in pictures),
         refine=refine,
         sequence=sequence,
         force=force,
@@ -110,6 +120,13 @@ def segment(
     if warning and not console.quiet:
         render.warn(warning)
     return max((result.error.exit_code for result in results if result.error is not None), default=0)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, separator, file = text.partition("=")
+    if not (name and separator and file):
+        raise click.BadParameter(f"{text!r} is not NAME=FILE.", param_hint="'--image'")
+    return name, Path(file)
 
 
 def _as_json(result: SegmentResult) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..artifacts import ArrayFeature, Feature, ImageFeature
 from ..errors import LoweringError
+from ..preprocessing import GRAY, SHOWS, Picture
 from .emitter import Emitter
 from .graph import DEFAULT_DOMAINS, all_nodes, dense_initializers, tensor_type
 from .names import identifier
@@ -58,18 +59,12 @@ def input_features(graph: GraphProto, spec: PortraitSpec | None, *, target: str,
 
 def _input_feature(value: ValueInfoProto, spec: PortraitSpec | None, types: Mapping[str, str]) -> Feature:
     shape, dtype = tensor_type(value, types=types)
-    if spec is not None and value.name == "image":
-        if shape != (1, 3, spec.height, spec.width):
-            raise Unsupported(f"its shape is {shape}; the spec requires (1, 3, {spec.height}, {spec.width})")
-        return ImageFeature(
-            name="image",
-            height=spec.height,
-            width=spec.width,
-            color=spec.color,
-            scale=spec.scale,
-            bias=(-spec.mean[0], -spec.mean[1], -spec.mean[2]),
-            description=f"A photograph, {spec.width}×{spec.height} pixels.",
-        )
+    picture = _picture(spec, value.name)
+    if spec is not None and picture is not None:
+        wanted = (1, picture.channels, spec.height, spec.width)
+        if shape != wanted:
+            raise Unsupported(f"its shape is {shape}; the spec requires {wanted}")
+        return _image_feature(picture, spec.height, spec.width)
     mil_type = types[dtype]
     reads_depth = spec is not None and value.name == "depth" and "depth" in spec.inputs
     return ArrayFeature(
@@ -80,9 +75,31 @@ def _input_feature(value: ValueInfoProto, spec: PortraitSpec | None, types: Mapp
     )
 
 
+def _picture(spec: PortraitSpec | None, name: str) -> Picture | None:
+    """What an input shows; None for one that is no picture."""
+    pictures = () if spec is None else spec.all_pictures
+    return next((picture for picture in pictures if picture.name == name), None)
+
+
+def _image_feature(picture: Picture, height: int, width: int) -> ImageFeature:
+    """An image input. One channel has one std, which its scale and bias take in: (p·s − m)/d = p·s/d − m/d."""
+    gray = picture.color == GRAY
+    divisor = picture.std[0] if gray else 1.0
+    return ImageFeature(
+        name=picture.name,
+        height=height,
+        width=width,
+        color="grayscale" if gray else picture.color,
+        scale=picture.scale / divisor,
+        bias=tuple(-mean / divisor for mean in picture.mean),
+        description=f"{SHOWS[picture.shows]}, {width}×{height} pixels.",
+    )
+
+
 def placeholder(feature: Feature, emitter: Emitter) -> object:
     """The placeholder that declares an input of a MIL function."""
-    shape = (1, 3, feature.height, feature.width) if isinstance(feature, ImageFeature) else feature.shape
+    channels = len(feature.bias) if isinstance(feature, ImageFeature) else 0
+    shape = (1, channels, feature.height, feature.width) if isinstance(feature, ImageFeature) else feature.shape
     mil_type = "fp32" if isinstance(feature, ImageFeature) else feature.dtype
     return emitter.builder.placeholder(shape=shape, dtype=getattr(emitter.types, mil_type))
 
@@ -123,41 +140,54 @@ def fold_std(
     *,
     wanted: Collection[str],
 ) -> list[NodeProto]:
-    """Divide by the spec's std: in the first convolutions' weights, or by a separate multiplication.
+    """Divide by the std of each colour picture: in the first convolutions' weights, or by a separate multiplication.
 
     conv(x / s, W) = conv(x, W / s) with s per input channel. It holds at the borders too: a padded 0 equals 0 / s.
 
     Args:
         nodes: of the graph.
         scope: the values known so far; divided weights are added to it, or the image is replaced.
-        wanted: the outputs; if the image is one of them, weights are not changed.
+        wanted: the outputs; if a picture is one of them, weights are not changed.
     Returns:
         The nodes; the first convolutions may read other weights.
     """
-    if "image" not in scope or spec.std == (1.0, 1.0, 1.0):
-        return nodes
-    std = np.asarray(spec.std, np.float64)
-    users = [node for node in all_nodes(nodes) if "image" in node.input]
-    if users and "image" not in wanted and all(_folds_std(node, scope) for node in users):
-        return [_with_std_in_weight(node, scope, std) if node in users else node for node in nodes]
-    inverse = (1.0 / std).astype(np.float32).reshape(1, 3, 1, 1)
-    scope["image"] = emitter.emit("mul", "image_over_std", x=scope["image"], y=inverse)
+    for picture in spec.all_pictures:
+        if picture.name in scope and picture.color != GRAY and picture.std != (1.0, 1.0, 1.0):
+            nodes = _fold_std_of(picture, nodes, scope, emitter, wanted=wanted)
     return nodes
 
 
-def _folds_std(node: NodeProto, scope: Mapping[str, Tensor]) -> bool:
+def _fold_std_of(
+    picture: Picture,
+    nodes: list[NodeProto],
+    scope: MutableMapping[str, Tensor],
+    emitter: Emitter,
+    *,
+    wanted: Collection[str],
+) -> list[NodeProto]:
+    std, name = np.asarray(picture.std, np.float64), picture.name
+    users = [node for node in all_nodes(nodes) if name in node.input]
+    if users and name not in wanted and all(_folds_std(node, name, scope) for node in users):
+        suffix = "_over_std" if name == "image" else f"_over_std_of_{name}"
+        return [_with_std_in_weight(node, scope, std, suffix) if node in users else node for node in nodes]
+    inverse = (1.0 / std).astype(np.float32).reshape(1, 3, 1, 1)
+    scope[name] = emitter.emit("mul", f"{name}_over_std", x=scope[name], y=inverse)
+    return nodes
+
+
+def _folds_std(node: NodeProto, image: str, scope: Mapping[str, Tensor]) -> bool:
     """Whether a node is a convolution of the image with a constant weight."""
     inputs = list(node.input)
     return (
         node.op_type == "Conv"
         and node.domain in DEFAULT_DOMAINS
-        and inputs[0] == "image"
-        and inputs.count("image") == 1
+        and inputs[0] == image
+        and inputs.count(image) == 1
         and isinstance(scope.get(inputs[1]), np.ndarray)
     )
 
 
-def _with_std_in_weight(node: NodeProto, scope: MutableMapping[str, Tensor], std: np.ndarray) -> NodeProto:
+def _with_std_in_weight(node: NodeProto, scope: MutableMapping[str, Tensor], std: np.ndarray, suffix: str) -> NodeProto:
     """A copy of the Conv whose weight (O, C/groups, kH, kW) is divided by its input channel's std."""
     weight = scope[node.input[1]]
     assert isinstance(weight, np.ndarray)
@@ -168,6 +198,6 @@ def _with_std_in_weight(node: NodeProto, scope: MutableMapping[str, Tensor], std
     scaled = weight.astype(np.float64) / std[channel].reshape(*channel.shape, *[1] * (weight.ndim - 2))
     copy = type(node)()
     copy.CopyFrom(node)
-    copy.input[1] = f"{node.input[1]}_over_std"
+    copy.input[1] = f"{node.input[1]}{suffix}"
     scope[copy.input[1]] = scaled.astype(weight.dtype)
     return copy

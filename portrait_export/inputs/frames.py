@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -24,12 +24,16 @@ class Frames(Sequence[LabelledFrame]):
 
     Args:
         items: the files.
-        spec: the input size, the resize policy, and whether a depth map is needed.
+        spec: the input size, the resize policy, and whether a depth map or further pictures are needed.
+        own: files of the user's for further pictures: input's name → photograph's name → file.
     """
 
-    def __init__(self, items: Sequence[Item], spec: PortraitSpec):
+    def __init__(
+        self, items: Sequence[Item], spec: PortraitSpec, own: Mapping[str, Mapping[tuple[str, str], Path]] | None = None
+    ):
         self.items = tuple(items)
         self._spec = spec
+        self._own = own or {}
 
     @property
     def without_depth(self) -> tuple[str, ...]:
@@ -47,9 +51,42 @@ class Frames(Sequence[LabelledFrame]):
 
     def __getitem__(self, index: int | slice) -> LabelledFrame | Frames:
         if isinstance(index, slice):
-            return Frames(self.items[index], self._spec)
-        labelled = open_frame(self.items[index], self._spec)
+            return Frames(self.items[index], self._spec, self._own)
+        item = self.items[index]
+        labelled = open_frame(item, self._spec)
+        if self._spec.pictures:
+            labelled = _with_pictures(labelled, item, self._spec, self._files(item))
         return _with_depth(labelled) if "depth" in self._spec.inputs else labelled
+
+    def _files(self, item: Item) -> dict[str, Path]:
+        """The user's own files for further pictures of a photograph, by input."""
+        key = (item.split, item.name)
+        return {name: files[key] for name, files in self._own.items() if key in files}
+
+    def made_pictures(self) -> tuple[str, ...]:
+        """How the further pictures come about, one line for each that is not the user's own on every photograph."""
+        from ..imaging.companions import HOW
+
+        lines = []
+        for picture in self._spec.pictures:
+            made = [item for item in self.items if picture.name not in self._files(item)]
+            stand_ins = sum(item.mask is None for item in made)
+            drawn, stand_in = HOW[picture.shows]
+            many = f"{len(made)} of {len(self.items)} photographs"
+            if stand_ins < len(made):
+                lines.append(f"input {picture.name!r} on {many}: {drawn}")
+            if stand_ins and drawn != stand_in:
+                lines.append(f"input {picture.name!r} on {stand_ins} photographs without a drawn mask: {stand_in}")
+        return tuple(lines)
+
+    @property
+    def with_drawn_answers(self) -> tuple[str, ...]:
+        """Names of inputs whose pictures are made from the drawn masks, which scores are computed from."""
+        return tuple(
+            picture.name
+            for picture in self._spec.pictures
+            if picture.shows != "photo" and any(picture.name not in self._files(item) for item in self.items)
+        )
 
     def spread(self, count: int) -> Frames:
         """At most `count` of the photos, evenly spread."""
@@ -72,8 +109,42 @@ def load_frames(
     from ..calibration.dataset import calibration_items, usable_items
 
     if data is not None:
-        return Frames(usable_items(data, split), spec)
+        items = usable_items(data, split)
+        return Frames(items, spec, _own_pictures(data, items, spec) if spec.pictures else None)
     return Frames([item for item in calibration_items(split) if not kinds or item.kind in kinds], spec)
+
+
+def _own_pictures(data: Path, items: Sequence[Item], spec: PortraitSpec) -> dict[str, dict[tuple[str, str], Path]]:
+    """The files in folders named after the further inputs, next to the photographs or to their folder."""
+    from ..calibration.dataset import pictures_by_stem
+
+    found: dict[str, dict[tuple[str, str], Path]] = {}
+    for picture in spec.pictures:
+        for split in dict.fromkeys(item.split for item in items):
+            folder = data / picture.name / split
+            files, faults = pictures_by_stem(folder, data) if folder.is_dir() else ({}, [])
+            if faults:
+                raise DataError(f"{folder} cannot be used.", context=faults[:LISTED])
+            for stem, file in files.items():
+                found.setdefault(picture.name, {})[split, stem] = file
+    return found
+
+
+def _with_pictures(labelled: LabelledFrame, item: Item, spec: PortraitSpec, files: Mapping[str, Path]) -> LabelledFrame:
+    """A frame with the further pictures of its model: the user's own files, else made from its mask."""
+    from ..imaging.companions import fitted, with_pictures
+    from ..imaging.photo import open_photo
+    from ..imaging.placement import place
+
+    own = {}
+    if files:
+        placement = place(open_photo(item.image).size, (spec.height, spec.width), spec.resize)
+        further = {picture.name: picture for picture in spec.pictures}
+        own = {
+            name: fitted(open_photo(file).pixels, further[name], placement, where=str(file))
+            for name, file in files.items()
+        }
+    return replace(labelled, frame=with_pictures(labelled.frame, labelled.mask, spec, own))
 
 
 def stand_in_note(without_depth: int, photographs: int) -> str:
@@ -91,6 +162,18 @@ def require_depth(frames: Frames, *, name: str) -> None:
             context=without[:LISTED],
             hint="add a folder depth/ next to images/, with 16-bit gray PNGs of the same names;"
             " `portrait-export depth` makes them.",
+        )
+
+
+def require_own_pictures(frames: Frames, *, name: str) -> None:
+    """Raise DataError if pictures that the model `name` takes would be made from the masks that it is scored with."""
+    made = frames.with_drawn_answers
+    if made:
+        raise DataError(
+            f"{name} takes {' and '.join(map(repr, made))} besides the photo. Made from the drawn masks, which the"
+            " scores are computed from, such a picture would tell the model its answer.",
+            code="no-picture",
+            hint=f"add a folder {made[0]}/ next to images/, with pictures of the same names.",
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from ..artifacts import Frame, Prediction
 from ..errors import PackageError
 from . import coreml
+from .program import read_program
 
 
 class CoreMLRunner:
@@ -28,6 +29,9 @@ class CoreMLRunner:
     def __init__(self, package: Path, compute_units: str = "ALL"):
         self.name = f"Core ML ({compute_units})"
         self._model = coreml.load_on_mac(package, compute_units)
+        self._images = {
+            feature.name: feature.color for feature in read_program(package).inputs if feature.kind == "image"
+        }
 
     def run(self, frames: Sequence[Frame]) -> list[Prediction]:
         """Segment each frame, in order."""
@@ -37,7 +41,12 @@ class CoreMLRunner:
         import numpy as np
         from PIL import Image
 
-        inputs: dict[str, Any] = {"image": Image.fromarray(frame.image)}
+        inputs: dict[str, Any] = {}
+        for name, color in self._images.items():
+            if name != "image" and len(self._images) > 1 and name not in frame.pictures:
+                raise PackageError(f"The package takes a picture {name!r}; frame {frame.name!r} has none.")
+            picture = Image.fromarray(frame.pictures.get(name, frame.image))
+            inputs[name] = picture.convert("L") if color == "grayscale" else picture
         if frame.depth is not None:
             inputs["depth"] = frame.depth[None, None]
         outputs = self._model.predict(inputs)

@@ -106,7 +106,8 @@ class PackageRunner:
                 depth = np.asarray(frame.depth, np.float32)
                 inputs["depth"] = depth.reshape(*feature.shape[:-2], *depth.shape)
             elif feature.kind == "image":
-                inputs[feature.name] = Image.fromarray(frame.image)
+                picture = Image.fromarray(self._pixels(feature.name, frame))
+                inputs[feature.name] = picture.convert("L") if feature.color == "grayscale" else picture
             elif self.spec is not None:
                 inputs[feature.name] = self.spec.with_size(*frame.image.shape[:2]).normalise(frame)
             else:
@@ -115,6 +116,18 @@ class PackageRunner:
                     f" one from pixels ({SPEC_KEY} is missing)."
                 )
         return inputs
+
+    def _pixels(self, name: str, frame: Frame) -> np.ndarray:
+        """The photograph, or the further picture that an input takes."""
+        further = {picture.name for picture in self.spec.pictures} if self.spec is not None else set()
+        if name not in further:
+            return frame.image
+        if name not in frame.pictures:
+            raise ExecutionError(
+                f"{self.name} takes a picture {name!r} besides the photograph; frame {frame.name!r} has none.",
+                code="no-picture",
+            )
+        return frame.pictures[name]
 
     def probability(self, value: Any, size: tuple[int, int]) -> np.ndarray:
         """P(person), (H, W) float32, of what `predict` returned for the output that holds the mask.

@@ -230,17 +230,19 @@ def _same(array: np.ndarray, other: np.ndarray | None) -> bool:
 
 
 def _over_std(weights: Mapping[str, np.ndarray], spec: PortraitSpec | None) -> dict[str, np.ndarray]:
-    """Convolutions of three channels as a package has them that divides the photo by its std there.
+    """Convolutions of three channels as a package has them that divides the photo, or another picture, by its std.
 
     W' = W / std, per input channel; the mean is a bias of the package's input.
     """
     import numpy as np
 
-    if spec is None:
-        return {}
-    std = np.asarray(spec.std, np.float64).reshape(1, 3, 1, 1)
+    pictures = () if spec is None else spec.all_pictures
+    stds = {picture.std: picture.name for picture in reversed(pictures) if picture.channels == 3}
     return {
-        f"{name} / std": (weight / std).astype(np.float32)
+        f"{name} / std" + (f" of {picture}" if picture != "image" else ""): (
+            weight / np.asarray(std, np.float64).reshape(1, 3, 1, 1)
+        ).astype(np.float32)
+        for std, picture in stds.items()
         for name, weight in weights.items()
         if weight.ndim == 4 and weight.shape[1] == 3
     }

@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..inputs.frames import load_frames, stand_in_depth, stand_in_note
 from ..inputs.sequences import with_carried
 from ..inputs.sources import ModelSource, load_model
-from ..preprocessing import METADATA_PREFIX, PortraitSpec
+from ..preprocessing import GRAY, METADATA_PREFIX, PortraitSpec
 from ..utils.plain import plain_data
 from ..utils.stages import Observer, Stages
 from .compare import compare_values, pair
@@ -255,17 +255,28 @@ def _given_onnx(file: Path, saved: PortraitSpec | None) -> _Reference:
 
 
 def _users_onnx(file: Path, saved: PortraitSpec) -> _Reference:
-    """A user's own file, with inputs of any name, read with the preprocessing that the package states."""
+    """A user's own file, with inputs of any name, read with the preprocessing that the package states.
+
+    Raises UsageError for one that takes several pictures: the package does not say which of its inputs takes which.
+    """
     from ..capture.foreign.options import ForeignOptions
     from ..capture.runners import OnnxRunner
     from ..capture.simplify import simplify
 
+    if saved.pictures:
+        names = ", ".join(picture.name for picture in saved.pictures)
+        raise UsageError(
+            f"The package takes further pictures besides the photo ({names}), and which inputs of {file.name} take"
+            " them is not known.",
+            hint="pass the simplified .onnx that the export wrote next to the package.",
+        )
+    gray = saved.color == GRAY
     options = ForeignOptions(
         onnx=file,
-        mean=saved.mean,
-        std=saved.std,
+        mean=saved.mean * 3 if gray else saved.mean,
+        std=saved.std * 3 if gray else saved.std,
         scale=saved.scale,
-        color=saved.color,
+        color=None if gray else saved.color,
         resize=saved.resize,
         positive=saved.positive,
         threshold=saved.threshold,
@@ -286,6 +297,7 @@ def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tu
 
     By default they are spread evenly over the calibration set.
     """
+    from ..imaging.companions import with_pictures
     from ..imaging.photo import open_photo
     from ..imaging.placement import to_frame
 
@@ -296,6 +308,7 @@ def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tu
     reads_depth = "depth" in spec.inputs
     photos = [open_photo(path) for path in images]
     frames = [to_frame(photo, spec, stand_in_depth(photo.pixels) if reads_depth else None)[0] for photo in photos]
+    frames = [with_pictures(frame, None, spec) for frame in frames]
     return frames, tuple(photo.name for photo in photos) if reads_depth else ()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..artifacts import EMPTY
 from ..errors import UsageError
-from ..inputs.frames import load_frames, require_depth
+from ..inputs.frames import load_frames, require_depth, require_own_pictures
 from ..inputs.runners import open_runner
 from ..inputs.sources import ModelSource
 from ..preprocessing import PortraitSpec
@@ -62,6 +62,7 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> EvaluateResu
         runner, spec = runner_of(request, stage)
         frames = load_frames(request.data, spec, split=request.split)
         require_depth(frames, name=runner.name)
+        require_own_pictures(frames, name=runner.name)
         stage.summary = f"{runner.name}, {len(frames)} photographs at {spec.height}x{spec.width}"
     worst = Worst(request.worst)
     with stages.stage("evaluate") as stage:

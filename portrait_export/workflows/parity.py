@@ -66,10 +66,22 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
     elif not sizes and saved is not None:
         sizes = ((saved.height, saved.width),)
     models = steps.load(stages, source, sizes, any_size=bool(listed), package=package.name, stored=stored)
+    if bundle is not None:
+        _refuse_further_pictures(models)
     recipe = RECIPES.get(stored.get(f"{METADATA_PREFIX}recipe", ""), RECIPES["none"])
     precision = stored.get(f"{METADATA_PREFIX}precision", "fp16")
     facts = {"recipe": recipe.name, "precision": precision, "target": program.deployment_target}
     return compare_masks(stages, models, package, facts, request, folder=None, bundle=bundle)
+
+
+def _refuse_further_pictures(models: Sequence[LoadedModel]) -> None:
+    further = models[0].spec.pictures
+    if further:
+        names = ", ".join(picture.name for picture in further)
+        raise DataError(
+            f"A bundle from a device does not hold the further pictures that the network takes ({names}).",
+            code="bad-bundle",
+        )
 
 
 def _bundle_of(folder: Path, package: Path, spec: PortraitSpec | None, listed: Sequence[Size]) -> DeviceBundle:
@@ -143,6 +155,8 @@ def compare_masks(
                 report = replace(report, notes=(*report.notes, *watch.notes()))
             if bundle is None and request.data is None and recipe.fitted:
                 report = replace(report, notes=(*report.notes, FITTED_NOTE))
+            if isinstance(frames, Frames):
+                report = replace(report, notes=(*report.notes, *frames.made_pictures()))
             broken, worst = shown.take_broken(), shown.take_worst()
             notes = (*_origin_notes(candidate, broken), *_step_notes(candidate, worst))
             report = replace(report, notes=(*report.notes, *notes))

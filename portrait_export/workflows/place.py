@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..preprocessing import GRAY, SPEC_KEY, PortraitSpec
 from ..utils.files import refuse_existing, write_json, written_whole
 
 APP = Path("ios_demo") / "App" / "PortraitDemo"
@@ -44,6 +45,14 @@ def app_folder(asked: Path | None) -> Path:
     return folder
 
 
+def _require_one_colour_picture(name: str, metadata: Mapping[str, str]) -> None:
+    """Raise UsageError for a package that the app has no pictures for: it passes one photo in colour."""
+    spec = PortraitSpec.from_json(metadata[SPEC_KEY]) if SPEC_KEY in metadata else None
+    if spec is not None and (spec.pictures or spec.color == GRAY):
+        takes = ", ".join(f"{picture.name} ({picture.color})" for picture in spec.all_pictures)
+        raise UsageError(f"{name} takes {takes}; the demo app passes one photo in colour.")
+
+
 def place(packages: Sequence[Path], app: Path) -> Placed:
     """Copy packages and the calibration set's portraits into the app, in place of what was placed before.
 
@@ -61,7 +70,7 @@ def place(packages: Sequence[Path], app: Path) -> Placed:
             f"Two packages are called {', '.join(twice)}.", hint="rename one of them: the app needs a name each."
         )
     for package in packages:
-        read_program(package)
+        _require_one_colour_picture(package.name, read_program(package).metadata.user_defined)
     saved = [saved_package(package) for package in packages]
     photos = [item.image for item in calibration_items() if item.kind == "portrait"]
     folder = app / FOLDER

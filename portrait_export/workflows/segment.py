@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import glob
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import PortraitError, UsageError
+from ..errors import PortraitError, UsageError, nearest
 from ..inputs.photos import NamedPhoto, find_photos
 from ..inputs.runners import OpenRunner, open_runner
 from ..inputs.sizes import closest, labels
 from ..inputs.sources import ModelSource
-from ..preprocessing import PortraitSpec
+from ..preprocessing import SHOWS, Picture, PortraitSpec
 from ..utils.files import refuse_existing
 from ..utils.stages import Observer, Stages
 
@@ -51,6 +52,8 @@ class SegmentRequest:
         package: a saved package to use instead of a model.
         look: the kind of picture to make.
         depth: for depth models: the map of the single photo, or a folder of maps with the photos' names.
+        pictures: what the model takes besides the photo: input's name → the single photo's, or a folder of pictures
+            with the photos' names.
         refine: sharpen masks along the photo's edges; False keeps the network's own, as parity compares them.
         force: replace existing files.
         sequence: the photos are the frames of one film, in this order: a recurrent network carries its values.
@@ -62,6 +65,7 @@ class SegmentRequest:
     package: Path | None = None
     look: Look = Look()
     depth: Path | None = None
+    pictures: tuple[tuple[str, Path], ...] = ()
     refine: bool = True
     force: bool = False
     sequence: bool = False
@@ -97,11 +101,12 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
     with stages.stage("load") as stage:
         opened = open_model_or_package(request.source, request.package)
         depths = depth_maps(request, photos, opened.spec)
+        further = further_pictures(request, photos, opened.spec)
         stage.summary = f"{opened.runner.name}, {labels(opened.sizes, last=' or ')}"
         stage.details += opened.notes
         stage.warnings += [*opened.warnings, *_sequence_warnings(opened, request, len(photos))]
     started = False
-    for photo, out, depth in zip(photos, outs, depths, strict=True):
+    for photo, out, depth, pictures in zip(photos, outs, depths, further, strict=True):
         try:
             yield segment_one(
                 photo.path,
@@ -109,6 +114,7 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
                 opened,
                 paint,
                 depth=depth,
+                pictures=pictures,
                 refine=request.refine,
                 force=request.force,
                 continues=started,
@@ -140,6 +146,7 @@ def segment_one(
     paint: Painter,
     *,
     depth: Path | None,
+    pictures: Mapping[str, Path],
     refine: bool,
     force: bool,
     continues: bool = False,
@@ -149,8 +156,9 @@ def segment_one(
     from ..imaging.photo import open_depth, open_photo
 
     photo = open_photo(path)
-    near = None if depth is None else open_depth(depth)
-    probability = segment_photo(opened, photo, near, refine=refine, continues=continues)
+    further = {name: open_photo(file).pixels for name, file in pictures.items()}
+    values = None if depth is None else open_depth(depth)
+    probability = segment_photo(opened, photo, values, pictures=further, refine=refine, continues=continues)
     write_picture(out, paint(photo, probability), force=force)
     return SegmentResult(path, out, photo.notes, float((probability >= opened.spec.threshold).mean()))
 
@@ -160,6 +168,7 @@ def segment_photo(
     photo: Photo,
     depth: np.ndarray | None = None,
     *,
+    pictures: Mapping[str, np.ndarray] | None = None,
     refine: bool = True,
     continues: bool = False,
 ) -> np.ndarray:
@@ -167,15 +176,23 @@ def segment_photo(
 
     Args:
         depth: (h, w) float32 in 0..1 of the same view at any resolution, for depth models; else None.
+        pictures: what the model takes besides the photo, by input: (h, w, 3) uint8 of the same view at any resolution.
         refine: sharpen the mask along the photo's edges; False keeps the network's own.
         continues: it follows the photo before it in a sequence.
     Returns:
         (H, W) float32 in 0..1: P(person) at the photo's resolution.
     """
+    from ..imaging.companions import fitted, with_pictures
     from ..imaging.placement import mask_back, refined_back, to_frame
 
-    frame, placement = to_frame(photo, opened.spec.with_size(*closest(opened.sizes, photo.size)), depth)
-    mask = opened.runner.run([replace(frame, continues=continues)])[0].probability
+    spec = opened.spec.with_size(*closest(opened.sizes, photo.size))
+    frame, placement = to_frame(photo, spec, depth)
+    own = {
+        picture.name: fitted((pictures or {})[picture.name], picture, placement, where=f"The picture {picture.name!r}")
+        for picture in require_pictures(spec, pictures or {})
+    }
+    frame = replace(with_pictures(frame, None, spec, own), continues=continues)
+    mask = opened.runner.run([frame])[0].probability
     return refined_back(mask, placement, photo.pixels) if refine else mask_back(mask, placement)
 
 
@@ -204,6 +221,60 @@ def depth_maps(request: SegmentRequest, photos: Sequence[NamedPhoto], spec: Port
             hint='pass a folder with one map per photo, of the same name: `depth="depth/"`.',
         )
     return [given]
+
+
+def require_pictures(spec: PortraitSpec, given: Iterable[str]) -> tuple[Picture, ...]:
+    """Return what a model takes besides the photo. The photo itself need not be given a second time.
+
+    Raises:
+        UsageError: one is missing, or one is given that the model does not take.
+    """
+    names, given = [picture.name for picture in spec.pictures], list(given)
+    for name in given:
+        if name not in names:
+            hint = nearest(name, names, what="picture") if names else "it takes the photo alone."
+            raise UsageError(f"The model takes no further picture {name!r}.", hint=hint)
+    missing = [picture for picture in spec.pictures if picture.name not in given and picture.shows != "photo"]
+    if missing:
+        lacking = " and ".join(repr(picture.name) for picture in missing)
+        raise UsageError(
+            f"The model takes pictures besides the photo, and for {lacking} none is given.",
+            code="no-picture",
+            context=[f"{picture.name}: {SHOWS[picture.shows]}" for picture in missing],
+            hint=f"pass each of the same view as the photo, such as `pictures={missing[0].name}=FILE`.",
+        )
+    return tuple(picture for picture in spec.pictures if picture.name in given)
+
+
+def further_pictures(
+    request: SegmentRequest, photos: Sequence[NamedPhoto], spec: PortraitSpec
+) -> list[dict[str, Path]]:
+    """Return the files of each photo's further pictures, by input.
+
+    Raises:
+        UsageError: as `require_pictures`, or there is one file for several photos.
+    """
+    given = dict(request.pictures)
+    if len(given) < len(request.pictures):
+        raise UsageError("A further picture is given twice for the same input.")
+    require_pictures(spec, given)
+    single = [file for file in given.values() if not file.is_dir()]
+    if single and len(photos) > 1:
+        raise UsageError(
+            f"{single[0]} cannot be the further picture of {len(photos)} photos.",
+            hint="pass a folder with one picture per photo, of the same name.",
+        )
+    return [{name: _file_for(photo, file) for name, file in given.items()} for photo in photos]
+
+
+def _file_for(photo: NamedPhoto, given: Path) -> Path:
+    """The file itself, or the one in a folder that has the photo's name. Raises UsageError if there is none."""
+    if not given.is_dir():
+        return given
+    found = [file for file in sorted(given.glob(f"{glob.escape(str(photo.name))}.*")) if file.is_file()]
+    if len(found) != 1:
+        raise UsageError(f"{given} has {len(found)} pictures for the photo {photo.name}; one is needed.")
+    return found[0]
 
 
 def open_model_or_package(source: ModelSource, package: Path | None) -> OpenRunner[Runner]:

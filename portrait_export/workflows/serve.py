@@ -55,6 +55,11 @@ def serve(package: Path, requests: BinaryIO, replies: BinaryIO) -> None:
 def _open(package: Path) -> tuple[Runner, dict[str, str]]:
     """The package's runner, and its metadata with the spec and sizes that `segment` would use."""
     opened = open_package(package)
+    if opened.spec.pictures:
+        names = ", ".join(picture.name for picture in opened.spec.pictures)
+        raise UsageError(
+            f"{package.name} takes further pictures besides the photo ({names}), and a frame of this service has none."
+        )
     metadata = dict(opened.runner.program.metadata.user_defined)
     metadata[SPEC_KEY] = opened.spec.to_json()
     metadata[SIZES_KEY] = labels(opened.sizes, last=",").replace(" ", "")

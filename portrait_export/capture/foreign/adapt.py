@@ -1,4 +1,4 @@
-"""Bring a foreign graph to the project's inputs and outputs: `image`, `logits` and `mask`.
+"""Bring a foreign graph to the project's inputs and outputs: `image`, further pictures, `logits` and `mask`.
 
 The graph itself is left as it is; operators are added before its input and after the value that holds the person:
     K = 1:             logits = ±l                    (minus where the channel is the background)
@@ -24,7 +24,7 @@ from ..onnx.light import infer_shapes
 from ..onnx.subgraphs import subgraphs
 from .field import Field
 from .head import Head
-from .interface import ImageInput
+from .pictures import PictureInput
 
 OURS = ("image", "logits", "mask")
 OLDEST_OPSET = 13  # older models are upgraded, so that one form of every operator is written
@@ -51,28 +51,37 @@ def _opset_of(model: onnx.ModelProto) -> int:
 
 
 def adapt(
-    model: onnx.ModelProto, image: ImageInput, head: Head, *, positive: str, keep: Sequence[str] = ()
+    model: onnx.ModelProto, inputs: Sequence[PictureInput], head: Head, *, positive: str, keep: Sequence[str] = ()
 ) -> onnx.ModelProto:
     """Bring a model with static shapes to the project's contract.
 
     Args:
-        model: opset 13 or newer, in float32 (an input of bytes apart). It is not changed.
+        model: opset 13 or newer, in float32 (inputs of bytes apart). It is not changed.
+        inputs: its pictures, the photograph's first.
         keep: outputs (or values) to keep as they are.
     Returns:
-        The model: input `image` (1, 3, H, W) float32 and carried inputs as they are; outputs `mask` (1, 1, H, W),
-        `logits` (1, 1, h, w) where they can be computed exactly, and the kept ones, renamed as `renamed_values` says.
+        The model: input `image` (1, 3, H, W) float32, of a gray network (1, 1, H, W), an input for each further
+        picture, and carried inputs as they are; outputs `mask` (1, 1, H, W), `logits` (1, 1, h, w) where they can be computed
+        exactly, and the kept ones, renamed as `renamed_values` says.
     """
     adapted = onnx.ModelProto()
     adapted.CopyFrom(model)
-    renamed = renamed_values(model)
+    renamed = renamed_values(model, inputs)
     if renamed:
         _rename(adapted.graph, renamed)
     read = (head.output, head.source or head.output, head.smooth[0] if head.smooth else head.output)
-    new = {name: renamed.get(name, name) for name in (*read, image.name, *keep)}
-    if image.dtype == "UINT8":
-        _let_bytes_be_floats(adapted.graph, new[image.name])
+    new = {name: renamed.get(name, name) for name in (*read, *(each.image.name for each in inputs), *keep)}
+    for each in inputs:
+        if each.image.dtype == "UINT8":
+            _let_bytes_be_floats(adapted.graph, new[each.image.name])
     surgeon = _Surgeon(adapted)
-    surgeon.add_image_input(image, new[image.name])
+    pictures = {new[each.image.name] for each in inputs}
+    carried = [value for value in adapted.graph.input if value.name not in pictures]
+    del adapted.graph.input[:]
+    for each in inputs:
+        surgeon.add_picture_input(each, new[each.image.name])
+    adapted.graph.input.extend(carried)
+    image = inputs[0].image
     outputs = surgeon.add_person_outputs(head, new, (image.height, image.width), flip=positive == "background")
     adapted = surgeon.finished()
     kept = _values_named(adapted, [new[name] for name in keep])
@@ -81,12 +90,13 @@ def adapt(
     return Graph(adapted).to_model()
 
 
-def renamed_values(model: onnx.ModelProto) -> dict[str, str]:
+def renamed_values(model: onnx.ModelProto, inputs: Sequence[PictureInput]) -> dict[str, str]:
     """New names for the values of a user's graph that have one of our names."""
+    ours = dict.fromkeys((*OURS, *(part.name for each in inputs for part in each.parts)))
     graph = model.graph
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
     taken |= {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
-    return {name: unique_name(f"net_{name}", taken) for name in OURS if name in taken}
+    return {name: unique_name(f"net_{name}", taken) for name in ours if name in taken}
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
@@ -153,20 +163,20 @@ class _Surgeon:
         self.model.graph.initializer.append(onnx.numpy_helper.from_array(array, unique))
         return unique
 
-    def add_image_input(self, image: ImageInput, name: str) -> None:
-        """`image` (1, 3, H, W) float32 → the graph's own input, in its layout."""
+    def add_picture_input(self, given: PictureInput, name: str) -> None:
+        """Pictures (1, C, H, W) float32 → the graph's own input: their channels joined, in its layout."""
 
-        graph = self.model.graph
-        others = [value for value in graph.input if value.name != name]
-        del graph.input[:]
-        shape = (1, 3, image.height, image.width)
-        graph.input.extend([onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape), *others])
+        image, value = given.image, given.parts[0].name
+        for part in given.parts:
+            shape = (1, len(part.channels), image.height, image.width)
+            self.model.graph.input.append(_float_value(part.name, shape))
         steps: list[tuple[str, list[str], dict[str, Any]]] = []
+        if len(given.parts) > 1:
+            steps.append(("Concat", [part.name for part in given.parts[1:]], {"axis": 1}))
         if image.permutation is not None:
             steps.append(("Transpose", [], {"perm": [0, *(axis + 1 for axis in image.permutation)]}))
         if "N" not in image.layout:
             steps.append(("Squeeze", [self.constant(np.array([0]), "batch_axis")], {}))
-        value = "image"
         for index, (op, more, attributes) in enumerate(steps or [("Identity", [], {})]):
             last = index == max(len(steps) - 1, 0)
             value = self.emit(op, [value, *more], output=name if last else "", first=True, **attributes)
@@ -179,14 +189,14 @@ class _Surgeon:
             name, field = head.smooth or (head.output, head.field)
             value = self._channels(new[name], field)
             self._mask_of_probability(value, head, size, flip=flip)
-            return [_float_output("mask", (1, 1, *size))]
+            return [_float_value("mask", (1, 1, *size))]
         assert head.source_field is not None
         value = self._channels(new[head.source], head.source_field)
         logit = self._scaled(self._person_logit(value, head, head.source_field.classes), head.slope, 0.0)
         self.emit("Neg" if flip else "Identity", [logit], output="logits")
         pixels = head.source_field.pixels
         self.emit("Sigmoid", [self._resized("logits", pixels, size)], output="mask")
-        return [_float_output("logits", (1, 1, *pixels)), _float_output("mask", (1, 1, *size))]
+        return [_float_value("logits", (1, 1, *pixels)), _float_value("mask", (1, 1, *size))]
 
     def _channels(self, value: str, field: Field) -> str:
         """Any field of classes as (1, K, h, w) float32."""
@@ -293,7 +303,7 @@ class _Surgeon:
         return self.model
 
 
-def _float_output(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
+def _float_value(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
 

@@ -117,7 +117,13 @@ class _Reading:
 def follow(graph: Graph, image: ImageInput) -> Mapping[str, Pixels]:
     """Every value that is affine in the pixels, the input first."""
     found = {
-        image.name: Pixels((0, 1, 2), np.ones(3), np.zeros(3), image.layout.index("C"), len(image.layout)),
+        image.name: Pixels(
+            tuple(range(image.channels)),
+            np.ones(image.channels),
+            np.zeros(image.channels),
+            image.layout.index("C"),
+            len(image.layout),
+        ),
     }
     for node in graph.nodes:
         operands = tuple(found.get(name) for name in node.inputs)

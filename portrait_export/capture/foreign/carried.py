@@ -12,12 +12,11 @@ import onnx
 
 from ...artifacts import Carried
 from ...errors import CaptureError, UsageError, nearest
-from ...preprocessing import PortraitSpec
 from ..onnx.check import make_session, relative_error, run_session
 from ..onnx.light import infer_shapes
 from .interface import FLOATS, ImageInput, dims_of, dtype_of, free_inputs, resized
-from .network import probe_picture
 from .options import ForeignOptions
+from .pictures import picture_names
 
 # What names say of direction: `r1i` and `r1o`, `h_in` and `h_out`, `prev_state` and `state`, `h` and `hn`.
 INWARD = frozenset(("i", "in", "input", "prev", "previous", "past", "last", "old", "init", "initial"))
@@ -62,11 +61,12 @@ def find_pairs(model: onnx.ModelProto, options: ForeignOptions) -> Recurrence:
     values = [value for value in free_inputs(model) if value.name not in fixed]
     if len(values) < 2:
         return Recurrence({})
-    photograph = options.image_input or _only_photograph(values)
-    inputs = [value.name for value in values if value.name != photograph and dtype_of(value) in FLOATS]
+    only = _only_photograph(values)
+    named = picture_names(options.image_input, {value.name for value in values}) or {only} - {None}
+    inputs = [value.name for value in values if value.name not in named and dtype_of(value) in FLOATS]
     found = _by_name(inputs, [value.name for value in model.graph.output])
     pictures = [value.name for value in values if len(dims_of(value)) in (3, 4)]
-    if photograph is None and set(pictures) <= set(found):
+    if not named and set(pictures) <= set(found):
         raise CaptureError(
             "Each input of the network that could be the photograph has an output of its name.",
             code="which-carry",
@@ -148,7 +148,7 @@ def with_ratio(
 
 
 def settle(
-    model: onnx.ModelProto, image: ImageInput, fillings: Mapping[str, np.ndarray], found: Recurrence
+    model: onnx.ModelProto, images: Sequence[ImageInput], fillings: Mapping[str, np.ndarray], found: Recurrence
 ) -> tuple[Carried, ...]:
     """The carried values with their shapes, established by running the network on two frames.
 
@@ -160,7 +160,7 @@ def settle(
     """
     if not found.pairs:
         return ()
-    trial = _Trial(model, image, fillings, found)
+    trial = _Trial(model, images, fillings, found)
     first, zeros = trial.first_run()
     shapes = {name: first[output].shape for name, output in found.pairs.items()}
     trial.require_alike(first)
@@ -183,12 +183,12 @@ def zeros_of(model: onnx.ModelProto, carried: Collection[Carried]) -> dict[str, 
 
 
 def unread(
-    model: onnx.ModelProto, image: ImageInput, fillings: Mapping[str, np.ndarray], carried: Sequence[Carried]
+    model: onnx.ModelProto, images: Sequence[ImageInput], fillings: Mapping[str, np.ndarray], carried: Sequence[Carried]
 ) -> list[str]:
     """A warning for each carried value on which no output depends: carrying it, or not, would be the same."""
     if not carried:
         return []
-    run = _Trial(model, image, fillings, Recurrence({value.name: value.output for value in carried})).run
+    run = _Trial(model, images, fillings, Recurrence({value.name: value.output for value in carried})).run
     start = zeros_of(model, carried)
     first = run(start)
     generator = np.random.default_rng(0)
@@ -205,11 +205,18 @@ class _Trial:
     """Runs a recurrent network on one picture, to see which shapes its carried values have."""
 
     def __init__(
-        self, model: onnx.ModelProto, image: ImageInput, fillings: Mapping[str, np.ndarray], found: Recurrence
+        self,
+        model: onnx.ModelProto,
+        images: Sequence[ImageInput],
+        fillings: Mapping[str, np.ndarray],
+        found: Recurrence,
     ) -> None:
-        self._model, self._image, self._found = model, image, found
-        picture = probe_picture(PortraitSpec(height=image.height, width=image.width))
-        self._feeds = {image.name: image.arrange(picture), **fillings}
+        self._model, self._images, self._found = model, images, found
+        generator = np.random.default_rng(0)
+        self._feeds = dict(fillings)
+        for image in images:
+            pixels = generator.uniform(0, 1, (1, image.channels, image.height, image.width))
+            self._feeds[image.name] = image.arrange(pixels.astype(np.float32))
         self._values = {value.name: value for value in free_inputs(model)}
         self._session = make_session(model, keep_memory=False)
 
@@ -223,7 +230,7 @@ class _Trial:
         """Outputs, and the zeros that they come from: open dimensions are 1 where the network broadcasts them."""
         declared = {name: dims_of(self._values[name]) for name in self._found.pairs}
         tries = [{name: [side or 1 for side in dims] for name, dims in declared.items()}]
-        inferred = _inferred(self._model, self._image)
+        inferred = _inferred(self._model, self._images)
         if all(all(inferred[output]) for output in self._found.pairs.values()):
             tries.append({name: inferred[output] for name, output in self._found.pairs.items()})
         failures = []
@@ -235,7 +242,7 @@ class _Trial:
                 failures.append(f"zeros of {_texts(zeros)}: {error.message}")
         raise CaptureError(
             f"The shapes of the network's {len(declared)} carried values were not found at"
-            f" {self._image.height}x{self._image.width}.",
+            f" {self._images[0].height}x{self._images[0].width}.",
             code="carried-shape",
             context=failures,
             hint="export the network with carried inputs of a fixed shape, or try another `size=`.",
@@ -265,10 +272,10 @@ class _Trial:
             )
 
 
-def _inferred(model: onnx.ModelProto, image: ImageInput) -> dict[str, list[int]]:
+def _inferred(model: onnx.ModelProto, images: Sequence[ImageInput]) -> dict[str, list[int]]:
     """Shapes of the outputs at the image's size; 0 for an unknown side, and one picture where the batch is open."""
     shapes = {}
-    for value in infer_shapes(resized(model, image, (image.height, image.width))).graph.output:
+    for value in infer_shapes(resized(model, images, (images[0].height, images[0].width))).graph.output:
         dims = dims_of(value)
         shapes[value.name] = [dims[0] or 1, *dims[1:]] if len(dims) > 2 else dims
     return shapes

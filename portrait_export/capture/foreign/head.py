@@ -250,6 +250,15 @@ def _checked_on_masks(head: Head, seen: Seen, options: Settings) -> Head:
     return replace(head, notes=(*head.notes, note), warnings=tuple(warnings))
 
 
+def separation_of(head: Head, seen: Seen, positive: str) -> float | None:
+    """How well an output tells the person from the background on photographs, on average; None without enough."""
+    found = separations(seen, lambda values: _score(head, values))
+    if len(found) < AGREEING:
+        return None
+    mean = sum(found) / len(found)
+    return 1 - mean if positive == "background" else mean
+
+
 def _others(head: Head) -> list[str]:
     return [str(k) for k in range(min(head.field.classes, 4)) if k not in head.person_in_output]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ FLOATS = ("FLOAT", "FLOAT16", "DOUBLE")
 
 @dataclass(frozen=True)
 class ImageInput:
-    """The input that takes the photograph.
+    """An input that takes the photograph, or another picture.
 
     Attributes:
         name: in the user's graph.
@@ -27,6 +27,7 @@ class ImageInput:
         dtype: ONNX element type such as `FLOAT` or `UINT8`.
         height, width: in pixels, pinned.
         dynamic: which of batch, height and width the file leaves open.
+        channels: how many it has.
     """
 
     name: str
@@ -35,11 +36,12 @@ class ImageInput:
     height: int
     width: int
     dynamic: tuple[str, ...] = ()
+    channels: int = 3
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Pinned, in the graph's own layout."""
-        sides = {"N": 1, "C": 3, "H": self.height, "W": self.width}
+        sides = {"N": 1, "C": self.channels, "H": self.height, "W": self.width}
         return tuple(sides[letter] for letter in self.layout)
 
     @property
@@ -49,7 +51,7 @@ class ImageInput:
         return None if order == [0, 1, 2] else order
 
     def arrange(self, image: np.ndarray) -> np.ndarray:
-        """(1, 3, H, W) float32 as this input takes it. Pixels for an integer input are whole numbers already."""
+        """(1, C, H, W) float32 as this input takes it. Pixels for an integer input are whole numbers already."""
         import numpy as np
         import onnx
 
@@ -101,10 +103,7 @@ def find_image_input(
         UsageError: an unknown name, or a size that the file does not take.
     """
     values = {value.name: value for value in free_inputs(model)}
-    for asked in (*([name] if name else []), *fixed):
-        if asked not in values:
-            hint = nearest(asked, list(values), what="input")
-            raise UsageError(f"The network has no input {asked!r}.", hint=hint)
+    require_inputs([*([name] if name else []), *fixed], values)
     candidates = {key: layouts for key, value in values.items() if (layouts := _layouts(value)) and key not in fixed}
     if name is None and len(candidates) > 1:  # one input of rank 4 is the photograph where others are open everywhere
         certain = {key: layouts for key, layouts in candidates.items() if 3 in dims_of(values[key])}
@@ -116,36 +115,81 @@ def find_image_input(
             if not candidates or chosen
             else f"{len(candidates)} of the network's inputs could be the photograph.",
             code="no-image-input",
-            context=[f"{value.name}: {dtype_of(value).lower()} {_text(value)}" for value in values.values()],
+            context=[described(value) for value in values.values()],
             hint="a photograph is (1, 3, H, W) or (1, H, W, 3); name it with `image_input=NAME`, and fill each other"
             " input with `fix_inputs=NAME=NUMBER`.",
         )
-    others = [key for key in values if key != chosen and key not in fixed]
+    refuse_unfilled(values, [chosen], fixed)
+    return pinned_input(model, values[chosen], candidates[chosen], 3, size, open_size)
+
+
+def require_inputs(names: Iterable[str], values: Mapping[str, Any]) -> None:
+    """Raise UsageError for a name that is not one of the network's inputs."""
+    for name in names:
+        if name not in values:
+            raise UsageError(f"The network has no input {name!r}.", hint=nearest(name, list(values), what="input"))
+
+
+def refuse_unfilled(values: Mapping[str, Any], pictures: Sequence[str], fixed: Mapping[str, float]) -> None:
+    """Raise CaptureError for inputs that are neither pictures nor filled with a number."""
+    others = [key for key in values if key not in pictures and key not in fixed]
     if others:
+        known = " and ".join(map(repr, pictures))
         raise CaptureError(
-            f"Besides the photograph {chosen!r} the network takes {len(others)} inputs that nothing would fill.",
+            f"Besides the photograph {known} the network takes {len(others)} inputs that nothing would fill."
+            if len(pictures) == 1
+            else f"Besides the pictures {known} the network takes {len(others)} inputs that nothing would fill.",
             code="more-inputs",
-            context=[f"{key}: {dtype_of(values[key]).lower()} {_text(values[key])}" for key in others],
-            hint=f"fill each with `fix_inputs=NAME=NUMBER`, such as `fix_inputs={others[0]}=0`; one that takes an"
-            f" output with the next frame is `carry={others[0]}=OUTPUT`.",
+            context=[described(values[key]) + _why_no_picture(values[key]) for key in others],
+            hint=f"fill each with `fix_inputs=NAME=NUMBER`, such as `fix_inputs={others[0]}=0`; one that takes a"
+            " picture is named with `image_input=NAME`, and one that takes an output with the next frame with"
+            f" `carry={others[0]}=OUTPUT`.",
         )
-    layouts = candidates[chosen]
-    layout = layouts[0] if len(layouts) == 1 else _layout_by_use(model, chosen, layouts)
-    return _pinned(values[chosen], layout, size, open_size)
 
 
-def _layouts(value: Any) -> list[str]:
-    """The layouts that an input can have, likelier ones first."""
+def _why_no_picture(value: Any) -> str:
+    """Words on an input whose size is a picture's and whose number of channels is not; else empty."""
+    dims = dims_of(value)
+    if len(dims) != 4 or dims[0] > 1 or dims[1] in (0, 1, 3, 4) or 3 in dims or min(dims[2] or 16, dims[3] or 16) < 16:
+        return ""
+    return f": {dims[1]} channels are no picture, which has 1, 3 or 4"
+
+
+def described(value: Any) -> str:
+    """An input with its type and shape."""
+    return f"{value.name}: {dtype_of(value).lower()} {_text(value)}"
+
+
+def layouts_of(value: Any, channels: int) -> list[str]:
+    """The layouts in which an input states so many channels: `NCHW`, `NHWC`, `CHW`, `HWC`."""
     dims = dims_of(value)
     if dtype_of(value) not in (*FLOATS, "UINT8"):
         return []
     names = {4: ("NCHW", "NHWC"), 3: ("CHW", "HWC")}.get(len(dims), ())
-    found = [name for name in names if dims[name.index("C")] in (0, 3) and (len(dims) == 3 or dims[0] in (0, 1))]
-    known = [name for name in found if dims[name.index("C")] == 3]
-    return known or (found if len(dims) == 4 else [])
+    return [name for name in names if dims[name.index("C")] == channels and (len(dims) == 3 or dims[0] in (0, 1))]
 
 
-def _layout_by_use(model: onnx.ModelProto, name: str, layouts: list[str]) -> str:
+def _layouts(value: Any) -> list[str]:
+    """The layouts that an input of three channels can have, likelier ones first."""
+    found = layouts_of(value, 0) if len(dims_of(value)) == 4 else []
+    return layouts_of(value, 3) or found
+
+
+def pinned_input(
+    model: onnx.ModelProto,
+    value: Any,
+    layouts: Sequence[str],
+    channels: int,
+    size: tuple[int, int] | None,
+    open_size: tuple[int, int],
+) -> ImageInput:
+    """A picture input in the likeliest of its layouts, its open dimensions filled. Raises UsageError for a size that
+    the file does not take."""
+    layout = layouts[0] if len(layouts) == 1 else _layout_by_use(model, value.name, layouts)
+    return _pinned(value, layout, channels, size, open_size)
+
+
+def _layout_by_use(model: onnx.ModelProto, name: str, layouts: Sequence[str]) -> str:
     """The layout of an input whose shape leaves it open: NHWC if the graph first transposes it by (0, 3, 1, 2)."""
     readers = [node for node in model.graph.node if name in node.input]
     for node in readers:
@@ -155,7 +199,9 @@ def _layout_by_use(model: onnx.ModelProto, name: str, layouts: list[str]) -> str
     return layouts[0]
 
 
-def _pinned(value: Any, layout: str, size: tuple[int, int] | None, open_size: tuple[int, int]) -> ImageInput:
+def _pinned(
+    value: Any, layout: str, channels: int, size: tuple[int, int] | None, open_size: tuple[int, int]
+) -> ImageInput:
     dims = dict(zip(layout, dims_of(value), strict=True))
     asked = dict(zip("HW", size or open_size, strict=True))
     sides = {letter: dims[letter] or asked[letter] for letter in "HW"}
@@ -167,11 +213,11 @@ def _pinned(value: Any, layout: str, size: tuple[int, int] | None, open_size: tu
         )
     names = {"N": "batch", "H": "height", "W": "width"}
     dynamic = tuple(word for letter, word in names.items() if letter in dims and not dims[letter])
-    return ImageInput(value.name, layout, dtype_of(value), sides["H"], sides["W"], dynamic)
+    return ImageInput(value.name, layout, dtype_of(value), sides["H"], sides["W"], dynamic, channels)
 
 
-def resized(model: onnx.ModelProto, image: ImageInput, size: tuple[int, int]) -> onnx.ModelProto:
-    """A copy that declares its image input at another size; what was inferred from the old size is forgotten.
+def resized(model: onnx.ModelProto, images: Sequence[ImageInput], size: tuple[int, int]) -> onnx.ModelProto:
+    """A copy that declares its picture inputs at another size; what was inferred from the old size is forgotten.
 
     Whether the network runs at that size, or keeps numbers of the old one somewhere inside, is not known here.
     """
@@ -179,9 +225,10 @@ def resized(model: onnx.ModelProto, image: ImageInput, size: tuple[int, int]) ->
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    (value,) = [value for value in free_inputs(copy) if value.name == image.name]
-    for letter, side in zip("HW", size, strict=True):
-        _shape(value)[image.layout.index(letter)].dim_value = side
+    values = {value.name: value for value in free_inputs(copy)}
+    for image in images:
+        for letter, side in zip("HW", size, strict=True):
+            _shape(values[image.name])[image.layout.index(letter)].dim_value = side
     _forget_shapes(copy.graph)
     return copy
 
@@ -211,7 +258,10 @@ def fixed_values(model: onnx.ModelProto, fixed: Mapping[str, float]) -> dict[str
 
 
 def pin(
-    model: onnx.ModelProto, image: ImageInput, fixed: Mapping[str, np.ndarray], carried: Sequence[Carried] = ()
+    model: onnx.ModelProto,
+    images: Sequence[ImageInput],
+    fixed: Mapping[str, np.ndarray],
+    carried: Sequence[Carried] = (),
 ) -> onnx.ModelProto:
     """A copy with every input's shape known, and what was inferred from open shapes forgotten."""
     import onnx
@@ -219,12 +269,10 @@ def pin(
     pinned = onnx.ModelProto()
     pinned.CopyFrom(model)
     graph = pinned.graph
-    elements = {value.name: value.type.tensor_type.elem_type for value in free_inputs(pinned)}
-    shapes = {image.name: image.shape, **{value.name: value.shape for value in carried}}
+    types = {value.name: value.type.tensor_type.elem_type for value in free_inputs(pinned)}
+    shapes = {**{each.name: each.shape for each in images}, **{each.name: each.shape for each in carried}}
     del graph.input[:]
-    graph.input.extend(
-        onnx.helper.make_tensor_value_info(name, elements[name], shape) for name, shape in shapes.items()
-    )
+    graph.input.extend(onnx.helper.make_tensor_value_info(name, types[name], shape) for name, shape in shapes.items())
     graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in fixed.items())
     _forget_shapes(graph)
     pinned.ir_version = max(pinned.ir_version, 4)

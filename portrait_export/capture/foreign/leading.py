@@ -90,14 +90,17 @@ class Leading:
         return f"{self.nodes}: (x - {short(self.mean)}) / {short(self.std)}"
 
 
-def leading_arithmetic(graph: Graph, image: ImageInput) -> Leading | None:
-    """What a graph does to its image input before its own layers; None where it does nothing.
+def leading_arithmetic(graph: Graph, image: ImageInput, channels: tuple[int, ...] = (0, 1, 2)) -> Leading | None:
+    """What a graph does to a picture before its own layers; None where it does nothing.
 
     Where layers read differently normalised pixels, the first is taken, and pixels as they come are not counted.
+
+    Args:
+        channels: of the input, that the picture has; the numbers of a single one are given three times.
     """
     found: dict[str, Leading] = {}
     for pixels in ends(graph, follow(graph, image)):
-        leading = _leading(pixels)
+        leading = _leading(pixels, channels)
         if leading is not None:
             found.setdefault(str(leading) if leading.normalises else leading.nodes, leading)
     normalising = [leading for leading in found.values() if leading.normalises]
@@ -110,12 +113,12 @@ def leading_arithmetic(graph: Graph, image: ImageInput) -> Leading | None:
     return Leading(**{**vars(first), "others": others})
 
 
-def _leading(pixels: Pixels) -> Leading | None:
+def _leading(pixels: Pixels, channels: tuple[int, ...]) -> Leading | None:
     """What one value is of the pixels; None where it is the pixels, or not all of their channels."""
-    if set(pixels.source) != {0, 1, 2} or not pixels.gain.all():
+    if not set(channels) <= set(pixels.source) or not pixels.gain.all():
         return None
-    places = [pixels.source.index(channel) for channel in range(3)]
-    reverses = pixels.source == (2, 1, 0)
+    places = [pixels.source.index(channel) for channel in channels] * (3 // len(channels))
+    reverses = len(channels) == 3 and places == [2, 1, 0]
     nodes = ", ".join(pixels.ops)
     trained = pixels.mean is not None and pixels.std is not None
     if pixels.mean is not None and pixels.std is not None:

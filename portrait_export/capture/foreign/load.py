@@ -24,15 +24,17 @@ from ..simplify.folding import fold_constants
 from .adapt import upgrade_opset
 from .carried import Recurrence, find_pairs, settle, unread, with_ratio, zeros_of
 from .field import Field
+from .finding import Finding
 from .float_forms import in_float_form
-from .head import Head, find_head
-from .interface import DEFAULT_SIZE, ImageInput, find_image_input, fixed_values, pin, resized
+from .head import Head, find_head, separation_of
+from .interface import DEFAULT_SIZE, ImageInput, fixed_values, pin, resized
 from .leading import leading_arithmetic
 from .measured import Seen, measure
-from .network import ForeignNetwork, probe_picture
-from .normalisation import decide
-from .options import ForeignOptions, require_one_source, with_toml
+from .network import ForeignNetwork, probe_pictures
+from .normalisation import decide, decide_picture
+from .options import NORMALISING, ForeignOptions, PictureSettings, merged, require_one_source, with_toml
 from .original import OnnxOriginal, Original, only_output, values_in, with_outputs
+from .pictures import PictureInput, arranged, find_pictures, name_doubt
 from .widen import in_float32, other_precisions
 
 # Largest |difference| of P(person), and of logits relative to their scale, between the adapted graph and the original
@@ -41,6 +43,8 @@ TOLERANCE = 1e-4
 # Of networks in half precision, or whose 8-bit operators become floats: another order of the same sums may round to the
 # next number. The small networks of the tests, quantized, differ by 1e-6 at most; one step of their logits is 1.2e-2.
 HALF_TOLERANCE = 2e-2
+
+CLEARLY_BETTER = 0.1  # of how often a pixel of the person has a larger value than one of the background
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class _Opened:
         options, toml: completed by the TOML file of that name, if there is one.
         preprocessor: what a preprocessor_config.json next to the network says.
         original: the network as it came.
-        image: its image input.
+        pictures: its inputs that take pictures, the photograph's first.
         fillings: values of its other inputs.
         carried: what it carries from frame to frame.
         told: whether the user named it.
@@ -62,7 +66,7 @@ class _Opened:
     toml: str
     preprocessor: Preprocessor | None
     original: Original
-    image: ImageInput
+    pictures: tuple[PictureInput, ...]
     fillings: Mapping[str, np.ndarray]
     carried: tuple[Carried, ...] = ()
     told: bool = False
@@ -72,6 +76,15 @@ class _Opened:
     def start(self) -> dict[str, np.ndarray]:
         """The carried inputs before the first frame."""
         return zeros_of(self.original.model, self.carried)
+
+    @property
+    def image(self) -> ImageInput:
+        """The input that takes the photograph."""
+        return self.pictures[0].image
+
+    def feeds(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Normalised pictures by the package's names, as everything that the network takes with a first frame."""
+        return {**arranged(self.pictures, tensors), **self.fillings, **self.start}
 
 
 def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> ForeignNetwork:
@@ -93,11 +106,12 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     preprocessor = read_preprocessor(options.file.parent)
     original, declared = _original(options, checkpoint, preprocessor, toml)
     found = find_pairs(original.model, options)
-    image = _image_input(original.model, options, preprocessor, found)
+    pictures = _picture_inputs(original.model, options, preprocessor, found)
+    image = pictures[0].image
     options, ratio = with_ratio(original.model, options, image) if found.pairs else (options, ())
     fillings = fixed_values(original.model, dict(options.fix_inputs))
-    carried = settle(original.model, image, fillings, found)
-    opened = _Opened(options, toml, preprocessor, original, image, fillings, carried, found.told, ratio)
+    carried = settle(original.model, [each.image for each in pictures], fillings, found)
+    opened = _Opened(options, toml, preprocessor, original, pictures, fillings, carried, found.told, ratio)
     if declared is None:
         return _understood(opened)
     try:
@@ -128,29 +142,35 @@ def _original(
         from .pytorch import TorchOriginal  # imports torch, which an ONNX file does not need
 
         def prepare(model: onnx.ModelProto) -> PortraitSpec:
-            image = _image_input(model, options, preprocessor, find_pairs(model, options))
-            leading = leading_arithmetic(Graph(model), image)
-            return decide(options, image, leading, preprocessor, toml=toml).value
+            pictures = _picture_inputs(model, options, preprocessor, find_pairs(model, options))
+            return _prepared(Graph(model), pictures, options, preprocessor, toml).value
 
         return TorchOriginal.load(options, checkpoint, options.size or _size_of(preprocessor), prepare), None
     file = OnnxOriginal.load(options.onnx)
     if options.size is None or not options.any_size:
         return file, None
-    image = _image_input(file.model, replace(options, size=None), None, find_pairs(file.model, options))
+    filled = _filled(options, find_pairs(file.model, options))
+    pictures = find_pictures(file.model, named=options.image_input, size=None, fixed=filled)
+    image = pictures[0].image
     if {"height", "width"} <= set(image.dynamic) or (image.height, image.width) == options.size:
         return file, None
-    return replace(file, model=resized(file.model, image, options.size)), image
+    return replace(file, model=resized(file.model, [each.image for each in pictures], options.size)), image
 
 
-def _image_input(
+def _picture_inputs(
     model: onnx.ModelProto, options: ForeignOptions, preprocessor: Preprocessor | None, found: Recurrence
-) -> ImageInput:
-    filled = {**dict(options.fix_inputs), **dict.fromkeys((*found.pairs, *found.ratio), 0.0)}
-    image = find_image_input(model, name=options.image_input, size=options.size, fixed=filled)
-    if options.size is not None or not {"height", "width"} & set(image.dynamic):
-        return image
+) -> tuple[PictureInput, ...]:
+    filled = _filled(options, found)
+    pictures = find_pictures(model, named=options.image_input, size=options.size, fixed=filled)
+    if options.size is not None or not {"height", "width"} & set(pictures[0].image.dynamic):
+        return pictures
     size = _size_of(preprocessor)
-    return find_image_input(model, name=options.image_input, size=None, fixed=filled, open_size=size)
+    return find_pictures(model, named=options.image_input, size=None, fixed=filled, open_size=size)
+
+
+def _filled(options: ForeignOptions, found: Recurrence) -> dict[str, float]:
+    """The inputs that take no picture: those that the user fills, and those of a recurrent network."""
+    return {**dict(options.fix_inputs), **dict.fromkeys((*found.pairs, *found.ratio), 0.0)}
 
 
 def _size_of(preprocessor: Preprocessor | None) -> tuple[int, int]:
@@ -170,7 +190,8 @@ def _size_of(preprocessor: Preprocessor | None) -> tuple[int, int]:
 def _understood(opened: _Opened) -> ForeignNetwork:
     """Find the preprocessing and the person."""
     options, image, original = opened.options, opened.image, opened.original
-    pinned = pin(upgrade_opset(original.model), image, opened.fillings, opened.carried)
+    images = [each.image for each in opened.pictures]
+    pinned = pin(upgrade_opset(original.model), images, opened.fillings, opened.carried)
     rough = bool(other_precisions(pinned))
     pinned = in_float32(pinned)
     stepped = in_float_form(pinned)
@@ -178,21 +199,22 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     asked = _asked_values(original.model, options)
     folded, _ = fold_constants(with_outputs(stepped, asked))
     graph = Graph(folded)
-    preparation = decide(options, image, leading_arithmetic(graph, image), opened.preprocessor, toml=opened.toml)
+    preparation = _prepared(graph, opened.pictures, options, opened.preprocessor, opened.toml)
     outputs = _probe(opened, preparation.value, asked)
     others = {*options.keep_outputs, *(value.output for value in opened.carried)} - {options.mask_output}
     candidates = {name: value for name, value in outputs.items() if name not in others} or outputs
     labels = _labels(options.file.parent)
-    head = find_head(
-        graph,
-        candidates,
-        options,
-        size=(image.height, image.width),
-        labels=labels,
-        measure=lambda output, found: _measured(opened, preparation.value, output, found),
-    )
+    seen: list[Seen] = []
+
+    def look(output: str, found: Field) -> Seen:
+        seen.append(_measured(opened, preparation.value, output, found))
+        return seen[-1]
+
+    head = find_head(graph, candidates, options, size=(image.height, image.width), labels=labels, measure=look)
+    swapped = _swap_doubts(opened, preparation.value, head, seen[-1])
     reads = _reads(original, head, opened.carried)
-    notes = [*original.notes, *_input_notes(image, options), *opened.notes, *_carried_notes(opened), *preparation.notes]
+    inputs = [note for each in images for note in _input_notes(each, options)]
+    notes = [*original.notes, *inputs, *opened.notes, *_carried_notes(opened), *preparation.notes]
     if rough:
         notes.append("half or double precision in the file: the same weights, computed in float32")
     if whole:
@@ -204,7 +226,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     return ForeignNetwork(
         name=name,
         model=folded,
-        image=image,
+        inputs=opened.pictures,
         head=head,
         spec=preparation.value,
         parameters=parameters_of(original.model),
@@ -218,8 +240,9 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         notes=tuple(notes),
         warnings=(
             *preparation.warnings,
+            *swapped,
             *head.warnings,
-            *unread(original.model, image, opened.fillings, opened.carried),
+            *unread(original.model, images, opened.fillings, opened.carried),
         ),
         licence=licence_of(options.file.parent),
         provenance={
@@ -230,6 +253,52 @@ def _understood(opened: _Opened) -> ForeignNetwork:
             "meaning": head.meaning,
         },
     )
+
+
+def _prepared(
+    graph: Graph,
+    pictures: Sequence[PictureInput],
+    options: ForeignOptions,
+    preprocessor: Preprocessor | None,
+    toml: str,
+) -> Finding[PortraitSpec]:
+    """How photographs and further pictures are prepared."""
+    named = _settings_of(pictures, options)
+    image, (photo, *_) = pictures[0].image, pictures[0].parts
+    own = {key: value for key in NORMALISING if (value := getattr(named[photo.name], key)) is not None}
+    leading = leading_arithmetic(graph, image, photo.channels)
+    prepared = decide(replace(options, **own), image, leading, preprocessor, toml=toml)
+    spec, notes, warnings = prepared.value, list(prepared.notes), list(prepared.warnings)
+    if len(pictures) > 1:
+        warnings += [doubt for each in pictures if (doubt := name_doubt(each.image.name, each.parts[0].shows))]
+    found = []
+    for each in pictures:
+        for part in each.parts:
+            if part is photo:
+                continue
+            own_leading = leading_arithmetic(graph, each.image, part.channels)
+            decided = decide_picture(
+                named[part.name], options, part, each.image, own_leading, spec, photo=leading, toml=toml
+            )
+            found.append(decided.value)
+            notes += decided.notes
+            warnings += decided.warnings
+    inputs = ("image", *(picture.name for picture in found))
+    return Finding(replace(spec, inputs=inputs, pictures=tuple(found)), tuple(notes), tuple(warnings))
+
+
+def _settings_of(pictures: Sequence[PictureInput], options: ForeignOptions) -> dict[str, PictureSettings]:
+    """Each picture's own settings, by the package's name. Raises UsageError for settings of anything else."""
+    known = {part.name: part.name for each in pictures for part in each.parts}
+    known.update({each.image.name: each.parts[0].name for each in pictures})  # the user's own names count first
+    found = {part.name: PictureSettings(part.name) for each in pictures for part in each.parts}
+    for settings in options.pictures:
+        if settings.name not in known:
+            hint = nearest(settings.name, list(known), what="picture")
+            raise UsageError(f"There is no picture {settings.name!r} to normalise.", hint=hint)
+        name = known[settings.name]
+        (found[name],) = merged([replace(settings, name=name)], [found[name]])
+    return found
 
 
 def _asked_values(model: onnx.ModelProto, options: ForeignOptions) -> list[str]:
@@ -249,9 +318,8 @@ def _probe(opened: _Opened, spec: PortraitSpec, asked: Sequence[str]) -> dict[st
         CaptureError: the network cannot run at this size.
     """
     image, model = opened.image, opened.original.model
-    feeds = {image.name: image.arrange(probe_picture(spec)), **opened.fillings, **opened.start}
     try:
-        return run_once(with_outputs(model, asked), feeds)
+        return run_once(with_outputs(model, asked), opened.feeds(probe_pictures(spec)))
     except CaptureError as error:
         if not image.dynamic:
             raise
@@ -262,15 +330,36 @@ def _probe(opened: _Opened, spec: PortraitSpec, asked: Sequence[str]) -> dict[st
         ) from error
 
 
-def _measured(opened: _Opened, spec: PortraitSpec, output: str, found: Field) -> Seen:
-    """The values of one output on photographs."""
+def _swap_doubts(opened: _Opened, spec: PortraitSpec, head: Head, seen: Seen) -> tuple[str, ...]:
+    """Pictures in colour with which the photograph may have been confused: the masks are better with both swapped."""
+    found = separation_of(head, seen, spec.positive)
+    doubts = []
+    for picture in spec.pictures if found is not None else ():
+        if picture.shows == "photo" or picture.channels != spec.channels:
+            continue
+        other = separation_of(head, _measured(opened, spec, head.output, head.field, swap=picture.name), spec.positive)
+        if found is not None and other is not None and other > found + CLEARLY_BETTER:
+            doubts.append(
+                f"with the photograph and the picture of {picture.name!r} swapped, a pixel of the person has the"
+                f" larger value in {other:.0%} of all pairs instead of {found:.0%}: are they in the wrong order"
+                " (`image_input=`)?"
+            )
+    return tuple(doubts)
+
+
+def _measured(opened: _Opened, spec: PortraitSpec, output: str, found: Field, *, swap: str = "") -> Seen:
+    """The values of one output on photographs.
+
+    Args:
+        swap: a picture that changes places with the photograph.
+    """
     model = opened.original.model
     session = make_session(only_output(model, output), keep_memory=False)
-    others = {**opened.fillings, **opened.start}
 
-    def run(picture: np.ndarray) -> np.ndarray:
-        feeds = {opened.image.name: opened.image.arrange(picture), **others}
-        return run_session(session, feeds)[output]
+    def run(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+        if swap:
+            pictures = {**pictures, "image": pictures[swap], swap: pictures["image"]}
+        return run_session(session, opened.feeds(pictures))[output]
 
     return measure(run, found, spec)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...artifacts import Frame
 from ...calibration.dataset import ROOT
+from ...imaging.companions import with_pictures
 from ...imaging.photo import open_mask, open_photo
 from ...imaging.resize import resize_bilinear as resized_picture
 from ...preprocessing import PortraitSpec
+from ..runners import feeds_of
 from .field import Field
 
 # Photographs in which a person is brighter than the background, darker, and neither; the last one shows nobody.
@@ -24,7 +26,7 @@ PERSON, BACKGROUND = 0.9, 0.1  # of the drawn masks; what is between is an edge
 NEAR = 0.02  # of an end of 0..1: where most pixels of a matte are
 WHOLE = 1e-3  # how far a whole number may be off
 
-Output = Callable[[np.ndarray], np.ndarray]  # the network's input (1, 3, H, W) → one output
+Output = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # the network's pictures (1, C, H, W) → one output
 
 
 @dataclass
@@ -118,13 +120,15 @@ def measure(output: Output, found: Field, spec: PortraitSpec) -> Seen:
     seen, size = Seen(), (spec.height, spec.width)
     for name in (*PHOTOGRAPHS, EMPTY):
         photo = resized_picture(open_photo(ROOT / "images" / name).pixels, size)
-        planes = found.planes(output(spec.normalise(Frame(photo, name=name))))
+        mask = open_mask(ROOT / "masks" / name.replace(".jpg", ".png"))
+        frame = with_pictures(Frame(photo, name=name), np.clip(resized_picture(mask, size), 0, 1), spec)
+        planes = found.planes(output(feeds_of(frame, spec)))
         seen.add(planes, photograph=True)
         if name != EMPTY:
-            mask = open_mask(ROOT / "masks" / name.replace(".jpg", ".png"))
             seen.sample(planes, resized_picture(mask, found.pixels))
     for image in synthetic_pictures(size):
-        seen.add(found.planes(output(spec.normalise(Frame(image)))), photograph=False)
+        frame = with_pictures(Frame(image), None, spec)
+        seen.add(found.planes(output(feeds_of(frame, spec))), photograph=False)
     return seen
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from ...artifacts import DEFAULT_OPSET, Carried, Frame, Prediction
+from ...artifacts import DEFAULT_OPSET, Carried, Prediction
 from ...errors import CaptureError, UsageError
 from ...preprocessing import PortraitSpec
 from ...utils.carrying import Place, places_to_json
@@ -22,6 +22,7 @@ from .adapt import adapt, renamed_values
 from .head import Head
 from .interface import ImageInput
 from .original import Original
+from .pictures import PictureInput
 from .reference import ForeignReference, resize_bilinear
 
 
@@ -32,7 +33,7 @@ class ForeignNetwork:
     Attributes:
         name: of files made from it.
         model: the user's graph with shapes pinned and constants folded, otherwise its own.
-        image, head: its input, and where the person is in its outputs.
+        inputs, head: the pictures that it takes, the photograph's first, and where the person is in its outputs.
         spec: preprocessing.
         parameters: stored floating-point numbers.
         tolerance: by how much the adapted graph may differ from the original.
@@ -51,7 +52,7 @@ class ForeignNetwork:
 
     name: str
     model: onnx.ModelProto
-    image: ImageInput
+    inputs: tuple[PictureInput, ...]
     head: Head
     spec: PortraitSpec
     parameters: int
@@ -77,6 +78,11 @@ class ForeignNetwork:
         return self.original.name
 
     @property
+    def image(self) -> ImageInput:
+        """The input that takes the photograph."""
+        return self.inputs[0].image
+
+    @property
     def summary(self) -> str:
         """Which output and class is the person, in one line."""
         return self.head.notes[0]
@@ -89,14 +95,14 @@ class ForeignNetwork:
     @property
     def kept_outputs(self) -> tuple[str, ...]:
         """The kept outputs, without carried ones, as the exported graph calls them."""
-        renamed = renamed_values(self.model)
+        renamed = renamed_values(self.model, self.inputs)
         carried = {value.output for value in self.states}
         return tuple(renamed.get(name, name) for name in self.keep if name not in carried)
 
     @property
     def carried(self) -> tuple[Carried, ...]:
         """What the exported graph takes and returns from frame to frame."""
-        renamed = renamed_values(self.model)
+        renamed = renamed_values(self.model, self.inputs)
         return tuple(
             replace(value, input=renamed.get(value.input, value.input), output=renamed.get(value.output, value.output))
             for value in self.states
@@ -125,9 +131,9 @@ class ForeignNetwork:
         return self._reference(name or self.reference_name, keep_memory=True)
 
     def _reference(self, name: str, *, keep_memory: bool) -> ForeignReference:
-        call = self.original.open(self.image.name, self.fillings, self.reads, keep_memory=keep_memory)
+        call = self.original.open(self.fillings, self.reads, keep_memory=keep_memory)
         return ForeignReference(
-            call, self.image, self.head, self.spec, name=name, carried=self.states, start=self.start
+            call, self.inputs, self.head, self.spec, name=name, carried=self.states, start=self.start
         )
 
     def to_onnx(self, *, opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
@@ -138,9 +144,12 @@ class ForeignNetwork:
         Raises:
             CaptureError: the numbers differ.
         """
-        image = self.image if self.image.dtype == "UINT8" else replace(self.image, dtype="FLOAT")
+        inputs = [
+            each if each.image.dtype == "UINT8" else replace(each, image=replace(each.image, dtype="FLOAT"))
+            for each in self.inputs
+        ]
         kept = (*self.keep, *(value.output for value in self.states))
-        adapted = adapt(self.model, image, self.head, positive=self.spec.positive, keep=kept)
+        adapted = adapt(self.model, inputs, self.head, positive=self.spec.positive, keep=kept)
         places = places_to_json(Place(value.name, value.input, value.output) for value in self.carried)
         carried = {"carried": places} if self.states else {}
         set_metadata(adapted, {"spec": self.spec.to_json(), **carried, **self.provenance})
@@ -153,17 +162,17 @@ class ForeignNetwork:
 
         The second frame shows that the right values are carried: the first takes zeros on both sides.
         """
-        picture = probe_picture(self.spec)
+        pictures = probe_pictures(self.spec)
         reference = self._reference("", keep_memory=False)
         theirs = dict(self.start)
         ours = {value.input: np.zeros(value.shape, np.float32) for value in self.carried}
         lines: list[str] = []
         for _ in range(2 if self.states else 1):
-            expected, found = reference.predict(picture, theirs), run_once(adapted, {"image": picture, **ours})
+            expected, found = reference.predict(pictures, theirs), run_once(adapted, {**pictures, **ours})
             lines += self._differences(expected, found)
             theirs = {name: value.astype(self.start[name].dtype) for name, value in expected.carried.items()}
             ours = {value.input: found[value.output] for value in self.carried}
-            picture = picture[..., ::-1].copy()
+            pictures = {name: picture[..., ::-1].copy() for name, picture in pictures.items()}
         if lines:
             raise CaptureError(
                 "With the project's inputs and outputs the network gives another mask than on its own.",
@@ -193,10 +202,14 @@ class ForeignNetwork:
         return lines
 
 
-def probe_picture(spec: PortraitSpec) -> np.ndarray:
-    """One seeded picture, smooth with some grain, as the network's input (1, 3, H, W)."""
+def probe_pictures(spec: PortraitSpec) -> dict[str, np.ndarray]:
+    """Seeded pictures, smooth with some grain and all different, as the network's inputs (1, C, H, W) by name."""
     generator = np.random.default_rng(0)
+    return {picture.name: picture.normalise(_probe(generator, spec)) for picture in spec.all_pictures}
+
+
+def _probe(generator: np.random.Generator, spec: PortraitSpec) -> np.ndarray:
     coarse = generator.uniform(0, 255, (3, 5, 5))
     smooth = np.stack([resize_bilinear(plane, (spec.height, spec.width)) for plane in coarse], axis=-1)
     grain = generator.normal(0, 8, smooth.shape)
-    return spec.normalise(Frame(np.clip(np.rint(smooth + grain), 0, 255).astype(np.uint8), name="probe"))
+    return np.clip(np.rint(smooth + grain), 0, 255).astype(np.uint8)

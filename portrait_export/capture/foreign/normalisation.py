@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from ...preprocessing import PortraitSpec
+from dataclasses import replace
+
+from ...errors import UsageError
+from ...preprocessing import GRAY, SHOWS, Picture, PortraitSpec
 from ..huggingface import LARGEST_UNIT, PREPROCESSOR, Preprocessor
 from .finding import Finding
 from .interface import ImageInput
 from .leading import BYTES, IMAGENET, NAMES, UNIT, Leading, Numbers, short
-from .options import Settings
+from .options import NORMALISING, PictureSettings, Settings
+from .pictures import Part
 
 ASSUMED = (
     "no preprocessing was given, so ImageNet's is assumed: RGB, pixel/255, mean 0.485,0.456,0.406,"
     " std 0.229,0.224,0.225; a wrong guess gives wrong masks on the phone. Set `mean=`, `std=` and `scale=`,"
     " or write a TOML file"
+)
+
+ASSUMED_GRAY = (
+    "nothing tells how the gray picture {name!r} is normalised, so pixel/255 is assumed: 0..1; a wrong guess gives"
+    " wrong masks on the phone. Set `mean={name}=M`, `std={name}=S` and `scale={name}=F`"
 )
 
 
@@ -26,22 +35,119 @@ def decide(
         preprocessor: what a preprocessor_config.json next to the network says.
         toml: name of the file that some options come from, empty where there is none.
     """
-    numbers = _numbers(options, image, leading, preprocessor, toml)
-    color = _color(options, leading, preprocessor)
+    if image.channels == 1:
+        numbers = _gray_numbers(options, image, leading, toml, name=image.name)
+        ignored = ("`color=` is ignored: the network takes a gray picture",) if options.color else ()
+        color = Finding(GRAY, ("gray: the luma of the photograph;",), ignored)
+    else:
+        numbers = _numbers(options, image, leading, preprocessor, toml)
+        color = _color(options, leading, preprocessor)
+    scale, mean, std = _narrowed(numbers.value, gray=image.channels == 1)
     resize = options.resize or (preprocessor.resize if preprocessor is not None else None)
     spec = PortraitSpec(
         height=image.height,
         width=image.width,
         color=color.value,
-        scale=numbers.value.scale,
-        mean=numbers.value.mean,
-        std=numbers.value.std,
+        scale=scale,
+        mean=mean,
+        std=std,
         resize=resize or "stretch",
         positive=options.positive or "person",
         threshold=options.threshold or 0.5,
     )
     note = f"{color.notes[0]} photographs are brought to {image.height}x{image.width} by `{spec.resize}`"
     return Finding(spec, (*numbers.notes, note), (*numbers.warnings, *color.warnings))
+
+
+def decide_picture(
+    settings: PictureSettings,
+    options: Settings,
+    part: Part,
+    image: ImageInput,
+    leading: Leading | None,
+    spec: PortraitSpec,
+    *,
+    photo: Leading | None,
+    toml: str,
+) -> Finding[Picture]:
+    """How a further picture is prepared.
+
+    Its own settings decide, else the graph's arithmetic on it; else a colour picture is prepared as the photograph is,
+    and a gray one is brought to 0..1.
+
+    Args:
+        settings: its own.
+        options: of the network; those for all colour pictures count where its own say nothing.
+        leading: arithmetic on this picture in the graph itself.
+        spec: how the photograph is prepared.
+        photo: arithmetic on the photograph.
+    """
+    own = replace(options, mean=settings.mean, std=settings.std, scale=settings.scale, color=settings.color)
+    if part.gray:
+        name = part.name if len(part.channels) < image.channels else image.name
+        ignored = ("`color=` is ignored: the picture is gray",) if own.color else ()
+        numbers, color = _gray_numbers(own, image, leading, toml, name=name), Finding(GRAY, (), ignored)
+    else:
+        own = replace(own, **{key: getattr(options, key) for key in NORMALISING if getattr(own, key) is None})
+        numbers = _colour_numbers(own, image, leading, spec, photo, toml)
+        told = own.color or (leading is not None and leading.color)
+        color = _color(own, leading, None) if told else Finding(_order(spec))
+    value = Picture(part.name, part.shows, color.value, *_narrowed(numbers.value, gray=part.gray))
+    where = f", channel {part.channels[0] + 1}" if len(part.channels) < image.channels else ""
+    how = ", ".join((value.color.upper() if value.color != GRAY else GRAY, *numbers.notes))
+    note = f"input {image.name!r}{where} shows: {SHOWS[part.shows]}; {how}, {numbers.value}"
+    warnings = tuple(f"{image.name}{where}: {text}" for text in (*numbers.warnings, *color.warnings))
+    return Finding(value, (note.replace("`", ""),), warnings)
+
+
+def _colour_numbers(
+    own: Settings, image: ImageInput, leading: Leading | None, spec: PortraitSpec, photo: Leading | None, toml: str
+) -> Finding[Numbers]:
+    """The numbers of a further picture in colour."""
+    told = own.normalises or image.dtype == "UINT8" or (leading is not None and leading.numbers is not None)
+    if told or spec.color == GRAY:
+        return _numbers(own, image, leading, None, toml)
+    numbers = Numbers(spec.scale, spec.mean, spec.std)
+    if leading is not None and leading.normalises:
+        return Finding(numbers, ("as the photograph",), (_doubt(leading),))
+    if photo is not None and photo.normalises:
+        doubt = (
+            f"the graph normalises the photograph itself ({photo}), and not this picture, which gets {numbers} as the"
+            f" photograph does; if that is wrong, set `mean={image.name}=M`, `std={image.name}=S` and"
+            f" `scale={image.name}=F`"
+        )
+        return Finding(numbers, ("as the photograph",), (doubt,))
+    return Finding(numbers, ("as the photograph",))
+
+
+def _order(spec: PortraitSpec) -> str:
+    return "rgb" if spec.color == GRAY else spec.color
+
+
+def _gray_numbers(
+    options: Settings, image: ImageInput, leading: Leading | None, toml: str, *, name: str
+) -> Finding[Numbers]:
+    """The numbers of a picture of one channel; 0..1 where nothing tells them. Raises UsageError for three different.
+
+    Args:
+        name: by which options name the picture.
+    """
+    for setting in ("mean", "std"):
+        if len(set(getattr(options, setting) or (0,))) > 1:
+            raise UsageError(
+                f"`{setting}=` gives three numbers, and {name!r} takes a gray picture.",
+                hint=f"one number is needed, such as `{setting}={name}=0.5`.",
+            )
+    normalises = leading is not None and leading.normalises
+    if not (options.normalises or image.dtype == "UINT8" or (leading is not None and leading.numbers is not None)):
+        doubts = (_doubt(leading),) if leading is not None and normalises else ()
+        return Finding(UNIT, (), (ASSUMED_GRAY.format(name=name), *doubts))
+    return _numbers(options, image, leading, None, toml)
+
+
+def _narrowed(numbers: Numbers, *, gray: bool) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+    """Scale, mean and std for as many channels as a picture has."""
+    return (numbers.scale, numbers.mean[:1], numbers.std[:1]) if gray else (numbers.scale, numbers.mean, numbers.std)
 
 
 def _color(options: Settings, leading: Leading | None, preprocessor: Preprocessor | None) -> Finding[str]:

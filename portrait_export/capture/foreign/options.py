@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError
-from ...preprocessing import COLORS, POSITIVES, RESIZES
-from ...utils.toml import read_toml, setting
+from ...errors import UsageError, nearest
+from ...preprocessing import COLORS, POSITIVES, RESIZES, SHOWS
+from ...utils.toml import read_toml, readers_of, setting
 
 ACTIVATIONS = ("auto", "logits", "multilabel", "sigmoid", "softmax", "argmax", "probability", "matte255", "signed")
 SOURCES = ("onnx", "torch", "torchscript")
@@ -31,6 +31,16 @@ def three_numbers(value: Any) -> tuple[float, ...]:
     if len(numbers) not in (1, 3):
         raise ValueError(f"expected one number or three, found {len(numbers)}")
     return tuple(numbers * 3 if len(numbers) == 1 else numbers)
+
+
+def of_picture(read: Callable[[Any], Any]) -> Callable[[str], tuple[str, Any]]:
+    """`0.5`, or `bgr=0.5` for one picture: the name, empty where there is none, and the value."""
+
+    def split(text: str) -> tuple[str, Any]:
+        name, _, value = text.rpartition("=")
+        return name, read(value)
+
+    return split
 
 
 def number(value: Any) -> float:
@@ -116,11 +126,74 @@ def _size(value: Any) -> tuple[int, int]:
     return int(items[0]), int(items[1])
 
 
+def picture_inputs(value: Any) -> tuple[str, ...]:
+    """`src`, or `["src", "bgr=background"]`: inputs that take pictures, and what they show."""
+    names = _texts(value)
+    for name in names:
+        _, separator, shows = name.rpartition("=")
+        if separator and shows not in SHOWS:
+            raise ValueError(f"{name!r} is not NAME or NAME=KIND, KIND being one of {', '.join(SHOWS)}")
+    return names
+
+
+def numbers_of_pictures(value: Any) -> tuple[PictureSettings, ...]:
+    """`{bgr = {mean = 0.5, std = 0.5}}`: how some pictures are normalised, by the input's name."""
+    if not isinstance(value, Mapping):
+        raise ValueError("expected a table for each input, such as [pictures.bgr]")
+    readers = readers_of(PictureSettings)
+    found = []
+    for name, table in value.items():
+        if not isinstance(table, Mapping):
+            raise ValueError(f"{name} is not a table")
+        given = {}
+        for key, each in table.items():
+            if key not in readers:
+                raise ValueError(f"{name}.{key} is not a setting; {nearest(str(key), list(readers), what='setting')}")
+            try:
+                given[key] = readers[key](each)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{name}.{key}: {error}") from error
+        found.append(PictureSettings(str(name), **given))
+    return tuple(found)
+
+
 def _share(value: Any) -> float:
     share = number(value)
     if not 0 < share < 1:
         raise ValueError("expected a number between 0 and 1")
     return share
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """How one of a network's pictures is normalised, where it differs from the others.
+
+    Attributes:
+        name: of the network's input, or of the package's.
+        mean, std, scale, color: as in Settings.
+    """
+
+    name: str
+    mean: tuple[float, ...] | None = setting(three_numbers)
+    std: tuple[float, ...] | None = setting(three_numbers)
+    scale: float | None = setting(number)
+    color: str | None = setting(_one_of(COLORS))
+
+
+# As the command line gives them: for all pictures, or for one by its input's name.
+mean_of = std_of = of_picture(three_numbers)
+scale_of = of_picture(number)
+color_of = of_picture(_one_of(COLORS))
+NORMALISING = ("mean", "std", "scale", "color")  # settings that each picture may have for itself
+
+
+def merged(first: Sequence[PictureSettings], second: Sequence[PictureSettings]) -> tuple[PictureSettings, ...]:
+    """Both, by name; where both set something, the first counts."""
+    found = {each.name: each for each in second}
+    for each in first:
+        given = {key: value for key in NORMALISING if (value := getattr(each, key)) is not None}
+        found[each.name] = replace(found.get(each.name, PictureSettings(each.name)), **given)
+    return tuple(found.values())
 
 
 @dataclass(frozen=True)
@@ -133,7 +206,8 @@ class Settings:
         size: (height, width) in pixels.
         mean, std: per channel in the order that `color` gives, in the units of `pixel * scale`.
         scale, color, resize, positive, threshold: as in PortraitSpec.
-        image_input: the input that takes the photograph.
+        image_input: the inputs that take pictures, the photograph's first, each `NAME` or `NAME=SHOWS`.
+        pictures: normalisation of single pictures; `mean`, `std`, `scale` and `color` are of all in colour.
         mask_output: the output, or any value inside the graph, that holds the person.
         person_class: which of its classes are the person.
         activation: what has been applied to that output, one of `ACTIVATIONS`.
@@ -150,7 +224,8 @@ class Settings:
     resize: str | None = setting(_one_of(RESIZES))
     positive: str | None = setting(_one_of(POSITIVES))
     threshold: float | None = setting(_share)
-    image_input: str | None = setting(_text)
+    image_input: tuple[str, ...] = setting(picture_inputs, ())
+    pictures: tuple[PictureSettings, ...] = setting(numbers_of_pictures, ())
     mask_output: str | None = setting(_text)
     person_class: tuple[int, ...] | None = setting(classes)
     activation: str | None = setting(_one_of(ACTIVATIONS))
@@ -219,4 +294,5 @@ def with_toml(options: ForeignOptions) -> tuple[ForeignOptions, str]:
         return options, ""
     stored = read_toml(file, Settings)
     unset = [field.name for field in fields(Settings) if getattr(options, field.name) in (None, ())]
-    return replace(options, **{name: getattr(stored, name) for name in unset}), file.name
+    completed = replace(options, **{name: getattr(stored, name) for name in unset})
+    return replace(completed, pictures=merged(options.pictures, stored.pictures)), file.name

@@ -18,8 +18,8 @@ from ..onnx.light import infer_shapes
 from ..onnx.load import load_onnx
 from ..onnx.subgraphs import all_graphs
 
-# An image input as the network takes it, in its own layout and type, and its carried inputs → values by name.
-Call = Callable[[np.ndarray, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+# The inputs that are not filled, by name, in the network's own layouts and types → values by name.
+Call = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
 class Original(Protocol):
@@ -48,14 +48,11 @@ class Original(Protocol):
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
         """Which of some values of `model` can be read when the original runs."""
 
-    def open(
-        self, image: str, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True
-    ) -> Call:
+    def open(self, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True) -> Call:
         """Make the network ready to run.
 
         Args:
-            image: name of the image input in `model`.
-            fillings: values of the other inputs, except the carried ones.
+            fillings: values of the inputs that each run takes alike.
             values: what each run returns; all of them readable.
             keep_memory: keep the memory of a run for the next one. Without, a single run takes less memory and longer.
         """
@@ -84,22 +81,16 @@ class OnnxOriginal:
         known = values_in(self.model)
         return tuple(value for value in values if value in known)
 
-    def open(
-        self, image: str, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True
-    ) -> Call:
+    def open(self, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True) -> Call:
         """A session that also returns `values`."""
         session = make_session(with_outputs(self.model, values), keep_memory=keep_memory)
-        return partial(_run_with, session, image, fillings)
+        return partial(_run_with, session, fillings)
 
 
 def _run_with(
-    session: Any,
-    image: str,
-    fillings: Mapping[str, np.ndarray],
-    array: np.ndarray,
-    carried: Mapping[str, np.ndarray],
+    session: Any, fillings: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    return run_session(session, {image: array, **fillings, **carried})
+    return run_session(session, {**inputs, **fillings})
 
 
 def values_in(model: onnx.ModelProto) -> set[str]:

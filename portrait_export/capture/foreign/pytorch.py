@@ -89,13 +89,12 @@ class TorchOriginal:
         """What the network returns can be read, and nothing inside it."""
         return tuple(value for value in values if value in self.outputs)
 
-    def open(
-        self, image: str, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True
-    ) -> Call:
+    def open(self, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True) -> Call:
         """The module itself: it has one input, and PyTorch keeps no memory between runs."""
         return self._call
 
-    def _call(self, array: np.ndarray, carried: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _call(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        (array,) = inputs.values()
         return {name: tensor.numpy() for name, tensor in _run(self.net, torch.from_numpy(array)).items()}
 
 

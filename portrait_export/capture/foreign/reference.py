@@ -12,20 +12,21 @@ import numpy as np
 from ...artifacts import Carried, Frame, Prediction
 from ...preprocessing import PortraitSpec
 from ...utils.carrying import Carrying
+from ..runners import feeds_of
 from .field import Field
 from .head import Head
-from .interface import ImageInput
 from .original import Call
+from .pictures import PictureInput, arranged
 
 
 class ForeignReference:
     """Segments frames with the network as the user gave it.
 
     Args:
-        call: the inputs in the network's own layout and type → outputs by name: `head.output`, those of the carried
-            values, and perhaps `head.source`, the value before the activation; without it there are no logits to
-            compare.
-        image: the network's input.
+        call: pictures and carried values in the network's own layouts and types → outputs by name: `head.output`, those
+            of the carried values, and perhaps `head.source`, the value before the activation; without it there are no
+            logits to compare.
+        inputs: the network's pictures.
         head: where the person is.
         spec: preprocessing.
         name: what reports call it.
@@ -36,7 +37,7 @@ class ForeignReference:
     def __init__(
         self,
         call: Call,
-        image: ImageInput,
+        inputs: Sequence[PictureInput],
         head: Head,
         spec: PortraitSpec,
         *,
@@ -47,7 +48,7 @@ class ForeignReference:
         self.name = name
         self.spec = spec
         self._call = call
-        self._image = image
+        self._inputs = inputs
         self._head = head
         self._carried = carried
         self.carrying = Carrying(start or {})
@@ -57,13 +58,13 @@ class ForeignReference:
         return [self._run_one(frame) for frame in frames]
 
     def _run_one(self, frame: Frame) -> Prediction:
-        prediction = self.predict(self.spec.normalise(frame), self.carrying.before(frame))
+        prediction = self.predict(feeds_of(frame, self.spec), self.carrying.before(frame))
         self.carrying.after(prediction.carried)
         return prediction
 
-    def predict(self, image: np.ndarray, carried: Mapping[str, np.ndarray]) -> Prediction:
-        """(1, 3, H, W) float32, normalised, and the carried inputs → the person."""
-        outputs = self._call(self._image.arrange(image), carried)
+    def predict(self, pictures: Mapping[str, np.ndarray], carried: Mapping[str, np.ndarray]) -> Prediction:
+        """Normalised pictures (1, C, H, W) float32 by the package's names, and the carried inputs → the person."""
+        outputs = self._call({**arranged(self._inputs, pictures), **carried})
         flip = self.spec.positive == "background"
         size = (self.spec.height, self.spec.width)
         logits = person_logits(outputs, self._head, flip=flip)

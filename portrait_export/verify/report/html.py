@@ -15,7 +15,7 @@ from ...artifacts import EMPTY
 from ...imaging.encode import image_bytes, png_bytes
 from ..parity import SIGNS, Comparison, ParityReport, agreement, measured, number, xml_safe
 from ..scores import ImageScore, SetScore
-from .pictures import HEADINGS, HEAT_FULL, mask_picture, panels, values_picture
+from .pictures import HEADINGS, HEAT_FULL, inputs_of, mask_picture, panels, values_picture
 from .weights import TALLEST, bits_picture
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _reading(compared: Comparison, facts: Mapping[str, str]) -> str:
     finite = raw[np.isfinite(raw)]
     span = f", {number(float(finite.min()), 4)} (black) to {number(float(finite.max()), 4)} (white)" * bool(finite.size)
     pictures = {
-        HEADINGS[0]: compared.labelled.frame.image,
+        **inputs_of(compared),
         f"the network's output{span}": values_picture(raw),
         HEADINGS[2]: mask_picture(compared.candidate.probability),
     }
@@ -231,7 +231,7 @@ def _worst(compared: Comparison) -> str:
         words.insert(1, f"boundary F {number(score.boundary_f)}")
     if score.psnr_db is not None:
         words.append(f"logits PSNR {number(score.psnr_db, 4)} dB")
-    figures = "".join(_figure(heading, name, panel) for heading, panel in zip(HEADINGS, panels(compared), strict=True))
+    figures = "".join(_figure(heading, name, panel) for heading, panel in panels(compared).items())
     return (
         f'<article class="compared">\n<h3>{_text(name)}</h3>\n<p class="faint">{_text(" · ".join(words))}</p>\n'
         f'<div class="panels">\n{figures}</div>\n</article>\n'
@@ -240,7 +240,7 @@ def _worst(compared: Comparison) -> str:
 
 def _figure(heading: str, name: str, panel: np.ndarray) -> str:
     """A panel under its heading; masks are marked, for the slider."""
-    source = _data_url(panel, photo=heading == HEADINGS[0])
+    source = _data_url(panel, photo=heading == HEADINGS[0] or heading.startswith("input "))
     mask = _MASK if heading in HEADINGS[1:3] else ""
     return (
         f'<figure><img{mask} alt="{_text(heading)} of {_text(name)}" src="{source}"'

@@ -90,10 +90,23 @@ def outlined(compared: Comparison, side: int) -> Image.Image:
     return Image.fromarray(picture)
 
 
-def panels(compared: Comparison) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The four pictures of HEADINGS, each (H, W, 3) uint8 at the frame's size."""
+def inputs_of(compared: Comparison) -> dict[str, np.ndarray]:
+    """Everything that the model took, by heading: the photo, and further pictures, each (H, W, 3) uint8."""
+    import numpy as np
+
+    frame = compared.labelled.frame
+    further = {
+        f"input {name}": picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+        for name, picture in frame.pictures.items()
+    }
+    return {HEADINGS[0]: frame.image, **further}
+
+
+def panels(compared: Comparison) -> dict[str, np.ndarray]:
+    """The pictures of HEADINGS, with the model's further pictures after the photo, each (H, W, 3) uint8."""
     a, b = compared.reference.probability, compared.candidate.probability
-    return compared.labelled.frame.image, mask_picture(a), mask_picture(b), heat_picture(a, b, compared.threshold)
+    results = (mask_picture(a), mask_picture(b), heat_picture(a, b, compared.threshold))
+    return {**inputs_of(compared), **dict(zip(HEADINGS[1:], results, strict=True))}
 
 
 def caption(compared: Comparison) -> str:
@@ -114,19 +127,19 @@ def caption(compared: Comparison) -> str:
 
 
 def side_by_side(compared: Comparison) -> Image.Image:
-    """One image: its name and numbers above four headed panels."""
+    """One image: its name and numbers above headed panels."""
     from PIL import Image, ImageDraw
 
-    fitted = [fit_into(panel, PANEL) for panel in panels(compared)]
-    width, height = fitted[0].size
+    fitted = {heading: fit_into(panel, PANEL) for heading, panel in panels(compared).items()}
+    width, height = fitted[HEADINGS[0]].size
     cell = max(width, 150)  # a heading's room
-    canvas = Image.new("RGB", (4 * cell + 5 * MARGIN, height + 3 * LINE + 2 * MARGIN), PAPER)
+    canvas = Image.new("RGB", (len(fitted) * (cell + MARGIN) + MARGIN, height + 3 * LINE + 2 * MARGIN), PAPER)
     draw, font = ImageDraw.Draw(canvas), label_font()
     draw.text((MARGIN, MARGIN - 4), clip(compared.score.name or "(no name)", canvas.width - 2 * MARGIN), INK, font)
     draw.text((MARGIN, MARGIN - 4 + LINE), clip(caption(compared), canvas.width - 2 * MARGIN), FAINT, font)
-    for i, (panel, heading) in enumerate(zip(fitted, HEADINGS, strict=True)):
+    for i, (heading, panel) in enumerate(fitted.items()):
         left = MARGIN + i * (cell + MARGIN)
-        draw.text((left, MARGIN - 4 + 2 * LINE), heading, INK, font)
+        draw.text((left, MARGIN - 4 + 2 * LINE), clip(heading, cell), INK, font)
         canvas.paste(panel, (left, MARGIN + 3 * LINE - 2))
     return canvas
 

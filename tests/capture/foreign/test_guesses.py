@@ -233,7 +233,7 @@ def refusals() -> dict[str, tuple[onnx.ModelProto, dict[str, object], str]]:
         ),
         "no_map": (model([pooled]), {}, "No output is a map of the picture."),
         "no_such_output": (net(), {"mask_output": "z"}, "The network has no output 'z'."),
-        "no_such_input": (net(), {"image_input": "image"}, "The network has no input 'image'."),
+        "no_such_input": (net(), {"image_input": ("image",)}, "The network has no input 'image'."),
         "nothing_to_keep": (net(), {"keep_outputs": ("aux",)}, "The network has no output 'aux'."),
         "another_size": (
             net(), {"size": (64, 64)}, "The file's input 'x' is fixed at 32x32 pixels; `size=` asks for 64x64.",
@@ -249,8 +249,8 @@ def refusals() -> dict[str, tuple[onnx.ModelProto, dict[str, object], str]]:
             model([logits, scaled], more=(scalar,), **weights), {},
             "Besides the photograph 'x' the network takes 1 inputs that nothing would fill.",
         ),
-        "grey_input": (
-            model([sigmoid.__class__(op_type="Sigmoid", input=["x"], output=["y"])], image=[1, 1, 32, 32]), {},
+        "two_channels": (
+            model([sigmoid.__class__(op_type="Sigmoid", input=["x"], output=["y"])], image=[1, 2, 32, 32]), {},
             "The network has no input that is one photograph.",
         ),
         "batch_of_four": (
