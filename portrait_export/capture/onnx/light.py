@@ -6,7 +6,7 @@ onnx does all of it in C++ on a serialized copy, and shape inference returns ano
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,17 @@ def is_large(tensor: TensorProto) -> bool:
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model whose large initializers are inputs of the same types and shapes; the rest is a copy."""
+    return with_weights_as_inputs(model, {tensor.name for tensor in model.graph.initializer if is_large(tensor)})
+
+
+def with_weights_as_inputs(model: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
+    """A model in which some initializers are inputs of the same types and shapes; the rest is a copy."""
     light = onnx.ModelProto()
     copy_fields(model, light, without=("graph",))
     copy_fields(model.graph, light.graph, without=("initializer",))
     declared = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
-        if not is_large(tensor):
+        if tensor.name not in names:
             light.graph.initializer.append(tensor)
         elif tensor.name not in declared:
             light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))

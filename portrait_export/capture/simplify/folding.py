@@ -12,6 +12,7 @@ import onnx
 from ...errors import CaptureError, first_line
 from ...utils.quiet import quiet
 from ..onnx.light import read_model, write_model
+from .untouched import join, split
 
 # A folded constant may not be larger than this: expanding a small computation into a large weight saves nothing.
 LARGEST_FOLDED = "4MB"
@@ -36,8 +37,9 @@ def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
         The folded model, its inputs and outputs in the same order under the same names; and a note, empty where all
         went well, with the reason why the model is unchanged.
     """
+    light, weights = split(model)
     try:
-        folded = _run(model) if model.producer_name == OUR_PRODUCER else _run_apart(model)
+        folded = join(_run(light) if model.producer_name == OUR_PRODUCER else _run_apart(light), weights)
     except Exception as error:  # the C++ code raises anything; the unfolded model is used, with a note
         return model, f"onnxsim left the model as it was: {first_line(error)}"
     for before, after in ((model.graph.input, folded.graph.input), (model.graph.output, folded.graph.output)):
