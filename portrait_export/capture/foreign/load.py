@@ -19,6 +19,7 @@ from ..huggingface import Preprocessor, labels_of, licence_of, read_json, read_p
 from ..onnx.check import make_session, run_once, run_session
 from ..onnx.graph import Graph
 from ..onnx.parameters import parameters_of
+from ..onnx.stored import StoredModel
 from ..simplify.folding import fold_constants
 from .adapt import upgrade_opset
 from .field import Field
@@ -79,8 +80,8 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     options, toml = with_toml(options)
     preprocessor = read_preprocessor(options.file.parent)
     original, declared = _original(options, checkpoint, preprocessor, toml)
-    image = _image_input(original.model, options, preprocessor)
-    fillings = fixed_values(original.model, dict(options.fix_inputs))
+    image = _image_input(original.stored.outline, options, preprocessor)
+    fillings = fixed_values(original.stored.outline, dict(options.fix_inputs))
     opened = _Opened(options, toml, preprocessor, original, image, fillings)
     if declared is None:
         return _understood(opened)
@@ -120,10 +121,11 @@ def _original(
     file = OnnxOriginal.load(options.onnx)
     if options.size is None or not options.any_size:
         return file, None
-    image = find_image_input(file.model, name=options.image_input, size=None, fixed=dict(options.fix_inputs))
+    outline = file.stored.outline
+    image = find_image_input(outline, name=options.image_input, size=None, fixed=dict(options.fix_inputs))
     if {"height", "width"} <= set(image.dynamic) or (image.height, image.width) == options.size:
         return file, None
-    return replace(file, model=resized(file.model, image, options.size)), image
+    return replace(file, stored=file.stored.with_outline(resized(outline, image, options.size))), image
 
 
 def _image_input(model: onnx.ModelProto, options: ForeignOptions, preprocessor: Preprocessor | None) -> ImageInput:
@@ -152,13 +154,8 @@ def _size_of(preprocessor: Preprocessor | None) -> tuple[int, int]:
 def _understood(opened: _Opened) -> ForeignNetwork:
     """Find the preprocessing and the person."""
     options, image, original = opened.options, opened.image, opened.original
-    pinned = pin(upgrade_opset(original.model), image, opened.fillings)
-    rough = bool(other_precisions(pinned))
-    pinned = in_float32(pinned)
-    stepped = in_float_form(pinned)
-    whole = stepped is not pinned
-    asked = _asked_values(original.model, options)
-    folded, _ = fold_constants(with_outputs(stepped, asked))
+    asked = _asked_values(original.stored.outline, options)
+    folded, rough, whole = _prepared(opened, asked)
     graph = Graph(folded)
     preparation = decide(options, image, leading_arithmetic(graph, image), opened.preprocessor, toml=opened.toml)
     outputs = _probe(opened, preparation.value, asked)
@@ -188,7 +185,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         image=image,
         head=head,
         spec=preparation.value,
-        parameters=parameters_of(original.model),
+        parameters=parameters_of(original.stored.outline),
         tolerance=HALF_TOLERANCE if rough or whole else TOLERANCE,
         original=original,
         fillings=opened.fillings,
@@ -207,6 +204,20 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     )
 
 
+def _prepared(opened: _Opened, asked: Sequence[str]) -> tuple[StoredModel, bool, bool]:
+    """The network in float32 with static shapes, folded; and whether it had other precisions, and 8-bit arithmetic.
+
+    Args:
+        asked: values that it is to output as well.
+    """
+    pinned = pin(upgrade_opset(opened.original.stored.whole()), opened.image, opened.fillings)
+    rough = bool(other_precisions(pinned))
+    pinned = in_float32(pinned)
+    stepped = in_float_form(pinned)
+    prepared = StoredModel(with_outputs(stepped, asked))
+    return fold_constants(prepared)[0], rough, stepped is not pinned
+
+
 def _asked_values(model: onnx.ModelProto, options: ForeignOptions) -> list[str]:
     """The values that options name as outputs. Raises UsageError for one that does not exist."""
     asked = [name for name in (options.mask_output, *options.keep_outputs) if name]
@@ -223,10 +234,10 @@ def _probe(opened: _Opened, spec: PortraitSpec, asked: Sequence[str]) -> dict[st
     Raises:
         CaptureError: the network cannot run at this size.
     """
-    image, model = opened.image, opened.original.model
+    image, stored = opened.image, opened.original.stored
     feeds = {image.name: image.arrange(probe_picture(spec)), **opened.fillings}
     try:
-        return run_once(with_outputs(model, asked), feeds)
+        return run_once(stored.with_outline(with_outputs(stored.outline, asked)), feeds)
     except CaptureError as error:
         if not image.dynamic:
             raise
@@ -239,8 +250,8 @@ def _probe(opened: _Opened, spec: PortraitSpec, asked: Sequence[str]) -> dict[st
 
 def _measured(opened: _Opened, spec: PortraitSpec, output: str, found: Field) -> Seen:
     """The values of one output on photographs."""
-    model = opened.original.model
-    session = make_session(only_output(model, output), keep_memory=False)
+    stored = opened.original.stored
+    session = make_session(stored.with_outline(only_output(stored.outline, output)), keep_memory=False)
 
     def run(picture: np.ndarray) -> np.ndarray:
         feeds = {opened.image.name: opened.image.arrange(picture), **opened.fillings}

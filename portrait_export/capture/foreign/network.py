@@ -17,6 +17,7 @@ from ...preprocessing import PortraitSpec
 from ..export import set_metadata
 from ..onnx.check import check_model, relative_error, run_once
 from ..onnx.parameters import stores_integer_weights
+from ..onnx.stored import StoredModel
 from .adapt import adapt, renamed_values
 from .head import Head
 from .interface import ImageInput
@@ -47,7 +48,7 @@ class ForeignNetwork:
     """
 
     name: str
-    model: onnx.ModelProto
+    model: StoredModel
     image: ImageInput
     head: Head
     spec: PortraitSpec
@@ -79,12 +80,12 @@ class ForeignNetwork:
     @property
     def quantized(self) -> bool:
         """Whether it stores its weights as 8-bit integers already."""
-        return stores_integer_weights(self.original.model)
+        return stores_integer_weights(self.original.stored.outline)
 
     @property
     def kept_outputs(self) -> tuple[str, ...]:
         """The kept outputs as the exported graph calls them."""
-        renamed = renamed_values(self.model)
+        renamed = renamed_values(self.model.outline)
         return tuple(renamed.get(name, name) for name in self.keep)
 
     def with_output(self, output: str) -> ForeignNetwork:
@@ -122,13 +123,14 @@ class ForeignNetwork:
             CaptureError: the numbers differ.
         """
         image = self.image if self.image.dtype == "UINT8" else replace(self.image, dtype="FLOAT")
-        adapted = adapt(self.model, image, self.head, positive=self.spec.positive, keep=self.keep)
-        set_metadata(adapted, {"spec": self.spec.to_json(), **self.provenance})
-        check_model(adapted)
+        outline = adapt(self.model.outline, image, self.head, positive=self.spec.positive, keep=self.keep)
+        set_metadata(outline, {"spec": self.spec.to_json(), **self.provenance})
+        check_model(outline)
+        adapted = self.model.with_outline(outline)
         self._check_numbers(adapted)
-        return adapted
+        return adapted.whole()
 
-    def _check_numbers(self, adapted: onnx.ModelProto) -> None:
+    def _check_numbers(self, adapted: StoredModel) -> None:
         picture = probe_picture(self.spec)
         expected = self._reference("", keep_memory=False).predict(picture)
         found = run_once(adapted, {"image": picture})

@@ -13,6 +13,7 @@ from onnx import TensorProto
 from ...errors import CaptureError, first_line
 from ...utils.names import unique_name
 from .light import copy_fields, infer_shapes
+from .stored import StoredModel
 from .subgraphs import subgraphs
 
 Shape = tuple[int, ...]
@@ -58,7 +59,9 @@ class Graph:
         opset: version of ONNX's own operators; 0 where the model uses none.
     """
 
-    def __init__(self, model: onnx.ModelProto):
+    def __init__(self, source: onnx.ModelProto | StoredModel):
+        self._stored = source if isinstance(source, StoredModel) else None
+        model = source.outline if isinstance(source, StoredModel) else source
         inferred = _infer_shapes(model)
         self._model = model  # only read: a copy would be one of all weights
         graph = model.graph
@@ -127,7 +130,8 @@ class Graph:
             return self._arrays[value]
         if value not in self._tensors:
             return None
-        array = onnx.numpy_helper.to_array(self._tensors[value])
+        tensor = self._tensors[value]
+        array = onnx.numpy_helper.to_array(tensor) if self._stored is None else self._stored.array(tensor)
         array.setflags(write=False)
         self._arrays[value] = array
         return array
@@ -314,7 +318,7 @@ class Graph:
         self._changed()
 
     def to_model(self) -> onnx.ModelProto:
-        """The edited model: cleaned, with the shapes of all values noted."""
+        """The edited model: cleaned, with the shapes of all values noted. Of a stored model, its outline."""
         self.clean()
         model = onnx.ModelProto()
         copy_fields(self._model, model, without=("graph",))
@@ -323,9 +327,9 @@ class Graph:
         copy_fields(self._model.graph, graph, without=("node", "initializer", "value_info"))
         for node in self._nodes:
             graph.node.append(self._node_proto(node))
-        order = list(dict.fromkeys(name for node in self._nodes for name in (*node.inputs, *captured(node))))
-        for name in (*order, *self.outputs):
-            if self.is_constant(name) and name not in {tensor.name for tensor in graph.initializer}:
+        read = (name for node in self._nodes for name in (*node.inputs, *captured(node)))
+        for name in dict.fromkeys((*read, *self.outputs)):
+            if self.is_constant(name):
                 graph.initializer.append(self._tensor_proto(name))
         model.ir_version = max(model.ir_version, 4)  # before 4, initializers had to be graph inputs as well
         kept = [value for value in graph.input if value.name in self.inputs]

@@ -6,6 +6,7 @@ onnx does all of it in C++ on a serialized copy, and shape inference returns ano
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 LARGE_ELEMENTS = 4096  # no constant of so many elements determines a shape
+ALIGNMENT = 64  # bytes, of a weight in a file
 
 
 def infer_shapes(model: onnx.ModelProto, *, data_prop: bool = False) -> onnx.ModelProto:
@@ -24,7 +26,7 @@ def infer_shapes(model: onnx.ModelProto, *, data_prop: bool = False) -> onnx.Mod
 def check_structure(model: onnx.ModelProto) -> None:
     """Run onnx.checker with shape inference on a model, and on each of its large weights. Raises as it does."""
     for tensor in model.graph.initializer:
-        if is_large(tensor):
+        if is_large(tensor) and tensor.data_location != TensorProto.EXTERNAL:
             onnx.checker.check_tensor(tensor)
     onnx.checker.check_model(without_weights(model), full_check=True)
 
@@ -71,19 +73,24 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
 
     Such a model is never in memory a second time here, and its readers read, or map, one weight at a time.
     """
-    small = onnx.ModelProto()
-    copy_fields(model, small, without=("graph",))
-    copy_fields(model.graph, small.graph, without=("initializer",))
-    small.graph.SetInParent()
-    weights = path.with_suffix(".weights")
+    path.write_bytes(outlined(model, path.with_suffix(".weights")).SerializeToString())
+
+
+def outlined(model: onnx.ModelProto, weights: Path) -> onnx.ModelProto:
+    """A model that refers to its large weights in a file, which is written here, next to which it belongs."""
+    outline = onnx.ModelProto()
+    copy_fields(model, outline, without=("graph",))
+    copy_fields(model.graph, outline.graph, without=("initializer",))
+    outline.graph.SetInParent()
     with weights.open("wb") as file:
         for tensor in model.graph.initializer:
             if is_large(tensor) and tensor.HasField("raw_data"):
-                small.graph.initializer.append(_outside(tensor, weights.name, file.tell()))
+                file.seek(-file.tell() % ALIGNMENT, os.SEEK_CUR)
+                outline.graph.initializer.append(_outside(tensor, weights.name, file.tell()))
                 file.write(tensor.raw_data)
             else:
-                small.graph.initializer.append(tensor)
-    path.write_bytes(small.SerializeToString())
+                outline.graph.initializer.append(tensor)
+    return outline
 
 
 def read_model(path: Path) -> onnx.ModelProto:

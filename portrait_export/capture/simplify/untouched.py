@@ -34,7 +34,7 @@ def join(folded: onnx.ModelProto, weights: Mapping[str, onnx.TensorProto]) -> on
     del graph.input[:]
     graph.input.extend(kept)
     for tensor in (tensor for name, tensor in weights.items() if name in read):
-        copy_fields(tensor, graph.initializer.add(), without=("doc_string", "data_location"))  # as onnxsim's own are
+        copy_fields(tensor, graph.initializer.add(), without=("doc_string",))  # which onnxsim drops, too
     return folded
 
 
@@ -43,7 +43,7 @@ def untouched(model: onnx.ModelProto) -> set[str]:
     graph = model.graph
     computed = _computed(graph)
     normalised = {node.input[0] for node in graph.node if node.op_type == "BatchNormalization"}
-    large = {tensor.name for tensor in graph.initializer if is_large(tensor) and tensor.HasField("raw_data")}
+    large = {tensor.name for tensor in graph.initializer if is_large(tensor) and _is_stored_as_bytes(tensor)}
     touched = {value.name for value in graph.output}
     for node in graph.node:
         factors = _FACTORS.get(node.op_type, ()) if node.domain in _OWN_DOMAINS else ()
@@ -54,6 +54,11 @@ def untouched(model: onnx.ModelProto) -> set[str]:
                 touched.add(name)
         touched |= {name for inner in subgraphs(node) for each in all_graphs(inner) for name in _read(each)}
     return large - touched
+
+
+def _is_stored_as_bytes(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor is stored as onnxsim would store it, here or in a file."""
+    return tensor.HasField("raw_data") or tensor.data_location == onnx.TensorProto.EXTERNAL
 
 
 def _computed(graph: onnx.GraphProto) -> set[str]:
