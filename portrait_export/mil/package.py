@@ -12,7 +12,7 @@ from typing import Any
 
 from ..artifacts import Lowered
 from ..errors import UsageError
-from ..utils.files import write_bytes, written_whole
+from ..utils.files import chunks_of, write_bytes, written_whole
 from .compile import CompiledProgram
 from .folder import files_of, locate_specification, package_size_bytes
 from .program import Metadata
@@ -63,9 +63,9 @@ def saved_package(path: Path) -> SavedPackage:
     """Hash and size of a package on disk."""
     digest = hashlib.sha256()
     for file in files_of(path):
-        data = file.read_bytes()
-        digest.update(f"{file.relative_to(path).as_posix()}\0{len(data)}\0".encode())
-        digest.update(data)
+        digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+        for chunk in chunks_of(file):
+            digest.update(chunk)
     return SavedPackage(path=path, sha256=digest.hexdigest(), size_bytes=package_size_bytes(path))
 
 

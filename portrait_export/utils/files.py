@@ -16,6 +16,7 @@ from ..errors import PortraitError, UsageError
 _STREAM_FOLDERS = ("/dev", "/dev/fd", "/proc/self/fd")
 _LONGEST_STEM = 32  # characters of the name that the hidden name keeps, so that it stays short enough
 _LOCK = ".portrait-export.lock"
+_CHUNK_BYTES = 1 << 20
 _PARTIAL = ".partial-"  # part of the hidden name; the id of the writing process follows
 
 
@@ -171,6 +172,13 @@ def _is_running(pid: int) -> bool:
     except OSError:
         return True  # it runs under another user
     return True
+
+
+def chunks_of(path: Path) -> Iterator[bytes]:
+    """The content of a file, never all of it in memory at once."""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
 
 
 def write_bytes(path: Path, data: bytes, *, force: bool = True) -> None:

@@ -15,7 +15,7 @@ from ..artifacts import AUTO
 from ..errors import UsageError
 from ..inputs.sizes import require_sizes, size_of
 from ..inputs.sources import LoadedModel
-from ..utils.files import held_alone, refuse_existing, remove_stale_partials, write_bytes, write_json
+from ..utils.files import held_alone, refuse_existing, remove_stale_partials, write_json, written_whole
 from ..utils.stages import Observer, SilentObserver, Stages
 from . import recurrent, steps
 from .checks import check_request
@@ -25,9 +25,11 @@ from .records import EXPORT_FILE, begin_record, export_record, is_unfinished
 from .requests import CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest
 
 if TYPE_CHECKING:
-    import onnx
-
     from ..artifacts import Lowered
+    from ..capture.onnx.stored import StoredModel
+    from ..mil.audit import Audit
+    from ..mil.mixed import MixedCost
+    from ..mil.package import SavedPackage
     from ..quantize.recipe import Recipe
 
 
@@ -90,19 +92,10 @@ def _export_into(
 ) -> CoreMLExport:
     """Run all stages after loading and write the output folder."""
     model = models[0]
-    path = folder / f"{request.name}.mlpackage"
     simplified = _simplify_at_each_size(stages, models)
-    lowered = _lower_at_each_size(stages, simplified, models, request)
-    if request.precision == AUTO:
-        silent = Stages(SilentObserver())
-        lower = partial(_lower_at_each_size, silent, simplified, models, request)
-        request = chosen(stages, models, lower, recipe, request)
-    built = steps.compiled(stages, lowered, models, recipe, request, folder)
-    begin_record(folder, model, recipe, request)
-    package = steps.save(stages, built, path, model, request)
-    begin_record(folder, model, recipe, request, package)
-    audit, mixed = steps.audit(stages, built, path, recipe)
-    write_bytes(folder / f"{request.name}.onnx", simplified[0].SerializeToString(deterministic=True))
+    request, package, audit, mixed = _packaged(folder, stages, simplified, models, recipe, request)
+    with written_whole(folder / f"{request.name}.onnx", force=True) as unfinished:
+        simplified[0].write(unfinished)
     parity = None
     if request.parity is not None:
         facts = {"recipe": recipe.name, "precision": request.precision, "target": request.target}
@@ -116,6 +109,28 @@ def _export_into(
     return export
 
 
+def _packaged(
+    folder: Path,
+    stages: Stages,
+    simplified: Sequence[StoredModel],
+    models: Sequence[LoadedModel],
+    recipe: Recipe,
+    request: CoreMLRequest,
+) -> tuple[CoreMLRequest, SavedPackage, Audit, MixedCost | None]:
+    """Write and audit the package; the programs that it is made from are not in memory any more after this."""
+    model, path = models[0], folder / f"{request.name}.mlpackage"
+    lowered = _lower_at_each_size(stages, simplified, models, request)
+    if request.precision == AUTO:
+        silent = Stages(SilentObserver())
+        lower = partial(_lower_at_each_size, silent, simplified, models, request)
+        request = chosen(stages, models, lower, recipe, request)
+    built = steps.compiled(stages, lowered, models, recipe, request, folder)
+    begin_record(folder, model, recipe, request)
+    package = steps.save(stages, built, path, model, request)
+    begin_record(folder, model, recipe, request, package)
+    return request, package, *steps.audit(stages, built, path, recipe)
+
+
 def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) -> None:
     """Raise PortraitError early if these networks cannot become such a package."""
     model = models[0]
@@ -126,10 +141,9 @@ def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) 
         require_target(model.spec.inputs, target=request.target, source=model.name)
 
 
-def _simplify_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> list[onnx.ModelProto]:
+def _simplify_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> list[StoredModel]:
     """Return the simplified ONNX models, the default size first."""
     prefixes = steps.size_prefixes(models)
-    # The captured models are not kept, so their weights are not in memory together with the simplified ones.
     return steps.simplify_alike(
         stages,
         [steps.capture(stages, model, prefix=prefix) for model, prefix in zip(models, prefixes, strict=True)],
@@ -138,7 +152,7 @@ def _simplify_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> lis
 
 
 def _lower_at_each_size(
-    stages: Stages, simplified: Sequence[onnx.ModelProto], models: Sequence[LoadedModel], request: CoreMLRequest
+    stages: Stages, simplified: Sequence[StoredModel], models: Sequence[LoadedModel], request: CoreMLRequest
 ) -> Lowered:
     """Return one MIL program for all sizes."""
     file = None if request.source.foreign is None else request.source.foreign.onnx
@@ -157,6 +171,7 @@ def export_onnx(request: OnnxRequest, observer: Observer) -> OnnxExport:
     refuse_existing(path, force=request.force)
     captured = steps.capture(stages, model, opset=request.opset)
     simplified, _ = steps.simplify(stages, captured, keep_opset=True)
-    data = simplified.SerializeToString(deterministic=True)
-    write_bytes(path, data, force=request.force)
-    return OnnxExport(path, model, tuple(stages.ended), len(data))
+    with written_whole(path, force=request.force) as unfinished:
+        simplified.write(unfinished)
+        size = unfinished.stat().st_size
+    return OnnxExport(path, model, tuple(stages.ended), size)

@@ -25,10 +25,9 @@ from .recurrent import HALF_NOTE, described, states_of
 from .requests import CoreMLRequest
 
 if TYPE_CHECKING:
-    import onnx
-
     from ..artifacts import Lowered
     from ..capture.onnx.cost import Cost
+    from ..capture.onnx.stored import StoredModel
     from ..capture.simplify import SimplifyReport
     from ..inputs.sizes import Size
     from ..mil.audit import Audit
@@ -78,26 +77,28 @@ def size_prefixes(models: Sequence[LoadedModel]) -> list[str]:
     return [f"{label(size_of(model))}: " if len(models) > 1 else "" for model in models]
 
 
-def capture(stages: Stages, model: LoadedModel, *, opset: int = DEFAULT_OPSET, prefix: str = "") -> onnx.ModelProto:
+def capture(stages: Stages, model: LoadedModel, *, opset: int = DEFAULT_OPSET, prefix: str = "") -> StoredModel:
     """Export the network to ONNX, with our inputs and outputs."""
+    from ..capture.onnx.stored import StoredModel
+
     with stages.stage("capture") as stage:
         graph = model.to_onnx(opset=opset)
         written = max(entry.version for entry in graph.opset_import if not entry.domain)
         nodes = len(graph.graph.node)
         stage.summary = f"{prefix}ONNX opset {written}, {nodes} nodes, same numbers as {model.reference_name}"
-    return graph
+    return StoredModel(graph)
 
 
 def simplify(
-    stages: Stages, graph: onnx.ModelProto, *, keep_opset: bool = False, prefix: str = "", without: Sequence[str] = ()
-) -> tuple[onnx.ModelProto, SimplifyReport]:
+    stages: Stages, captured: StoredModel, *, keep_opset: bool = False, prefix: str = "", without: Sequence[str] = ()
+) -> tuple[StoredModel, SimplifyReport]:
     """Simplify with all rules but those in `without`. Unless `keep_opset`, the opset may rise to 20 for its GELU."""
     from ..capture import simplify as simplification
 
     with stages.stage("simplify") as stage:
         rules = tuple(rule for rule in simplification.RULES if rule.name not in without)
-        simplified, report = simplification.simplify(graph, rules=rules, keep_opset=keep_opset)
-        nodes = f"{len(graph.graph.node)} → {len(simplified.graph.node)} nodes"
+        simplified, report = simplification.simplify_stored(captured, rules=rules, keep_opset=keep_opset)
+        nodes = f"{len(captured.outline.graph.node)} → {len(simplified.outline.graph.node)} nodes"
         macs = f"{report.before.weight_macs / 1e9:.3g} → {report.after.weight_macs / 1e9:.3g} GMACs"
         stage.summary = f"{prefix}{nodes}, {macs}"
         stage.facts = report.to_dict()
@@ -115,16 +116,14 @@ def _cost_line(when: str, cost: Cost) -> str:
     return f"{when}: GMACs {families}; weights {weights:.1f} MB, activations at most {peak:.1f} MB; {moved} layout ops"
 
 
-def simplify_alike(
-    stages: Stages, captured: Sequence[onnx.ModelProto], prefixes: Sequence[str]
-) -> list[onnx.ModelProto]:
+def simplify_alike(stages: Stages, captured: Sequence[StoredModel], prefixes: Sequence[str]) -> list[StoredModel]:
     """Simplify one network at several sizes with the same rules: those that apply at every size."""
     from ..capture.simplify import RULES
 
     if len(captured) == 1:
         return [simplify(stages, captured[0])[0]]
 
-    def simplified(without: Sequence[str], reason: str = "") -> list[tuple[onnx.ModelProto, SimplifyReport]]:
+    def simplified(without: Sequence[str], reason: str = "") -> list[tuple[StoredModel, SimplifyReport]]:
         pairs = zip(captured, prefixes, strict=True)
         return [simplify(stages, graph, prefix=prefix + reason, without=without) for graph, prefix in pairs]
 
@@ -139,7 +138,7 @@ def simplify_alike(
 
 def lower(
     stages: Stages,
-    graph: onnx.ModelProto,
+    simplified: StoredModel,
     model: LoadedModel,
     target: str,
     *,
@@ -158,7 +157,7 @@ def lower(
     with stages.stage("lower") as stage:
         carried = states_of(model)
         lowered = convert.lower(
-            graph,
+            simplified.whole(),
             spec=model.spec,
             target=target,
             extra=(*model.kept_outputs, *(() if states else carried.values())),

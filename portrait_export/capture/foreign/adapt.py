@@ -61,8 +61,8 @@ def adapt(
         keep: outputs (or values) to keep as they are.
     Returns:
         The model: input `image` (1, 3, H, W) float32, of a gray network (1, 1, H, W), an input for each further
-        picture, and carried inputs as they are; outputs `mask` (1, 1, H, W), `logits` (1, 1, h, w) where they can be computed
-        exactly, and the kept ones, renamed as `renamed_values` says.
+        picture, and carried inputs as they are; outputs `mask` (1, 1, H, W), `logits` (1, 1, h, w) where they can be
+        computed exactly, and the kept ones, renamed as `renamed_values` says.
     """
     adapted = onnx.ModelProto()
     adapted.CopyFrom(model)

@@ -14,6 +14,7 @@ from ...artifacts import Carried
 from ...errors import CaptureError, UsageError, nearest
 from ..onnx.check import make_session, relative_error, run_session
 from ..onnx.light import infer_shapes
+from ..onnx.stored import StoredModel
 from .interface import FLOATS, ImageInput, dims_of, dtype_of, free_inputs, resized
 from .options import ForeignOptions
 from .pictures import picture_names
@@ -148,7 +149,7 @@ def with_ratio(
 
 
 def settle(
-    model: onnx.ModelProto, images: Sequence[ImageInput], fillings: Mapping[str, np.ndarray], found: Recurrence
+    stored: StoredModel, images: Sequence[ImageInput], fillings: Mapping[str, np.ndarray], found: Recurrence
 ) -> tuple[Carried, ...]:
     """The carried values with their shapes, established by running the network on two frames.
 
@@ -160,7 +161,7 @@ def settle(
     """
     if not found.pairs:
         return ()
-    trial = _Trial(model, images, fillings, found)
+    trial = _Trial(stored, images, fillings, found)
     first, zeros = trial.first_run()
     shapes = {name: first[output].shape for name, output in found.pairs.items()}
     trial.require_alike(first)
@@ -183,13 +184,13 @@ def zeros_of(model: onnx.ModelProto, carried: Collection[Carried]) -> dict[str, 
 
 
 def unread(
-    model: onnx.ModelProto, images: Sequence[ImageInput], fillings: Mapping[str, np.ndarray], carried: Sequence[Carried]
+    stored: StoredModel, images: Sequence[ImageInput], fillings: Mapping[str, np.ndarray], carried: Sequence[Carried]
 ) -> list[str]:
     """A warning for each carried value on which no output depends: carrying it, or not, would be the same."""
     if not carried:
         return []
-    run = _Trial(model, images, fillings, Recurrence({value.name: value.output for value in carried})).run
-    start = zeros_of(model, carried)
+    run = _Trial(stored, images, fillings, Recurrence({value.name: value.output for value in carried})).run
+    start = zeros_of(stored.outline, carried)
     first = run(start)
     generator = np.random.default_rng(0)
     warnings = []
@@ -206,19 +207,19 @@ class _Trial:
 
     def __init__(
         self,
-        model: onnx.ModelProto,
+        stored: StoredModel,
         images: Sequence[ImageInput],
         fillings: Mapping[str, np.ndarray],
         found: Recurrence,
     ) -> None:
-        self._model, self._images, self._found = model, images, found
+        self._outline, self._images, self._found = stored.outline, images, found
         generator = np.random.default_rng(0)
         self._feeds = dict(fillings)
         for image in images:
             pixels = generator.uniform(0, 1, (1, image.channels, image.height, image.width))
             self._feeds[image.name] = image.arrange(pixels.astype(np.float32))
-        self._values = {value.name: value for value in free_inputs(model)}
-        self._session = make_session(model, keep_memory=False)
+        self._values = {value.name: value for value in free_inputs(stored.outline)}
+        self._session = make_session(stored, keep_memory=False)
 
     def run(self, carried: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return run_session(self._session, {**self._feeds, **carried})
@@ -230,7 +231,7 @@ class _Trial:
         """Outputs, and the zeros that they come from: open dimensions are 1 where the network broadcasts them."""
         declared = {name: dims_of(self._values[name]) for name in self._found.pairs}
         tries = [{name: [side or 1 for side in dims] for name, dims in declared.items()}]
-        inferred = _inferred(self._model, self._images)
+        inferred = _inferred(self._outline, self._images)
         if all(all(inferred[output]) for output in self._found.pairs.values()):
             tries.append({name: inferred[output] for name, output in self._found.pairs.items()})
         failures = []

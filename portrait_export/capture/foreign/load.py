@@ -20,6 +20,7 @@ from ..huggingface import Preprocessor, labels_of, licence_of, read_json, read_p
 from ..onnx.check import make_session, run_once, run_session
 from ..onnx.graph import Graph
 from ..onnx.parameters import parameters_of
+from ..onnx.stored import StoredModel
 from ..simplify.folding import fold_constants
 from .adapt import upgrade_opset
 from .carried import Recurrence, find_pairs, settle, unread, with_ratio, zeros_of
@@ -75,7 +76,7 @@ class _Opened:
     @property
     def start(self) -> dict[str, np.ndarray]:
         """The carried inputs before the first frame."""
-        return zeros_of(self.original.model, self.carried)
+        return zeros_of(self.original.stored.outline, self.carried)
 
     @property
     def image(self) -> ImageInput:
@@ -105,12 +106,13 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     options, toml = with_toml(options)
     preprocessor = read_preprocessor(options.file.parent)
     original, declared = _original(options, checkpoint, preprocessor, toml)
-    found = find_pairs(original.model, options)
-    pictures = _picture_inputs(original.model, options, preprocessor, found)
+    outline = original.stored.outline
+    found = find_pairs(outline, options)
+    pictures = _picture_inputs(outline, options, preprocessor, found)
     image = pictures[0].image
-    options, ratio = with_ratio(original.model, options, image) if found.pairs else (options, ())
-    fillings = fixed_values(original.model, dict(options.fix_inputs))
-    carried = settle(original.model, [each.image for each in pictures], fillings, found)
+    options, ratio = with_ratio(outline, options, image) if found.pairs else (options, ())
+    fillings = fixed_values(outline, dict(options.fix_inputs))
+    carried = settle(original.stored, [each.image for each in pictures], fillings, found)
     opened = _Opened(options, toml, preprocessor, original, pictures, fillings, carried, found.told, ratio)
     if declared is None:
         return _understood(opened)
@@ -149,12 +151,12 @@ def _original(
     file = OnnxOriginal.load(options.onnx)
     if options.size is None or not options.any_size:
         return file, None
-    filled = _filled(options, find_pairs(file.model, options))
-    pictures = find_pictures(file.model, named=options.image_input, size=None, fixed=filled)
-    image = pictures[0].image
-    if {"height", "width"} <= set(image.dynamic) or (image.height, image.width) == options.size:
+    outline = file.stored.outline
+    filled = _filled(options, find_pairs(outline, options))
+    images = [each.image for each in find_pictures(outline, named=options.image_input, size=None, fixed=filled)]
+    if {"height", "width"} <= set(images[0].dynamic) or (images[0].height, images[0].width) == options.size:
         return file, None
-    return replace(file, model=resized(file.model, [each.image for each in pictures], options.size)), image
+    return replace(file, stored=file.stored.with_outline(resized(outline, images, options.size))), images[0]
 
 
 def _picture_inputs(
@@ -191,13 +193,8 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     """Find the preprocessing and the person."""
     options, image, original = opened.options, opened.image, opened.original
     images = [each.image for each in opened.pictures]
-    pinned = pin(upgrade_opset(original.model), images, opened.fillings, opened.carried)
-    rough = bool(other_precisions(pinned))
-    pinned = in_float32(pinned)
-    stepped = in_float_form(pinned)
-    whole = stepped is not pinned
-    asked = _asked_values(original.model, options)
-    folded, _ = fold_constants(with_outputs(stepped, asked))
+    asked = _asked_values(original.stored.outline, options)
+    folded, rough, whole = _folded(opened, asked)
     graph = Graph(folded)
     preparation = _prepared(graph, opened.pictures, options, opened.preprocessor, opened.toml)
     outputs = _probe(opened, preparation.value, asked)
@@ -229,7 +226,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         inputs=opened.pictures,
         head=head,
         spec=preparation.value,
-        parameters=parameters_of(original.model),
+        parameters=parameters_of(original.stored.outline),
         tolerance=HALF_TOLERANCE if rough or whole else TOLERANCE,
         original=original,
         fillings=opened.fillings,
@@ -242,7 +239,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
             *preparation.warnings,
             *swapped,
             *head.warnings,
-            *unread(original.model, images, opened.fillings, opened.carried),
+            *unread(original.stored, images, opened.fillings, opened.carried),
         ),
         licence=licence_of(options.file.parent),
         provenance={
@@ -253,6 +250,21 @@ def _understood(opened: _Opened) -> ForeignNetwork:
             "meaning": head.meaning,
         },
     )
+
+
+def _folded(opened: _Opened, asked: Sequence[str]) -> tuple[StoredModel, bool, bool]:
+    """The network in float32 with static shapes, folded; and whether it had other precisions, and 8-bit arithmetic.
+
+    Args:
+        asked: values that it is to output as well.
+    """
+    images = [each.image for each in opened.pictures]
+    pinned = pin(upgrade_opset(opened.original.stored.whole()), images, opened.fillings, opened.carried)
+    rough = bool(other_precisions(pinned))
+    pinned = in_float32(pinned)
+    stepped = in_float_form(pinned)
+    prepared = StoredModel(with_outputs(stepped, asked))
+    return fold_constants(prepared)[0], rough, stepped is not pinned
 
 
 def _prepared(
@@ -317,9 +329,9 @@ def _probe(opened: _Opened, spec: PortraitSpec, asked: Sequence[str]) -> dict[st
     Raises:
         CaptureError: the network cannot run at this size.
     """
-    image, model = opened.image, opened.original.model
+    image, stored = opened.image, opened.original.stored
     try:
-        return run_once(with_outputs(model, asked), opened.feeds(probe_pictures(spec)))
+        return run_once(stored.with_outline(with_outputs(stored.outline, asked)), opened.feeds(probe_pictures(spec)))
     except CaptureError as error:
         if not image.dynamic:
             raise
@@ -353,8 +365,8 @@ def _measured(opened: _Opened, spec: PortraitSpec, output: str, found: Field, *,
     Args:
         swap: a picture that changes places with the photograph.
     """
-    model = opened.original.model
-    session = make_session(only_output(model, output), keep_memory=False)
+    stored = opened.original.stored
+    session = make_session(stored.with_outline(only_output(stored.outline, output)), keep_memory=False)
 
     def run(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
         if swap:

@@ -18,6 +18,7 @@ from ...utils.carrying import Place, places_to_json
 from ..export import set_metadata
 from ..onnx.check import check_model, relative_error, run_once
 from ..onnx.parameters import stores_integer_weights
+from ..onnx.stored import StoredModel
 from .adapt import adapt, renamed_values
 from .head import Head
 from .interface import ImageInput
@@ -51,7 +52,7 @@ class ForeignNetwork:
     """
 
     name: str
-    model: onnx.ModelProto
+    model: StoredModel
     inputs: tuple[PictureInput, ...]
     head: Head
     spec: PortraitSpec
@@ -90,19 +91,19 @@ class ForeignNetwork:
     @property
     def quantized(self) -> bool:
         """Whether it stores its weights as 8-bit integers already."""
-        return stores_integer_weights(self.original.model)
+        return stores_integer_weights(self.original.stored.outline)
 
     @property
     def kept_outputs(self) -> tuple[str, ...]:
         """The kept outputs, without carried ones, as the exported graph calls them."""
-        renamed = renamed_values(self.model, self.inputs)
+        renamed = renamed_values(self.model.outline, self.inputs)
         carried = {value.output for value in self.states}
         return tuple(renamed.get(name, name) for name in self.keep if name not in carried)
 
     @property
     def carried(self) -> tuple[Carried, ...]:
         """What the exported graph takes and returns from frame to frame."""
-        renamed = renamed_values(self.model, self.inputs)
+        renamed = renamed_values(self.model.outline, self.inputs)
         return tuple(
             replace(value, input=renamed.get(value.input, value.input), output=renamed.get(value.output, value.output))
             for value in self.states
@@ -149,15 +150,16 @@ class ForeignNetwork:
             for each in self.inputs
         ]
         kept = (*self.keep, *(value.output for value in self.states))
-        adapted = adapt(self.model, inputs, self.head, positive=self.spec.positive, keep=kept)
+        outline = adapt(self.model.outline, inputs, self.head, positive=self.spec.positive, keep=kept)
         places = places_to_json(Place(value.name, value.input, value.output) for value in self.carried)
         carried = {"carried": places} if self.states else {}
-        set_metadata(adapted, {"spec": self.spec.to_json(), **carried, **self.provenance})
-        check_model(adapted)
+        set_metadata(outline, {"spec": self.spec.to_json(), **carried, **self.provenance})
+        check_model(outline)
+        adapted = self.model.with_outline(outline)
         self._check_numbers(adapted)
-        return adapted
+        return adapted.whole()
 
-    def _check_numbers(self, adapted: onnx.ModelProto) -> None:
+    def _check_numbers(self, adapted: StoredModel) -> None:
         """Compare the first frame of a sequence, and of a recurrent network the second, each side with its own values.
 
         The second frame shows that the right values are carried: the first takes zeros on both sides.

@@ -13,9 +13,11 @@ import numpy as np
 import onnx
 
 from ...errors import CaptureError
+from ...utils.files import chunks_of
 from ..onnx.check import make_session, run_session
 from ..onnx.light import infer_shapes
 from ..onnx.load import load_onnx
+from ..onnx.stored import StoredModel
 from ..onnx.subgraphs import all_graphs
 
 # The inputs that are not filled, by name, in the network's own layouts and types → values by name.
@@ -26,8 +28,8 @@ class Original(Protocol):
     """A user's network as it came, before anything was changed."""
 
     @property
-    def model(self) -> onnx.ModelProto:
-        """The network as ONNX, not to be changed."""
+    def stored(self) -> StoredModel:
+        """The network as ONNX."""
 
     @property
     def name(self) -> str:
@@ -46,7 +48,7 @@ class Original(Protocol):
         """How it became ONNX; empty where it was."""
 
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
-        """Which of some values of `model` can be read when the original runs."""
+        """Which of some values of `stored` can be read when the original runs."""
 
     def open(self, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True) -> Call:
         """Make the network ready to run.
@@ -62,7 +64,7 @@ class Original(Protocol):
 class OnnxOriginal:
     """An ONNX file, run by ONNX Runtime. See Original."""
 
-    model: onnx.ModelProto
+    stored: StoredModel
     name: str
     weights: str
     sha256: str
@@ -73,18 +75,20 @@ class OnnxOriginal:
         """Read and check a file. Raises CaptureError where it cannot be used."""
         model = load_onnx(file)
         _refuse_unreadable_names(model, file)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        return cls(model, f"ONNX Runtime, {file.name}", f"file {file.name}", digest)
+        digest = hashlib.sha256()
+        for chunk in chunks_of(file):
+            digest.update(chunk)
+        return cls(StoredModel(model), f"ONNX Runtime, {file.name}", f"file {file.name}", digest.hexdigest())
 
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
         """Every value of the graph can be read."""
-        known = values_in(self.model)
+        known = values_in(self.stored.outline)
         return tuple(value for value in values if value in known)
 
     def open(self, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True) -> Call:
         """A session that also returns `values`."""
-        session = make_session(with_outputs(self.model, values), keep_memory=keep_memory)
-        return partial(_run_with, session, fillings)
+        stored = self.stored.with_outline(with_outputs(self.stored.outline, values))
+        return partial(_run_with, make_session(stored, keep_memory=keep_memory), fillings)
 
 
 def _run_with(

@@ -198,8 +198,8 @@ def _which(values: Mapping[str, Any], found: Mapping[str, int]) -> CaptureError:
         many,
         code="which-pictures",
         context=lines,
-        hint=f"name each picture with what it shows ({kinds}), the photograph first, such as {' '.join(example)}; or"
-        " fill it with `fix_inputs=NAME=NUMBER`.",
+        hint=f"name each picture with what it shows ({kinds}), the photograph first, such as {' '.join(example)}. One"
+        " that takes an output with the next frame is `carry=NAME=OUTPUT`, and `fix_inputs=NAME=NUMBER` fills one.",
     )
 
 

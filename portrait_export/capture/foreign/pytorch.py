@@ -31,6 +31,7 @@ from ...utils.quiet import quiet
 from ..checkpoint.locate import locate
 from ..checkpoint.tensors import read_tensors
 from ..export import example_inputs
+from ..onnx.stored import StoredModel
 from .exporting import export, flatten, message
 from .options import ForeignOptions
 from .original import Call
@@ -55,7 +56,7 @@ class TorchOriginal:
 
     net: torch.nn.Module
     outputs: tuple[str, ...]
-    model: onnx.ModelProto
+    stored: StoredModel
     name: str
     weights: str
     sha256: str
@@ -83,7 +84,7 @@ class TorchOriginal:
         outputs = tuple(_run(loaded.net, picture))
         found = export(loaded.net, picture, outputs, lambda model: _photographs(prepare(model)))
         digest = weights_sha256(loaded.net)
-        return cls(loaded.net, outputs, found.model, loaded.name, loaded.weights, digest, (found.note,))
+        return cls(loaded.net, outputs, StoredModel(found.model), loaded.name, loaded.weights, digest, (found.note,))
 
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
         """What the network returns can be read, and nothing inside it."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from ...errors import CaptureError, first_line
-from .light import check_structure, write_model
+from .light import check_structure
+from .stored import StoredModel
 
 if TYPE_CHECKING:
     import torch
@@ -40,16 +39,21 @@ def check_model(model: onnx.ModelProto) -> None:
 
 
 def make_session(
-    model: onnx.ModelProto | bytes | str, *, optimize: bool = True, threads: int | None = None, keep_memory: bool = True
+    model: onnx.ModelProto | StoredModel | bytes | str,
+    *,
+    optimize: bool = True,
+    threads: int | None = None,
+    keep_memory: bool = True,
 ) -> Any:
     """A quiet, deterministic ONNX Runtime session on the CPU.
 
     Args:
-        model: a ModelProto, its bytes, or the path of a file.
+        model: a ModelProto, perhaps stored, its bytes, or the path of a file. Of a large one the weights are mapped.
         optimize: let ONNX Runtime fuse operators; without, nodes run as they are written, as do those of a model with
             operators in ROUNDING.
         threads: how many; by default as many as ONNX Runtime finds cores, or OMP_NUM_THREADS.
-        keep_memory: keep what a run took for the next one; see `run_once` for a model that is run once.
+        keep_memory: keep what a run took for the next one, and weights in the order in which they are read; see
+            `run_once` for a model that is run once.
     """
     import onnxruntime
 
@@ -57,29 +61,25 @@ def make_session(
     options.log_severity_level = 4
     options.use_deterministic_compute = True
     options.enable_cpu_mem_arena = keep_memory
+    if not keep_memory:
+        options.add_session_config_entry("session.disable_prepacking", "1")  # a copy of all weights
     levels = onnxruntime.GraphOptimizationLevel
-    if isinstance(model, onnx.ModelProto) and any(node.op_type in ROUNDING for node in model.graph.node):
+    graph = model.outline if isinstance(model, StoredModel) else model
+    if isinstance(graph, onnx.ModelProto) and any(node.op_type in ROUNDING for node in graph.graph.node):
         optimize = False
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
     from_environment = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # may be a list
     options.intra_op_num_threads = threads or (int(from_environment) if from_environment.isdecimal() else 0)
+    if isinstance(model, onnx.ModelProto) and model.ByteSize() > LARGE_BYTES:
+        model = StoredModel(model)
     try:
-        if isinstance(model, onnx.ModelProto) and model.ByteSize() > LARGE_BYTES:
-            return _session_of_large(model, options)
+        if isinstance(model, StoredModel):
+            with model.file() as path:
+                return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a class per status, all of them "cannot load"
         raise CaptureError(f"ONNX Runtime cannot load this model: {first_line(error)}", code="onnx-runtime") from error
-
-
-def _session_of_large(model: onnx.ModelProto, options: Any) -> Any:
-    """A session of a model that is passed as a file, from which ONNX Runtime maps the weights."""
-    import onnxruntime
-
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "model.onnx"
-        write_model(model, path)
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def run_session(session: Any, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -92,7 +92,7 @@ def run_session(session: Any, feeds: Mapping[str, np.ndarray]) -> dict[str, np.n
 
 
 def run_once(
-    model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], *, optimize: bool = True
+    model: onnx.ModelProto | StoredModel, feeds: Mapping[str, np.ndarray], *, optimize: bool = True
 ) -> dict[str, np.ndarray]:
     """Outputs by name, of a model that is run this once: each value's memory is free again after its last reader.
 

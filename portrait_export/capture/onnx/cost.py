@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -20,11 +20,12 @@ from .parameters import INTEGER_WEIGHTS
 
 if TYPE_CHECKING:
     from .graph import Graph, Node
+    from .stored import StoredModel
 
 LAYOUT_OPS = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "DepthToSpace", "SpaceToDepth"})
 
 
-def cost_of(model: onnx.ModelProto) -> Cost:
+def cost_of(model: onnx.ModelProto | StoredModel) -> Cost:
     """The cost of a model; nodes whose shapes are unknown count as free."""
     from .graph import Graph
 
@@ -34,17 +35,15 @@ def cost_of(model: onnx.ModelProto) -> Cost:
 def cost_of_graph(graph: Graph) -> Cost:
     """The cost of an editable graph, see `cost_of`."""
     constants = {name for node in graph.nodes for name in node.inputs if graph.is_constant(name)}
-    arrays = [graph.constant(name) for name in sorted(constants)]
-    stored = [array for array in arrays if array is not None]
+    stored = [_stored(graph, name) for name in constants]
     macs: Counter[str] = Counter()
     for node in graph.nodes:
         family, count = macs_of(graph, node)
         macs[family] += count
     operators = Counter(node.op for node in graph.nodes)
     return Cost(
-        parameters=sum(array.size for array in stored if np.issubdtype(array.dtype, np.floating))
-        + _integer_parameters(graph),
-        weight_bytes=sum(array.nbytes for array in stored),
+        parameters=sum(size for size, kind in stored if np.issubdtype(kind, np.floating)) + _integer_parameters(graph),
+        weight_bytes=sum(size * kind.itemsize for size, kind in stored),
         macs={family: count for family, count in sorted(macs.items()) if count},
         peak_activation_bytes=_peak_bytes(graph),
         operators=dict(sorted(operators.items())),
@@ -56,8 +55,14 @@ def cost_of_graph(graph: Graph) -> Cost:
 def _integer_parameters(graph: Graph) -> int:
     """How many stored integers stand for weights."""
     names = {node.input(index) for node in graph.nodes for index in INTEGER_WEIGHTS.get(node.op, ())}
-    arrays = [graph.constant(name) for name in names if graph.is_constant(name)]
-    return sum(array.size for array in arrays if array is not None and array.dtype.kind in "iu")
+    stored = [_stored(graph, name) for name in names if graph.is_constant(name)]
+    return sum(size for size, kind in stored if kind.kind in "iu")
+
+
+def _stored(graph: Graph, name: str) -> tuple[int, np.dtype[Any]]:
+    """How many elements a constant has, and of which type."""
+    kind = onnx.helper.tensor_dtype_to_np_dtype(graph.dtype(name))
+    return math.prod(graph.shape(name) or ()), kind
 
 
 def cost_before(model: Cost, folded: Cost) -> Cost:

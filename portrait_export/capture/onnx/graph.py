@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from onnx import TensorProto
 from ...errors import CaptureError, first_line
 from ...utils.names import unique_name
 from .light import copy_fields, infer_shapes
+from .links import Links
+from .stored import StoredModel
 from .subgraphs import subgraphs
 
 Shape = tuple[int, ...]
@@ -28,6 +30,7 @@ class Node:
         attrs: attribute values as Python numbers, strings, lists, or protos.
         name: unique in the graph; reports and later stages call the node by it.
         domain: empty for ONNX's own operators.
+        captured: values of the outer graph that its inner graphs may read.
     """
 
     op: str
@@ -36,6 +39,10 @@ class Node:
     attrs: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     domain: str = ""
+    captured: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.captured = tuple(_captured(self.attrs))
 
     @property
     def output(self) -> str:
@@ -58,7 +65,9 @@ class Graph:
         opset: version of ONNX's own operators; 0 where the model uses none.
     """
 
-    def __init__(self, model: onnx.ModelProto):
+    def __init__(self, source: onnx.ModelProto | StoredModel):
+        self._stored = source if isinstance(source, StoredModel) else None
+        model = source.outline if isinstance(source, StoredModel) else source
         inferred = _infer_shapes(model)
         self._model = model  # only read: a copy would be one of all weights
         graph = model.graph
@@ -77,8 +86,7 @@ class Graph:
         self._nodes: list[Node] = []
         for proto in graph.node:
             self._read(proto)
-        self._uses: dict[str, list[Node]] | None = None
-        self._makers: dict[str, Node] | None = None
+        self._links: Links | None = None
         self._give_names()
 
     # Reading ------------------------------------------------------------------------------------------------------
@@ -90,19 +98,11 @@ class Graph:
 
     def maker(self, value: str) -> Node | None:
         """The node that computes a value; None for inputs, constants and left-out inputs."""
-        if self._makers is None:
-            self._makers = {name: node for node in self._nodes for name in node.outputs if name}
-        return self._makers.get(value)
+        return self._linked().makers.get(value)
 
     def uses(self, value: str) -> list[Node]:
-        """The nodes that read a value, once per reading."""
-        if self._uses is None:
-            self._uses = {}
-            for node in self._nodes:
-                for name in (*node.inputs, *captured(node)):
-                    if name:
-                        self._uses.setdefault(name, []).append(node)
-        return self._uses.get(value, [])
+        """The nodes that read a value, once per reading, in their order."""
+        return self._linked().readers(value, self._nodes)
 
     def sole_use(self, value: str) -> Node | None:
         """The only node that reads a value, where nothing else (the graph's outputs included) does."""
@@ -115,7 +115,7 @@ class Graph:
 
     def is_fixed(self, value: str) -> bool:
         """Whether a value's name must stay: it is the graph's output, or a control-flow body reads it by its name."""
-        return value in self.outputs or any(value in captured(node) for node in self.uses(value))
+        return value in self.outputs or any(value in node.captured for node in self.uses(value))
 
     def is_constant(self, value: str) -> bool:
         """Whether a value is stored in the model."""
@@ -127,7 +127,8 @@ class Graph:
             return self._arrays[value]
         if value not in self._tensors:
             return None
-        array = onnx.numpy_helper.to_array(self._tensors[value])
+        tensor = self._tensors[value]
+        array = onnx.numpy_helper.to_array(tensor) if self._stored is None else self._stored.array(tensor)
         array.setflags(write=False)
         self._arrays[value] = array
         return array
@@ -155,6 +156,8 @@ class Graph:
         """Store an array under a unique name like `name`; returns the name."""
         unique = self.unique(name)
         self._arrays[unique] = np.ascontiguousarray(array).reshape(array.shape)
+        if self._links is not None:
+            self._links.stale.add(unique)
         self.declare(unique, array.shape, onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
         return unique
 
@@ -166,7 +169,7 @@ class Graph:
         """Store a constant under another name. A number is added if that name is taken."""
         name = self.unique(new)
         for node in self.uses(old):
-            node.inputs = [name if value == old else value for value in node.inputs]
+            self.redirect(node, old, name)
         if old in self._tensors:
             tensor = type(self._tensors[old])()
             tensor.CopyFrom(self._tensors.pop(old))
@@ -176,7 +179,7 @@ class Graph:
             self._arrays[name] = self._arrays.pop(old)
         self.declare(name, self._shapes.pop(old), self._types.pop(old))
         self._names.discard(old)
-        self._changed()
+        self._linked().stale.add(name)
 
     def add_node(
         self,
@@ -206,7 +209,7 @@ class Graph:
         node = Node(op, list(inputs), [value], dict(attrs or {}), unique)
         self._nodes.insert(self._nodes.index(before) if before is not None else len(self._nodes), node)
         self.declare(value, shape, dtype or self._types.get(inputs[0], TensorProto.FLOAT))
-        self._changed()
+        self._link(node)
         return value
 
     def append(self, node: Node, *, shape: Shape | None = None) -> None:
@@ -218,23 +221,23 @@ class Graph:
         self._nodes.append(node)
         if shape is not None:
             self.declare(node.output, shape, TensorProto.FLOAT)
-        self._changed()
+        self._link(node)
 
     def take_nodes(self) -> list[Node]:
         """Empty the graph of its nodes, to rebuild it from them."""
         taken, self._nodes = self._nodes, []
-        self._changed()
+        self._links = None
         return taken
 
     def set_input(self, node: Node, index: int, value: str) -> None:
         """Let a node read another value as one of its inputs."""
-        node.inputs[index] = value
-        self._changed()
+        self.set_inputs(node, [*node.inputs[:index], value, *node.inputs[index + 1 :]])
 
     def set_inputs(self, node: Node, values: Sequence[str]) -> None:
         """Let a node read other values."""
+        self._unlink(node)
         node.inputs = list(values)
-        self._changed()
+        self._link(node)
 
     def redirect(self, node: Node, old: str, new: str) -> None:
         """Let one node read `new` wherever it reads `old`."""
@@ -249,49 +252,42 @@ class Graph:
         Returns:
             The new value's name.
         """
-        node.outputs = [self.unique(f"{node.name}_output_0")]
+        self._set_outputs(node, [self.unique(f"{node.name}_output_0")])
         self.declare(node.output, shape, self.dtype(like))
-        self._changed()
         return node.output
 
     def replace_uses(self, old: str, new: str) -> None:
         """Let every reader of `old` read `new` instead. Where the name `old` must stay, `new` is renamed to it."""
         fixed = self.is_fixed(old)
-        for node in list(self.uses(old)):
-            node.inputs = [new if name == old else name for name in node.inputs]
-        self._changed()
+        for node in self.uses(old):
+            self.redirect(node, old, new)
         if fixed:
             self._rename_into_fixed(old, new)
 
     def remove(self, nodes: Iterable[Node]) -> None:
         """Take nodes out. Their outputs must not be read any more."""
-        gone = {id(node) for node in nodes}
+        gone = {id(node): node for node in nodes}
         self._nodes = [node for node in self._nodes if id(node) not in gone]
-        self._changed()
+        if self._links is not None:
+            for node in gone.values():
+                self._links.remove(node)
 
     def clean(self) -> None:
         """Drop nodes and constants that no output needs, and bring the nodes into an order in which they can run."""
-        needed: set[str] = set(self.outputs)
-        by_output = {name: node for node in self._nodes for name in node.outputs if name}
-        kept: set[int] = set()
-        stack = [*self.outputs]
-        while stack:
-            node = by_output.get(stack.pop())
-            if node is None or id(node) in kept:
-                continue
-            kept.add(id(node))
-            reads = [name for name in (*node.inputs, *captured(node)) if name]
-            needed.update(reads)
-            stack.extend(reads)
-        self._nodes = [node for node in self._nodes if id(node) in kept]
-        self._arrays = {name: array for name, array in self._arrays.items() if name in needed}
-        self._tensors = {name: tensor for name, tensor in self._tensors.items() if name in needed}
-        self._sort()
-        self._changed()
+        links = self._linked()
+        gone = links.unneeded({*self.outputs})
+        if gone.nodes:
+            self._nodes = [node for node in self._nodes if node not in gone.nodes]
+        for name in gone.values:
+            self._arrays.pop(name, None)
+            self._tensors.pop(name, None)
+        if not links.in_order(self._nodes):
+            self._sort()
+            links.places = None
 
     def release_names(self) -> None:
         """Make names available again that nothing in the graph has any more."""
-        names = {name for node in self._nodes for name in (node.name, *node.inputs, *node.outputs, *captured(node))}
+        names = {name for node in self._nodes for name in (node.name, *node.inputs, *node.outputs, *node.captured)}
         self._names = names | set(self._tensors) | set(self._arrays) | set(self.inputs)
 
     def copy(self) -> Graph:
@@ -305,16 +301,16 @@ class Graph:
         ]
         twin._shapes, twin._types = dict(self._shapes), dict(self._types)
         twin._tensors, twin._arrays, twin._names = dict(self._tensors), dict(self._arrays), set(self._names)
-        twin._changed()
+        twin._links = None
         return twin
 
     def adopt(self, twin: Graph) -> None:
         """Become what an edited copy has become."""
         self.__dict__.update(twin.__dict__)
-        self._changed()
+        self._links = None
 
     def to_model(self) -> onnx.ModelProto:
-        """The edited model: cleaned, with the shapes of all values noted."""
+        """The edited model: cleaned, with the shapes of all values noted. Of a stored model, its outline."""
         self.clean()
         model = onnx.ModelProto()
         copy_fields(self._model, model, without=("graph",))
@@ -323,9 +319,9 @@ class Graph:
         copy_fields(self._model.graph, graph, without=("node", "initializer", "value_info"))
         for node in self._nodes:
             graph.node.append(self._node_proto(node))
-        order = list(dict.fromkeys(name for node in self._nodes for name in (*node.inputs, *captured(node))))
-        for name in (*order, *self.outputs):
-            if self.is_constant(name) and name not in {tensor.name for tensor in graph.initializer}:
+        read = (name for node in self._nodes for name in (*node.inputs, *node.captured))
+        for name in dict.fromkeys((*read, *self.outputs)):
+            if self.is_constant(name):
                 graph.initializer.append(self._tensor_proto(name))
         model.ir_version = max(model.ir_version, 4)  # before 4, initializers had to be graph inputs as well
         kept = [value for value in graph.input if value.name in self.inputs]
@@ -341,9 +337,26 @@ class Graph:
 
     # Inside -------------------------------------------------------------------------------------------------------
 
-    def _changed(self) -> None:
-        """Forget who makes and reads what."""
-        self._uses = self._makers = None
+    def _linked(self) -> Links:
+        """Who makes and reads what."""
+        if self._links is None:
+            self._links = Links([*self._tensors, *self._arrays])
+            for node in self._nodes:
+                self._links.add(node)
+        return self._links
+
+    def _link(self, node: Node) -> None:
+        if self._links is not None:
+            self._links.add(node)
+
+    def _unlink(self, node: Node) -> None:
+        if self._links is not None:
+            self._links.discard(node)
+
+    def _set_outputs(self, node: Node, names: list[str]) -> None:
+        self._unlink(node)
+        node.outputs = names
+        self._link(node)
 
     def _note(self, value: onnx.ValueInfoProto) -> None:
         tensor = value.type.tensor_type
@@ -386,20 +399,17 @@ class Graph:
         """Make the producer of `value` output under the fixed name."""
         maker = self.maker(value)
         old = self.maker(output)
+        if old is not None:
+            self._set_outputs(old, [self.unique(f"{output}_old") if name == output else name for name in old.outputs])
         if maker is None or self.is_fixed(value):
             # An input, a constant or another such name: it needs a copy.
-            if old is not None:
-                old.outputs = [self.unique(f"{output}_old") if name == output else name for name in old.outputs]
-            self._nodes.append(Node("Identity", [value], [output], {}, self.unique(f"/{output}/Identity")))
-            self._changed()
+            self.append(Node("Identity", [value], [output], {}, self.unique(f"/{output}/Identity")))
             return
-        if old is not None:
-            old.outputs = [self.unique(f"{output}_old") if name == output else name for name in old.outputs]
-        maker.outputs = [output if name == value else name for name in maker.outputs]
-        for node in self.uses(value):
-            node.inputs = [output if name == value else name for name in node.inputs]
+        readers = self.uses(value)
+        self._set_outputs(maker, [output if name == value else name for name in maker.outputs])
+        for node in readers:
+            self.redirect(node, value, output)
         self._shapes[output] = self._shapes.get(value, self._shapes.get(output, ()))
-        self._changed()
 
     def _sort(self) -> None:
         """Stable topological order: a node moves only as far back as its inputs force it to."""
@@ -416,7 +426,7 @@ class Graph:
                 node = self._nodes[index]
                 waiting = [
                     made_by[name]
-                    for name in (*node.inputs, *captured(node))
+                    for name in (*node.inputs, *node.captured)
                     if name in made_by and state[made_by[name]] != 2
                 ]
                 if not waiting:
@@ -465,14 +475,12 @@ def _constant_tensor(attribute: onnx.AttributeProto) -> onnx.TensorProto | None:
     return onnx.numpy_helper.from_array(np.asarray(value, dtypes[attribute.name]))
 
 
-def captured(node: Node) -> list[str]:
-    """Values of the outer graph that a node's inner graphs may read."""
-    names: list[str] = []
-    for value in node.attrs.values():
+def _captured(attrs: dict[str, Any]) -> Iterator[str]:
+    """Values of the outer graph that the graphs in a node's attributes may read."""
+    for value in attrs.values():
         for inner in value if isinstance(value, list) else [value]:
             if isinstance(inner, onnx.GraphProto):
-                names.extend(_read_in(inner))
-    return names
+                yield from _read_in(inner)
 
 
 def _captured_in(proto: onnx.NodeProto) -> list[str]:

@@ -6,7 +6,8 @@ onnx does all of it in C++ on a serialized copy, and shape inference returns ano
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 LARGE_ELEMENTS = 4096  # no constant of so many elements determines a shape
+ALIGNMENT = 64  # bytes, of a weight in a file
 
 
 def infer_shapes(model: onnx.ModelProto, *, data_prop: bool = False) -> onnx.ModelProto:
@@ -24,7 +26,7 @@ def infer_shapes(model: onnx.ModelProto, *, data_prop: bool = False) -> onnx.Mod
 def check_structure(model: onnx.ModelProto) -> None:
     """Run onnx.checker with shape inference on a model, and on each of its large weights. Raises as it does."""
     for tensor in model.graph.initializer:
-        if is_large(tensor):
+        if is_large(tensor) and tensor.data_location != TensorProto.EXTERNAL:
             onnx.checker.check_tensor(tensor)
     onnx.checker.check_model(without_weights(model), full_check=True)
 
@@ -36,12 +38,17 @@ def is_large(tensor: TensorProto) -> bool:
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model whose large initializers are inputs of the same types and shapes; the rest is a copy."""
+    return with_weights_as_inputs(model, {tensor.name for tensor in model.graph.initializer if is_large(tensor)})
+
+
+def with_weights_as_inputs(model: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
+    """A model in which some initializers are inputs of the same types and shapes; the rest is a copy."""
     light = onnx.ModelProto()
     copy_fields(model, light, without=("graph",))
     copy_fields(model.graph, light.graph, without=("initializer",))
     declared = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
-        if not is_large(tensor):
+        if tensor.name not in names:
             light.graph.initializer.append(tensor)
         elif tensor.name not in declared:
             light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
@@ -66,19 +73,24 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
 
     Such a model is never in memory a second time here, and its readers read, or map, one weight at a time.
     """
-    small = onnx.ModelProto()
-    copy_fields(model, small, without=("graph",))
-    copy_fields(model.graph, small.graph, without=("initializer",))
-    small.graph.SetInParent()
-    weights = path.with_suffix(".weights")
+    path.write_bytes(outlined(model, path.with_suffix(".weights")).SerializeToString())
+
+
+def outlined(model: onnx.ModelProto, weights: Path) -> onnx.ModelProto:
+    """A model that refers to its large weights in a file, which is written here, next to which it belongs."""
+    outline = onnx.ModelProto()
+    copy_fields(model, outline, without=("graph",))
+    copy_fields(model.graph, outline.graph, without=("initializer",))
+    outline.graph.SetInParent()
     with weights.open("wb") as file:
         for tensor in model.graph.initializer:
             if is_large(tensor) and tensor.HasField("raw_data"):
-                small.graph.initializer.append(_outside(tensor, weights.name, file.tell()))
+                file.seek(-file.tell() % ALIGNMENT, os.SEEK_CUR)
+                outline.graph.initializer.append(_outside(tensor, weights.name, file.tell()))
                 file.write(tensor.raw_data)
             else:
-                small.graph.initializer.append(tensor)
-    path.write_bytes(small.SerializeToString())
+                outline.graph.initializer.append(tensor)
+    return outline
 
 
 def read_model(path: Path) -> onnx.ModelProto:

@@ -16,13 +16,25 @@ from ...errors import CaptureError, first_line
 from ..onnx.check import RELATIVE_TOLERANCE, check_model, random_feeds, relative_error, run_once
 from ..onnx.graph import Graph
 from ..onnx.light import convert_version
+from ..onnx.stored import StoredModel
 from .folding import fold_constants
 from .naming import name_weights
 from .report import Fired, Refused, SimplifyReport
 from .rule import Match, P, Rule
 from .rules import RULES
 
-__all__ = ["RULES", "Fired", "Graph", "Match", "Refused", "Rule", "SimplifyReport", "apply_rules", "simplify"]
+__all__ = [
+    "RULES",
+    "Fired",
+    "Graph",
+    "Match",
+    "Refused",
+    "Rule",
+    "SimplifyReport",
+    "apply_rules",
+    "simplify",
+    "simplify_stored",
+]
 
 MAX_ROUNDS = 50  # the seven registered models need at most 4; two rules that undo each other would never end
 
@@ -30,6 +42,14 @@ MAX_ROUNDS = 50  # the seven registered models need at most 4; two rules that un
 def simplify(
     model: onnx.ModelProto, *, rules: tuple[Rule[Any], ...] = RULES, keep_opset: bool = False
 ) -> tuple[onnx.ModelProto, SimplifyReport]:
+    """Simplify a model in memory. See `simplify_stored`."""
+    simplified, report = simplify_stored(StoredModel(model), rules=rules, keep_opset=keep_opset)
+    return simplified.whole(), report
+
+
+def simplify_stored(
+    model: StoredModel, *, rules: tuple[Rule[Any], ...] = RULES, keep_opset: bool = False
+) -> tuple[StoredModel, SimplifyReport]:
     """Fold constants with onnxsim, then apply the rules to a fixed point.
 
     Args:
@@ -44,28 +64,36 @@ def simplify(
     """
     from ..onnx.cost import cost_before, cost_of
 
-    expected = _Expected(model)  # first: nothing takes more memory, and nothing else is there yet
+    expected = _Expected(model)
     folded, note = fold_constants(model)
     notes = [note] if note else []
     before = cost_before(cost_of(model), cost_of(folded))
     if not keep_opset:
         folded = raise_opset(folded, rules, notes)
-    rewritten, fired, refused = apply_rules(folded, rules)
+    rewritten, fired, refused = _rewritten(folded, rules)
     error = expected.error(rewritten)
     if error > RELATIVE_TOLERANCE:
         if expected.error(folded) > RELATIVE_TOLERANCE:
             notes.append("onnxsim or the newer opset changed the numbers; the unfolded model is used")
             folded = model
         sound, unsound = _sound_rules(expected, folded, rules)
-        rewritten, fired, refused = apply_rules(folded, sound)
+        rewritten, fired, refused = _rewritten(folded, sound)
         refused = (*refused, *unsound)
         error = expected.error(rewritten)
-    _keep_description(model, rewritten)
-    check_model(rewritten)
-    report = SimplifyReport(
-        fired=fired, refused=refused, before=before, after=cost_of(rewritten), error=error, notes=tuple(notes)
-    )
+    _keep_description(model.outline, rewritten.outline)
+    check_model(rewritten.outline)
+    after = cost_of(rewritten)
+    report = SimplifyReport(fired=fired, refused=refused, before=before, after=after, error=error, notes=tuple(notes))
     return rewritten, report
+
+
+def _rewritten(
+    model: StoredModel, rules: tuple[Rule[Any], ...]
+) -> tuple[StoredModel, tuple[Fired, ...], tuple[Refused, ...]]:
+    """`apply_rules` to a stored model."""
+    graph = Graph(model)
+    fired, refused = _apply_to(graph, rules)
+    return model.with_outline(graph.to_model()), fired, refused
 
 
 def apply_rules(
@@ -73,6 +101,11 @@ def apply_rules(
 ) -> tuple[onnx.ModelProto, tuple[Fired, ...], tuple[Refused, ...]]:
     """Apply rules until none fires any more. Numbers are not compared here, see `simplify`."""
     graph = Graph(model)
+    fired, refused = _apply_to(graph, rules)
+    return graph.to_model(), fired, refused
+
+
+def _apply_to(graph: Graph, rules: tuple[Rule[Any], ...]) -> tuple[tuple[Fired, ...], tuple[Refused, ...]]:
     graph.clean()
     fired: list[Fired] = []
     for _ in range(MAX_ROUNDS):
@@ -83,7 +116,7 @@ def apply_rules(
         if len(fired) == count:
             if fired:
                 name_weights(graph)
-            return graph.to_model(), tuple(fired), tuple(refused.values())
+            return tuple(fired), tuple(refused.values())
     raise CaptureError(
         f"The rewrite rules did not terminate within {MAX_ROUNDS} rounds.",
         code="endless-rewrite",
@@ -105,30 +138,30 @@ def _apply(graph: Graph, rule: Rule[P], fired: list[Fired], refused: dict[tuple[
         fired.append(Fired(rule.name, match.anchor.name))
 
 
-def raise_opset(model: onnx.ModelProto, rules: tuple[Rule[Any], ...], notes: list[str]) -> onnx.ModelProto:
+def raise_opset(model: StoredModel, rules: tuple[Rule[Any], ...], notes: list[str]) -> StoredModel:
     """Bring a model to the opset that the rules with a match in it need; a note is added where that fails."""
     graph = Graph(model)
     needed = [rule.since for rule in rules if rule.since > graph.opset and any(True for _ in rule.pattern(graph))]
     if not needed or not graph.opset:
         return model
     try:
-        raised = convert_version(model, max(needed))
+        raised = convert_version(model.outline, max(needed))
         raised.ir_version = max(raised.ir_version, onnx.helper.find_min_ir_version_for(raised.opset_import, True))
         check_model(raised)
     except Exception as error:  # the C++ converter raises RuntimeErrors of its own
         notes.append(f"opset {graph.opset} could not be raised to {max(needed)}: {first_line(error)}")
         return model
-    return raised
+    return model.with_outline(raised)
 
 
 class _Expected:
     """What a model computes from seeded random inputs, when ONNX Runtime runs it as it is written."""
 
-    def __init__(self, model: onnx.ModelProto):
-        self.feeds = random_feeds(model)
+    def __init__(self, model: StoredModel):
+        self.feeds = random_feeds(model.outline)
         self.outputs = run_once(model, self.feeds, optimize=False)
 
-    def error(self, model: onnx.ModelProto) -> float:
+    def error(self, model: StoredModel) -> float:
         """Largest relative error of any output of another model."""
         found = run_once(model, self.feeds)
         pairs = [pair for name, value in self.outputs.items() for pair in _pairs(value, found[name])]
@@ -143,13 +176,13 @@ def _pairs(expected: Any, found: Any) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _sound_rules(
-    expected: _Expected, folded: onnx.ModelProto, rules: tuple[Rule[Any], ...]
+    expected: _Expected, folded: StoredModel, rules: tuple[Rule[Any], ...]
 ) -> tuple[tuple[Rule[Any], ...], list[Refused]]:
     """The rules that together keep the numbers, and a refusal for each that does not."""
     sound: tuple[Rule[Any], ...] = ()
     unsound: list[Refused] = []
     for rule in rules:
-        rewritten, fired, _ = apply_rules(folded, (*sound, rule))
+        rewritten, fired, _ = _rewritten(folded, (*sound, rule))
         error = expected.error(rewritten)
         if error <= RELATIVE_TOLERANCE:
             sound = (*sound, rule)

@@ -309,9 +309,7 @@ class _Rewriter:
 
 
 def captured_views(node: Node, views: dict[str, View]) -> list[str]:
-    from ..onnx.graph import captured
-
-    return sorted({name for name in captured(node) if name in views})
+    return sorted({name for name in node.captured if name in views})
 
 
 def constant_in_base(constant: np.ndarray, view: View) -> np.ndarray | None:

@@ -12,6 +12,8 @@ import onnx
 from ...errors import CaptureError, first_line
 from ...utils.quiet import quiet
 from ..onnx.light import read_model, write_model
+from ..onnx.stored import StoredModel
+from .untouched import join, split
 
 # A folded constant may not be larger than this: expanding a small computation into a large weight saves nothing.
 LARGEST_FOLDED = "4MB"
@@ -29,23 +31,26 @@ SKIPPED = (
 )
 
 
-def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
+def fold_constants(model: StoredModel) -> tuple[StoredModel, str]:
     """Run onnxsim; for models from elsewhere in a process of its own, as its C++ code crashes on some.
 
     Returns:
         The folded model, its inputs and outputs in the same order under the same names; and a note, empty where all
         went well, with the reason why the model is unchanged.
     """
+    outline = model.outline
+    light, weights = split(outline)
+    run = _run if outline.producer_name == OUR_PRODUCER else _run_apart
     try:
-        folded = _run(model) if model.producer_name == OUR_PRODUCER else _run_apart(model)
+        folded = join(run(model.with_outline(light).whole()), weights)
     except Exception as error:  # the C++ code raises anything; the unfolded model is used, with a note
         return model, f"onnxsim left the model as it was: {first_line(error)}"
-    for before, after in ((model.graph.input, folded.graph.input), (model.graph.output, folded.graph.output)):
-        constants = {tensor.name for tensor in model.graph.initializer}
+    for before, after in ((outline.graph.input, folded.graph.input), (outline.graph.output, folded.graph.output)):
+        constants = {tensor.name for tensor in outline.graph.initializer}
         wanted = [value.name for value in before if value.name not in constants]
         if wanted != [value.name for value in after]:
             raise CaptureError(f"onnxsim changed the model's interface from {wanted}.", code="interface-changed")
-    return folded, ""
+    return model.with_outline(folded), ""
 
 
 def _run(model: onnx.ModelProto) -> onnx.ModelProto:

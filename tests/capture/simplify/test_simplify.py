@@ -11,6 +11,7 @@ import torch
 from portrait_export.capture.export import example_inputs, export_onnx, spec_of
 from portrait_export.capture.onnx.check import make_session, relative_error, run_session
 from portrait_export.capture.onnx.cost import layout_cost
+from portrait_export.capture.onnx.stored import StoredModel
 from portrait_export.capture.simplify import RULES, Graph, Rule, apply_rules, simplify
 from portrait_export.capture.simplify.folding import fold_constants
 from portrait_export.capture.simplify.rule import at_each
@@ -69,9 +70,9 @@ def test_segformers_arithmetic_at_512_is_what_the_algebra_says(captured):
 
 
 def onnx_folded(exported):
-    folded, note = fold_constants(exported)
+    folded, note = fold_constants(StoredModel(exported))
     assert not note
-    return onnx.version_converter.convert_version(folded, 20)
+    return onnx.version_converter.convert_version(folded.whole(), 20)
 
 
 def cost(graph):
@@ -249,5 +250,5 @@ def test_a_failing_onnxsim_is_a_note(monkeypatch):
 def test_nothing_is_printed(capfd):
     source = model("(float[2] x) => (bfloat16 y) { c = Cast<to=16>(k) z = Cast<to=16>(x) y = Add(z, c) }", k=normal(2))
     source.producer_name = "portrait-export"
-    fold_constants(source)  # onnxsim cannot fold bfloat16, and says so past Python's streams
+    fold_constants(StoredModel(source))  # onnxsim cannot fold bfloat16, and says so past Python's streams
     assert "".join(capfd.readouterr()) == ""
