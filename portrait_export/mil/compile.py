@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,12 @@ class CompiledProgram:
     weights: bytes
     originals: Mapping[str, np.ndarray] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
+
+    def copy(self) -> CompiledProgram:
+        """The same program with a specification of its own, which may be changed."""
+        spec = type(self.spec)()
+        spec.CopyFrom(self.spec)
+        return replace(self, spec=spec)
 
 
 def compile_program(

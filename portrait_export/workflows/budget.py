@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..artifacts import Frame, Prediction
+from ..inputs.runners import RememberingRunner
 from ..inputs.sources import LoadedModel
 from ..utils.stages import RunningStage, Stages
 from .requests import CoreMLRequest
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from ..inputs.frames import Frames
     from ..mil.compile import CompiledProgram
     from ..mil.encoded import Compression
+    from ..mil.package import SavedPackage
     from ..mil.program import Metadata
     from ..quantize.knapsack import Choice
     from ..quantize.knapsack import Path as Frontier
@@ -39,7 +39,7 @@ class Work:
 
     Attributes:
         compiled: without compression.
-        path: of a package with it.
+        uncompressed: a package with it.
         weights: in it.
     """
 
@@ -49,8 +49,13 @@ class Work:
     model: LoadedModel
     request: CoreMLRequest
     metadata: Metadata
-    path: Path
+    uncompressed: SavedPackage
     weights: Weights
+
+    @property
+    def path(self) -> Path:
+        """The uncompressed package's."""
+        return self.uncompressed.path
 
 
 class Trials:
@@ -81,9 +86,7 @@ class Trials:
         from ..mil.store import store
 
         work = self._work
-        spec = type(work.compiled.spec)()
-        spec.CopyFrom(work.compiled.spec)
-        compiled = store(replace(work.compiled, spec=spec), self.compression(choice).encoded)
+        compiled = store(work.compiled.copy(), self.compression(choice).encoded)
         return save_package(compiled, work.lowered, self._package, metadata=work.metadata, force=True).size_bytes
 
     def judge(self, stage: RunningStage, choice: Choice) -> Trial:
@@ -103,7 +106,7 @@ class Trials:
                 stage.progress(done, len(self._frames))
 
             if self._reference is None:
-                self._reference = _Remembering(work.model.open_runner())
+                self._reference = RememberingRunner(work.model.open_runner())
             thresholds = thresholds_for("mixed", trained=work.model.trained, min_iou=work.request.min_iou)
             report = compare(
                 self._reference,
@@ -117,22 +120,6 @@ class Trials:
             self._measured.trials[digest] = Trial(size, min(ious, default=0.0), report.passed)
             self._measured.save()
         return self._measured.trials[digest]
-
-
-class _Remembering:
-    """Keeps a runner's predictions, so that it runs once for all trials. Implements `artifacts.Runner`."""
-
-    def __init__(self, runner: Runner):
-        self.name = runner.name
-        self._runner = runner
-        self._kept: dict[str, Prediction] = {}
-
-    def run(self, frames: Sequence[Frame]) -> list[Prediction]:
-        """The predictions of frames, which their names tell apart."""
-        for frame in frames:
-            if frame.name not in self._kept:
-                self._kept[frame.name] = self._runner.run([frame])[0]
-        return [self._kept[frame.name] for frame in frames]
 
 
 def search(stage: RunningStage, frontier: Frontier, trials: Trials, request: CoreMLRequest) -> Choice:
