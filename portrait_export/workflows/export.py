@@ -90,11 +90,11 @@ def _export_into(
     """Run all stages after loading and write the output folder."""
     model = models[0]
     path = folder / f"{request.name}.mlpackage"
-    simplified = _simplify_at_each_size(stages, models)
-    lowered = _lower_at_each_size(stages, simplified, models, request)
+    simplified = simplified_at_each_size(stages, models)
+    lowered = lowered_at_each_size(stages, simplified, models, request)
     if request.precision == AUTO:
         silent = Stages(SilentObserver())
-        lower = partial(_lower_at_each_size, silent, simplified, models, request)
+        lower = partial(lowered_at_each_size, silent, simplified, models, request)
         request = chosen(stages, models, lower, recipe, request)
     built = steps.compiled(stages, lowered, models, recipe, request, folder)
     begin_record(folder, model, recipe, request)
@@ -124,7 +124,7 @@ def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) 
         require_target(model.spec.inputs, target=request.target, source=model.name)
 
 
-def _simplify_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> list[onnx.ModelProto]:
+def simplified_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> list[onnx.ModelProto]:
     """Return the simplified ONNX models, the default size first."""
     prefixes = steps.size_prefixes(models)
     # The captured models are not kept, so their weights are not in memory together with the simplified ones.
@@ -135,7 +135,7 @@ def _simplify_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> lis
     )
 
 
-def _lower_at_each_size(
+def lowered_at_each_size(
     stages: Stages, simplified: Sequence[onnx.ModelProto], models: Sequence[LoadedModel], request: CoreMLRequest
 ) -> Lowered:
     """Return one MIL program for all sizes."""

@@ -29,6 +29,7 @@ from .sensitivities import (
     key_of,
     open_cache,
 )
+from .tune import tuned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,14 +58,10 @@ def compress_mixed(
         metadata: of the package.
         folder: the output folder, where measured sensitivities are kept for another run.
     """
-    from ..mil.store import store
-
     with opened(stages, compiled, lowered, model, request, metadata) as work:
         if request.settings is not None:
-            compression = _by_rules(work)
-        else:
-            compression = Budgets(work, folder / CACHE).compression(stages, request)
-    return store(compiled, compression.encoded), compression
+            return _stored(stages, work, request, _by_rules(work))
+        return Budgets(work, folder / CACHE).compressed(stages, request)
 
 
 @contextmanager
@@ -119,6 +116,7 @@ class Budgets:
         from ..quantize.knapsack import path_of
         from ..quantize.sensitivity import Encoder, low_bits
 
+        self._work = work
         request, weights = work.request, work.weights
         compensated = request.rounding != "nearest"
         hessians: Mapping[str, np.ndarray] = {}
@@ -137,8 +135,8 @@ class Budgets:
         self._frontier = path_of(measured.options)
         self._trials = Trials(work, encoder, measured, judged)
 
-    def compression(self, stages: Stages, request: CoreMLRequest) -> Compression:
-        """The best choice for a request, which differs from the first one by its size alone."""
+    def compressed(self, stages: Stages, request: CoreMLRequest) -> tuple[CompiledProgram, Compression]:
+        """The program with the best choice for a request, which differs from the first one by its size alone."""
         with stages.stage("budget") as stage:
             choice = search(stage, self._frontier, self._trials, request)
         with stages.stage("quantize") as stage:
@@ -148,7 +146,18 @@ class Budgets:
                 f"{name}: {one.name}, {one.size_bytes:,} B, sensitivity {one.error:.3g}" for name, one in choice.items()
             ]
             stage.facts = {"choice": {name: one.name for name, one in choice.items()}}
-        return compression
+        return _stored(stages, self._work, request, compression)
+
+
+def _stored(
+    stages: Stages, work: Work, request: CoreMLRequest, compression: Compression
+) -> tuple[CompiledProgram, Compression]:
+    """The program with compressed weights, tuned if that is asked for."""
+    from ..mil.store import store
+
+    if request.tune:
+        compression = tuned(stages, work.path, compression, work.model)
+    return store(work.compiled.copy(), {**compression.encoded, **compression.tuned}), compression
 
 
 def _counts(choice: Choice) -> str:
