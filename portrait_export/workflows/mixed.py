@@ -14,7 +14,7 @@ from ..inputs.frames import load_frames
 from ..inputs.sources import LoadedModel
 from ..preprocessing import LOGITS_KEY
 from ..utils.stages import Stages
-from .budget import Trials, Work, search
+from .budget import search
 from .compress import Calibration, fitted_photographs, measure
 from .requests import CoreMLRequest
 from .sensitivities import (
@@ -29,6 +29,7 @@ from .sensitivities import (
     key_of,
     open_cache,
 )
+from .trials import Trials, Work
 from .tune import tuned
 
 if TYPE_CHECKING:

@@ -117,6 +117,7 @@ def test_gradients_predict_what_a_small_change_of_a_weight_does_to_the_mask(cli,
     from portrait_export.mil.program import read_program
     from portrait_export.preprocessing import LOGITS_KEY
     from portrait_export.quantize.layers import find_weights
+    from portrait_export.runtime.mask_changes import MaskChanges
     from portrait_export.runtime.runner import PackageRunner
     from portrait_export.runtime.weight_gradients import MaskGradients
 
@@ -142,3 +143,5 @@ def test_gradients_predict_what_a_small_change_of_a_weight_does_to_the_mask(cli,
             actual = float(((torch.sigmoid(run()) - before) ** 2).sum())
             weight -= change
         assert predicted == pytest.approx(actual, rel=0.35), name
+        alone = MaskChanges(package, list(weights.layers), gradients._logits).of(inputs, {name: change.flatten()})
+        assert alone == {name: pytest.approx(actual, rel=1e-4)}  # sums in single and double precision
