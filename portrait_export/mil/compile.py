@@ -14,6 +14,7 @@ from ..errors import PackageError, nearest
 from ..utils.files import cannot_write
 from ..utils.quiet import quiet
 from . import coreml
+from .literals import shorten_literals
 from .mixed import Kept
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def compile_program(
         content = weights.read_bytes() if weights.exists() else b""
     kept.require_all_matched()
     spec = model.get_spec()
+    shorten_literals(spec)
     _check_features(spec, lowered)
     return CompiledProgram(
         spec=spec, weights=content, originals=_with_lost_values(originals, too_small), kept=kept.found
