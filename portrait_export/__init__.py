@@ -20,6 +20,7 @@ from .api.checking import audit, check_parity, evaluate, find_blame
 from .api.exporting import export, export_onnx
 from .api.networks import create_model, list_models, load_checkpoint
 from .api.segmenting import Package, Segmentation, load, load_program, segment
+from .api.sweeping import sweep
 from .errors import PortraitError, UsageError
 from .preprocessing import PortraitSpec
 from .utils.stages import Observer, SilentObserver, Stage
@@ -48,4 +49,5 @@ __all__ = [
     "load_checkpoint",
     "load_program",
     "segment",
+    "sweep",
 ]

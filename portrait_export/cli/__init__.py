@@ -21,6 +21,7 @@ COMMANDS = {
     "blame": "Find the operation that makes a saved package differ from its model.",
     "audit": "List how a package stores its weights, and find those that are wrong.",
     "agree": "Compare our runtime with Core ML itself, operator by operator; on a Mac.",
+    "sweep": "Make packages with every recipe, and compare their sizes and masks.",
     "recipes": "List the ways to compress weights, with what each needs and buys.",
     "models": "List the models with their size, cost and weights.",
     "segment": "Cut people out of photos with a model or a package.",

@@ -9,6 +9,9 @@ from __future__ import annotations
 import functools
 import importlib
 import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -23,6 +26,34 @@ def with_flags(text: str) -> str:
     'pass --force, or a size such as --size 512x384'
     """
     return _ARGUMENT.sub(_flag, text)
+
+
+def command_line(command: click.Command, arguments: Mapping[str, Any]) -> str:
+    """What is typed to run a command with some values of its options.
+
+    >>> command_line(coreml, {"model": "serseg_b0", "size": (384, 512), "tune": True})
+    'portrait-export coreml --model serseg_b0 --size 384x512 --tune'
+    """
+    options = {option.name: option for option in command.params}
+    words = ["portrait-export", str(command.name)]
+    for name, value in arguments.items():
+        flag = max(options[name].opts, key=len)
+        for typed in _typed(name, value):
+            words += [flag, typed] if typed else [flag]
+    return shlex.join(words)
+
+
+def _typed(name: str, value: Any) -> list[str]:
+    """What is typed after an option, each time that it is repeated; an empty text is a flag alone."""
+    if value is True:
+        return [""]
+    if isinstance(value, Mapping):
+        return [f"{key}={number!r}" for key, number in value.items()]
+    if name == "size":
+        return ["x".join(map(str, value))]
+    if isinstance(value, tuple):
+        return list(value) if isinstance(value[0], str) else [",".join(map(str, value))]
+    return [str(value)]
 
 
 def _flag(match: re.Match[str]) -> str:

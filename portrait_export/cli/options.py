@@ -120,6 +120,22 @@ class Parsed(click.ParamType):
             self.fail(f"{error}.", param, ctx)
 
 
+class Listed(click.ParamType):
+    """Several values of a type, separated by commas."""
+
+    def __init__(self, one: click.ParamType, metavar: str = ""):
+        self.name = metavar or one.name
+        self._one = one
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"{self.name.upper()},…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(self._one.convert(part.strip(), param, ctx) for part in str(value).split(","))
+
+
 class Number(click.FloatRange):
     """A number within bounds. NaN, which compares false with every bound, is refused."""
 

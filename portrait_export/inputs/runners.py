@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ..artifacts import Runner
+from ..artifacts import Frame, Prediction, Runner
 from ..errors import UsageError
 from ..preprocessing import PortraitSpec
 from .sizes import Size, listed_sizes, require_listed, size_of
@@ -106,3 +106,19 @@ def _exported_onnx(source: ModelSource) -> OpenRunner[Runner] | None:
         return None
     runner = OnnxRunner(model, spec, name=file.name)
     return OpenRunner(runner, spec, ((spec.height, spec.width),), carried=runner.carried)
+
+
+class RememberingRunner:
+    """Keeps a runner's predictions, so that it runs once for several comparisons. Implements `artifacts.Runner`."""
+
+    def __init__(self, runner: Runner):
+        self.name = runner.name
+        self._runner = runner
+        self._kept: dict[str, Prediction] = {}
+
+    def run(self, frames: Sequence[Frame]) -> list[Prediction]:
+        """The predictions of frames, which their names tell apart."""
+        for frame in frames:
+            if frame.name not in self._kept:
+                self._kept[frame.name] = self._runner.run([frame])[0]
+        return [self._kept[frame.name] for frame in frames]

@@ -89,6 +89,7 @@ class Pans(Sequence[LabelledFrame]):
         frame = replace(
             whole.frame,
             image=self._window(whole.frame.image, step),
+            pictures={name: self._window(picture, step) for name, picture in whole.frame.pictures.items()},
             name=f"{whole.frame.name} #{step + 1}",
             continues=step > 0,
         )

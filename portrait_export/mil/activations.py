@@ -16,6 +16,7 @@ from ..errors import PackageError
 from . import coreml
 from .compile import CompiledProgram
 from .encoded import ActivationGrid, Activations
+from .literals import shorten_literals
 from .program import Function, Operation, Program, Reference
 from .types import TensorType
 from .values import Values
@@ -79,6 +80,7 @@ def quantize_activations(
     model = coreml.with_quantized_activations(package, config, statistics)
     weights = Path(model.weights_dir) / "weight.bin"
     spec = model.get_spec()
+    shorten_literals(spec)
     for side in ("input", "output"):
         before, after = (
             [(feature.name, feature.type.SerializeToString(deterministic=True)) for feature in getattr(each, side)]

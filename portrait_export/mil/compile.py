@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ..errors import PackageError, nearest
 from ..utils.files import cannot_write
 from ..utils.quiet import quiet
 from . import coreml
+from .literals import shorten_literals
 from .mixed import Kept
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ class CompiledProgram:
     weights: bytes
     originals: Mapping[str, np.ndarray] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
+
+    def copy(self) -> CompiledProgram:
+        """The same program with a specification of its own, which may be changed."""
+        spec = type(self.spec)()
+        spec.CopyFrom(self.spec)
+        return replace(self, spec=spec)
 
 
 def compile_program(
@@ -93,6 +100,7 @@ def compile_program(
         content = weights.read_bytes() if weights.exists() else b""
     kept.require_all_matched()
     spec = model.get_spec()
+    shorten_literals(spec)
     _check_features(spec, lowered)
     return CompiledProgram(
         spec=spec, weights=content, originals=_with_lost_values(originals, too_small), kept=kept.found

@@ -8,7 +8,7 @@ most error per byte first, give a path on which every point is optimal for its s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 
@@ -28,6 +28,7 @@ class Option:
 
 
 Choice = dict[str, Option]
+Options = Mapping[str, Sequence[Option]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def total_error(choice: Choice) -> float:
     return sum(option.error for option in choice.values())
 
 
-def path_of(options: Mapping[str, Sequence[Option]]) -> Path:
+def path_of(options: Options) -> Path:
     """The path over all weights. Equal steps keep the order of the weights."""
     hulls = {weight: hull(given) for weight, given in options.items()}
     steps = [
@@ -95,6 +96,21 @@ def path_of(options: Mapping[str, Sequence[Option]]) -> Path:
     return Path(
         {weight: line[0] for weight, line in hulls.items()}, tuple((weight, option) for _, weight, option in steps)
     )
+
+
+def corrected(options: Sequence[Option], name: str, error: float) -> list[Option]:
+    """The options of a weight after the error of one of them was measured.
+
+    Smaller ones are taken to be wrong by the same factor, larger ones to add no more than this one.
+    """
+    measured = next(option for option in options if option.name == name)
+    factor = error / measured.error if measured.error else 1.0
+    return [
+        replace(one, error=error)
+        if one.name == name
+        else replace(one, error=one.error * factor if one.size_bytes < measured.size_bytes else min(one.error, error))
+        for one in options
+    ]
 
 
 def _worth(before: Option, after: Option) -> float:

@@ -2,136 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..artifacts import Frame, Prediction
-from ..inputs.sources import LoadedModel
-from ..utils.stages import RunningStage, Stages
+from ..utils.stages import RunningStage
 from .requests import CoreMLRequest
-from .sensitivities import Measured, Trial, digest_of
+from .sensitivities import Trial, digest_of
+from .trials import Trials
 
 if TYPE_CHECKING:
-    from ..artifacts import LabelledFrame, Lowered, Runner
-    from ..mil.compile import CompiledProgram
-    from ..mil.encoded import Compression
-    from ..mil.program import Metadata
     from ..quantize.knapsack import Choice
     from ..quantize.knapsack import Path as Frontier
-    from ..quantize.layers import Weights
-    from ..quantize.sensitivity import Encoder
-    from ..verify.parity import Comparison
 
 FIRST_SHARE = 0.3  # of the bytes of half precision that the first choice takes: between four and five bits
 MOST_TRIALS = 7
 CAUTION = 0.9  # of the loss that is allowed, aimed for
 CLOSE = 0.01  # of the weights' size: a trial that could save less is not worth its time
 FITS = 6  # attempts to meet a size exactly
+MOST_SWAPS = 3  # within a size
 LEAST_LOSS = 1e-6  # of a trial without any, so that the next one can be scaled from it
-
-
-@dataclass(frozen=True)
-class Work:
-    """A compiled program and what is asked of it.
-
-    Attributes:
-        compiled: without compression.
-        path: of a package with it.
-        weights: in it.
-    """
-
-    stages: Stages
-    compiled: CompiledProgram
-    lowered: Lowered
-    model: LoadedModel
-    request: CoreMLRequest
-    metadata: Metadata
-    path: Path
-    weights: Weights
-
-
-class Trials:
-    """Makes packages of choices, and judges their masks. Results are kept with the sensitivities."""
-
-    def __init__(self, work: Work, encoder: Encoder, measured: Measured, frames: Sequence[LabelledFrame]):
-        self._work, self._encoder, self._measured, self._frames = work, encoder, measured, frames
-        self._package = work.path.with_name("trial.mlpackage")
-        self._reference: Runner | None = None
-
-    def compression(self, choice: Choice) -> Compression:
-        """The encoded weights of a choice."""
-        from ..mil.encoded import Compression, EncodedWeight
-        from ..quantize.sensitivity import NONE
-
-        encoded, errors = {}, {}
-        for name, option in choice.items():
-            form = self._encoder(name, option.name) if option.name != NONE else ""
-            if isinstance(form, EncodedWeight):
-                encoded[name] = form
-                if name in self._encoder.hessians:
-                    errors[name] = self._encoder.share_of_output(name, option.name)
-        return Compression(encoded, self._encoder.assignment(choice).left, errors)
-
-    def size_bytes(self, choice: Choice) -> int:
-        """The size of the package of a choice, which is written."""
-        from ..mil.package import save_package
-        from ..mil.store import store
-
-        work = self._work
-        spec = type(work.compiled.spec)()
-        spec.CopyFrom(work.compiled.spec)
-        compiled = store(replace(work.compiled, spec=spec), self.compression(choice).encoded)
-        return save_package(compiled, work.lowered, self._package, metadata=work.metadata, force=True).size_bytes
-
-    def judge(self, stage: RunningStage, choice: Choice) -> Trial:
-        """Compare the masks of a choice with the model's."""
-        from ..runtime.runner import PackageRunner
-        from ..verify.gates import thresholds_for
-        from ..verify.parity import compare
-
-        digest = digest_of(choice)
-        if digest not in self._measured.trials:
-            size = self.size_bytes(choice)
-            work, done = self._work, 0
-
-            def step(compared: Comparison) -> None:
-                nonlocal done
-                done += 1
-                stage.progress(done, len(self._frames))
-
-            if self._reference is None:
-                self._reference = _Remembering(work.model.open_runner())
-            thresholds = thresholds_for("mixed", trained=work.model.trained, min_iou=work.request.min_iou)
-            report = compare(
-                self._reference,
-                PackageRunner(self._package),
-                self._frames,
-                thresholds,
-                threshold=work.model.spec.threshold,
-                on_image=step,
-            )
-            ious = [gate.value for gate in report.gates if gate.name.startswith("mean_mask_iou")]
-            self._measured.trials[digest] = Trial(size, min(ious, default=0.0), report.passed)
-            self._measured.save()
-        return self._measured.trials[digest]
-
-
-class _Remembering:
-    """Keeps a runner's predictions, so that it runs once for all trials. Implements `artifacts.Runner`."""
-
-    def __init__(self, runner: Runner):
-        self.name = runner.name
-        self._runner = runner
-        self._kept: dict[str, Prediction] = {}
-
-    def run(self, frames: Sequence[Frame]) -> list[Prediction]:
-        """The predictions of frames, which their names tell apart."""
-        for frame in frames:
-            if frame.name not in self._kept:
-                self._kept[frame.name] = self._runner.run([frame])[0]
-        return [self._kept[frame.name] for frame in frames]
 
 
 def search(stage: RunningStage, frontier: Frontier, trials: Trials, request: CoreMLRequest) -> Choice:
@@ -146,9 +34,33 @@ def search(stage: RunningStage, frontier: Frontier, trials: Trials, request: Cor
 
 
 def _largest(stage: RunningStage, frontier: Frontier, trials: Trials, max_mb: float, min_iou: float | None) -> Choice:
+    """The choice of least predicted error within a size; if its masks are not good enough, swapped for a better one."""
     from ..quantize.knapsack import total_bytes, total_error
 
     most = round(max_mb * 1e6)
+    choice, size = _fullest(frontier, trials, most)
+    stage.summary = f"{size / 1e6:.2f} of {max_mb:g} MB, predicted loss {total_error(choice):.3g}"
+    if size > most:
+        stage.warnings.append(f"Not reachable: best found {size / 1e6:.3f} MB; at most {max_mb:g} MB is asked for.")
+    elif min_iou is not None:
+        first = choice
+        choice, trial = _swapped(stage, trials, first, most)
+        stage.summary += f", mask IoU {trial.iou:.5f} on photographs that were not fitted"
+        if not trial.passed:
+            count = frontier.within_error(total_error(first) * _scale(trials.judge(stage, first), min_iou))
+            needed = size - total_bytes(first) + total_bytes(frontier.choice(count))
+            found = f"best found {trial.iou:.5f} in {trial.size_bytes / 1e6:.3f} MB"
+            stage.warnings.append(
+                f"Not reachable: {found}; {min_iou:g} is asked for within {max_mb:g} MB, and is predicted to need"
+                f" {needed / 1e6:.2f} MB."
+            )
+    return choice
+
+
+def _fullest(frontier: Frontier, trials: Trials, most: int) -> tuple[Choice, int]:
+    """The best choice whose package has at most so many bytes, and its size; the smallest one if none has."""
+    from ..quantize.knapsack import total_bytes
+
     choice = frontier.smallest
     size = trials.size_bytes(choice)
     room = most - (size - total_bytes(choice))
@@ -156,23 +68,39 @@ def _largest(stage: RunningStage, frontier: Frontier, trials: Trials, max_mb: fl
         fuller = frontier.within_size(room)
         found = trials.size_bytes(fuller)
         if found <= most:
-            choice, size = fuller, found
-            break
+            return fuller, found
         room -= found - most
-    stage.summary = f"{size / 1e6:.2f} of {max_mb:g} MB, predicted loss {total_error(choice):.3g}"
-    if size > most:
-        stage.warnings.append(f"Not reachable: best found {size / 1e6:.3f} MB; at most {max_mb:g} MB is asked for.")
-    elif min_iou is not None:
-        trial = trials.judge(stage, choice)
-        stage.summary += f", mask IoU {trial.iou:.5f} on photographs that were not fitted"
-        if not trial.passed:
-            count = frontier.within_error(total_error(choice) * _scale(trial, min_iou))
-            needed = size - total_bytes(choice) + total_bytes(frontier.choice(count))
-            stage.warnings.append(
-                f"Not reachable: best found {trial.iou:.5f} in {size / 1e6:.3f} MB; {min_iou:g} is asked for within"
-                f" {max_mb:g} MB, and is predicted to need {needed / 1e6:.2f} MB."
-            )
-    return choice
+    return choice, size
+
+
+def _swapped(stage: RunningStage, trials: Trials, choice: Choice, most: int) -> tuple[Choice, Trial]:
+    """The first choice of the same size that passes, or else the best one, with its trial.
+
+    The errors of the weights that are predicted to harm most are measured, and the choice is made anew: weights that
+    harm more than predicted get bits from those that harm less.
+    """
+    from ..quantize.knapsack import path_of
+
+    best = last = trials.judge(stage, choice)
+    kept, options, tried = choice, trials.options, {digest_of(choice)}
+    for _ in range(MOST_SWAPS):
+        if last.passed:
+            break
+        options = trials.corrected(stage, options, choice)
+        before, (choice, _size) = choice, _fullest(path_of(options), trials, most)
+        if digest_of(choice) in tried:
+            break
+        tried.add(digest_of(choice))
+        last = trials.judge(stage, choice)
+        stage.details.append(f"swapped, mask IoU {last.iou:.5f}: {_difference(before, choice)}")
+        if (last.passed, last.iou) > (best.passed, best.iou):
+            kept, best = choice, last
+    return kept, best
+
+
+def _difference(before: Choice, after: Choice) -> str:
+    moved = {name: (before[name].name, one.name) for name, one in after.items() if one.name != before[name].name}
+    return "; ".join(f"{name} {old} → {new}" for name, (old, new) in moved.items())
 
 
 def _smallest(stage: RunningStage, frontier: Frontier, trials: Trials, min_iou: float) -> Choice:

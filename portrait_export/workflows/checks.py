@@ -19,7 +19,7 @@ def check_request(request: CoreMLRequest) -> None:
     Every photograph is opened once.
     """
     if request.out is not None:
-        _check_folder(request.out)
+        check_folder(request.out)
     if request.name is not None and (not _NAME.fullmatch(request.name) or request.name.endswith((".", " "))):
         raise UsageError(
             f"`name={request.name!r}` cannot be the name of files.",
@@ -46,7 +46,7 @@ def check_photos(request: ParityRequest) -> None:
         usable_items(request.data)
 
 
-def _check_folder(out: Path) -> None:
+def check_folder(out: Path) -> None:
     """Refuse a folder that is called like a package, or lies in one."""
     for part in (out, *out.parents):
         if part.suffix.lower() in PACKAGE_SUFFIXES:

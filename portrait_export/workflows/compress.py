@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,19 @@ FITTED_SPLIT = "calibrate"  # of the calibration set; the other half judges
 PHOTOGRAPHS = 16  # whose layer inputs are measured: more change the rounding little
 
 
+@dataclass
+class Calibration:
+    """Measurements of a program's layer inputs, kept for further recipes.
+
+    Attributes:
+        hessians: by the weight's name.
+        measured: the weights whose layers were measured, or cannot be.
+    """
+
+    hessians: dict[str, np.ndarray] = field(default_factory=dict)
+    measured: set[str] = field(default_factory=set)
+
+
 def compress(
     stages: Stages,
     compiled: CompiledProgram,
@@ -41,6 +54,7 @@ def compress(
     recipe: Recipe,
     request: CoreMLRequest,
     metadata: Metadata,
+    calibration: Calibration | None = None,
 ) -> tuple[CompiledProgram, Compression]:
     """Return the program with its weights in the recipe's form, and what was decided for each of them.
 
@@ -50,6 +64,7 @@ def compress(
         compiled: without compression.
         request: its `rounding`, `activations`, `asymmetric` and `tune` count.
         metadata: of the package; the uncompressed one needs its PortraitSpec to be run.
+        calibration: of the same program, to use and to add to.
     """
     from ..mil.package import save_package
     from ..mil.program import read_program
@@ -75,7 +90,7 @@ def compress(
             else weights_behind(function, recipe, frozenset(activations.layers))
         )
         low = [name for name, layer in weights.layers.items() if bits_of(layer, recipe) < SAFE_BITS]
-        hessians = measure(stages, path, weights, model, low) if rounding == "gptq" else None
+        hessians = measure(stages, path, weights, model, low, calibration) if rounding == "gptq" else None
         with stages.stage("quantize") as stage:
             compression = encode(
                 weights,
@@ -129,9 +144,29 @@ def fitted_photographs(model: LoadedModel) -> Sequence[LabelledFrame]:
 
 
 def measure(
+    stages: Stages,
+    path: Path,
+    weights: Weights,
+    model: LoadedModel,
+    names: Sequence[str],
+    calibration: Calibration | None = None,
+) -> Mapping[str, np.ndarray]:
+    """Run the uncompressed package on photographs and return the Hessians of the layers of some weights.
+
+    Args:
+        calibration: what was measured before; the rest is measured and added.
+    """
+    kept = calibration or Calibration()
+    new = [name for name in names if name not in kept.measured]
+    if new:
+        kept.hessians.update(_hessians(stages, path, weights, model, new))
+        kept.measured.update(new)
+    return {name: kept.hessians[name] for name in names if name in kept.hessians}
+
+
+def _hessians(
     stages: Stages, path: Path, weights: Weights, model: LoadedModel, names: Sequence[str]
 ) -> Mapping[str, np.ndarray]:
-    """Run the uncompressed package on photographs and return the Hessians of the layers of some weights."""
     from ..runtime.hessians import Hessians
     from ..runtime.runner import PackageRunner
 

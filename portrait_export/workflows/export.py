@@ -92,7 +92,7 @@ def _export_into(
 ) -> CoreMLExport:
     """Run all stages after loading and write the output folder."""
     model = models[0]
-    simplified = _simplify_at_each_size(stages, models)
+    simplified = simplified_at_each_size(stages, models)
     request, package, audit, mixed = _packaged(folder, stages, simplified, models, recipe, request)
     with written_whole(folder / f"{request.name}.onnx", force=True) as unfinished:
         simplified[0].write(unfinished)
@@ -119,10 +119,10 @@ def _packaged(
 ) -> tuple[CoreMLRequest, SavedPackage, Audit, MixedCost | None]:
     """Write and audit the package; the programs that it is made from are not in memory any more after this."""
     model, path = models[0], folder / f"{request.name}.mlpackage"
-    lowered = _lower_at_each_size(stages, simplified, models, request)
+    lowered = lowered_at_each_size(stages, simplified, models, request)
     if request.precision == AUTO:
         silent = Stages(SilentObserver())
-        lower = partial(_lower_at_each_size, silent, simplified, models, request)
+        lower = partial(lowered_at_each_size, silent, simplified, models, request)
         request = chosen(stages, models, lower, recipe, request)
     built = steps.compiled(stages, lowered, models, recipe, request, folder)
     begin_record(folder, model, recipe, request)
@@ -141,7 +141,7 @@ def _require_packageable(models: Sequence[LoadedModel], request: CoreMLRequest) 
         require_target(model.spec.inputs, target=request.target, source=model.name)
 
 
-def _simplify_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> list[StoredModel]:
+def simplified_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> list[StoredModel]:
     """Return the simplified ONNX models, the default size first."""
     prefixes = steps.size_prefixes(models)
     return steps.simplify_alike(
@@ -151,7 +151,7 @@ def _simplify_at_each_size(stages: Stages, models: Sequence[LoadedModel]) -> lis
     )
 
 
-def _lower_at_each_size(
+def lowered_at_each_size(
     stages: Stages, simplified: Sequence[StoredModel], models: Sequence[LoadedModel], request: CoreMLRequest
 ) -> Lowered:
     """Return one MIL program for all sizes."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,8 @@ from ..inputs.sequences import load_sequences
 from ..inputs.sources import LoadedModel
 from ..preprocessing import LOGITS_KEY
 from ..utils.stages import Stages
-from .budget import Trials, Work, search
-from .compress import fitted_photographs, measure
+from .budget import search
+from .compress import Calibration, fitted_photographs, measure
 from .requests import CoreMLRequest
 from .sensitivities import (
     BY_GRADIENTS,
@@ -29,6 +30,8 @@ from .sensitivities import (
     key_of,
     open_cache,
 )
+from .trials import Trials, Work
+from .tune import tuned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
     from ..mil.encoded import Compression
     from ..mil.program import Metadata
     from ..quantize.knapsack import Choice
-    from ..quantize.layers import Weights
     from ..quantize.sensitivity import Encoder
 
 
@@ -58,9 +60,24 @@ def compress_mixed(
         metadata: of the package.
         folder: the output folder, where measured sensitivities are kept for another run.
     """
+    with opened(stages, compiled, lowered, model, request, metadata) as work:
+        if request.settings is not None:
+            return _stored(stages, work, request, _by_rules(work))
+        return Budgets(work, folder / CACHE).compressed(stages, request)
+
+
+@contextmanager
+def opened(
+    stages: Stages,
+    compiled: CompiledProgram,
+    lowered: Lowered,
+    model: LoadedModel,
+    request: CoreMLRequest,
+    metadata: Metadata,
+) -> Iterator[Work]:
+    """Write the uncompressed package to a temporary folder and find its weights; the arguments of `compress_mixed`."""
     from ..mil.package import save_package
     from ..mil.program import read_program
-    from ..mil.store import store
     from ..quantize.encode import weights_of
     from ..quantize.recipes import RECIPES
 
@@ -68,68 +85,82 @@ def compress_mixed(
         path = Path(temporary) / "uncompressed.mlpackage"
         saved = save_package(compiled, lowered, path, metadata=metadata)
         weights = weights_of(read_program(path).main, RECIPES["mixed"])
-        if request.settings is not None:
-            compression = _by_rules(stages, compiled, path, weights, model, request)
-        else:
-            work = Work(stages, compiled, lowered, model, request, metadata, path, weights)
-            compression = _by_budget(work, folder / CACHE, saved.sha256)
-    return store(compiled, compression.encoded), compression
+        yield Work(stages, compiled, lowered, model, request, metadata, saved, weights)
 
 
-def _by_rules(
-    stages: Stages,
-    compiled: CompiledProgram,
-    path: Path,
-    weights: Weights,
-    model: LoadedModel,
-    request: CoreMLRequest,
-) -> Compression:
+def _by_rules(work: Work) -> Compression:
     from ..quantize.encode import SAFE_BITS, encode
     from ..quantize.settings import assign_by_rules, read_settings
 
+    request, weights, stages = work.request, work.weights, work.stages
     file = request.settings
     assert file is not None
     assignment = assign_by_rules(weights, read_settings(file, target=request.target), file=file.name)
     low = [name for name, storage in assignment.stored.items() if storage.bits < SAFE_BITS]
-    hessians = measure(stages, path, weights, model, low) if low and request.rounding != "nearest" else None
+    hessians = measure(stages, work.path, weights, work.model, low) if low and request.rounding != "nearest" else None
     with stages.stage("quantize") as stage:
-        ios18 = compiled.spec.specificationVersion >= 9
+        ios18 = work.compiled.spec.specificationVersion >= 9
         compression = encode(weights, assignment, ios18=ios18, hessians=hessians, on_weight=stage.progress)
         stage.summary = f"{len(compression.encoded)} weights by the rules of {file.name}"
         stage.details = [f"{name} left as it is: {reason}" for name, reason in compression.left.items()]
     return compression
 
 
-def _by_budget(work: Work, cache: Path, sha256: str) -> Compression:
-    from ..quantize.knapsack import path_of
-    from ..quantize.sensitivity import Encoder, low_bits
+class Budgets:
+    """Measures what each way to store each weight costs, once, and then finds the best choices within budgets."""
 
-    request, weights = work.request, work.weights
-    compensated = request.rounding != "nearest"
-    names = low_bits(weights)
-    hessians: Mapping[str, np.ndarray] = {}
-    if compensated:
-        hessians = measure(work.stages, work.path, weights, work.model, names)
-    encoder = Encoder(weights, hessians, ios18=work.compiled.spec.specificationVersion >= 9)
-    data = None if request.parity is None else request.parity.data
-    load = load_sequences if work.model.carried else load_frames
-    judged = load(data, work.model.spec, split=None if data else "evaluate", kinds=work.model.kinds)
-    photographs = [hashlib.sha256(item.image.read_bytes()).hexdigest() for item in judged.items]
-    key = key_of(sha256, request.target, compensated, SUMS, GRADIENT_PHOTOGRAPHS, request.min_iou, photographs)
-    measured = open_cache(cache, key, weights.layers)
-    _measure_options(work, encoder, measured)
-    frontier = path_of(measured.options)
-    trials = Trials(work, encoder, measured, judged)
-    with work.stages.stage("budget") as stage:
-        choice = search(stage, frontier, trials, request)
-    with work.stages.stage("quantize") as stage:
-        compression = trials.compression(choice)
-        stage.summary = f"{len(compression.encoded)} weights: {_counts(choice)}"
-        stage.details = [
-            f"{name}: {one.name}, {one.size_bytes:,} B, sensitivity {one.error:.3g}" for name, one in choice.items()
-        ]
-        stage.facts = {"choice": {name: one.name for name, one in choice.items()}}
-    return compression
+    def __init__(self, work: Work, cache: Path, calibration: Calibration | None = None):
+        """
+        Args:
+            cache: the file of earlier measurements, which gets these.
+            calibration: of the same program, to use and to add to.
+        """
+        from ..quantize.knapsack import path_of
+        from ..quantize.sensitivity import Encoder, low_bits
+
+        self._work = work
+        request, weights = work.request, work.weights
+        compensated = request.rounding != "nearest"
+        hessians: Mapping[str, np.ndarray] = {}
+        if compensated:
+            hessians = measure(work.stages, work.path, weights, work.model, low_bits(weights), calibration)
+        encoder = Encoder(weights, hessians, ios18=work.compiled.spec.specificationVersion >= 9)
+        data = None if request.parity is None else request.parity.data
+        load = load_sequences if work.model.carried else load_frames
+        judged = load(data, work.model.spec, split=None if data else "evaluate", kinds=work.model.kinds)
+        photographs = [hashlib.sha256(item.image.read_bytes()).hexdigest() for item in judged.items]
+        key = key_of(
+            *(work.uncompressed.sha256, request.target, compensated, SUMS, GRADIENT_PHOTOGRAPHS),
+            *(request.min_iou, photographs),
+        )
+        measured = open_cache(cache, key, weights.layers)
+        _measure_options(work, encoder, measured)
+        self._frontier = path_of(measured.options)
+        self._trials = Trials(work, encoder, measured, judged)
+
+    def compressed(self, stages: Stages, request: CoreMLRequest) -> tuple[CompiledProgram, Compression]:
+        """The program with the best choice for a request, which differs from the first one by its size alone."""
+        with stages.stage("budget") as stage:
+            choice = search(stage, self._frontier, self._trials, request)
+        with stages.stage("quantize") as stage:
+            compression = self._trials.compression(choice)
+            stage.summary = f"{len(compression.encoded)} weights: {_counts(choice)}"
+            stage.details = [
+                f"{name}: {one.name}, {one.size_bytes:,} B, sensitivity {one.error:.3g}" for name, one in choice.items()
+            ]
+            stage.facts = {"choice": {name: one.name for name, one in choice.items()}}
+        return _stored(stages, self._work, request, compression)
+
+
+def _stored(
+    stages: Stages, work: Work, request: CoreMLRequest, compression: Compression
+) -> tuple[CompiledProgram, Compression]:
+    """The program with compressed weights, tuned if that is asked for."""
+    from ..mil.store import store
+
+    if request.tune:
+        compression = tuned(stages, work.path, compression, work.model)
+    return store(work.compiled.copy(), {**compression.encoded, **compression.tuned}), compression
 
 
 def _counts(choice: Choice) -> str:

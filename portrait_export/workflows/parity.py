@@ -246,7 +246,8 @@ def _compared(
     return compare(reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep)
 
 
-def _kinds_warning(model: LoadedModel, consequence: str) -> str:
+def kinds_warning(model: LoadedModel, consequence: str) -> str:
+    """The warning about weights that were trained for photographs of some kinds alone."""
     return (
         f"The weights of {model.name} were trained for photographs of kind {', '.join(model.kinds)} alone, so"
         f" {consequence}. Its masks of others are not reliable: `portrait-export evaluate` shows by how much."
@@ -274,7 +275,7 @@ def _photos(stage: RunningStage, model: LoadedModel, request: ParityRequest, rec
     frames = load_frames(request.data, model.spec, split=split, kinds=model.kinds)
     if request.data is None and model.kinds:
         stage.warnings.append(
-            _kinds_warning(model, f"the masks are compared on the {len(frames)} bundled photographs of that kind")
+            kinds_warning(model, f"the masks are compared on the {len(frames)} bundled photographs of that kind")
         )
     if frames.without_depth:
         stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
@@ -300,7 +301,7 @@ def _device_frames(
     kept = frames.of_kinds(model.kinds)
     if len(kept) < len(frames):
         consequence = f"{len(frames) - len(kept)} of the bundle's {len(frames)} photographs are left out"
-        stage.warnings.append(_kinds_warning(model, consequence))
+        stage.warnings.append(kinds_warning(model, consequence))
     return kept
 
 

@@ -17,7 +17,7 @@ from ..artifacts import DEFAULT_OPSET
 from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stages
-from .compress import compress, keep_integers
+from .compress import Calibration, compress, keep_integers
 from .mixed import compress_mixed
 from .provenance import made_from_others
 from .records import package_metadata
@@ -226,6 +226,20 @@ def compiled(
     Args:
         folder: where measurements that take minutes are kept, for a run that goes on after an interruption.
     """
+    program, logits = compiled_program(stages, lowered, recipe, request)
+    metadata = metadata_of(program, logits, models, recipe, request)
+    compression = None
+    if recipe.form == "mixed":
+        program, compression = compress_mixed(stages, program, lowered, models[0], request, metadata, folder)
+    else:
+        program, compression = compressed(stages, program, lowered, models[0], recipe, request, metadata)
+    return Built(program, lowered, metadata, compression)
+
+
+def compiled_program(
+    stages: Stages, lowered: Lowered, recipe: Recipe, request: CoreMLRequest
+) -> tuple[CompiledProgram, str]:
+    """Compile the program. Returns it with the name of the value that holds the logits; empty if there is none."""
     from ..mil.compile import compile_program
     from ..mil.logits import logits_in, tail_of
     from ..quantize.apply import compression_passes
@@ -236,16 +250,33 @@ def compiled(
         program = compile_program(lowered, precision=request.precision, compression=passes, keep_fp32=request.keep_fp32)
         weights = request.precision if recipe.computed else recipe.dtype or request.precision
         stage.summary = f"{request.precision} arithmetic, {weights} weights"
-    sizes, logits = [size_of(model) for model in models], logits_in(program.spec, tail)
-    metadata = package_metadata(models[0], recipe, request, sizes, logits, program.kept)
-    compression = None
-    if recipe.form == "mixed":
-        program, compression = compress_mixed(stages, program, lowered, models[0], request, metadata, folder)
-    elif recipe.computed:
-        program, compression = compress(stages, program, lowered, models[0], recipe, request, metadata)
-    elif recipe.form == "none" and models[0].quantized:
-        program, compression = keep_integers(stages, program, lowered, metadata)
-    return Built(program, lowered, metadata, compression)
+    return program, logits_in(program.spec, tail)
+
+
+def metadata_of(
+    program: CompiledProgram, logits: str, models: Sequence[LoadedModel], recipe: Recipe, request: CoreMLRequest
+) -> Metadata:
+    """The metadata of a package; see `records.package_metadata`."""
+    sizes = [size_of(model) for model in models]
+    return package_metadata(models[0], recipe, request, sizes, logits, program.kept)
+
+
+def compressed(
+    stages: Stages,
+    program: CompiledProgram,
+    lowered: Lowered,
+    model: LoadedModel,
+    recipe: Recipe,
+    request: CoreMLRequest,
+    metadata: Metadata,
+    calibration: Calibration | None = None,
+) -> tuple[CompiledProgram, Compression | None]:
+    """Compress the weights of a compiled program by a recipe other than `mixed`; the arguments of `compress`."""
+    if recipe.computed:
+        return compress(stages, program, lowered, model, recipe, request, metadata, calibration)
+    if recipe.form == "none" and model.quantized:
+        return keep_integers(stages, program, lowered, metadata)
+    return program, None
 
 
 def save(stages: Stages, built: Built, path: Path, model: LoadedModel, request: CoreMLRequest) -> SavedPackage:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import shlex
+from pathlib import Path
 
 import pytest
 
 import portrait_export as pe
-from portrait_export.cli.flags import options_by_argument, with_flags
+from portrait_export.cli.coreml import coreml
+from portrait_export.cli.flags import command_line, options_by_argument, with_flags
 
 SHOWN = {
     "name": ("`size=` is missing", "--size is missing"),
@@ -30,10 +33,47 @@ def test_arguments_are_shown_as_flags(name):
     assert with_flags(text) == (text if expected is None else expected)
 
 
+TYPED = {
+    "switch": ({"random_weights": True}, "--random-weights"),
+    "size": ({"size": (384, 512)}, "--size 384x512"),
+    "path with a space": ({"checkpoint": Path("my weights.pth")}, "--checkpoint 'my weights.pth'"),
+    "numbers": ({"mean": (0.5, 0.25, 1 / 3), "scale": 1 / 255}, f"--mean 0.5,0.25,{1 / 3!r} --scale {1 / 255!r}"),
+    "classes": ({"person_class": (1, 2)}, "--person-class 1,2"),
+    "repeated": ({"keep_outputs": ("a", "b;c")}, "--keep-output a --keep-output 'b;c'"),
+    "pairs": ({"fix_inputs": {"r1i": 0.0, "ratio": 0.25}}, "--fix-input r1i=0.0 --fix-input ratio=0.25"),
+}
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_a_command_line_is_read_as_the_arguments_that_it_was_written_for(name, monkeypatch):
+    """By the command itself: it gets the same source as `pe.export` would."""
+    from portrait_export.api.arguments import source_of
+
+    arguments, expected = TYPED[name]
+    given = {"onnx": Path("net.onnx"), **arguments} if name not in ("switch", "path with a space") else arguments
+    line = command_line(coreml, {**given, "quantize": "int8"})
+    assert expected in line
+    words = shlex.split(line)
+    assert words[:2] == ["portrait-export", "coreml"]
+    found = {}
+    monkeypatch.setattr("portrait_export.workflows.export.export_coreml", lambda request, _: found.update(r=request))
+    monkeypatch.setattr("portrait_export.cli.export_summary.show", lambda *_: None)
+    with pytest.raises(AttributeError):  # there is no result
+        coreml.main(words[2:], standalone_mode=False)
+    network = {
+        key: value for key, value in given.items() if key not in ("onnx", "random_weights", "size", "checkpoint")
+    }
+    selected = {key: value for key, value in given.items() if key not in network}
+    assert found["r"].source == source_of(**selected, network=network)
+    assert found["r"].recipe == "int8"
+
+
 PYTHON_ONLY = {"observer", "network", "kwargs"}
 
 
-@pytest.mark.parametrize("function", [pe.export, pe.export_onnx, pe.check_parity, pe.segment], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "function", [pe.export, pe.export_onnx, pe.check_parity, pe.segment, pe.sweep], ids=lambda f: f.__name__
+)
 def test_every_keyword_of_the_python_api_is_an_option(function):
     keywords = {
         name

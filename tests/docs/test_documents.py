@@ -33,6 +33,8 @@ RUN_ELSEWHERE = {
     "evaluate --checkpoint runs/mine/best --data my_photos/": "the same with --model",
     "coreml --checkpoint runs/mine/best --quantize int8": "the same with a folder of that format",
     "agree -o docs/agreement": "tests/workflows/test_agree.py; Core ML runs on a Mac only",
+    "sweep --model segformer_b0": "tests/workflows/test_sweep.py",
+    "sweep --model segformer_b0 --recipes int8,palette4 --budgets 1.4,1.7,2.0 --photos 8": "the same",
     "demo": "tests/ios_demo/test_app.py",
     "demo --package my.mlpackage": "tests/ios_demo/test_app.py",
     "serve my.mlpackage": "tests/workflows/test_serve.py",

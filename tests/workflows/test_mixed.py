@@ -3,48 +3,11 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
-SIDE = 64
-
-
-class Net(nn.Module):
-    """Three layers that can have few bits between two that keep eight."""
-
-    def __init__(self, head: nn.Module | None = None) -> None:
-        super().__init__()
-        wide = [layer for _ in range(3) for layer in (nn.Conv2d(48, 48, 1), nn.ReLU())]
-        self.body = nn.Sequential(nn.Conv2d(3, 48, 5, 4, 2), nn.ReLU(), *wide, nn.Conv2d(48, 48, 3, 1, 1), nn.ReLU())
-        self.last = nn.Conv2d(48, 1, 1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        low = self.last(self.body(image))
-        return nn.functional.interpolate(low, size=image.shape[-2:], mode="bilinear")
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ONNX file whose masks cover about half of every picture."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        net = Net().eval()
-    with torch.no_grad():
-        pictures = torch.rand(4, 3, SIDE, SIDE)
-        logits = net(pictures)
-        net.last.bias -= logits.mean()
-        net.last.weight *= 4 / logits.std()
-        net.last.bias *= 4 / logits.std()
-    path = tmp_path_factory.mktemp("own") / "net.onnx"
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(net, (pictures[:1],), path, dynamo=False, input_names=["x"], output_names=["logits"])
-    return path
 
 
 def export(cli, network: Path, photos: Path, out: Path, *words: object):
@@ -104,6 +67,21 @@ def test_a_budget_that_cannot_be_kept_is_reported_with_the_best_that_was_found(c
     assert any("is predicted to need" in line for line in json.loads(ran.out)["warnings"])
 
 
+def test_a_mixed_package_can_be_tuned(cli, network, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("portrait_export.workflows.tune.STEPS", 8)
+    rules = tmp_path / "rules.toml"
+    rules.write_text('recipe = "palette2"\n')
+    words = ("--quantize", rules)
+    plain, tuned = (
+        json.loads(export(cli, network, photos, tmp_path / name, *words, *more).out)
+        for name, more in (("plain", []), ("tuned", ["--tune"]))
+    )
+    assert "values: squared distance" in summary(tuned, "tune")
+    assert tuned["audit"]["passed"]
+    assert tuned["package"]["size_bytes"] == plain["package"]["size_bytes"]
+    assert tuned["package"]["sha256"] != plain["package"]["sha256"]
+
+
 def test_a_file_of_rules(cli, network, photos, tmp_path):
     rules = tmp_path / "rules.toml"
     rules.write_text('recipe = "palette4"\n[[rules]]\nweights = "*body_8*"\nrecipe = "int8"\n')
@@ -139,6 +117,7 @@ def test_gradients_predict_what_a_small_change_of_a_weight_does_to_the_mask(cli,
     from portrait_export.mil.program import read_program
     from portrait_export.preprocessing import LOGITS_KEY
     from portrait_export.quantize.layers import find_weights
+    from portrait_export.runtime.mask_changes import MaskChanges
     from portrait_export.runtime.runner import PackageRunner
     from portrait_export.runtime.weight_gradients import MaskGradients
 
@@ -164,3 +143,5 @@ def test_gradients_predict_what_a_small_change_of_a_weight_does_to_the_mask(cli,
             actual = float(((torch.sigmoid(run()) - before) ** 2).sum())
             weight -= change
         assert predicted == pytest.approx(actual, rel=0.35), name
+        alone = MaskChanges(package, list(weights.layers), gradients._logits).of(inputs, {name: change.flatten()})
+        assert alone == {name: pytest.approx(actual, rel=1e-4)}  # sums in single and double precision

@@ -1,35 +1,22 @@
-"""Render a parity report as one HTML page, without external resources."""
+"""Render a parity report as one HTML page."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...artifacts import EMPTY
-from ...imaging.encode import image_bytes, png_bytes
 from ..parity import SIGNS, Comparison, ParityReport, agreement, measured, number, xml_safe
 from ..scores import ImageScore, SetScore
+from .page import data_url, facts_table, mark, number_cell, page, section, table, text
 from .pictures import HEADINGS, HEAT_FULL, inputs_of, mask_picture, panels, values_picture
 from .weights import TALLEST, bits_picture
 
 if TYPE_CHECKING:
     from ...mil.audit import StoredWeight
 
-STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
-_SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-
-# The page may show images and styles that it carries itself and run this one script, and nothing else, whatever a file
-# name tries.
-POLICY = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_SCRIPT_HASH}'"
-
-_NUMBER = ' class="number"'
 _MASK = ' class="mask"'
 Column = tuple[str, Callable[[ImageScore], float | None], int]  # name, value, significant digits
 IMAGE_COLUMNS: tuple[Column, ...] = (
@@ -62,33 +49,18 @@ def report_page(
     body = "".join(
         (
             _head(report, shown),
-            _section("Gates", _gates(report)),
-            *(f'<p class="note">{_text(note)}</p>\n' for note in report.notes),
-            _section("Summary", _summary(report)),
-            _section("By kind of photograph", _kinds(report.named_kinds)) if report.named_kinds else "",
-            *(_section("What the network's output was taken as", _reading(each, facts)) for each in _read(worst)),
-            _section("Where the masks agree least", "".join(map(_worst, worst)) + _legend()) if worst else "",
-            _section("Every image", _images(report.images, kinds=bool(report.named_kinds))),
-            _section("Stored weights", _weights(weights)) if weights else "",
-            _section("Made from", _facts("Made from", facts)) if facts else "",
+            section("Gates", _gates(report)),
+            *(f'<p class="note">{text(note)}</p>\n' for note in report.notes),
+            section("Summary", _summary(report)),
+            section("By kind of photograph", _kinds(report.named_kinds)) if report.named_kinds else "",
+            *(section("What the network's output was taken as", _reading(each, facts)) for each in _read(worst)),
+            section("Where the masks agree least", "".join(map(_worst, worst)) + _legend()) if worst else "",
+            section("Every image", _images(report.images, kinds=bool(report.named_kinds))),
+            section("Stored weights", _weights(weights)) if weights else "",
+            section("Made from", facts_table("Made from", facts)) if facts else "",
         )
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(shown)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
-    )
-
-
-def _text(value: object) -> str:
-    """Anything as HTML text, safe in attributes too."""
-    return escape(xml_safe(str(value)), quote=True)
-
-
-def _section(heading: str, content: str) -> str:
-    return f"<section>\n<h2>{_text(heading)}</h2>\n{content}</section>\n"
+    return page(shown, body)
 
 
 def _head(report: ParityReport, title: str) -> str:
@@ -97,49 +69,21 @@ def _head(report: ParityReport, title: str) -> str:
     count = report.summary.images
     compared = f"{report.candidate} against {report.reference}, on {count} image{'' if count == 1 else 's'}"
     return (
-        f"<header>\n<h1>{_text(title)}</h1>\n"
-        f'<p>{_mark(report.passed, words)} <span class="faint">{_text(compared)}</span></p>\n</header>\n'
+        f"<header>\n<h1>{text(title)}</h1>\n"
+        f'<p>{mark(report.passed, words)} <span class="faint">{text(compared)}</span></p>\n</header>\n'
     )
-
-
-def _mark(passed: bool, words: str) -> str:
-    return f'<span class="mark {"good" if passed else "bad"}">{_text(words)}</span>'
-
-
-def _scroll(label: str, table: str) -> str:
-    """A table that scrolls by itself where it is too wide, by keyboard too."""
-    return f'<div class="scroll" role="region" tabindex="0" aria-label="{_text(label)}">{table}</div>\n'
-
-
-def _table(label: str, head: Sequence[tuple[str, bool]], rows: Iterable[str], *, style: str = "") -> str:
-    """A table from (column name, whether it holds numbers) and finished rows.
-
-    Args:
-        label: what the table is called by a screen reader.
-        style: `sortable` by each column, or `stack`: a block per row on a narrow screen.
-    """
-    cells = "".join(f'<th scope="col"{_NUMBER if is_number else ""}>{_text(name)}</th>' for name, is_number in head)
-    start = f'<table class="{style}">' if style else "<table>"
-    body = "".join(rows)
-    return _scroll(label, f"{start}\n<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>")
-
-
-def _number_cell(value: float | None, shown: str) -> str:
-    """A cell that is sorted by its exact value."""
-    exact = "" if value is None else f' data-value="{float(value)!r}"'
-    return f'<td class="number"{exact}>{_text(shown)}</td>'
 
 
 def _gates(report: ParityReport) -> str:
     rows = (
-        f"<tr><td>{_mark(gate.passed, 'passed' if gate.passed else 'failed')}</td>"
-        f'<th scope="row">{_text(gate.title)}</th><td class="number" data-name="measured">{_text(measured(gate))}</td>'
-        f'<td class="number" data-name="bar">{SIGNS[gate.better]} {_text(number(gate.threshold))}</td>'
-        f'<td class="text">{_text(gate.where)}{_text(f" ({gate.note})") if gate.note else ""}</td></tr>\n'
+        f"<tr><td>{mark(gate.passed, 'passed' if gate.passed else 'failed')}</td>"
+        f'<th scope="row">{text(gate.title)}</th><td class="number" data-name="measured">{text(measured(gate))}</td>'
+        f'<td class="number" data-name="bar">{SIGNS[gate.better]} {text(number(gate.threshold))}</td>'
+        f'<td class="text">{text(gate.where)}{text(f" ({gate.note})") if gate.note else ""}</td></tr>\n'
         for gate in report.gates
     )
     head = (("result", False), ("gate", False), ("measured", True), ("bar", True), ("where", False))
-    return _table("Gates", head, rows, style="stack")
+    return table("Gates", head, rows, style="stack")
 
 
 def _summary(report: ParityReport) -> str:
@@ -166,7 +110,7 @@ def _summary(report: ParityReport) -> str:
         rows.append(
             (f"mean IoU with {s.labelled} drawn masks", f"{both}: drop {number(s.label_drop_points, 3)} points")
         )
-    return _facts("Summary", dict(rows))
+    return facts_table("Summary", dict(rows))
 
 
 KIND_COLUMNS = (
@@ -184,21 +128,13 @@ KIND_COLUMNS = (
 def _kinds(kinds: Sequence[tuple[str, SetScore]]) -> str:
     """One row per kind of photograph. IoU has no meaning on pictures with nobody in them: a dash."""
     rows = (
-        f'<tr><th scope="row">{_text(kind or "other")}</th>'
-        + "".join(f'<td class="number">{_text(show(score))}</td>' for _, show in KIND_COLUMNS)
+        f'<tr><th scope="row">{text(kind or "other")}</th>'
+        + "".join(f'<td class="number">{text(show(score))}</td>' for _, show in KIND_COLUMNS)
         + "</tr>\n"
         for kind, score in kinds
     )
     head = (("kind", False), *((name, True) for name, _ in KIND_COLUMNS))
-    return _table("Scores by kind of photograph", head, rows)
-
-
-def _facts(label: str, facts: Mapping[str, str]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{_text(name)}</th><td class="text">{_text(value)}</td></tr>\n'
-        for name, value in facts.items()
-    )
-    return _scroll(label, f"<table>\n<tbody>\n{rows}</tbody>\n</table>")
+    return table("Scores by kind of photograph", head, rows)
 
 
 def _read(worst: Sequence[Comparison]) -> list[Comparison]:
@@ -219,8 +155,8 @@ def _reading(compared: Comparison, facts: Mapping[str, str]) -> str:
         HEADINGS[2]: mask_picture(compared.candidate.probability),
     }
     figures = "".join(_figure(heading, name, panel) for heading, panel in pictures.items())
-    said = f'<p class="faint">{_text(facts["meaning"])}</p>\n' if "meaning" in facts else ""
-    return f'<article>\n<h3>{_text(name)}</h3>\n{said}<div class="panels">\n{figures}</div>\n</article>\n'
+    said = f'<p class="faint">{text(facts["meaning"])}</p>\n' if "meaning" in facts else ""
+    return f'<article>\n<h3>{text(name)}</h3>\n{said}<div class="panels">\n{figures}</div>\n</article>\n'
 
 
 def _worst(compared: Comparison) -> str:
@@ -233,39 +169,41 @@ def _worst(compared: Comparison) -> str:
         words.append(f"logits PSNR {number(score.psnr_db, 4)} dB")
     figures = "".join(_figure(heading, name, panel) for heading, panel in panels(compared).items())
     return (
-        f'<article class="compared">\n<h3>{_text(name)}</h3>\n<p class="faint">{_text(" · ".join(words))}</p>\n'
+        f'<article class="compared">\n<h3>{text(name)}</h3>\n<p class="faint">{text(" · ".join(words))}</p>\n'
         f'<div class="panels">\n{figures}</div>\n</article>\n'
     )
 
 
 def _figure(heading: str, name: str, panel: np.ndarray) -> str:
     """A panel under its heading; masks are marked, for the slider."""
-    source = _data_url(panel, photo=heading == HEADINGS[0] or heading.startswith("input "))
+    from PIL import Image
+
+    source = data_url(Image.fromarray(panel), photo=heading == HEADINGS[0] or heading.startswith("input "))
     mask = _MASK if heading in HEADINGS[1:3] else ""
     return (
-        f'<figure><img{mask} alt="{_text(heading)} of {_text(name)}" src="{source}"'
-        f' width="{panel.shape[1]}" height="{panel.shape[0]}"><figcaption>{_text(heading)}</figcaption></figure>\n'
+        f'<figure><img{mask} alt="{text(heading)} of {text(name)}" src="{source}"'
+        f' width="{panel.shape[1]}" height="{panel.shape[0]}"><figcaption>{text(heading)}</figcaption></figure>\n'
     )
 
 
 def _legend() -> str:
     agree = f"black where the masks agree, brightest from |ΔP| = {HEAT_FULL:g} on"
     words = f"Difference: {agree}; cyan where a pixel changed sides; pink where a value is NaN or infinite."
-    return f'<p class="faint">{_text(words)}</p>\n'
+    return f'<p class="faint">{text(words)}</p>\n'
 
 
 def _images(scores: Sequence[ImageScore], *, kinds: bool) -> str:
     """One row per image, with its kind if images have kinds."""
     rows = (
-        f'<tr><th scope="row">{_text(score.name or "(no name)")}'
-        f"{'' if score.finite else ' ' + _mark(False, 'NaN or infinity')}</th>"
-        + (f'<td class="text">{_text(score.kind or "other")}</td>' if kinds else "")
-        + "".join(_number_cell(of(score), number(of(score), digits)) for _, of, digits in IMAGE_COLUMNS)
+        f'<tr><th scope="row">{text(score.name or "(no name)")}'
+        f"{'' if score.finite else ' ' + mark(False, 'NaN or infinity')}</th>"
+        + (f'<td class="text">{text(score.kind or "other")}</td>' if kinds else "")
+        + "".join(number_cell(of(score), number(of(score), digits)) for _, of, digits in IMAGE_COLUMNS)
         + "</tr>\n"
         for score in scores
     )
     first = (("image", False), ("kind", False)) if kinds else (("image", False),)
-    return _table("Every image", (*first, *((name, True) for name, _, _ in IMAGE_COLUMNS)), rows, style="sortable")
+    return table("Every image", (*first, *((name, True) for name, _, _ in IMAGE_COLUMNS)), rows, style="sortable")
 
 
 def _weights(weights: Sequence[StoredWeight]) -> str:
@@ -275,28 +213,18 @@ def _weights(weights: Sequence[StoredWeight]) -> str:
         f" and 12 of {TALLEST:g}), so its area is its size. Green is compressed."
     )
     rows = (
-        f'<tr><th scope="row">{_text(weight.name)}</th><td class="text">{_text(", ".join(weight.used_by))}</td>'
-        f'<td class="number">{_text("×".join(map(str, weight.shape)) or "scalar")}</td>'
-        f'<td class="text">{_text(weight.dtype)}</td>'
-        + _number_cell(weight.bits, number(weight.bits, 3))
-        + _number_cell(weight.size_bytes, number(weight.size_bytes))
-        + _number_cell(weight.error, "–" if weight.error is None else f"{number(100 * weight.error, 3)} %")
-        + f'<td class="text">{_text(weight.skipped or "–")}</td></tr>\n'
+        f'<tr><th scope="row">{text(weight.name)}</th><td class="text">{text(", ".join(weight.used_by))}</td>'
+        f'<td class="number">{text("×".join(map(str, weight.shape)) or "scalar")}</td>'
+        f'<td class="text">{text(weight.dtype)}</td>'
+        + number_cell(weight.bits, number(weight.bits, 3))
+        + number_cell(weight.size_bytes, number(weight.size_bytes))
+        + number_cell(weight.error, "–" if weight.error is None else f"{number(100 * weight.error, 3)} %")
+        + f'<td class="text">{text(weight.skipped or "–")}</td></tr>\n'
         for weight in weights
     )
     head = (
         *(("weight", False), ("read by", False), ("shape", True), ("stored as", False)),
         *(("bits", True), ("bytes", True), ("error", True), ("left alone because", False)),
     )
-    table = _table("Stored weights", head, rows, style="sortable")
-    return f'{bits_picture(weights)}<p class="faint">{_text(words)}</p>\n{table}'
-
-
-def _data_url(pixels: np.ndarray, *, photo: bool) -> str:
-    """Photographs as JPEG, for size; masks and differences as PNG, for every pixel."""
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    if not photo:
-        return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
-    return "data:image/jpeg;base64," + base64.b64encode(image_bytes(image, "JPEG", quality=88)).decode()
+    picture = f'{bits_picture(weights)}<p class="faint">{text(words)}</p>\n'
+    return picture + table("Stored weights", head, rows, style="sortable")

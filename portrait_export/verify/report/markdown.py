@@ -23,7 +23,7 @@ def to_markdown(report: ParityReport) -> str:
     parts = [
         f"### {escape(report.candidate)}: {verdict}",
         f"Compared with {escape(report.reference)} on {len(report.images)} photographs.",
-        _table(
+        table(
             ["", "Gate", "Value", "Bar", "Where"],
             (
                 [
@@ -36,7 +36,7 @@ def to_markdown(report: ParityReport) -> str:
                 for gate in report.gates
             ),
         ),
-        _table(
+        table(
             ["Worst images", "Mask IoU", "Boundary F", "Flipped pixels", "PSNR, dB"],
             (
                 [
@@ -58,6 +58,7 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", xml_safe(" ".join(text.split())))
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of finished cells."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -23,8 +23,9 @@ from portrait_export.utils.files import OutputError
 from portrait_export.verify.gates import thresholds_for
 from portrait_export.verify.parity import Comparison, ParityReport, compare
 from portrait_export.verify.report import write_report
-from portrait_export.verify.report.html import SCRIPT, report_page
+from portrait_export.verify.report.html import report_page
 from portrait_export.verify.report.markdown import to_markdown
+from portrait_export.verify.report.page import SCRIPT
 from portrait_export.verify.report.pictures import (
     BAD,
     FLIPPED,
