@@ -123,7 +123,6 @@ def compare_masks(
     """
     from ..mil.folder import package_size_bytes
     from ..mil.package import saved_package
-    from ..mil.program import read_program
     from ..quantize.recipes import get_recipe
     from ..verify.baseline import baseline_gates, read_baseline
     from ..verify.gates import kind_of, size_gate, thresholds_for
@@ -170,7 +169,7 @@ def compare_masks(
     if request.baseline is not None:
         whole = whole.with_gates(*baseline_gates(whole, read_baseline(request.baseline), request.tolerance))
     described = {"sha256": saved_package(package).sha256, **facts}
-    other = made_from_others(model.name, model.provenance, package.name, read_program(package).metadata.user_defined)
+    other = made_from_others(model.name, model.provenance, package.name, _stored_entries(package, candidate))
     notes = (*whole.notes, other) if other else whole.notes
     whole = replace(whole, package=tuple(described.items()), notes=notes)
     if folder is not None:
@@ -181,6 +180,15 @@ def compare_masks(
                 whole, shown.worst, folder, title=title, facts=made, thumbnails=shown.thumbnails, weights=weights
             )
     return whole
+
+
+def _stored_entries(package: Path, candidate: Runner) -> Mapping[str, str]:
+    """The exporter's entries in a package's metadata, from the program that the candidate has read, if it has."""
+    from ..mil.program import read_program
+    from ..runtime.runner import PackageRunner
+
+    program = candidate.program if isinstance(candidate, PackageRunner) else read_program(package)
+    return program.metadata.user_defined
 
 
 class _Shown:
