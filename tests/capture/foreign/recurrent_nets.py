@@ -82,6 +82,11 @@ def memory() -> nn.Module:
     return decided(seeded(Memory), "head", 80.0, 7.0)
 
 
+def wide() -> nn.Module:
+    """Wide enough for every recipe to round its weights."""
+    return decided(seeded(lambda: Memory(32)), "head", 20.0, 3.0)
+
+
 def decided(net: nn.Module, head: str, gain: float, shift: float) -> nn.Module:
     """A network whose states stay for some frames, and whose mask depends on them and is rarely undecided."""
     for module in net.modules():
@@ -128,3 +133,7 @@ def rvm_file(path: Path, *, open_sides: bool = True) -> Path:
 
 def memory_file(path: Path, names: Sequence[str] = ("h0", "h1"), results: Sequence[str] = ("h0_out", "h1_out")) -> Path:
     return written(memory(), ("image", *names), ("matte", *results), path, open_sides=False)
+
+
+def wide_file(path: Path) -> Path:
+    return written(wide(), ("image", "h0", "h1"), ("matte", "h0_out", "h1_out"), path, open_sides=False)
