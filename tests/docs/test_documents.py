@@ -33,6 +33,16 @@ RUN_ELSEWHERE = {
     "evaluate --checkpoint runs/mine/best --data my_photos/": "the same with --model",
     "coreml --checkpoint runs/mine/best --quantize int8": "the same with a folder of that format",
     "agree -o docs/agreement": "tests/workflows/test_agree.py; Core ML runs on a Mac only",
+    **dict.fromkeys(
+        (
+            "coreml --onnx rvm.onnx --size 288x512 --mean 0 --std 1",
+            "coreml --onnx rvm.onnx --size 288x512 --mean 0 --std 1 --fix-input downsample_ratio=0.5",
+            "coreml --onnx net.onnx --carry a=new_a --carry b=new_b",
+            "coreml --onnx rvm.onnx --size 288x512 --mean 0 --std 1 --target iOS18 --states",
+            "segment frames/ --package rvm.mlpackage --sequence -o masks/",
+        ),
+        "tests/workflows/test_recurrent.py",
+    ),
     "demo": "tests/ios_demo/test_app.py",
     "demo --package my.mlpackage": "tests/ios_demo/test_app.py",
     "serve my.mlpackage": "tests/workflows/test_serve.py",

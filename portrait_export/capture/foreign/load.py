@@ -92,7 +92,8 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     options, toml = with_toml(options)
     preprocessor = read_preprocessor(options.file.parent)
     original, declared = _original(options, checkpoint, preprocessor, toml)
-    found = find_pairs(original.model, options)
+    own = Recurrence(original.pairs, told=bool(options.carry))
+    found = own if own.pairs else find_pairs(original.model, options)
     image = _image_input(original.model, options, preprocessor, found)
     options, ratio = with_ratio(original.model, options, image) if found.pairs else (options, ())
     fillings = fixed_values(original.model, dict(options.fix_inputs))
@@ -127,8 +128,8 @@ def _original(
     if options.onnx is None:
         from .pytorch import TorchOriginal  # imports torch, which an ONNX file does not need
 
-        def prepare(model: onnx.ModelProto) -> PortraitSpec:
-            image = _image_input(model, options, preprocessor, find_pairs(model, options))
+        def prepare(model: onnx.ModelProto, pairs: Mapping[str, str]) -> PortraitSpec:
+            image = _image_input(model, options, preprocessor, Recurrence(pairs))
             leading = leading_arithmetic(Graph(model), image)
             return decide(options, image, leading, preprocessor, toml=toml).value
 
