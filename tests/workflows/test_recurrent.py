@@ -263,7 +263,7 @@ def test_blame_runs_both_sides_with_the_same_carried_values(options, exported):
     export = exported("memory", **options)
     found = pe.find_blame(export.package.path, onnx=source_of(export))
     assert found.passed
-    carried = {op.reference: op for op in found.found.ops}["h1_out"]
+    carried = {op.name: op for op in found.found.ops}["h1_out"]
     assert carried.snr_db > 40
 
 

@@ -238,7 +238,7 @@ def test_the_graphs_own_normalisation_is_noticed(name, tmp_path):
     expected = run_once(network(case), {"x": feed(case, case.prepare(picture()))})["alpha"]
     assert np.ptp(expected) > 0.2, "a flat mask would prove nothing"
     call = found.original.open(found.image.name, {}, ("alpha",), keep_memory=False)
-    mask = call(found.image.arrange(found.spec.normalise(Frame(picture()))))["alpha"]
+    mask = call(found.image.arrange(found.spec.normalise(Frame(picture()))), {})["alpha"]
     np.testing.assert_allclose(mask, expected, atol=1e-4)
 
 
