@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..artifacts import EMPTY
 from ..errors import DataError
 from .metrics import (
+    IDENTICAL_DB,
     NAN,
     THRESHOLD,
     badness_key,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ..artifacts import Prediction
 
 ONE_COLOUR = 0.002  # share of the pixels; the smallest person of the calibration set covers 0.02
+EQUAL_DB = 40.0  # two carried values that agree this well are one, as far as masks go
 NOBODY, ALL_PERSON = "nobody", "all person"  # values of ImageScore.one_colour
 
 
@@ -53,6 +55,8 @@ class ImageScore:
         person_share: of the pixels that are person in the reference's mask.
         carried_psnr_db: the lowest of the values that a recurrent network carries to the next frame; NaN where the two
             sides carry different ones; None where neither carries any.
+        carried_margin_db: by how much they are closer to the reference's than what a mistake would give: zeros, or
+            another carried value of their shape.
     """
 
     name: str
@@ -72,6 +76,7 @@ class ImageScore:
     one_colour: str = ""
     person_share: float = NAN
     carried_psnr_db: float | None = None
+    carried_margin_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class SetScore:
         with_people: how many images are not of kind `empty`.
         both_empty, both_full: on how many of them both masks are empty, and on how many both are full.
         carried_worst_db, carried_worst_image: the lowest `carried_psnr_db`; None, and an empty name, without any.
+        carried_margin_db, carried_margin_image: the lowest margin, likewise.
     """
 
     images: int
@@ -126,6 +132,8 @@ class SetScore:
     both_full: int = 0
     carried_worst_db: float | None = None
     carried_worst_image: str = ""
+    carried_margin_db: float | None = None
+    carried_margin_image: str = ""
 
 
 def score_image(
@@ -150,6 +158,7 @@ def score_image(
     a, b = reference.probability, candidate.probability
     flipped = flipped_pixels(a, b, threshold)
     logits = None if reference.logits is None or candidate.logits is None else (reference.logits, candidate.logits)
+    psnrs = _carried_psnrs(reference, candidate)
     drawn = None if label is None else np.where(label >= THRESHOLD, 1.0, 0.0)
     return ImageScore(
         name=name,
@@ -168,18 +177,33 @@ def score_image(
         label_iou_candidate=None if drawn is None else _label_iou(b, drawn, threshold),
         one_colour=_one_colour(a, b, threshold),
         person_share=float(binary(a, threshold).mean()) if finite(a) else NAN,
-        carried_psnr_db=_carried_psnr_db(reference, candidate),
+        carried_psnr_db=None if psnrs is None else min(psnrs.values(), key=badness_key, default=NAN),
+        carried_margin_db=None if psnrs is None else _carried_margin_db(reference.carried, psnrs),
     )
 
 
-def _carried_psnr_db(reference: Prediction, candidate: Prediction) -> float | None:
-    """The lowest PSNR of any carried value; NaN unless both sides carry the same ones in the same shapes."""
+def _carried_psnrs(reference: Prediction, candidate: Prediction) -> dict[str, float] | None:
+    """Each carried value's PSNR; empty unless both sides carry the same ones in one shape; None without any."""
     ours, theirs = candidate.carried, reference.carried
     if not ours and not theirs:
         return None
     if {name: value.shape for name, value in ours.items()} != {name: value.shape for name, value in theirs.items()}:
-        return NAN
-    return min((psnr_db(theirs[name], ours[name]) for name in theirs), key=badness_key)
+        return {}
+    return {name: psnr_db(theirs[name], ours[name]) for name in theirs}
+
+
+def _carried_margin_db(reference: Mapping[str, np.ndarray], psnrs: Mapping[str, float]) -> float:
+    """The lowest margin of any value over zeros and over each other value of its shape.
+
+    Mistakes that nearly equal the value itself are left out: there they change nothing.
+    """
+    margins = []
+    for name, own in psnrs.items():
+        value = reference[name]
+        others = [reference[other] for other in psnrs if other != name and reference[other].shape == value.shape]
+        mistakes = [psnr_db(value, other) for other in (value * 0, *others)]
+        margins += [own - mistake for mistake in mistakes if not mistake >= EQUAL_DB]
+    return min(margins, key=badness_key, default=IDENTICAL_DB if psnrs else NAN)
 
 
 def _one_colour(a: np.ndarray, b: np.ndarray, threshold: float) -> str:
@@ -228,6 +252,8 @@ def score_set(scores: Sequence[ImageScore]) -> SetScore:
     psnr_worst = _worst(scores, psnr) if psnr else None
     carried = _all_or_none([score.carried_psnr_db for score in scores])
     carried_worst = _worst(scores, carried) if carried else None
+    margins = _all_or_none([score.carried_margin_db for score in scores])
+    margin_worst = _worst(scores, margins) if margins else None
     labelled = [score for score in people if score.label_iou_reference is not None]
     miou_reference = _mean_or_none([score.label_iou_reference for score in labelled])
     miou_candidate = _mean_or_none([score.label_iou_candidate for score in labelled])
@@ -260,6 +286,8 @@ def score_set(scores: Sequence[ImageScore]) -> SetScore:
         both_full=sum(score.one_colour == ALL_PERSON for score in people),
         carried_worst_db=carried_worst.value if carried_worst else None,
         carried_worst_image=carried_worst.name if carried_worst else "",
+        carried_margin_db=margin_worst.value if margin_worst else None,
+        carried_margin_image=margin_worst.name if margin_worst else "",
     )
 
 

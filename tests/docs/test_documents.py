@@ -35,6 +35,16 @@ RUN_ELSEWHERE = {
     "agree -o docs/agreement": "tests/workflows/test_agree.py; Core ML runs on a Mac only",
     "sweep --model segformer_b0": "tests/workflows/test_sweep.py",
     "sweep --model segformer_b0 --recipes int8,palette4 --budgets 1.4,1.7,2.0 --photos 8": "the same",
+    **dict.fromkeys(
+        (
+            "coreml --onnx rvm.onnx --size 288x512 --mean 0 --std 1",
+            "coreml --onnx rvm.onnx --size 288x512 --mean 0 --std 1 --fix-input downsample_ratio=0.5",
+            "coreml --onnx net.onnx --carry a=new_a --carry b=new_b",
+            "coreml --onnx rvm.onnx --size 288x512 --mean 0 --std 1 --target iOS18 --states",
+            "segment frames/ --package rvm.mlpackage --sequence -o masks/",
+        ),
+        "tests/workflows/test_recurrent.py",
+    ),
     "demo": "tests/ios_demo/test_app.py",
     "demo --package my.mlpackage": "tests/ios_demo/test_app.py",
     "serve my.mlpackage": "tests/workflows/test_serve.py",

@@ -48,6 +48,9 @@ EDGES = {
     "int8_mean": ("int8", True, "iou_mean", 0.995, 0.9949, "mean_mask_iou"),
     "int8_worst": ("int8", True, "iou_worst", 0.98, 0.979, "worst_mask_iou"),
     "int8_label_drop": ("int8", True, "label_drop_points", 0.2, 0.21, "label_miou_drop_points"),
+    "fp16_carried": ("fp16", True, "carried_worst_db", 40.0, 39.9, "carried_psnr_db"),
+    "low_bits_carried": ("palette2", True, "carried_worst_db", 1.0, 0.9, "carried_psnr_db"),
+    "low_bits_carried_margin": ("palette2", True, "carried_margin_db", 1.0, 0.9, "carried_margin_db"),
     "untrained_fp16_psnr": ("fp16", False, "psnr_worst_db", 40.0, 39.9, "logits_psnr_db"),
     "untrained_fp32_psnr": ("fp32", False, "psnr_worst_db", 60.0, 59.9, "logits_psnr_db"),
     "untrained_int8_psnr": (

@@ -315,3 +315,47 @@ def test_the_order_of_images_does_not_matter(order: list[int]) -> None:
     rng = np.random.default_rng(5)
     scores = [scored(f"{i}", rng.random((6, 6)), rng.random((6, 6)), rng.random((6, 6))) for i in range(4)]
     assert score_set([scores[i] for i in order]) == score_set(scores)
+
+
+def carrying(**values: np.ndarray) -> Prediction:
+    return Prediction(np.zeros((2, 2), np.float32), carried=values)
+
+
+RAMP, FALL = np.linspace(-1, 1, 8, dtype=np.float32), np.linspace(1, -1, 8, dtype=np.float32)
+
+
+def test_carried_values_are_scored_by_the_worst_and_by_their_margin_over_mistakes() -> None:
+    score = score_image(carrying(a=RAMP, b=FALL), carrying(a=RAMP + 0.02, b=FALL))
+    assert score.carried_psnr_db == pytest.approx(40.0, abs=1e-3)
+    zeros = 20 * math.log10(2) - 10 * math.log10(float(np.mean(RAMP.astype(np.float64) ** 2)))
+    assert score.carried_margin_db == pytest.approx(40.0 - zeros, abs=1e-3)
+
+
+def test_carried_values_in_each_others_place_or_forgotten_have_no_margin() -> None:
+    swapped = score_image(carrying(a=RAMP, b=FALL), carrying(a=FALL, b=RAMP))
+    assert swapped.carried_margin_db is not None
+    assert swapped.carried_margin_db < 0
+    forgotten = score_image(carrying(a=RAMP, b=FALL), carrying(a=RAMP, b=FALL * 0))
+    assert forgotten.carried_margin_db == pytest.approx(0.0)
+
+
+def test_values_that_are_one_cannot_be_mixed_up() -> None:
+    score = score_image(carrying(a=RAMP, b=RAMP), carrying(a=RAMP, b=RAMP))
+    assert score.carried_margin_db is not None
+    assert score.carried_margin_db > 100
+    constant = np.zeros(3, np.float32)
+    assert score_image(carrying(a=constant), carrying(a=constant)).carried_margin_db == 200.0
+
+
+@pytest.mark.parametrize("values", [{}, {"b": RAMP}, {"a": RAMP[:4]}], ids=["none", "other_name", "other_shape"])
+def test_other_carried_values_are_nan_and_pass_no_gate(values: dict[str, np.ndarray]) -> None:
+    score = score_image(carrying(a=RAMP), carrying(**values))
+    assert score.carried_psnr_db is not None
+    assert math.isnan(score.carried_psnr_db)
+    assert score.carried_margin_db is not None
+    assert math.isnan(score.carried_margin_db)
+
+
+def test_without_carried_values_there_is_no_score_of_them() -> None:
+    score = score_image(carrying(), carrying())
+    assert (score.carried_psnr_db, score.carried_margin_db) == (None, None)

@@ -13,15 +13,19 @@ import pytest
 from PIL import Image
 
 import portrait_export as pe
+from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.errors import UsageError
+from portrait_export.inputs.sources import ModelSource, load_model
 from portrait_export.mil import coreml
 from portrait_export.preprocessing import CARRIED_KEY
 from portrait_export.runtime.model import CoreMLProgram
 from portrait_export.runtime.runner import PackageRunner
+from portrait_export.workflows.recurrent import fitted_frames
 
-from ..capture.foreign.recurrent_nets import SIDE, memory, memory_file, rvm, rvm_file
+from ..capture.foreign.recurrent_nets import SIDE, memory, memory_file, rvm, rvm_file, wide_file
 from ..capture.foreign.test_carried import pictures, sequence, torch_masks
 
+ZEROS, ONES = (0.0,) * 3, (1.0,) * 3
 PLAIN: dict[str, Any] = {"mean": 0, "std": 1, "size": (SIDE, SIDE)}
 
 
@@ -43,7 +47,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Callable[.
         key = f"{name} {options}"
         if key not in kept:
             folder = tmp_path_factory.mktemp(name)
-            file = {"rvm": rvm_file, "memory": memory_file}[name](folder / f"{name}.onnx")
+            file = {"rvm": rvm_file, "memory": memory_file, "wide": wide_file}[name](folder / f"{name}.onnx")
             kept[key] = pe.export(onnx=file, data=film, out=folder / "out", **PLAIN, **options)
         return kept[key]
 
@@ -148,6 +152,7 @@ def test_states_that_are_never_written_fail(exported, film, tmp_path):
     report = pe.check_parity(package, onnx=source_of(export), mean=0, std=1, data=film)
     failed = {gate.name: gate.value for gate in report.gates if not gate.passed}
     assert failed["carried_psnr_db"] < 15
+    assert abs(failed["carried_margin_db"]) < 0.5
     assert any(name.startswith("worst_mask_iou") for name in failed)
 
 
@@ -195,6 +200,7 @@ def test_values_that_are_carried_in_each_others_place_fail(exported, film, tmp_p
     report = pe.check_parity(package, onnx=source_of(export), mean=0, std=1, data=film)
     failed = {gate.name: gate.value for gate in report.gates if not gate.passed}
     assert failed["carried_psnr_db"] < 15
+    assert failed["carried_margin_db"] < 0.5
     assert any(name.startswith("worst_mask_iou") for name in failed)
 
 
@@ -215,6 +221,83 @@ def test_a_recurrent_package_is_not_compared_with_a_network_that_carries_nothing
         export.package.path, onnx=source_of(export), mean=0, std=1, data=film, fix_inputs={"h0": 0, "h1": 0}
     )
     assert not report.passed
+
+
+# Recipes and blame
+
+
+def test_recipes_are_fitted_to_frames_with_carried_values(exported):
+    network = load_model(ModelSource(foreign=ForeignOptions(onnx=source_of(exported("memory")), mean=ZEROS, std=ONES)))
+    frames = [labelled.frame for labelled in fitted_frames(network, "calibrate")]
+    assert len(frames) == 16
+    assert [frame.carried is None for frame in frames[:4]] == [True, False, False, False]
+    assert not any(frame.continues for frame in frames)
+    assert frames[1].carried is not None
+    assert np.abs(frames[1].carried["h0"]).max() > 0.1
+
+
+QUANTIZED = {
+    "activations_and_states": ("w8a8", IOS18),
+    "hessians": ("int4-block32", {"target": "iOS18"}),
+    "distilled_tables": ("palette4", {"tune": True}),
+}
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_recipes_work_and_their_carried_values_are_gated(name, exported):
+    recipe, options = QUANTIZED[name]
+    export = exported("wide", quantize=recipe, min_iou=0.5, **options)
+    values = {gate.name: gate.value for gate in export.gates}
+    assert values["carried_margin_db"] > 10
+    assert export.audit.passed
+    assert len(export.audit.applied) > 0
+    assert export.passed
+
+
+def test_float32_where_half_precision_is_not_enough_can_be_found(exported):
+    assert exported("memory", precision="auto").passed
+
+
+@pytest.mark.parametrize("options", [{}, IOS18], ids=["inputs_and_outputs", "states"])
+def test_blame_runs_both_sides_with_the_same_carried_values(options, exported):
+    export = exported("memory", **options)
+    found = pe.find_blame(export.package.path, onnx=source_of(export))
+    assert found.passed
+    carried = {op.name: op for op in found.found.ops}["h1_out"]
+    assert carried.snr_db > 40
+
+
+# Segmenting
+
+
+@pytest.mark.parametrize("options", [{}, IOS18], ids=["inputs_and_outputs", "states"])
+def test_segment_takes_numbered_photos_as_one_film(options, exported, cli, tmp_path):
+    export, film = exported("memory", **options), tmp_path / "film"
+    film.mkdir()
+    for index, picture in enumerate(pictures(11)):
+        Image.fromarray(picture).save(film / f"frame{index}.png")
+    done = cli("segment", film, "-p", export.package.path, "--sequence", "--no-refine", "-o", tmp_path / "masks")
+    assert done.code == 0
+    assert done.out.splitlines()[-1].endswith("frame10-mask.png")
+    masks = torch_masks(memory(), 2, 0, 11)
+    for index, expected in enumerate(masks):
+        found = np.asarray(Image.open(tmp_path / f"masks/frame{index}-mask.png"), np.float32) / 255
+        assert np.abs(found - expected).max() < 0.02
+
+
+def test_photos_one_by_one_start_anew_and_that_is_said(exported, film, cli, tmp_path):
+    package = exported("memory").package.path
+    done = cli("segment", film, "-p", package, "--no-refine", "-o", tmp_path / "masks")
+    assert done.code == 0
+    assert "carries h0, h1 from frame to frame, and each of the 4 photos starts anew; --sequence" in done.err
+
+
+def test_a_sequence_needs_a_network_that_carries(film, cli, tmp_path):
+    done = cli(
+        "segment", film, "--model", "segformer_b0", "--random-weights", "--size", "64x64", "--sequence", "-o", tmp_path
+    )
+    assert done.code == 2
+    assert "--sequence is for networks that carry values from frame to frame" in done.err
 
 
 # Refusals

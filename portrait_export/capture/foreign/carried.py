@@ -102,7 +102,7 @@ def _only_photograph(values: Sequence[Any]) -> str | None:
 
 def _by_name(inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, str]:
     """Pairs whose names differ in direction alone. Raises CaptureError where a name has several counterparts."""
-    found = {name: [output for output in outputs if _counterparts(name, output)] for name in inputs}
+    found = {name: [output for output in outputs if are_counterparts(name, output)] for name in inputs}
     takers = {output: [name for name in inputs if output in found[name]] for output in outputs}
     unclear = [f"{name}: {' or '.join(several)}" for name, several in found.items() if len(several) > 1]
     unclear += [f"{' or '.join(several)}: {output}" for output, several in takers.items() if len(several) > 1]
@@ -116,7 +116,7 @@ def _by_name(inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, str]:
     return {name: several[0] for name, several in found.items() if several}
 
 
-def _counterparts(name: str, output: str) -> bool:
+def are_counterparts(name: str, output: str) -> bool:
     """Whether an input and an output have one name but for words of direction."""
     inward, outward = _words(name), _words(output)
     stem_in = [word for word in inward if word not in INWARD]

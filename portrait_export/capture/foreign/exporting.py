@@ -69,34 +69,43 @@ class _Flat(torch.nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(flatten(self.net(image)).values())
+    def forward(self, image: torch.Tensor, *carried: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(flatten(self.net(image, *carried)).values())
 
 
-def export(net: torch.nn.Module, picture: torch.Tensor, names: Sequence[str], pictures: Pictures) -> Exported:
+def export(
+    net: torch.nn.Module,
+    picture: torch.Tensor,
+    names: Sequence[str],
+    pictures: Pictures,
+    carried: Mapping[str, torch.Tensor] | None = None,
+) -> Exported:
     """The first capture that gives the module's numbers on photographs.
 
     Args:
         picture: what the module is traced with, (1, 3, H, W).
         names: of the outputs.
         pictures: photographs as the network takes them.
+        carried: further inputs of a recurrent network, before the first frame.
     Raises:
         CaptureError: no way works, or what was captured computes something else.
     """
     flat = _Flat(net).eval()
+    carried = carried or {}
+    example = (picture, *carried.values())
     failures: dict[str, Exception] = {}
     differing: dict[str, list[str]] = {}
     compared: Sequence[np.ndarray] = []
-    for (way, capture), opset in product(_ways(net, flat, picture), OPSETS):
+    for (way, capture), opset in product(_ways(net, flat, example), OPSETS):
         try:
             with quiet_tracing(), torch.no_grad():
-                model = _written(capture(opset), picture, names, opset)
+                model = _written(capture(opset), example, ["image", *carried], names, opset)
         except Exception as error:  # the exporter and the network's own code raise anything
             failures.setdefault(way, error)
             continue
         compared = compared or pictures(model)
         try:
-            lines = _differences(flat, model, names, compared)
+            lines = _differences(flat, model, names, compared, carried)
         except CaptureError as error:  # ONNX Runtime finds the exporter's graph invalid
             failures.setdefault(way, error)
             continue
@@ -106,27 +115,29 @@ def export(net: torch.nn.Module, picture: torch.Tensor, names: Sequence[str], pi
     if not differing:
         raise _not_exported(picture, failures)
     failed = {way: error for way, error in failures.items() if way not in differing}
-    raise _differs(flat, picture, compared, [f"by {way}: {lines[0]}" for way, lines in differing.items()], failed)
+    raise _differs(flat, example, compared, [f"by {way}: {lines[0]}" for way, lines in differing.items()], failed)
 
 
 # The ways
 
 
 def _ways(
-    net: torch.nn.Module, flat: torch.nn.Module, picture: torch.Tensor
+    net: torch.nn.Module, flat: torch.nn.Module, example: tuple[torch.Tensor, ...]
 ) -> list[tuple[str, Callable[[int], torch.nn.Module]]]:
     """Names of the ways, and what prepares a module for the exporter to an opset."""
     if isinstance(net, torch.jit.ScriptModule):  # the exporter's own tracer does not follow a script
-        return [("tracing", lambda opset: torch.jit.trace(flat, (picture,), strict=False))]
-    return [("tracing", lambda opset: flat), ("torch.export", lambda opset: rewritten(flat, picture, opset))]
+        return [("tracing", lambda opset: torch.jit.trace(flat, example, strict=False))]
+    return [("tracing", lambda opset: flat), ("torch.export", lambda opset: rewritten(flat, example, opset))]
 
 
-def _written(module: torch.nn.Module, picture: torch.Tensor, names: Sequence[str], opset: int) -> onnx.ModelProto:
-    options: dict[str, Any] = {"input_names": ["image"], "output_names": list(names), "opset_version": opset}
+def _written(
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], inputs: Sequence[str], names: Sequence[str], opset: int
+) -> onnx.ModelProto:
+    options: dict[str, Any] = {"input_names": list(inputs), "output_names": list(names), "opset_version": opset}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     buffer: Any = io.BytesIO()
-    torch.onnx.export(module, (picture,), buffer, **options)
+    torch.onnx.export(module, example, buffer, **options)
     return onnx.load_from_string(buffer.getvalue())
 
 
@@ -134,16 +145,22 @@ def _written(module: torch.nn.Module, picture: torch.Tensor, names: Sequence[str
 
 
 def _differences(
-    flat: torch.nn.Module, model: onnx.ModelProto, names: Sequence[str], pictures: Sequence[np.ndarray]
+    flat: torch.nn.Module,
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    pictures: Sequence[np.ndarray],
+    carried: Mapping[str, torch.Tensor],
 ) -> list[str]:
-    """One line per output and photograph that differs."""
+    """One line per output and photograph that differs. Carried inputs are zeros, then random."""
     lines, session = [], make_session(model, keep_memory=False)
+    generator = torch.Generator().manual_seed(0)
     for number, array in enumerate(pictures, start=1):
         with torch.no_grad():
-            outputs = flat(torch.from_numpy(array))
+            outputs = flat(torch.from_numpy(array), *carried.values())
         expected = {name: tensor.numpy() for name, tensor in zip(names, outputs, strict=True)}
-        found = run_session(session, {"image": array})
+        found = run_session(session, {"image": array, **{name: value.numpy() for name, value in carried.items()}})
         lines += [f"{line}, photograph {number}" for line in differences(expected, found, tolerance=TOLERANCE)]
+        carried = {name: torch.rand(value.shape, generator=generator) - 0.5 for name, value in carried.items()}
     return lines
 
 
@@ -165,16 +182,16 @@ def _is_data_dependent(failures: Mapping[str, Exception]) -> bool:
 
 def _differs(
     flat: torch.nn.Module,
-    picture: torch.Tensor,
+    example: tuple[torch.Tensor, ...],
     compared: Sequence[np.ndarray],
     lines: Sequence[str],
     failures: Mapping[str, Exception],
 ) -> CaptureError:
     context = [*lines, *(f"by {way}: {type(error).__name__}: {message(error)}" for way, error in failures.items())]
-    if _is_random(flat, compared[0]):
+    if _is_random(flat, example):
         context.append("two runs of the module on one picture differ: dropout or noise is left on")
-    elif not isinstance(flat.net, torch.jit.ScriptModule):  # what is inside a program is not called from Python
-        context += first_difference(flat, picture, compared, TOLERANCE)
+    elif not isinstance(flat.net, torch.jit.ScriptModule) and len(example) == 1:  # a program is not called from Python
+        context += first_difference(flat, example[0], compared, TOLERANCE)
     return CaptureError(
         "PyTorch's ONNX of the network gives another result than the network itself.",
         code="trace-differs",
@@ -183,9 +200,9 @@ def _differs(
     )
 
 
-def _is_random(flat: torch.nn.Module, array: np.ndarray) -> bool:
+def _is_random(flat: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> bool:
     with torch.no_grad():
-        one, two = (flat(torch.from_numpy(array)) for _ in range(2))
+        one, two = (flat(*example) for _ in range(2))
     return not all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(one, two, strict=True))
 
 

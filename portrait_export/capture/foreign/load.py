@@ -107,7 +107,8 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     preprocessor = read_preprocessor(options.file.parent)
     original, declared = _original(options, checkpoint, preprocessor, toml)
     outline = original.stored.outline
-    found = find_pairs(outline, options)
+    own = Recurrence(original.pairs, told=bool(options.carry))
+    found = own if own.pairs else find_pairs(outline, options)
     pictures = _picture_inputs(outline, options, preprocessor, found)
     image = pictures[0].image
     options, ratio = with_ratio(outline, options, image) if found.pairs else (options, ())
@@ -143,8 +144,8 @@ def _original(
     if options.onnx is None:
         from .pytorch import TorchOriginal  # imports torch, which an ONNX file does not need
 
-        def prepare(model: onnx.ModelProto) -> PortraitSpec:
-            pictures = _picture_inputs(model, options, preprocessor, find_pairs(model, options))
+        def prepare(model: onnx.ModelProto, pairs: Mapping[str, str]) -> PortraitSpec:
+            pictures = _picture_inputs(model, options, preprocessor, Recurrence(pairs))
             return _prepared(Graph(model), pictures, options, preprocessor, toml).value
 
         return TorchOriginal.load(options, checkpoint, options.size or _size_of(preprocessor), prepare), None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +47,10 @@ class Original(Protocol):
     def notes(self) -> tuple[str, ...]:
         """How it became ONNX; empty where it was."""
 
+    @property
+    def pairs(self) -> Mapping[str, str]:
+        """Carried input → the output that it takes with the next frame; empty where names of `model` tell."""
+
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
         """Which of some values of `stored` can be read when the original runs."""
 
@@ -69,6 +73,7 @@ class OnnxOriginal:
     weights: str
     sha256: str
     notes: tuple[str, ...] = ()
+    pairs: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, file: Path) -> OnnxOriginal:

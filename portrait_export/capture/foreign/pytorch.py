@@ -33,6 +33,7 @@ from ..checkpoint.tensors import read_tensors
 from ..export import example_inputs
 from ..onnx.stored import StoredModel
 from .exporting import export, flatten, message
+from .module_states import Explicit, find_states, left_out
 from .options import ForeignOptions
 from .original import Call
 
@@ -41,7 +42,8 @@ MOST_LISTED = 12  # weights that do not fit
 # that looks at the brightness shows.
 COMPARED = (("cc0_002.jpg", 0.0, 0), ("cc0_006.jpg", 0.7, 0), ("cc0_009.jpg", 0.7, 255))
 
-Prepare = Callable[[onnx.ModelProto], PortraitSpec]  # a network as ONNX → how it takes photographs
+# A network as ONNX, and its carried inputs → how it takes photographs.
+Prepare = Callable[[onnx.ModelProto, Mapping[str, str]], PortraitSpec]
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,10 @@ class TorchOriginal:
     """A PyTorch module, run by PyTorch. See Original.
 
     Attributes:
-        net: float32, evaluation mode; takes one (1, 3, H, W) tensor.
+        net: float32, evaluation mode; takes one (1, 3, H, W) tensor, and the carried ones.
         outputs: names of what it returns.
         notes: how it was captured.
+        pairs: carried input → the output that it takes with the next frame.
     """
 
     net: torch.nn.Module
@@ -61,6 +64,7 @@ class TorchOriginal:
     weights: str
     sha256: str
     notes: tuple[str, ...]
+    pairs: Mapping[str, str]
 
     @classmethod
     def load(
@@ -81,22 +85,29 @@ class TorchOriginal:
             assert options.torchscript is not None  # established by require_one_source
             loaded = _from_torchscript(options.torchscript)
         (picture,) = example_inputs(PortraitSpec(height=size[0], width=size[1]))
-        outputs = tuple(_run(loaded.net, picture))
-        found = export(loaded.net, picture, outputs, lambda model: _photographs(prepare(model)))
+        states = find_states(loaded.net, picture, options.carry)
+        net = loaded.net if states is None else Explicit(loaded.net, states).eval()
+        carried = {} if states is None else states.inputs
+        pairs = {} if states is None else states.flat_pairs
+        outputs = tuple(_run(net, picture, *carried.values()))
+        found = export(net, picture, outputs, lambda model: _photographs(prepare(model, pairs)), carried)
         digest = weights_sha256(loaded.net)
-        return cls(loaded.net, outputs, StoredModel(found.model), loaded.name, loaded.weights, digest, (found.note,))
+        left = [name for name in left_out(loaded.net) if states is None or name not in states.pairs]
+        notes = (found.note, *([f"left at their defaults: {', '.join(left)}"] if left else []))
+        return cls(net, outputs, StoredModel(found.model), loaded.name, loaded.weights, digest, notes, pairs)
 
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
         """What the network returns can be read, and nothing inside it."""
         return tuple(value for value in values if value in self.outputs)
 
     def open(self, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True) -> Call:
-        """The module itself: it has one input, and PyTorch keeps no memory between runs."""
+        """The module itself: it takes the picture and what it carries, and PyTorch keeps no memory between runs."""
         return self._call
 
     def _call(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        (array,) = inputs.values()
-        return {name: tensor.numpy() for name, tensor in _run(self.net, torch.from_numpy(array)).items()}
+        (picture,) = (array for name, array in inputs.items() if name not in self.pairs)
+        tensors = [torch.from_numpy(array) for array in (picture, *(inputs[name] for name in self.pairs))]
+        return {name: tensor.numpy() for name, tensor in _run(self.net, *tensors).items()}
 
 
 @dataclass(frozen=True)
@@ -221,11 +232,11 @@ def _from_torchscript(file: Path) -> _Loaded:
 # Running it
 
 
-def _run(net: torch.nn.Module, picture: torch.Tensor) -> dict[str, torch.Tensor]:
+def _run(net: torch.nn.Module, picture: torch.Tensor, *carried: torch.Tensor) -> dict[str, torch.Tensor]:
     """Outputs by name: keys of a dictionary, else `output`, or `output_0`, `output_1`, …"""
     try:
         with torch.no_grad():
-            result = net(picture)
+            result = net(picture, *carried)
     except Exception as error:  # the user's own code raises anything
         shape = tuple(picture.shape)
         hint = "its forward must take one (1, 3, H, W) tensor; `size=` gives another size."

@@ -18,7 +18,7 @@ REGISTRIES = (  # where torch keeps the exporter's operators, newest first
 )
 
 
-def rewritten(net: torch.nn.Module, picture: torch.Tensor, opset: int) -> torch.nn.Module:
+def rewritten(net: torch.nn.Module, example: tuple[torch.Tensor, ...], opset: int) -> torch.nn.Module:
     """The module as `torch.export` sees it, with operators that the exporter to an opset knows.
 
     Operators that it does not know are decomposed, as PyTorch defines them; those of `torch_ops` are replaced, and
@@ -27,7 +27,7 @@ def rewritten(net: torch.nn.Module, picture: torch.Tensor, opset: int) -> torch.
     Raises whatever `torch.export` does: it refuses Python code that depends on the values in the picture.
     """
     mute("torch.fx.experimental.symbolic_shapes")  # it warns of what it then raises
-    program = torch.export.export(net, (picture,), strict=False)
+    program = torch.export.export(net, example, strict=False)
     defaults = getattr(torch.export, "default_decompositions", torch._decomp.core_aten_decompositions)
     table = defaults()
     for operator in list(table):
@@ -35,7 +35,7 @@ def rewritten(net: torch.nn.Module, picture: torch.Tensor, opset: int) -> torch.
             del table[operator]
     module = _Rewritten(program.run_decompositions(table).module())
     with torch.no_grad():
-        module(picture)  # computes the constant matrices, which a trace then holds as numbers
+        module(*example)  # computes the constant matrices, which a trace then holds as numbers
     return module
 
 
@@ -63,9 +63,9 @@ class _Rewritten(torch.nn.Module):
         self.graph = graph
         self._pairs: dict[str, Pair] = {}
 
-    def forward(self, image: torch.Tensor) -> Any:
+    def forward(self, *inputs: torch.Tensor) -> Any:
         assert isinstance(self.graph, torch.fx.GraphModule)
-        return _Interpreter(self.graph, self._pairs).run(image)
+        return _Interpreter(self.graph, self._pairs).run(*inputs)
 
 
 class _Interpreter(torch.fx.Interpreter):

@@ -74,12 +74,35 @@ class Memory(nn.Module):
         return bilinear(self.head(torch.cat([h0, h1], 1)), image.shape[-2:]).sigmoid(), h0, h1
 
 
+class OptionalRvm(Rvm):
+    """The same as its authors' module takes it: states are None with the first frame, and a number has a default."""
+
+    def forward(self, src, r1=None, r2=None, r3=None, r4=None, downsample_ratio: float = 1.0):  # type: ignore[no-untyped-def,override]
+        start = torch.zeros(1, 1, 1, 1)
+        return list(super().forward(src, *(start if each is None else each for each in (r1, r2, r3, r4))))
+
+
+class NestedMemory(Memory):
+    """The same with its states in nested tuples, and its results in a dictionary."""
+
+    def forward(self, image, state=None):  # type: ignore[no-untyped-def,override]
+        start = torch.zeros(1, 1, 1, 1)
+        first, (second,) = (start, (start,)) if state is None else state
+        matte, h0, h1 = super().forward(image, first, second)
+        return {"matte": matte, "state": (h0, (h1,))}
+
+
 def rvm() -> nn.Module:
     return decided(seeded(Rvm), "out", 20.0, 8.5)
 
 
 def memory() -> nn.Module:
     return decided(seeded(Memory), "head", 80.0, 7.0)
+
+
+def wide() -> nn.Module:
+    """Wide enough for every recipe to round its weights."""
+    return decided(seeded(lambda: Memory(32)), "head", 20.0, 3.0)
 
 
 def decided(net: nn.Module, head: str, gain: float, shift: float) -> nn.Module:
@@ -128,3 +151,7 @@ def rvm_file(path: Path, *, open_sides: bool = True) -> Path:
 
 def memory_file(path: Path, names: Sequence[str] = ("h0", "h1"), results: Sequence[str] = ("h0_out", "h1_out")) -> Path:
     return written(memory(), ("image", *names), ("matte", *results), path, open_sides=False)
+
+
+def wide_file(path: Path) -> Path:
+    return written(wide(), ("image", "h0", "h1"), ("matte", "h0_out", "h1_out"), path, open_sides=False)
