@@ -22,7 +22,8 @@ import torch
 from ...artifacts import Frame
 from ...calibration.dataset import ROOT
 from ...errors import CaptureError, CheckpointError, UsageError
-from ...imaging.photo import open_photo
+from ...imaging.companions import with_pictures
+from ...imaging.photo import open_mask, open_photo
 from ...imaging.resize import resize_bilinear
 from ...models.remap import unwrap_for
 from ...models.weights_io import weights_sha256
@@ -30,17 +31,20 @@ from ...preprocessing import PortraitSpec
 from ...utils.quiet import quiet
 from ..checkpoint.locate import locate
 from ..checkpoint.tensors import read_tensors
-from ..export import example_inputs
+from ..runners import feeds_of
 from .exporting import export, flatten, message
 from .options import ForeignOptions
 from .original import Call
+from .pictures import PictureInput, arranged
+from .torch_pictures import examples, picture_choices
 
 MOST_LISTED = 12  # weights that do not fit
 # Bundled photographs that a capture is compared on, and how far each is moved towards black or white, so that code
 # that looks at the brightness shows.
 COMPARED = (("cc0_002.jpg", 0.0, 0), ("cc0_006.jpg", 0.7, 0), ("cc0_009.jpg", 0.7, 255))
 
-Prepare = Callable[[onnx.ModelProto], PortraitSpec]  # a network as ONNX → how it takes photographs
+# A network as ONNX → how it takes photographs, and which of its inputs take pictures.
+Prepare = Callable[[onnx.ModelProto], tuple[PortraitSpec, Sequence[PictureInput]]]
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,14 @@ class TorchOriginal:
     """A PyTorch module, run by PyTorch. See Original.
 
     Attributes:
-        net: float32, evaluation mode; takes one (1, 3, H, W) tensor.
+        net: float32, evaluation mode; takes (1, C, H, W) tensors.
+        inputs: names of what it takes.
         outputs: names of what it returns.
         notes: how it was captured.
     """
 
     net: torch.nn.Module
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     model: onnx.ModelProto
     name: str
@@ -79,23 +85,23 @@ class TorchOriginal:
         else:
             assert options.torchscript is not None  # established by require_one_source
             loaded = _from_torchscript(options.torchscript)
-        (picture,) = example_inputs(PortraitSpec(height=size[0], width=size[1]))
-        outputs = tuple(_run(loaded.net, picture))
-        found = export(loaded.net, picture, outputs, lambda model: _photographs(prepare(model)))
+        names, choices = picture_choices(loaded.net, options.image_input)
+        given, outputs = _first_that_runs(loaded.net, [examples(channels, size) for channels in choices])
+        found = export(loaded.net, given, outputs, lambda model: _photographs(names, *prepare(model)), names)
         digest = weights_sha256(loaded.net)
-        return cls(loaded.net, outputs, found.model, loaded.name, loaded.weights, digest, (found.note,))
+        return cls(loaded.net, names, outputs, found.model, loaded.name, loaded.weights, digest, (found.note,))
 
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
         """What the network returns can be read, and nothing inside it."""
         return tuple(value for value in values if value in self.outputs)
 
     def open(self, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True) -> Call:
-        """The module itself: it has one input, and PyTorch keeps no memory between runs."""
+        """The module itself: its inputs are pictures, and PyTorch keeps no memory between runs."""
         return self._call
 
     def _call(self, pictures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        (array,) = pictures.values()
-        return {name: tensor.numpy() for name, tensor in _run(self.net, torch.from_numpy(array)).items()}
+        given = [torch.from_numpy(pictures[name]) for name in self.inputs]
+        return {name: tensor.numpy() for name, tensor in _run(self.net, given).items()}
 
 
 @dataclass(frozen=True)
@@ -220,14 +226,30 @@ def _from_torchscript(file: Path) -> _Loaded:
 # Running it
 
 
-def _run(net: torch.nn.Module, picture: torch.Tensor) -> dict[str, torch.Tensor]:
+def _first_that_runs(
+    net: torch.nn.Module, choices: Sequence[tuple[torch.Tensor, ...]]
+) -> tuple[tuple[torch.Tensor, ...], tuple[str, ...]]:
+    """The first inputs that a network takes, and the names of its outputs. Raises CaptureError as the first fails."""
+    failures = []
+    for given in choices:
+        try:
+            return given, tuple(_run(net, given))
+        except CaptureError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _run(net: torch.nn.Module, pictures: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
     """Outputs by name: keys of a dictionary, else `output`, or `output_0`, `output_1`, …"""
     try:
         with torch.no_grad():
-            result = net(picture)
+            result = net(*pictures)
     except Exception as error:  # the user's own code raises anything
-        shape = tuple(picture.shape)
-        hint = "its forward must take one (1, 3, H, W) tensor; `size=` gives another size."
+        shape = " and ".join(str(tuple(picture.shape)) for picture in pictures)
+        hint = (
+            "its forward must take one (1, 3, H, W) tensor, or a picture in each argument that `image_input=NAME`"
+            " names; `size=` gives another size."
+        )
         if isinstance(net, torch.jit.ScriptModule):
             hint += " A traced program may hold the size of its trace: trace it at this size, or use torch.jit.script."
         raise CaptureError(
@@ -241,11 +263,14 @@ def _run(net: torch.nn.Module, picture: torch.Tensor) -> dict[str, torch.Tensor]
     return named
 
 
-def _photographs(spec: PortraitSpec) -> list[np.ndarray]:
-    """(1, 3, H, W) each, as the network takes them."""
-    arrays = []
+def _photographs(names: Sequence[str], spec: PortraitSpec, inputs: Sequence[PictureInput]) -> list[list[np.ndarray]]:
+    """Photographs as all inputs of the network, (1, C, H, W) each, with pictures made from the drawn masks."""
+    arrays, size = [], (spec.height, spec.width)
     for name, share, towards in COMPARED:
-        photo = resize_bilinear(open_photo(ROOT / "images" / name).pixels, (spec.height, spec.width))
+        photo = resize_bilinear(open_photo(ROOT / "images" / name).pixels, size)
         moved = photo.astype(np.float64) * (1 - share) + towards * share
-        arrays.append(spec.normalise(Frame(np.clip(np.rint(moved), 0, 255).astype(np.uint8), name=name)))
+        mask = resize_bilinear(open_mask(ROOT / "masks" / name.replace(".jpg", ".png")), size)
+        frame = with_pictures(Frame(np.clip(np.rint(moved), 0, 255).astype(np.uint8), name=name), mask, spec)
+        feeds = arranged(inputs, feeds_of(frame, spec))
+        arrays.append([feeds[name] for name in names])
     return arrays
