@@ -180,6 +180,110 @@ def test_a_gray_network_that_normalises_itself_gets_plain_pixels(cli, people, tm
     assert psnr(made) >= PSNR_DB
 
 
+TORCH = """
+import torch
+from torch import nn
+
+class Joined(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(channels, 8, 3, 1, 1), nn.Tanh(), nn.Conv2d(8, 1, 1))
+        for parameter in self.parameters():
+            parameter.data.mul_(4)
+
+    def run(self, *pictures):
+        return self.body(torch.cat(pictures, 1))
+
+class Two(Joined):
+    def forward(self, src, bgr):
+        return self.run(src, bgr)
+
+class Guided(Joined):
+    def forward(self, image, trimap):
+        return self.run(image, trimap)
+
+class One(Joined):
+    def forward(self, x):
+        return self.run(x)
+
+def two(): return Two(6)
+def guided(): return Guided(4)
+def gray(): return One(1)
+def four(): return One(4)
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "named", "expected"),
+    [
+        ("two", ("src", "bgr"), [("image", "rgb"), ("bgr", "rgb")]),
+        ("two", ("bgr", "src=photo"), [("image", "rgb"), ("bgr", "rgb")]),
+        ("guided", ("image", "trimap"), [("image", "rgb"), ("trimap", "grayscale")]),
+        ("gray", (), [("image", "grayscale")]),
+        ("four", ("x=mask",), [("image", "rgb"), ("mask_input", "grayscale")]),
+    ],
+)
+def test_torch_code_of_several_pictures_becomes_a_package(factory, named, expected, cli, people, tmp_path):
+    (tmp_path / "own.py").write_text(TORCH)
+    inputs = [part for name in named for part in ("--image-input", name)]
+    out = tmp_path / "out"
+    options = ("--size", "64x64", "--scale", "1/255", "--positive", "person", "--activation", "logits")
+    ran = cli(
+        "coreml",
+        "--torch",
+        f"{tmp_path / 'own.py'}:{factory}",
+        *inputs,
+        *options,
+        "--precision",
+        "fp32",
+        "--data",
+        people,
+        "-o",
+        out,
+    )
+    assert ran.code == 0, ran.err + ran.out
+    package = next(out.glob("*.mlpackage"))
+    assert [(name, color) for name, _, color in features(package)] == expected
+    assert psnr(record(out)) >= PSNR_DB
+
+
+@pytest.mark.parametrize(
+    ("factory", "named", "words", "hint"),
+    [
+        ("two", (), "takes 2 arguments, and not each", "--image-input src --image-input bgr=background"),
+        ("two", ("src",), "takes 2 arguments, and not each", "--image-input src --image-input bgr=background"),
+        ("two", ("src", "background"), "The network's forward has no argument 'background'.", "bgr"),
+        ("four", (), "The network failed on a (1, 3, 64, 64) picture", "a picture in each argument"),
+    ],
+)
+def test_torch_code_is_refused_in_these_words(factory, named, words, hint, cli, people, tmp_path):
+    (tmp_path / "own.py").write_text(TORCH)
+    inputs = [part for name in named for part in ("--image-input", name)]
+    source = f"{tmp_path / 'own.py'}:{factory}"
+    ran = cli("coreml", "--torch", source, *inputs, "--size", "64x64", "-o", tmp_path / "out")
+    assert ran.code == 2
+    text = " ".join(ran.err.split())
+    assert words in text
+    assert hint in text
+
+
+def test_a_torchscript_of_two_pictures_becomes_a_package(cli, people, tmp_path):
+    import torch
+
+    space: dict = {}
+    exec(TORCH.replace("self.run(src, bgr)", "self.body(torch.cat([src, bgr], 1))"), space)
+    picture = torch.rand(1, 3, SIDE, SIDE)
+    torch.jit.trace(space["two"]().eval(), (picture, picture)).save(tmp_path / "net.pt")
+    options = ("--scale", "1/255", "--size", "64x64", "--precision", "fp32", "--positive", "person")
+    inputs = ("--image-input", "src", "--image-input", "bgr")
+    ran = cli(
+        "coreml", "--torchscript", tmp_path / "net.pt", *inputs, *options, "--data", people, "-o", tmp_path / "out"
+    )
+    assert ran.code == 0, ran.err + ran.out
+    assert psnr(record(tmp_path / "out")) >= PSNR_DB
+
+
 # ---- what is refused --------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from portrait_export.cli import portrait_export
+from tests.capture.foreign.picture_nets import matting, saved
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ("cli.md", "python.md", "operators.md")  # cog keeps them true
@@ -106,6 +107,12 @@ def workspace(small_export: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     network = ["--onnx", str(folder / "modnet.onnx"), "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"]
     assert run(["coreml", *network, "--no-parity", "-q", "-o", str(folder / "own")]) == 0
     (folder / "own" / "modnet.mlpackage").rename(folder / "modnet.mlpackage")
+    saved(matting(), folder / "bgmv2.onnx")
+    pictures = ["--image-input", "src", "--image-input", "bgr", "--scale", "1/255"]
+    matte = ["--onnx", str(folder / "bgmv2.onnx"), *pictures, "--no-parity", "-q", "-o", str(folder / "own")]
+    assert run(["coreml", *matte]) == 0
+    (folder / "own" / "bgmv2.mlpackage").rename(folder / "bgmv2.mlpackage")
+    shutil.copy(folder / "me.jpg", folder / "empty_room.jpg")
     return folder
 
 

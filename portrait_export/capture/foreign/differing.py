@@ -18,22 +18,27 @@ OPSET = 20  # the exporter's newest
 
 
 def first_difference(
-    flat: torch.nn.Module, picture: torch.Tensor, compared: Sequence[np.ndarray], tolerance: float
+    flat: torch.nn.Module,
+    pictures: Sequence[torch.Tensor],
+    names: Sequence[str],
+    compared: Sequence[Sequence[np.ndarray]],
+    tolerance: float,
 ) -> list[str]:
     """One line that names the module; none where it cannot be found out.
 
     Args:
         flat: holds the network as `net`.
-        picture: what it is traced with.
-        compared: photographs on which the trace may differ.
+        pictures: what it is traced with.
+        names: of its inputs.
+        compared: photographs on which the trace may differ, each as all of the inputs.
     """
     watched = _Watched(flat)
     try:
         with quiet_tracing(), torch.no_grad():
-            model = _traced(watched, picture)
-            for array in compared:
-                values = [value.numpy() for value in watched(torch.from_numpy(array))]
-                found = run_once(model, {"image": array})
+            model = _traced(watched, pictures, names)
+            for arrays in compared:
+                values = [value.numpy() for value in watched(*map(torch.from_numpy, arrays))]
+                found = run_once(model, dict(zip(names, arrays, strict=True)))
                 for place, (expected, output) in enumerate(zip(values, model.graph.output, strict=True)):
                     if not relative_error(expected, found[output.name]) <= tolerance:
                         return [_line(watched.names, place)]
@@ -51,12 +56,12 @@ def _line(names: Sequence[str], place: int) -> str:
     return f"the first module whose result differs: {names[place]}{after}"
 
 
-def _traced(watched: torch.nn.Module, picture: torch.Tensor) -> onnx.ModelProto:
-    options: dict[str, Any] = {"input_names": ["image"], "opset_version": OPSET}
+def _traced(watched: torch.nn.Module, pictures: Sequence[torch.Tensor], names: Sequence[str]) -> onnx.ModelProto:
+    options: dict[str, Any] = {"input_names": list(names), "opset_version": OPSET}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     buffer: Any = io.BytesIO()
-    torch.onnx.export(watched, (picture,), buffer, **options)
+    torch.onnx.export(watched, tuple(pictures), buffer, **options)
     return onnx.load_from_string(buffer.getvalue())
 
 
@@ -86,9 +91,9 @@ class _Watched(torch.nn.Module):
 
         return keep
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         self.names, self._values = [], []
-        outputs = self.flat(image)
+        outputs = self.flat(*images)
         return (*self._values, *outputs)
 
     def close(self) -> None:

@@ -31,7 +31,8 @@ REASONS = (
 )
 DATA_DEPENDENT = "data-dependent Python code cannot be traced; an ONNX file of your own can be given with `onnx=`."
 
-Pictures = Callable[[onnx.ModelProto], Sequence[np.ndarray]]  # a network as ONNX → photographs as it takes them
+# A network as ONNX → photographs as it takes them, each as the arrays of all its inputs.
+Pictures = Callable[[onnx.ModelProto], Sequence[Sequence[np.ndarray]]]
 
 
 @dataclass(frozen=True)
@@ -69,43 +70,45 @@ class _Flat(torch.nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, image: torch.Tensor, *carried: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(flatten(self.net(image, *carried)).values())
+    def forward(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(flatten(self.net(*images)).values())
 
 
 def export(
     net: torch.nn.Module,
-    picture: torch.Tensor,
+    examples: Sequence[torch.Tensor],
     names: Sequence[str],
     pictures: Pictures,
+    inputs: Sequence[str] = ("image",),
     carried: Mapping[str, torch.Tensor] | None = None,
 ) -> Exported:
     """The first capture that gives the module's numbers on photographs.
 
     Args:
-        picture: what the module is traced with, (1, 3, H, W).
+        examples: what the module is traced with, (1, C, H, W) each.
         names: of the outputs.
         pictures: photographs as the network takes them.
+        inputs: names of the inputs that take pictures.
         carried: further inputs of a recurrent network, before the first frame.
     Raises:
         CaptureError: no way works, or what was captured computes something else.
     """
     flat = _Flat(net).eval()
     carried = carried or {}
-    example = (picture, *carried.values())
+    examples, inputs = (*examples, *carried.values()), (*inputs, *carried)
     failures: dict[str, Exception] = {}
     differing: dict[str, list[str]] = {}
-    compared: Sequence[np.ndarray] = []
-    for (way, capture), opset in product(_ways(net, flat, example), OPSETS):
+    compared: Sequence[Sequence[np.ndarray]] = []
+    for (way, capture), opset in product(_ways(net, flat, examples), OPSETS):
         try:
             with quiet_tracing(), torch.no_grad():
-                model = _written(capture(opset), example, ["image", *carried], names, opset)
+                model = _written(capture(opset), examples, inputs, names, opset)
         except Exception as error:  # the exporter and the network's own code raise anything
             failures.setdefault(way, error)
             continue
-        compared = compared or pictures(model)
+        compared = compared or _with_carried(pictures(model), carried)
         try:
-            lines = _differences(flat, model, names, compared, carried)
+            lines = _differences(flat, model, inputs, names, compared)
         except CaptureError as error:  # ONNX Runtime finds the exporter's graph invalid
             failures.setdefault(way, error)
             continue
@@ -113,54 +116,65 @@ def export(
             return Exported(model, f"captured by {way}: the module's own numbers on {len(compared)} photographs")
         differing.setdefault(way, lines)
     if not differing:
-        raise _not_exported(picture, failures)
+        raise _not_exported(examples[0], failures)
     failed = {way: error for way, error in failures.items() if way not in differing}
-    raise _differs(flat, example, compared, [f"by {way}: {lines[0]}" for way, lines in differing.items()], failed)
+    lines = [f"by {way}: {found[0]}" for way, found in differing.items()]
+    raise _differs(flat, examples, inputs, compared, lines, failed)
 
 
 # The ways
 
 
 def _ways(
-    net: torch.nn.Module, flat: torch.nn.Module, example: tuple[torch.Tensor, ...]
+    net: torch.nn.Module, flat: torch.nn.Module, examples: Sequence[torch.Tensor]
 ) -> list[tuple[str, Callable[[int], torch.nn.Module]]]:
     """Names of the ways, and what prepares a module for the exporter to an opset."""
     if isinstance(net, torch.jit.ScriptModule):  # the exporter's own tracer does not follow a script
-        return [("tracing", lambda opset: torch.jit.trace(flat, example, strict=False))]
-    return [("tracing", lambda opset: flat), ("torch.export", lambda opset: rewritten(flat, example, opset))]
+        return [("tracing", lambda opset: torch.jit.trace(flat, tuple(examples), strict=False))]
+    return [("tracing", lambda opset: flat), ("torch.export", lambda opset: rewritten(flat, examples, opset))]
 
 
 def _written(
-    module: torch.nn.Module, example: tuple[torch.Tensor, ...], inputs: Sequence[str], names: Sequence[str], opset: int
+    module: torch.nn.Module, examples: Sequence[torch.Tensor], inputs: Sequence[str], names: Sequence[str], opset: int
 ) -> onnx.ModelProto:
     options: dict[str, Any] = {"input_names": list(inputs), "output_names": list(names), "opset_version": opset}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     buffer: Any = io.BytesIO()
-    torch.onnx.export(module, example, buffer, **options)
+    torch.onnx.export(module, tuple(examples), buffer, **options)
     return onnx.load_from_string(buffer.getvalue())
 
 
 # Comparing
 
 
+def _with_carried(
+    pictures: Sequence[Sequence[np.ndarray]], carried: Mapping[str, torch.Tensor]
+) -> list[list[np.ndarray]]:
+    """Photographs with the carried inputs after their pictures: zeros with the first photograph, then random."""
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for arrays in pictures:
+        found.append([*arrays, *(value.numpy() for value in carried.values())])
+        carried = {name: torch.rand(value.shape, generator=generator) - 0.5 for name, value in carried.items()}
+    return found
+
+
 def _differences(
     flat: torch.nn.Module,
     model: onnx.ModelProto,
+    inputs: Sequence[str],
     names: Sequence[str],
-    pictures: Sequence[np.ndarray],
-    carried: Mapping[str, torch.Tensor],
+    pictures: Sequence[Sequence[np.ndarray]],
 ) -> list[str]:
-    """One line per output and photograph that differs. Carried inputs are zeros, then random."""
+    """One line per output and photograph that differs."""
     lines, session = [], make_session(model, keep_memory=False)
-    generator = torch.Generator().manual_seed(0)
-    for number, array in enumerate(pictures, start=1):
+    for number, arrays in enumerate(pictures, start=1):
         with torch.no_grad():
-            outputs = flat(torch.from_numpy(array), *carried.values())
+            outputs = flat(*map(torch.from_numpy, arrays))
         expected = {name: tensor.numpy() for name, tensor in zip(names, outputs, strict=True)}
-        found = run_session(session, {"image": array, **{name: value.numpy() for name, value in carried.items()}})
+        found = run_session(session, dict(zip(inputs, arrays, strict=True)))
         lines += [f"{line}, photograph {number}" for line in differences(expected, found, tolerance=TOLERANCE)]
-        carried = {name: torch.rand(value.shape, generator=generator) - 0.5 for name, value in carried.items()}
     return lines
 
 
@@ -182,16 +196,17 @@ def _is_data_dependent(failures: Mapping[str, Exception]) -> bool:
 
 def _differs(
     flat: torch.nn.Module,
-    example: tuple[torch.Tensor, ...],
-    compared: Sequence[np.ndarray],
+    examples: Sequence[torch.Tensor],
+    inputs: Sequence[str],
+    compared: Sequence[Sequence[np.ndarray]],
     lines: Sequence[str],
     failures: Mapping[str, Exception],
 ) -> CaptureError:
     context = [*lines, *(f"by {way}: {type(error).__name__}: {message(error)}" for way, error in failures.items())]
-    if _is_random(flat, example):
+    if _is_random(flat, compared[0]):
         context.append("two runs of the module on one picture differ: dropout or noise is left on")
-    elif not isinstance(flat.net, torch.jit.ScriptModule) and len(example) == 1:  # a program is not called from Python
-        context += first_difference(flat, example[0], compared, TOLERANCE)
+    elif not isinstance(flat.net, torch.jit.ScriptModule):  # what is inside a program is not called from Python
+        context += first_difference(flat, examples, inputs, compared, TOLERANCE)
     return CaptureError(
         "PyTorch's ONNX of the network gives another result than the network itself.",
         code="trace-differs",
@@ -200,9 +215,9 @@ def _differs(
     )
 
 
-def _is_random(flat: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> bool:
+def _is_random(flat: torch.nn.Module, arrays: Sequence[np.ndarray]) -> bool:
     with torch.no_grad():
-        one, two = (flat(*example) for _ in range(2))
+        one, two = (flat(*map(torch.from_numpy, arrays)) for _ in range(2))
     return not all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(one, two, strict=True))
 
 

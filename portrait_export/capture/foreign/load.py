@@ -144,9 +144,9 @@ def _original(
     if options.onnx is None:
         from .pytorch import TorchOriginal  # imports torch, which an ONNX file does not need
 
-        def prepare(model: onnx.ModelProto, pairs: Mapping[str, str]) -> PortraitSpec:
+        def prepare(model: onnx.ModelProto, pairs: Mapping[str, str]) -> tuple[PortraitSpec, Sequence[PictureInput]]:
             pictures = _picture_inputs(model, options, preprocessor, Recurrence(pairs))
-            return _prepared(Graph(model), pictures, options, preprocessor, toml).value
+            return _prepared(Graph(model), pictures, options, preprocessor, toml).value, pictures
 
         return TorchOriginal.load(options, checkpoint, options.size or _size_of(preprocessor), prepare), None
     file = OnnxOriginal.load(options.onnx)

@@ -97,8 +97,8 @@ def find_states(net: torch.nn.Module, picture: torch.Tensor, carry: Sequence[tup
             f"The network's forward takes {', '.join(names)} besides the picture, and"
             f" {problem or 'returns nothing that they could become'}.",
             code="which-carry",
-            hint="name each pair with `carry=ARGUMENT=RESULT`; results of a tuple are output_0, output_1, … A module of"
-            " your own can fill what is not carried.",
+            hint="name each pair with `carry=ARGUMENT=RESULT`; results of a tuple are output_0, output_1, … An"
+            " argument that takes a picture is named with `image_input=NAME`; a module of your own can fill others.",
         )
     return None
 

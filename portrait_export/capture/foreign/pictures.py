@@ -134,7 +134,7 @@ def _chosen(named: Sequence[str], values: Mapping[str, Any]) -> dict[str, str]:
     """Name → what it shows, empty where that is not said. Raises UsageError for one that is named twice."""
     chosen: dict[str, str] = {}
     for text in named:
-        name, shows = _split(text, values)
+        name, shows = (text, "") if text in values else split_choice(text)
         if name in chosen:
             raise UsageError(f"The input {name!r} is named twice as a picture.")
         chosen[name] = shows
@@ -143,12 +143,11 @@ def _chosen(named: Sequence[str], values: Mapping[str, Any]) -> dict[str, str]:
 
 def picture_names(named: Iterable[str], values: Container[str]) -> set[str]:
     """The names in the user's choices, each `NAME` or `NAME=SHOWS`."""
-    return {_split(text, values)[0] for text in named}
+    return {text if text in values else split_choice(text)[0] for text in named}
 
 
-def _split(text: str, values: Container[str]) -> tuple[str, str]:
-    if text in values:
-        return text, ""
+def split_choice(text: str) -> tuple[str, str]:
+    """`bgr=background` as a name and what it shows, empty where that is not said."""
     name, separator, shows = text.rpartition("=")
     return (name, shows) if separator else (text, "")
 
@@ -184,7 +183,7 @@ def _which(values: Mapping[str, Any], found: Mapping[str, int]) -> CaptureError:
     lines: list[str] = []
     example: list[str] = []
     for name, count in found.items():
-        shows = _by_name(name)
+        shows = shown_by_name(name)
         maybe = f"; by its name perhaps {_phrase(shows)}" if shows else ""
         lines.append(f"{described(values[name])}, {CHANNELS[count]}{maybe}")
         unsaid = "trimap" if count == 4 or (count == 1 and example) else "background" if example else ""
@@ -207,14 +206,14 @@ def _phrase(shows: str) -> str:
     return {"background": "the background without the person", "trimap": "a trimap", "mask": "a mask"}[shows]
 
 
-def _by_name(name: str) -> str:
+def shown_by_name(name: str) -> str:
     """What an input shows by its name; empty where that does not tell."""
     return next((shows for shows, pattern in NAMES.items() if pattern.search(name)), "")
 
 
 def name_doubt(name: str, shows: str) -> str:
     """Why it is doubtful that an input shows that; empty where its name does not tell."""
-    by_name = _by_name(name)
+    by_name = shown_by_name(name)
     if by_name in ("", shows):
         return ""
     return f"by its name the input {name!r} shows {_phrase(by_name)}, and it is given {SHOWS[shows].lower()}"
@@ -225,7 +224,7 @@ def _roles(chosen: Mapping[str, str], counts: Mapping[str, int], values: Mapping
     four = [name for name in chosen if counts[name] == 4]
     if len(chosen) == 1 and not four and set(chosen.values()) <= {"", "photo"}:
         return dict.fromkeys(chosen, "photo")
-    shown = {name: shows or _by_name(name) for name, shows in chosen.items()}
+    shown = {name: shows or shown_by_name(name) for name, shows in chosen.items()}
     photos = [name for name, shows in chosen.items() if shows == "photo" and name not in four]
     photos = photos or four or [name for name, shows in shown.items() if not shows]
     if not photos:

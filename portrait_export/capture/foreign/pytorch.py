@@ -22,7 +22,8 @@ import torch
 from ...artifacts import Frame
 from ...calibration.dataset import ROOT
 from ...errors import CaptureError, CheckpointError, UsageError
-from ...imaging.photo import open_photo
+from ...imaging.companions import with_pictures
+from ...imaging.photo import open_mask, open_photo
 from ...imaging.resize import resize_bilinear
 from ...models.remap import unwrap_for
 from ...models.weights_io import weights_sha256
@@ -30,20 +31,22 @@ from ...preprocessing import PortraitSpec
 from ...utils.quiet import quiet
 from ..checkpoint.locate import locate
 from ..checkpoint.tensors import read_tensors
-from ..export import example_inputs
 from ..onnx.stored import StoredModel
+from ..runners import feeds_of
 from .exporting import export, flatten, message
 from .module_states import Explicit, find_states, left_out
 from .options import ForeignOptions
 from .original import Call
+from .pictures import PictureInput, arranged, picture_names
+from .torch_pictures import SINGLE, examples, picture_choices
 
 MOST_LISTED = 12  # weights that do not fit
 # Bundled photographs that a capture is compared on, and how far each is moved towards black or white, so that code
 # that looks at the brightness shows.
 COMPARED = (("cc0_002.jpg", 0.0, 0), ("cc0_006.jpg", 0.7, 0), ("cc0_009.jpg", 0.7, 255))
 
-# A network as ONNX, and its carried inputs → how it takes photographs.
-Prepare = Callable[[onnx.ModelProto, Mapping[str, str]], PortraitSpec]
+# A network as ONNX, and its carried inputs → how it takes photographs, and which of its inputs take pictures.
+Prepare = Callable[[onnx.ModelProto, Mapping[str, str]], tuple[PortraitSpec, Sequence[PictureInput]]]
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,15 @@ class TorchOriginal:
     """A PyTorch module, run by PyTorch. See Original.
 
     Attributes:
-        net: float32, evaluation mode; takes one (1, 3, H, W) tensor, and the carried ones.
+        net: float32, evaluation mode; takes (1, C, H, W) tensors, and the carried ones.
+        inputs: names of what it takes.
         outputs: names of what it returns.
         notes: how it was captured.
         pairs: carried input → the output that it takes with the next frame.
     """
 
     net: torch.nn.Module
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     stored: StoredModel
     name: str
@@ -84,30 +89,37 @@ class TorchOriginal:
         else:
             assert options.torchscript is not None  # established by require_one_source
             loaded = _from_torchscript(options.torchscript)
-        (picture,) = example_inputs(PortraitSpec(height=size[0], width=size[1]))
-        states = find_states(loaded.net, picture, options.carry)
-        net = loaded.net if states is None else Explicit(loaded.net, states).eval()
-        carried = {} if states is None else states.inputs
-        pairs = {} if states is None else states.flat_pairs
-        outputs = tuple(_run(net, picture, *carried.values()))
-        found = export(net, picture, outputs, lambda model: _photographs(prepare(model, pairs)), carried)
+        states = None if len(options.image_input) > 1 else find_states(loaded.net, *examples((3,), size), options.carry)
+        if states is None:
+            names, choices = picture_choices(loaded.net, options.image_input)
+            net, given, carried, pairs = loaded.net, [examples(channels, size) for channels in choices], {}, {}
+        else:
+            names = tuple(picture_names(options.image_input, ())) or (SINGLE,)
+            net, given = Explicit(loaded.net, states).eval(), [examples((3,), size)]
+            carried, pairs = states.inputs, states.flat_pairs
+        pictures, outputs = _first_that_runs(net, given, tuple(carried.values()))
+        found = export(
+            net, pictures, outputs, lambda model: _photographs(names, *prepare(model, pairs)), names, carried
+        )
         digest = weights_sha256(loaded.net)
-        left = [name for name in left_out(loaded.net) if states is None or name not in states.pairs]
+        left = [
+            name for name in left_out(loaded.net) if name not in names and name not in (states.pairs if states else ())
+        ]
         notes = (found.note, *([f"left at their defaults: {', '.join(left)}"] if left else []))
-        return cls(net, outputs, StoredModel(found.model), loaded.name, loaded.weights, digest, notes, pairs)
+        stored = StoredModel(found.model)
+        return cls(net, (*names, *carried), outputs, stored, loaded.name, loaded.weights, digest, notes, pairs)
 
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
         """What the network returns can be read, and nothing inside it."""
         return tuple(value for value in values if value in self.outputs)
 
     def open(self, fillings: Mapping[str, np.ndarray], values: Sequence[str], *, keep_memory: bool = True) -> Call:
-        """The module itself: it takes the picture and what it carries, and PyTorch keeps no memory between runs."""
+        """The module itself: it takes pictures and what it carries, and PyTorch keeps no memory between runs."""
         return self._call
 
     def _call(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        (picture,) = (array for name, array in inputs.items() if name not in self.pairs)
-        tensors = [torch.from_numpy(array) for array in (picture, *(inputs[name] for name in self.pairs))]
-        return {name: tensor.numpy() for name, tensor in _run(self.net, *tensors).items()}
+        given = [torch.from_numpy(inputs[name]) for name in self.inputs]
+        return {name: tensor.numpy() for name, tensor in _run(self.net, given).items()}
 
 
 @dataclass(frozen=True)
@@ -232,14 +244,30 @@ def _from_torchscript(file: Path) -> _Loaded:
 # Running it
 
 
-def _run(net: torch.nn.Module, picture: torch.Tensor, *carried: torch.Tensor) -> dict[str, torch.Tensor]:
+def _first_that_runs(
+    net: torch.nn.Module, choices: Sequence[tuple[torch.Tensor, ...]], carried: tuple[torch.Tensor, ...]
+) -> tuple[tuple[torch.Tensor, ...], tuple[str, ...]]:
+    """The first pictures that a network takes, and the names of its outputs. Raises CaptureError as the first fails."""
+    failures = []
+    for given in choices:
+        try:
+            return given, tuple(_run(net, (*given, *carried)))
+        except CaptureError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _run(net: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
     """Outputs by name: keys of a dictionary, else `output`, or `output_0`, `output_1`, …"""
     try:
         with torch.no_grad():
-            result = net(picture, *carried)
+            result = net(*inputs)
     except Exception as error:  # the user's own code raises anything
-        shape = tuple(picture.shape)
-        hint = "its forward must take one (1, 3, H, W) tensor; `size=` gives another size."
+        shape = " and ".join(str(tuple(picture.shape)) for picture in inputs)
+        hint = (
+            "its forward must take one (1, 3, H, W) tensor, or a picture in each argument that `image_input=NAME`"
+            " names; `size=` gives another size."
+        )
         if isinstance(net, torch.jit.ScriptModule):
             hint += " A traced program may hold the size of its trace: trace it at this size, or use torch.jit.script."
         raise CaptureError(
@@ -253,11 +281,14 @@ def _run(net: torch.nn.Module, picture: torch.Tensor, *carried: torch.Tensor) ->
     return named
 
 
-def _photographs(spec: PortraitSpec) -> list[np.ndarray]:
-    """(1, 3, H, W) each, as the network takes them."""
-    arrays = []
+def _photographs(names: Sequence[str], spec: PortraitSpec, inputs: Sequence[PictureInput]) -> list[list[np.ndarray]]:
+    """Photographs as all inputs of the network, (1, C, H, W) each, with pictures made from the drawn masks."""
+    arrays, size = [], (spec.height, spec.width)
     for name, share, towards in COMPARED:
-        photo = resize_bilinear(open_photo(ROOT / "images" / name).pixels, (spec.height, spec.width))
+        photo = resize_bilinear(open_photo(ROOT / "images" / name).pixels, size)
         moved = photo.astype(np.float64) * (1 - share) + towards * share
-        arrays.append(spec.normalise(Frame(np.clip(np.rint(moved), 0, 255).astype(np.uint8), name=name)))
+        mask = resize_bilinear(open_mask(ROOT / "masks" / name.replace(".jpg", ".png")), size)
+        frame = with_pictures(Frame(np.clip(np.rint(moved), 0, 255).astype(np.uint8), name=name), mask, spec)
+        feeds = arranged(inputs, feeds_of(frame, spec))
+        arrays.append([feeds[name] for name in names])
     return arrays

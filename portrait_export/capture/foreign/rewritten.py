@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,16 +18,16 @@ REGISTRIES = (  # where torch keeps the exporter's operators, newest first
 )
 
 
-def rewritten(net: torch.nn.Module, example: tuple[torch.Tensor, ...], opset: int) -> torch.nn.Module:
+def rewritten(net: torch.nn.Module, examples: Sequence[torch.Tensor], opset: int) -> torch.nn.Module:
     """The module as `torch.export` sees it, with operators that the exporter to an opset knows.
 
     Operators that it does not know are decomposed, as PyTorch defines them; those of `torch_ops` are replaced, and
     complex numbers become pairs of real ones.
 
-    Raises whatever `torch.export` does: it refuses Python code that depends on the values in the picture.
+    Raises whatever `torch.export` does: it refuses Python code that depends on the values in the pictures.
     """
     mute("torch.fx.experimental.symbolic_shapes")  # it warns of what it then raises
-    program = torch.export.export(net, example, strict=False)
+    program = torch.export.export(net, tuple(examples), strict=False)
     defaults = getattr(torch.export, "default_decompositions", torch._decomp.core_aten_decompositions)
     table = defaults()
     for operator in list(table):
@@ -35,7 +35,7 @@ def rewritten(net: torch.nn.Module, example: tuple[torch.Tensor, ...], opset: in
             del table[operator]
     module = _Rewritten(program.run_decompositions(table).module())
     with torch.no_grad():
-        module(*example)  # computes the constant matrices, which a trace then holds as numbers
+        module(*examples)  # computes the constant matrices, which a trace then holds as numbers
     return module
 
 

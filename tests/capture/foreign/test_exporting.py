@@ -32,14 +32,14 @@ class Head(nn.Module):
         return self.last(self.operation(self.part, torch.tanh(self.first(image))))
 
 
-def pictures(model: onnx.ModelProto) -> list[np.ndarray]:
+def pictures(model: onnx.ModelProto) -> list[list[np.ndarray]]:
     """Two bright pictures and a dark one."""
     generator = np.random.default_rng(1)
-    return [generator.uniform(0, high, (1, 3, SIDE, SIDE)).astype(np.float32) for high in (1, 1, 0.2)]
+    return [[generator.uniform(0, high, (1, 3, SIDE, SIDE)).astype(np.float32)] for high in (1, 1, 0.2)]
 
 
 def captured(net: nn.Module) -> tuple[onnx.ModelProto, str]:
-    found = export(net.eval(), PICTURE, ["output"], pictures)
+    found = export(net.eval(), (PICTURE,), ["output"], pictures)
     return found.model, found.note
 
 
