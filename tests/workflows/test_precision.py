@@ -107,7 +107,7 @@ def test_half_precision_is_not_blamed_where_the_gates_pass(tmp_path, photos):
 
 
 def test_pixels_near_the_threshold_that_rounded_weights_flip_get_a_note(tmp_path, photos):
-    """Every second column is at the threshold, up to 1e-4 of the logits; the weights are no numbers of half precision."""
+    """Every second column is at the threshold, up to 1e-4 of the logits, and half precision rounds the weights."""
     from PIL import Image
 
     columns = np.arange(SIDE)[None, :, None]

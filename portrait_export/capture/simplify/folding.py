@@ -11,7 +11,7 @@ import onnx
 
 from ...errors import CaptureError, first_line
 from ...utils.quiet import quiet
-from ..onnx.light import read_model, write_model
+from ..onnx.light import infer_shapes, read_model, write_model
 
 # A folded constant may not be larger than this: expanding a small computation into a large weight saves nothing.
 LARGEST_FOLDED = "4MB"
@@ -36,8 +36,9 @@ def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
         The folded model, its inputs and outputs in the same order under the same names; and a note, empty where all
         went well, with the reason why the model is unchanged.
     """
+    whole = _with_output_shapes(model)
     try:
-        folded = _run(model) if model.producer_name == OUR_PRODUCER else _run_apart(model)
+        folded = _run(whole) if model.producer_name == OUR_PRODUCER else _run_apart(whole)
     except Exception as error:  # the C++ code raises anything; the unfolded model is used, with a note
         return model, f"onnxsim left the model as it was: {first_line(error)}"
     for before, after in ((model.graph.input, folded.graph.input), (model.graph.output, folded.graph.output)):
@@ -46,6 +47,23 @@ def fold_constants(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
         if wanted != [value.name for value in after]:
             raise CaptureError(f"onnxsim changed the model's interface from {wanted}.", code="interface-changed")
     return folded, ""
+
+
+def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose outputs have shapes, without which onnxsim refuses; the model itself where they do.
+
+    Dimensions that cannot be inferred before constants are folded stay open.
+    """
+    unknown = {value.name for value in model.graph.output if not value.type.tensor_type.HasField("shape")}
+    if not unknown:
+        return model
+    inferred = {value.name: value for value in infer_shapes(model, data_prop=True).graph.output}
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in copy.graph.output:
+        if value.name in unknown:
+            value.CopyFrom(inferred[value.name])
+    return copy
 
 
 def _run(model: onnx.ModelProto) -> onnx.ModelProto:
