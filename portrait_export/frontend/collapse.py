@@ -31,6 +31,8 @@ ELEMENTWISE = frozenset((
 # fmt: on
 ALONG_AXIS = frozenset(("Softmax", "LogSoftmax", "Hardmax"))
 AXIS_SINCE = 13  # before this opset, these operators flatten all dimensions from `axis` on
+SLICE_SINCE, PAD_SINCE = 10, 11  # before these, their bounds are attributes
+MATRIX = 2  # dimensions
 PICKING = frozenset(("ArgMax", "ArgMin"))
 _KINDS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 REDUCTIONS = frozenset(f"Reduce{kind}" for kind in _KINDS)
@@ -71,7 +73,7 @@ def _way(node: NodeContext) -> Callable[[NodeContext], Collapsed | None] | None:
         return _reduction
     if node.op_type in PICKING or (node.op_type in ALONG_AXIS and node.opset >= AXIS_SINCE):
         return _along_axis
-    return _concat if node.op_type == "Concat" else None
+    return _WAYS.get(node.op_type)
 
 
 def _elementwise(node: NodeContext) -> Collapsed | None:
@@ -118,6 +120,93 @@ def _concat(node: NodeContext) -> Collapsed | None:
     inputs = [_merged(node, value, shape, groups) for value, shape in zip(node.inputs, shapes, strict=True)]
     total = sum(shape[axis] for shape in shapes)
     return _collapsed(node, inputs, {"axis": 1}, groups, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))
+
+
+# Operators that change some dimensions, each by itself; the others are merged around them
+
+
+def _slice(node: NodeContext) -> Collapsed | None:
+    if node.opset < SLICE_SINCE:
+        return None
+    shape, starts, ends = node.shape(), node.ints(1, "starts"), node.ints(2, "ends")
+    axes = [axis_of(axis, len(shape)) for axis in node.ints(3, "axes")] if node.has(3) else list(range(len(starts)))
+    steps = node.ints(4, "steps") if node.has(4) else [1] * len(starts)
+    picked = {
+        axis: range(shape[axis])[start:end:step]
+        for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
+        if step
+    }
+    if len(picked) < len(axes) or not all(picked.values()):
+        return None  # a step of 0, an axis twice, or nothing left
+    changed = [axis for axis in axes if picked[axis] != range(shape[axis])]
+    groups = _merged_around(shape, changed)
+    kept = [axes.index(axis) for axis in changed]
+    given = [[values[index] for index in kept] for values in (starts, ends)]
+    given += [[groups.index([axis]) for axis in changed], [steps[index] for index in kept]]
+    inputs = [_merged(node, node.value(0), shape, groups), *(np.asarray(values, np.int64) for values in given)]
+    result = tuple(len(picked[axis]) if axis in picked else size for axis, size in enumerate(shape))
+    return _collapsed(node, inputs, {}, groups, result)
+
+
+def _pad(node: NodeContext) -> Collapsed | None:
+    if node.opset < PAD_SINCE:
+        return None
+    shape, pads = node.shape(), node.ints(1, "pads")
+    axes = [axis_of(axis, len(shape)) for axis in node.ints(3, "axes")] if node.has(3) else list(range(len(shape)))
+    both = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :], strict=True), strict=True))
+    groups = _merged_around(shape, [axis for axis in axes if any(both[axis])])
+    amounts = [both.get(group[0], (0, 0)) if len(group) == 1 else (0, 0) for group in groups]
+    inputs: list[Value | None] = [_merged(node, node.value(0), shape, groups)]
+    inputs.append(np.asarray([side for sides in zip(*amounts, strict=True) for side in sides], np.int64))
+    inputs += [node.value(2)] if node.has(2) else []
+    result = tuple(size + sum(both.get(axis, (0, 0))) for axis, size in enumerate(shape))
+    return _collapsed(node, inputs, {}, groups, result)
+
+
+def _cumsum(node: NodeContext) -> Collapsed | None:
+    shape = node.shape()
+    axis = axis_of(node.ints(1, "axis")[0], len(shape))
+    groups = _merged_around(shape, [axis])
+    inputs = [_merged(node, node.value(0), shape, groups), np.asarray(groups.index([axis]), np.int64)]
+    return _collapsed(node, inputs, {}, groups, shape)
+
+
+def _merged_around(shape: Sequence[int], changed: Sequence[int]) -> list[list[int]]:
+    """Each changed dimension alone; adjacent others as one, without those of size 1."""
+    groups: list[list[int]] = []
+    joinable = False
+    for axis, size in enumerate(shape):
+        if axis in changed:
+            groups.append([axis])
+            joinable = False
+        elif size != 1 and joinable:
+            groups[-1].append(axis)
+        elif size != 1:
+            groups.append([axis])
+            joinable = True
+    return groups
+
+
+def _mat_mul(node: NodeContext) -> Collapsed | None:
+    """The matrices stay; the dimensions before them are broadcast as in an elementwise operator."""
+    shapes = [node.shape(index) for index in range(2)]
+    if any(len(shape) < MATRIX for shape in shapes):
+        return None
+    batch = np.broadcast_shapes(*(shape[:-MATRIX] for shape in shapes))
+    aligned = [(1,) * (len(batch) + MATRIX - len(shape)) + shape for shape in shapes]
+    groups = grouped(batch, lambda axis: tuple(shape[axis] == batch[axis] for shape in aligned))
+    groups += [[len(batch)], [len(batch) + 1]]
+    inputs = [_merged(node, value, shape, groups) for value, shape in zip(node.inputs, aligned, strict=True)]
+    return _collapsed(node, inputs, {}, groups, (*batch, shapes[0][-2], shapes[1][-1]))
+
+
+_WAYS: dict[str, Callable[[NodeContext], Collapsed | None]] = {
+    "Concat": _concat,
+    "Slice": _slice,
+    "Pad": _pad,
+    "CumSum": _cumsum,
+    "MatMul": _mat_mul,
+}
 
 
 def _kept(node: NodeContext, shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ A package passes if every gate passes. A value that is missing is reported in a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -399,7 +399,7 @@ def judge(
         notes += vacuous_notes(whole)
     if any(gate.name.endswith(f".{EMPTY}") for gate in gates):
         notes.append(EMPTY_NOTE)
-    if any(_is_mask_gate(gate) and not gate.passed for gate in gates) and whole.flipped_margin <= UNDECIDED:
+    if fails_on_masks(gates) and whole.flipped_margin <= UNDECIDED:
         notes.append(
             f"The masks differ only where the model itself is undecided: on every flipped pixel its P(person) is within"
             f" {whole.flipped_margin:.1g} of the threshold. Better trained weights, or other photographs, decide more."
@@ -434,6 +434,11 @@ def _share(count: int, total: int) -> str:
     if total == 1:
         return "the only photograph"
     return f"{'every one' if count == total else count} of {total} photographs"
+
+
+def fails_on_masks(gates: Iterable[Gate]) -> bool:
+    """Whether a gate that compares masks failed."""
+    return any(_is_mask_gate(gate) and not gate.passed for gate in gates)
 
 
 def _is_mask_gate(gate: Gate) -> bool:

@@ -132,9 +132,8 @@ def compare_masks(
     model, recipe = models[0], get_recipe(facts["recipe"])
     require_carrying(model, request)
     candidate = _package_runner(package, request) if bundle is None else _device_runner(bundle)
-    thresholds = thresholds_for(
-        kind_of(recipe.name, facts["precision"]), trained=model.trained, min_iou=request.min_iou
-    )
+    kind = kind_of(recipe.name, facts["precision"])
+    thresholds = thresholds_for(kind, trained=model.trained, min_iou=request.min_iou)
     budget = size_gate(model.name, recipe.name, package_size_bytes(package), max_mb=request.max_mb)
     shown = _Shown()
     reports = {}
@@ -157,7 +156,8 @@ def compare_masks(
             if isinstance(frames, Frames):
                 report = replace(report, notes=(*report.notes, *frames.made_pictures()))
             broken, worst = shown.take_broken(), shown.take_worst()
-            notes = (*_origin_notes(candidate, broken), *_step_notes(candidate, worst))
+            rounding = _step_notes(candidate, worst) or _half_notes(candidate, worst, report, kind)
+            notes = (*_origin_notes(candidate, broken), *rounding)
             report = replace(report, notes=(*report.notes, *notes))
             stage.warnings += _one_colour_warnings(report, each)
             if bundle is not None:
@@ -385,6 +385,25 @@ def _step_notes(candidate: Runner, compared: Comparison | None) -> tuple[str, ..
     [precise] = exact_runner.run([frame])
     iou = mask_iou(compared.reference.probability, precise.probability, compared.threshold)
     return (describe_moved(steps, compared.score.name, iou_half=compared.score.iou, iou_exact=iou),)
+
+
+def _half_notes(candidate: Runner, compared: Comparison | None, report: ParityReport, kind: str) -> tuple[str, ...]:
+    """Whether half precision is why a gate on masks failed; nothing where none did, or for other runtimes."""
+    from ..runtime.runner import PackageRunner
+    from ..verify.gates import UNDECIDED, fails_on_masks
+    from ..verify.half_loss import NEAR_THRESHOLD, describe_half
+    from ..verify.metrics import mask_iou
+
+    if compared is None or not compared.score.finite or not fails_on_masks(report.gates):
+        return ()
+    if not isinstance(candidate, PackageRunner) or candidate.program.environment.arithmetic == "fp32":
+        return ()
+    frame = compared.labelled.frame
+    [precise] = PackageRunner(candidate.program.program.path, arithmetic="fp32").run([frame])
+    exact = mask_iou(compared.reference.probability, precise.probability, compared.threshold)
+    found = describe_half(compared.score.name, half=compared.score.iou, exact=exact)
+    undecided = kind == "fp16" and report.summary.flipped_margin <= UNDECIDED
+    return found or (NEAR_THRESHOLD,) * undecided
 
 
 def _values_named(runner: PackageRunner, frame: Frame, names: Collection[str]) -> dict[str, np.ndarray]:

@@ -15,16 +15,17 @@ import portrait_export as pe
 SIDE = 64
 
 
-def network(path: Path, gain: float) -> Path:
-    """The photograph's brightness times gain², divided by gain² again, against a threshold."""
+def network(path: Path, gain: float, lift: float = 0.0) -> Path:
+    """The photograph's brightness plus lift, times gain², divided by gain² again, against a threshold plus lift."""
     weights = {
         "up": np.full((3, 3, 1, 1), gain / 3),
         "more": np.eye(3).reshape(3, 3, 1, 1) * gain,
         "down": np.full((1, 3, 1, 1), 20 / 3 / gain**2),
-        "offset": np.array([-9.3]),
+        "lift": np.full(3, lift * gain),
+        "offset": np.array([-9.3 - 20 * lift]),
     }
     nodes = [
-        helper.make_node("Conv", ["x", "up"], ["big"]),
+        helper.make_node("Conv", ["x", "up", "lift"], ["big"]),
         helper.make_node("Relu", ["big"], ["positive"]),
         helper.make_node("Conv", ["positive", "more"], ["huge"]),
         helper.make_node("Relu", ["huge"], ["huge_positive"]),
@@ -42,8 +43,8 @@ def network(path: Path, gain: float) -> Path:
     return path
 
 
-def export(tmp_path: Path, photos: Path, gain: float, **options: object) -> pe.CoreMLExport:
-    file = network(tmp_path / "net.onnx", gain)
+def export(tmp_path: Path, photos: Path, gain: float, *, lift: float = 0.0, **options: object) -> pe.CoreMLExport:
+    file = network(tmp_path / "net.onnx", gain, lift)
     return pe.export(onnx=file, mean=0, std=1, out=tmp_path / "out", data=photos, force=True, **options)
 
 
@@ -86,3 +87,39 @@ def test_auto_needs_the_comparison(tmp_path, photos):
 def test_named_operations_need_half_precision(tmp_path, photos):
     with pytest.raises(pe.PortraitError, match="`keep_fp32=` cannot be used with `precision=fp32`"):
         export(tmp_path, photos, 2.0, precision="fp32", keep_fp32="conv")
+
+
+def notes(tmp_path: Path) -> list[str]:
+    return json.loads((tmp_path / "out/parity.json").read_text())["notes"]
+
+
+def test_a_failed_gate_is_blamed_on_half_precision_where_float32_passes(tmp_path, photos):
+    """Numbers near 50 are 1/32 apart in half precision: that is 0.6 of the logits."""
+    assert not export(tmp_path, photos, 1.0, lift=50.0).passed
+    [line] = [line for line in notes(tmp_path) if line.startswith("Rounding to half precision is the reason")]
+    assert line.endswith("`precision=auto` keeps the operations that lose most in float32.")
+    assert export(tmp_path, photos, 1.0, lift=50.0, precision="auto").passed
+
+
+def test_half_precision_is_not_blamed_where_the_gates_pass(tmp_path, photos):
+    assert export(tmp_path, photos, 1.0).passed
+    assert not [line for line in notes(tmp_path) if "Rounding to half" in line]
+
+
+def test_pixels_near_the_threshold_that_rounded_weights_flip_get_a_note(tmp_path, photos):
+    """Every second column is at the threshold, up to 1e-4 of the logits, and half precision rounds the weights."""
+    from PIL import Image
+
+    columns = np.arange(SIDE)[None, :, None]
+    picture = np.broadcast_to(np.where(columns % 2, 128, 64), (SIDE, SIDE, 3)).astype(np.uint8)
+    folder = tmp_path / "even"
+    folder.mkdir()
+    Image.fromarray(picture).save(folder / "even.png")
+    file = network(tmp_path / "net.onnx", 0.99 * 255 / 256)
+    model = onnx.load(file)
+    offset = next(tensor for tensor in model.graph.initializer if tensor.name == "offset")
+    offset.CopyFrom(numpy_helper.from_array(np.array([-20 * 128 / 255 + 1e-4], np.float32), "offset"))
+    onnx.save(model, file)
+    found = pe.export(onnx=file, mean=0, std=1, out=tmp_path / "out", data=folder, force=True)
+    assert not found.passed
+    assert [line for line in notes(tmp_path) if line.startswith("Rounding the weights to half precision is enough")]

@@ -12,14 +12,14 @@ import numpy as np
 
 from ...errors import CaptureError, UsageError, nearest
 from ..onnx.graph import Graph
-from .bounds import ANY, bounds_of
+from .bounds import ANY, Bounds, bounds_of
 from .field import Field, field_of
 from .finding import Finding
 from .instances import instances_of, refuse_instances
-from .meaning import DESCRIPTIONS, LOGITS, Evidence, Meaning, decide
+from .meaning import DESCRIPTIONS, LOGITS, SLACK, Evidence, Levels, Meaning, decide
 from .measured import Seen, separations
 from .options import Settings
-from .walk import Walk, activations_near, walk_back
+from .walk import WEIGHING, Walk, activations_near, walk_back
 
 # Which class is the person where only the number of classes is known, and whose classes those are.
 KNOWN_SETS = {
@@ -33,6 +33,7 @@ _LIKELY_NAMES = ("mask", "matte", "alpha", "pha", "person", "seg", "fused", "pro
 # for the background's. Networks with random weights disagree: what is bright in one photograph is dark in another.
 AGREEING, CONTRARY, LIKELY = 4, 0.15, 0.85
 
+NAN = float("nan")
 SUMS = ("Add", "Sub", "Sum", "Clip")
 
 Measure = Callable[[str, Field], Seen]  # an output and how it holds classes → its values on pictures
@@ -125,6 +126,7 @@ def find_head(
     walk = walk_back(graph, output, bounds)
     seen = measure(output, output_field)
     _refuse_broken(graph, output, walk, seen)
+    _refuse_other_softmax(output, walk, seen, output_field)
     evidence = Evidence(
         output,
         _text(value.shape),
@@ -136,8 +138,11 @@ def find_head(
         tuple(activations_near(graph, output)),
         summed=bool(activations_near(graph, output, through=SUMS)),
         integer=value.dtype.kind in "iub",
+        features=_weighs_features(walk, bounds),
+        levels=_levels(graph, walk, bounds),
     )
-    classes_named = options.person_class is not None and evidence.integer and options.activation in (None, "auto")
+    numbered = evidence.integer and output_field.classes == 1
+    classes_named = options.person_class is not None and numbered and options.activation in (None, "auto")
     found = decide(evidence, "argmax" if classes_named and seen.high < 200 and seen.whole else options.activation)
     source, source_field = _source(graph, walk, found, output, output_field, size)
     picked = walk.picked if source not in (None, output) else None
@@ -166,7 +171,7 @@ def find_head(
         zero=found.zero,
         one=found.one,
         slope=found.slope if source not in (None, output) and found.slope else 1.0,
-        step=walk.step / (found.one - found.zero) if found.kind in ("sigmoid", "probability") else 0.0,
+        step=walk.step / (found.one - found.zero) if found.kind in ("sigmoid", "softmax", "probability") else 0.0,
         smooth=_smooth(graph, walk, size) if source is None and found.kind == "probability" else None,
         notes=(f"{description} ({found.why})", *no_logits),
         warnings=(*chosen.warnings, *doubts, *found.warnings, *person.warnings),
@@ -205,6 +210,37 @@ def _refuse_broken(graph: Graph, output: str, walk: Walk, seen: Seen) -> None:
                 code="confidence",
                 hint=f"`mask_output={inner.source}` takes the classes themselves.",
             )
+
+
+def _refuse_other_softmax(output: str, walk: Walk, seen: Seen, found: Field) -> None:
+    """Raise CaptureError for a softmax that compares something other than the classes of a pixel."""
+    if walk.kind != "softmax" or walk.scaled or walk.unsure or walk.picked is not None or walk.resized:
+        return
+    if not seen.exclusive:
+        assert walk.source is not None
+        raise CaptureError(
+            f"The output {output!r} ends in a softmax over axis {walk.axis} of {walk.source!r}, which is not the axis"
+            f" of its {found.classes} class{'es' if found.classes > 1 else ''}: the values of a pixel do not sum to 1.",
+            code="softmax-axis",
+            hint="`mask_output=NAME` takes a value before it.",
+        )
+
+
+def _weighs_features(walk: Walk, bounds: Mapping[str, Bounds]) -> bool:
+    node = walk.node
+    if node is None or node.op not in WEIGHING or walk.kind:
+        return False
+    return not bounds.get(node.input(0), ANY).within(-SLACK, 1 + SLACK)
+
+
+def _levels(graph: Graph, walk: Walk, bounds: Mapping[str, Bounds]) -> Levels | None:
+    node = walk.node
+    if node is None or node.op != "QuantizeLinear" or walk.kind:
+        return None
+    scale = graph.scalar(node.input(1))
+    zero = graph.scalar(node.input(2)) if node.input(2) else 0.0
+    unit = bounds.get(node.input(0), ANY).within(-SLACK, 1 + SLACK)
+    return Levels(node.input(0), NAN if scale is None else scale, NAN if zero is None else zero, unit)
 
 
 def _smooth(graph: Graph, walk: Walk, size: tuple[int, int]) -> tuple[str, Field] | None:
@@ -323,10 +359,10 @@ def _source(
     shape = graph.shape(walk.source) if exact and not walk.unsure and walk.source else None
     if shape is None:
         return None, None
-    if walk.axis is not None:
-        return walk.source, Field(shape, walk.axis)
-    found = field_of(shape, size)
-    if found is None or (walk.picked is not None and walk.picked_axis != found.axis):
+    found = field_of(shape, size) if walk.axis is None else Field(shape, walk.axis)
+    if found is None or found.pixels != output_field.pixels:  # such as a softmax over a list of pixels
+        return None, None
+    if walk.axis is None and walk.picked is not None and walk.picked_axis != found.axis:
         return None, None
     return walk.source, found
 

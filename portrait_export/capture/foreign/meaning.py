@@ -18,6 +18,7 @@ OVERSHOOT = 0.25  # by which share of its span a matte may leave it: cubic resiz
 MOST_CLASSES = 64  # whole numbers from 0 on, up to here, are class numbers, and from MATTE on levels of a picture
 MATTE = 200  # a matte of 0..255 comes near 255 on some photograph
 NEAR_ZERO, NEAR_ONE = 0.02, 0.98  # a matte comes this near to both ends of 0..1
+ONE_LEVEL = 1e-2  # relative difference of a scale from 1/255: converters write 1/256, too
 CLUSTERED = 0.5  # share of pixels near the ends of a span, from which values look like a matte's
 LOGITS = ("logits", "multilabel")
 # The spans of values that are known for "surely not" to "surely", and what the option that names each is called.
@@ -63,6 +64,31 @@ class Meaning:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """The 8-bit integers that a graph returns: q = round(x / scale) + zero.
+
+    Attributes:
+        value: the name of x.
+        scale, zero: NaN where they are computed.
+        unit: x is within 0..1.
+    """
+
+    value: str
+    scale: float
+    zero: float
+    unit: bool
+
+    @property
+    def is_matte(self) -> bool:
+        """Whether 0..255 stands for 0..1."""
+        return self.unit and self.zero == 0 and abs(self.scale * 255 - 1) <= ONE_LEVEL
+
+    def __str__(self) -> str:
+        offset = f"- {self.zero:g}" if self.zero >= 0 else f"+ {-self.zero:g}"
+        return f"8-bit integers q that stand for {self.scale:.4g} · (q {offset})"
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that is known of an output.
 
@@ -74,6 +100,8 @@ class Evidence:
         classes: K. named: how many classes an argmax at its end chose from; 0 where there is none.
         near: bounded activations that reach it through arithmetic. summed: one of them through sums alone.
         integer: its type holds whole numbers only.
+        features: its last operator weighs values that are no probabilities.
+        levels: how it stores numbers as 8-bit integers; None where it does not.
     """
 
     output: str
@@ -86,6 +114,8 @@ class Evidence:
     near: tuple[str, ...] = ()
     summed: bool = False
     integer: bool = False
+    features: bool = False
+    levels: Levels | None = None
 
     @property
     def facts(self) -> str:
@@ -178,6 +208,12 @@ def _whole_numbers(evidence: Evidence) -> Meaning | None:
     seen, distinct = evidence.seen, evidence.seen.distinct
     if not (evidence.integer or seen.whole):
         return None
+    if evidence.levels is not None and not evidence.levels.is_matte:
+        raise UsageError(
+            f"The output {evidence.output!r} holds {evidence.levels}: neither class numbers nor a picture of 0..255.",
+            code="which-activation",
+            hint=f"`mask_output={evidence.levels.value}` takes the numbers themselves.",
+        )
     levels = distinct is None or len(distinct) > MOST_CLASSES or seen.high >= MATTE
     if distinct is not None and distinct <= {0.0, 1.0} and (len(distinct) == 2 or evidence.bounds.within(0, 1)):
         kind = "softmax" if seen.exclusive else "probability"
@@ -188,7 +224,8 @@ def _whole_numbers(evidence: Evidence) -> Meaning | None:
         if distinct is not None and len(distinct) <= MOST_CLASSES and seen.high < MOST_CLASSES:
             raise _question(evidence, "either class numbers, or a dark matte of 0..255")
         return Meaning("probability", "a matte of 0..255", 0, 255, why=f"whole numbers, {evidence.facts}")
-    if evidence.integer and seen.low >= 0 and seen.high < MOST_CLASSES * 4 and not evidence.walk.scaled:
+    numbers = evidence.integer and evidence.classes == 1 and not evidence.walk.scaled
+    if numbers and seen.low >= 0 and seen.high < MOST_CLASSES * 4:
         doubt = (
             f"the output holds whole numbers ({evidence.walk.operator}), {evidence.facts}: taken as class numbers"
             " (`activation=`)"
@@ -260,15 +297,32 @@ def _never_negative(evidence: Evidence) -> Meaning:
 def _never_positive(evidence: Evidence) -> Meaning:
     if evidence.classes == 1 and evidence.bounds.high <= SLACK:
         raise _question(evidence, "never positive, as logarithms of probabilities are")
+    if (matte := _signed(evidence)) is not None:
+        return matte
+    if evidence.classes == 1 and _is_narrow(evidence):
+        raise _question(evidence, "never positive, and too near to 0 for logits")
     return Meaning("logits", DESCRIPTIONS["logits"], why=evidence.facts)
+
+
+def _signed(evidence: Evidence) -> Meaning | None:
+    """A matte of -1..1, where the graph keeps values in exactly that."""
+    seen, bounds = evidence.seen, evidence.bounds
+    signed = bounds.within(-1 - SLACK, 1 + SLACK) and bounds.low <= -1 + SLACK and seen.low <= -OVERSHOOT
+    if not signed or bounds.high < 1 - SLACK or evidence.classes > 1:
+        return None
+    doubt = f"it ends in {evidence.walk.operator} with values of {evidence.facts}: taken as a matte of -1..1"
+    return Meaning("probability", "a matte of -1..1", -1, 1, why=evidence.facts, warnings=(doubt,))
+
+
+def _is_narrow(evidence: Evidence) -> bool:
+    """Whether values and their bounds are too near to 0..1 for logits, unless a layer makes them of features."""
+    return evidence.seen.within(-0.5, 1.5) and evidence.bounds.within(-3, 3) and not evidence.features
 
 
 def _both_signs(evidence: Evidence) -> Meaning:
     seen, bounds = evidence.seen, evidence.bounds
-    signed = bounds.within(-1 - SLACK, 1 + SLACK) and bounds.low <= -1 + SLACK and seen.low <= -OVERSHOOT
-    if signed and bounds.high >= 1 - SLACK and evidence.classes == 1:
-        doubt = f"it ends in {evidence.walk.operator} with values of {evidence.facts}: taken as a matte of -1..1"
-        return Meaning("probability", "a matte of -1..1", -1, 1, why=evidence.facts, warnings=(doubt,))
+    if (matte := _signed(evidence)) is not None:
+        return matte
     for one in (1.0, 255.0):
         reach = OVERSHOOT * one
         if not seen.within(-reach, one + reach) or seen.high < one * (1 - OVERSHOOT):
@@ -279,9 +333,8 @@ def _both_signs(evidence: Evidence) -> Meaning:
             return Meaning("probability", text, 0, one, why=evidence.facts, warnings=(doubt,))
         if evidence.near or _clustered(evidence, one):
             raise _question(evidence, f"mostly within 0..{one:g}, as a matte that is not cut off, or weak logits")
-    narrow = seen.within(-0.5, 1.5) and bounds.within(-3, 3)
     wide = seen.within(-1, 2) and (evidence.summed or bounds.within(-1 - SLACK, 2 + SLACK))
-    if (narrow or wide) and evidence.classes == 1:
+    if (_is_narrow(evidence) or (wide and not evidence.features)) and evidence.classes == 1:
         raise _question(evidence, "neither within 0..1 nor on both sides of 0 as logits are")
     activation = evidence.walk.operator
     why = f"no activation at its end ({activation}), and both signs: {evidence.facts}"

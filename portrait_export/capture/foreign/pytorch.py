@@ -89,22 +89,23 @@ class TorchOriginal:
         else:
             assert options.torchscript is not None  # established by require_one_source
             loaded = _from_torchscript(options.torchscript)
-        states = None if len(options.image_input) > 1 else find_states(loaded.net, *examples((3,), size), options.carry)
+        (photograph,) = examples((3,), size)
+        single = len(options.image_input) < 2
+        states = find_states(loaded.net, photograph, options.carry) if single else None
         if states is None:
             names, choices = picture_choices(loaded.net, options.image_input)
             net, given, carried, pairs = loaded.net, [examples(channels, size) for channels in choices], {}, {}
         else:
             names = tuple(picture_names(options.image_input, ())) or (SINGLE,)
-            net, given = Explicit(loaded.net, states).eval(), [examples((3,), size)]
+            net, given = Explicit(loaded.net, states).eval(), [(photograph,)]
             carried, pairs = states.inputs, states.flat_pairs
         pictures, outputs = _first_that_runs(net, given, tuple(carried.values()))
         found = export(
             net, pictures, outputs, lambda model: _photographs(names, *prepare(model, pairs)), names, carried
         )
         digest = weights_sha256(loaded.net)
-        left = [
-            name for name in left_out(loaded.net) if name not in names and name not in (states.pairs if states else ())
-        ]
+        filled = {*names, *(states.pairs if states is not None else ())}
+        left = [name for name in left_out(loaded.net) if name not in filled]
         notes = (found.note, *([f"left at their defaults: {', '.join(left)}"] if left else []))
         stored = StoredModel(found.model)
         return cls(net, (*names, *carried), outputs, stored, loaded.name, loaded.weights, digest, notes, pairs)

@@ -28,7 +28,7 @@ _ROUNDS = ("Floor", "Round", "Ceil")
 _CUTS = ("Clip", "Relu", "Min", "Max")
 _WHOLE = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64)
 # What the activation behind an output's last operators is looked for through: everything but what weighs with weights.
-_WEIGHING = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "BatchNormalization", "LSTM", "GRU")
+WEIGHING = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "BatchNormalization", "LSTM", "GRU")
 _BOUNDED = ("Sigmoid", "Softmax", "HardSigmoid", "Tanh")
 _LONGEST_TAIL = 64  # operators
 
@@ -131,7 +131,7 @@ def activations_near(graph: Graph, output: str, *, through: Collection[str] = ()
     stack, seen = [output], set[str]()
     while stack and len(seen) < _LONGEST_TAIL:
         node = graph.maker(stack.pop())
-        if node is None or node.name in seen or node.op in _WEIGHING:
+        if node is None or node.name in seen or node.op in WEIGHING:
             continue
         if through and node.op not in (*through, *_MOVES, *_RESIZES, *_BOUNDED):
             continue

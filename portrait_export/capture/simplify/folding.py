@@ -11,7 +11,7 @@ import onnx
 
 from ...errors import CaptureError, first_line
 from ...utils.quiet import quiet
-from ..onnx.light import read_model, write_model
+from ..onnx.light import infer_shapes, read_model, write_model
 from ..onnx.stored import StoredModel
 from .untouched import join, split
 
@@ -42,7 +42,7 @@ def fold_constants(model: StoredModel) -> tuple[StoredModel, str]:
     light, weights = split(outline)
     run = _run if outline.producer_name == OUR_PRODUCER else _run_apart
     try:
-        folded = join(run(model.with_outline(light).whole()), weights)
+        folded = join(run(_with_output_shapes(model.with_outline(light).whole())), weights)
     except Exception as error:  # the C++ code raises anything; the unfolded model is used, with a note
         return model, f"onnxsim left the model as it was: {first_line(error)}"
     for before, after in ((outline.graph.input, folded.graph.input), (outline.graph.output, folded.graph.output)):
@@ -51,6 +51,23 @@ def fold_constants(model: StoredModel) -> tuple[StoredModel, str]:
         if wanted != [value.name for value in after]:
             raise CaptureError(f"onnxsim changed the model's interface from {wanted}.", code="interface-changed")
     return model.with_outline(folded), ""
+
+
+def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose outputs have shapes, without which onnxsim refuses; the model itself where they do.
+
+    Dimensions that cannot be inferred before constants are folded stay open.
+    """
+    unknown = {value.name for value in model.graph.output if not value.type.tensor_type.HasField("shape")}
+    if not unknown:
+        return model
+    inferred = {value.name: value for value in infer_shapes(model, data_prop=True).graph.output}
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in copy.graph.output:
+        if value.name in unknown:
+            value.CopyFrom(inferred[value.name])
+    return copy
 
 
 def _run(model: onnx.ModelProto) -> onnx.ModelProto:

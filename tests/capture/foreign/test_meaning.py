@@ -45,6 +45,13 @@ def constants() -> dict[str, np.ndarray]:
         "threshold": np.array(0.5, np.float32),
         "halves": np.array([1, 1, 0.5, 0.5], np.float32),
         "doubles": np.array([1, 1, 2, 2], np.float32),
+        "list_of_pixels": np.array([1, 2, SIDE * SIDE], np.int64),
+        "map": np.array([1, 2, SIDE, SIDE], np.int64),
+        "step": np.array(1 / 255, np.float32),
+        "large_step": np.array(16 / 255, np.float32),
+        "byte0": np.array(0, np.uint8),
+        "byte128": np.array(128, np.uint8),
+        "lowest": np.array(-128, np.int8),
     }
 
 
@@ -161,6 +168,23 @@ RIGHT: dict[str, tuple[Nodes, Probability]] = {
     "threshold": (
         [node("Greater", ["s", "threshold"], ["t"]), node("Cast", ["t"], ["y"], to=TensorProto.FLOAT)], unchanged,
     ),
+    "difference_of_two_softmaxes": ([node("Sub", ["people1", "rest"], ["y"])], signed),
+    "8_bit_sigmoid": (
+        [
+            node("QuantizeLinear", ["s", "step", "byte0"], ["q"]),
+            node("DequantizeLinear", ["q", "step", "byte0"], ["y"]),
+        ],
+        unchanged,
+    ),
+    "8_bit_logits": (
+        [
+            node("QuantizeLinear", ["z", "large_step", "byte128"], ["q"]),
+            node("DequantizeLinear", ["q", "large_step", "byte128"], ["y"]),
+        ],
+        logistic,
+    ),
+    "picture_by_quantization": ([node("QuantizeLinear", ["s", "step", "byte0"], ["y"])], of_bytes),
+    "picture_of_a_softmax": (to_bytes("people1"), of_bytes),
     "picture_of_a_sigmoid": (to_bytes("s"), of_bytes),
     "picture_of_a_clip": (to_bytes("c", node("Clip", ["z", "zero", "one"], ["c"])), of_bytes),
     "picture_of_a_threshold": (
@@ -192,6 +216,7 @@ HELPERS = {
 def built(nodes: Nodes) -> onnx.ModelProto:
     needed = {name for each in nodes for name in each.input} & set(HELPERS)
     pictures = any(a.i == TensorProto.UINT8 for each in nodes for a in each.attribute if a.name == "to")
+    pictures = pictures or nodes[-1].op_type == "QuantizeLinear"
     model = network([*(HELPERS[name] for name in needed), *nodes], dtype=2 if pictures else 1)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2], np.int64), "two_"))
     return model
@@ -250,6 +275,16 @@ def test_it_asks_where_nothing_settles_it(name, tmp_path):
     assert "`activation=" in caught.value.hint
 
 
+def test_weak_logits_of_features_are_logits(tmp_path):
+    """A convolution of values of both signs, with small weights: bounded, and within -0.5..1.5 on photographs."""
+    nodes = [node("Tanh", ["g"], ["t"]), node("Conv", ["t", "weak", "weak_bias"], ["y"])]
+    model = network(nodes)
+    for name, array in (("weak", [0.1, -0.3, 0.2]), ("weak_bias", [-0.2])):
+        shaped = np.array(array, np.float32).reshape(-1 if name == "weak_bias" else (1, 3, 1, 1))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(shaped, name))
+    assert load(model, tmp_path).head.kind == "logits"
+
+
 def test_the_answer_is_taken(tmp_path):
     nodes = ASKED["sigmoid_with_a_residual"][0]
     assert load(network(nodes), tmp_path, activation="logits").head.kind == "logits"
@@ -295,6 +330,67 @@ def test_a_picture_of_class_numbers_is_no_mask(last, words, tmp_path):
         load(network([*nodes, last]), tmp_path)
     assert caught.value.hint == "`mask_output=k` takes the class numbers themselves."
     assert caught.value.code == "scaled-classes"
+
+
+LEVELS = {
+    "logits": (["z", "large_step", "byte128"], "0.06275 · (q - 128)"),
+    "signed_bytes": (["s", "step", "lowest"], "0.003922 · (q + 128)"),
+}
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_8_bit_integers_that_stand_for_other_numbers_are_no_picture(name, tmp_path):
+    inputs, formula = LEVELS[name]
+    dtype = TensorProto.INT8 if "lowest" in inputs else TensorProto.UINT8
+    model = network([node("QuantizeLinear", inputs, ["y"])], dtype=dtype)
+    with pytest.raises(PortraitError) as caught:
+        load(model, tmp_path)
+    assert f"holds 8-bit integers q that stand for {formula}" in caught.value.message
+    assert caught.value.hint == f"`mask_output={inputs[0]}` takes the numbers themselves."
+    assert load(model, tmp_path, mask_output=inputs[0]).head.output == inputs[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_softmax_over_pixels_says_nothing_of_classes(channels, tmp_path):
+    value, shape = ("z", [1, 1, SIDE * SIDE]) if channels == 1 else ("g", [1, 3, SIDE * SIDE])
+    nodes = [
+        node("Reshape", [value, "flat"], ["t"]),
+        node("Softmax", ["t"], ["q"], axis=2),
+        node("Reshape", ["q", "back"], ["y"]),
+    ]
+    model = network(nodes)
+    for name, sizes in (("flat", shape), ("back", [*shape[:2], SIDE, SIDE])):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(sizes, np.int64), name))
+    with pytest.raises(PortraitError, match="which is not the axis of its") as caught:
+        load(model, tmp_path, person_class=None if channels == 1 else (1,))
+    assert caught.value.code == "softmax-axis"
+
+
+def test_a_softmax_over_the_classes_of_a_list_of_pixels_is_a_mask(tmp_path):
+    nodes = [
+        node("Slice", ["g", "first", "two_", "axis"], ["pair"]),
+        node("Reshape", ["pair", "list_of_pixels"], ["t"]),
+        node("Softmax", ["t"], ["q"], axis=1),
+        node("Reshape", ["q", "map"], ["y"]),
+    ]
+    model = built(nodes)
+    found = load(model, tmp_path)
+    image = found.spec.normalise(Frame(picture()))
+    mask = run_once(found.to_onnx(), {"image": image})["mask"][0, 0]
+    np.testing.assert_allclose(mask, run_once(model, {"x": image})["y"][0, 1], atol=1e-5)
+
+
+def test_a_picture_with_an_alpha_channel_holds_no_class_numbers(tmp_path):
+    """A dark cutout: colours times the matte, and the matte as its fourth channel."""
+    nodes = [
+        node("Mul", ["s", "tenth"], ["dark"]),
+        node("Mul", ["x", "dark"], ["colours"]),
+        node("Concat", ["colours", "dark"], ["rgba"], axis=1),
+        *to_bytes("rgba"),
+    ]
+    with pytest.raises(PortraitError) as caught:
+        load(network(nodes, dtype=TensorProto.UINT8), tmp_path, person_class=(3,))
+    assert caught.value.code == "which-activation"
 
 
 def test_subtracting_from_one_is_doubted_until_the_user_says_which(tmp_path):

@@ -252,3 +252,27 @@ def test_nothing_is_printed(capfd):
     source.producer_name = "portrait-export"
     fold_constants(StoredModel(source))  # onnxsim cannot fold bfloat16, and says so past Python's streams
     assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_graph_whose_outputs_have_no_shapes_is_folded():
+    """As one that was exported with open sizes and pinned to one: its reshapes compute their shapes."""
+    nodes = [
+        onnx.helper.make_node("Shape", ["x"], ["sizes"]),
+        onnx.helper.make_node("Reshape", ["x", "list"], ["rows"]),
+        onnx.helper.make_node("Reshape", ["rows", "sizes"], ["y"]),
+    ]
+    source = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            nodes,
+            "open",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+            [onnx.ValueInfoProto(name="y", type=onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None))],
+            [onnx.numpy_helper.from_array(np.array([1, -1]), "list")],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    folded, note = fold_constants(source)
+    assert note == ""
+    assert "Shape" not in {node.op_type for node in folded.graph.node}
+    assert not source.graph.output[0].type.tensor_type.HasField("shape")
