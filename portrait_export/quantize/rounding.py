@@ -17,7 +17,7 @@ from .grids import Grid
 
 DAMPING = 0.01  # of H's mean diagonal
 STRIDE = 128  # columns that are updated together
-REFINEMENTS = 3  # of the grid's values and the codes, in turns: more gain less than a percent of the error
+REFINEMENTS = 3  # of the values of the grid and the codes, in turns; the first gains most
 
 
 def round_nearest(matrix: np.ndarray, grid: Grid) -> np.ndarray:
