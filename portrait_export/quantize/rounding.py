@@ -1,8 +1,12 @@
-"""Round a weight's matrix to a grid: each value to the nearest, or with its error compensated in later columns (GPTQ).
+"""Round a weight's matrix to a grid: each value to the nearest, or so that the layer's output changes least.
 
-GPTQ (Frantar et al. 2022, arXiv:2210.17323) minimises Σ (W - W')·H·(W - W')ᵀ, with H = E[x xᵀ] over the layer's
-inputs x: column by column, it rounds, and takes what was lost from the columns that are still to come, by the Cholesky
-factor of H⁻¹.
+The change of the output is Σ (W - W')·H·(W - W')ᵀ, with H = E[x xᵀ] over the layer's inputs x. GPTQ (Frantar et al.
+2022, arXiv:2210.17323) rounds column by column, and takes what was lost from the columns that are still to come, by the
+Cholesky factor of H⁻¹. That never changes a column again, nor the table or the scales, so both follow, in turns: the
+grid's values of least change for the codes, and for one column after the other the codes of least change for all
+others,
+
+    W'_j = round(W'_j + (W - W')·H_j / H_jj)
 """
 
 from __future__ import annotations
@@ -11,8 +15,9 @@ import numpy as np
 
 from .grids import Grid
 
-DAMPING = 0.01  # of H's mean diagonal, added to it: inputs that never vary would make it singular
+DAMPING = 0.01  # of H's mean diagonal
 STRIDE = 128  # columns that are updated together
+REFINEMENTS = 3  # of the values of the grid and the codes, in turns; the first gains most
 
 
 def round_nearest(matrix: np.ndarray, grid: Grid) -> np.ndarray:
@@ -24,11 +29,21 @@ def round_nearest(matrix: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def round_compensated(matrix: np.ndarray, grid: Grid, hessian: np.ndarray) -> np.ndarray:
-    """Round with GPTQ. Returns the decoded (outputs, inputs) float64.
+    """Round with GPTQ, and refine. Returns the decoded (outputs, inputs) float64.
 
     Args:
         hessian: (inputs, inputs), symmetric, of the sum of x xᵀ in any scale.
     """
+    damped = damp(hessian)
+    decoded = _compensate(matrix, grid, damped)
+    for _ in range(REFINEMENTS):
+        decoded = grid.fit(matrix, damped)
+        _descend(matrix, decoded, grid, damped)
+    return decoded
+
+
+def _compensate(matrix: np.ndarray, grid: Grid, hessian: np.ndarray) -> np.ndarray:
+    """Round column by column, with each error taken from the later columns."""
     order = np.argsort(-np.diag(hessian), kind="stable")  # the inputs that matter most first: nothing corrects the last
     factor = inverse_factor(hessian[np.ix_(order, order)])
     work, decoded = matrix[:, order], np.empty_like(matrix)
@@ -45,13 +60,28 @@ def round_compensated(matrix: np.ndarray, grid: Grid, hessian: np.ndarray) -> np
     return decoded[:, np.argsort(order)]
 
 
-def inverse_factor(hessian: np.ndarray) -> np.ndarray:
-    """The upper triangular U with UᵀU = H⁻¹, of the damped H."""
-    diagonal = np.diag(hessian)
-    scale = float(diagonal.mean()) or 1.0
-    damped = hessian / scale
+def _descend(matrix: np.ndarray, decoded: np.ndarray, grid: Grid, hessian: np.ndarray) -> None:
+    """Round each column of `decoded` again, to what is best for the present values of all others."""
+    gradient = (decoded - matrix) @ hessian
+    for column, own in enumerate(np.diag(hessian)):
+        values = grid.round(decoded[:, column] - gradient[:, column] / own, column)
+        change = values - decoded[:, column]
+        moved = np.flatnonzero(change)
+        gradient[moved] += np.outer(change[moved], hessian[column])
+        decoded[:, column] = values
+
+
+def damp(hessian: np.ndarray) -> np.ndarray:
+    """H with a mean diagonal of 1, and a little added to that: inputs that never vary would make it singular."""
+    scale = float(np.diag(hessian).mean()) or 1.0
+    damped: np.ndarray = hessian / scale
     damped[np.diag_indices_from(damped)] += DAMPING
-    return np.linalg.cholesky(np.linalg.inv(damped)).T
+    return damped
+
+
+def inverse_factor(hessian: np.ndarray) -> np.ndarray:
+    """The upper triangular U with UᵀU = H⁻¹."""
+    return np.linalg.cholesky(np.linalg.inv(hessian)).T
 
 
 def weighted_error(matrix: np.ndarray, decoded: np.ndarray, hessian: np.ndarray) -> float:

@@ -10,12 +10,13 @@ result would be smaller by one constant, but does not load on the Neural Engine 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..mil.encoded import MIL_TYPES, EncodedWeight, Part
-from .grids import best_scales
+from .grids import FITTED_ENTRIES, LARGEST, ascending, best_scales, divided, energy, fitted_table, half_scales
 from .kmeans import assign, centroids
 from .layer import Layer
 from .rounding import round_compensated, round_nearest
@@ -49,20 +50,32 @@ class ScaledPalette:
         table = centroids(unit.ravel(), np.broadcast_to(importance, matrix.shape).ravel(), 1 << bits)
         entries = np.unique(np.rint(table * MOST))
         table = np.concatenate([entries, np.full((1 << bits) - len(entries), entries[-1])])
-        return cls(table, best_scales(matrix, importance, MOST), np.zeros(matrix.shape, np.uint8))
+        smallest = float(np.finfo(np.float16).smallest_subnormal)
+        return cls(table, best_scales(matrix, importance, MOST, smallest), np.zeros(matrix.shape, np.uint8))
 
     def round(self, values: np.ndarray, column: int) -> np.ndarray:
         scale = self.scales.astype(np.float64)
         self.codes[:, column] = assign(values / np.where(scale > 0, scale, 1), self.table)
         return self.table[self.codes[:, column]] * scale
 
+    def fit(self, matrix: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+        values = self.table[self.codes]
+        before = self.scales.astype(np.float64)
+        best = divided(np.einsum("ij,ij->i", matrix @ hessian, values), energy(values, hessian))
+        self.scales = half_scales(before, best)
+        scales = self.scales.astype(np.float64)
+        if len(self.table) <= FITTED_ENTRIES:
+            table = fitted_table(matrix, self.codes, self.table, scales, hessian)
+            self.table, self.codes = ascending(np.rint(table).clip(-MOST, MOST), self.codes)
+        return self.table[self.codes] * scales[:, None]
+
 
 def in_scaled_palette(
     layer: Layer, matrix: np.ndarray, dtype: np.dtype, bits: int, hessian: np.ndarray | None
 ) -> EncodedWeight | None:
-    """Indices into a table of integers, one scale per output channel (iOS18); None if a scale is not finite."""
+    """Indices into a table of integers, one scale per output channel (iOS18); None if a value may not be finite."""
     grid = ScaledPalette.of(matrix, bits, np.ones(matrix.shape[1]) if hessian is None else np.diag(hessian))
-    if not np.isfinite(grid.scales).all():
+    if float(grid.scales.max()) * MOST > LARGEST:
         return None
     if hessian is None:
         round_nearest(matrix, grid)
@@ -103,8 +116,10 @@ def cheapest(forms: list[EncodedWeight], layer: Layer, matrix: np.ndarray, hessi
     """
     elements = matrix.size
 
-    def price(form: EncodedWeight) -> float:
-        return relative_error(matrix, layer.matrix(form.decoded), hessian) * 4.0 ** (8 * form.size_bytes / elements)
+    def price(form: EncodedWeight) -> tuple[float, int]:
+        error = relative_error(matrix, layer.matrix(form.decoded), hessian)
+        bits = 8 * form.size_bytes / elements  # of a weight with few elements thousands
+        return (math.log(error) + bits * math.log(4) if error > 0 else -math.inf), form.size_bytes
 
     return min(forms, key=price)
 
@@ -114,9 +129,6 @@ def relative_error(matrix: np.ndarray, decoded: np.ndarray, hessian: np.ndarray 
 
     Not the share of the whole layer's: what follows a layer usually brings its channels to one range again.
     """
-    energy, change = _energy(matrix, hessian), _energy(decoded - matrix, hessian)
-    return float(np.mean(change[energy > 0] / energy[energy > 0])) if (energy > 0).any() else 0.0
-
-
-def _energy(rows: np.ndarray, hessian: np.ndarray | None) -> np.ndarray:
-    return np.einsum("ij,ij->i", rows if hessian is None else rows @ hessian, rows)
+    metric = np.eye(matrix.shape[1]) if hessian is None else hessian
+    whole, change = energy(matrix, metric), energy(decoded - matrix, metric)
+    return float(np.mean(change[whole > 0] / whole[whole > 0])) if (whole > 0).any() else 0.0

@@ -54,6 +54,10 @@ class VectorPalette:
         self.codes[:, column] = codes
         return self.table[codes].ravel()
 
+    def fit(self, matrix: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+        """Leaves the table as it is: it has too many entries to be fitted in seconds."""
+        return self.table[self.codes].transpose(0, 2, 1).reshape(matrix.shape)
+
 
 def _lloyd(points: np.ndarray, weights: np.ndarray, table: np.ndarray) -> np.ndarray:
     for _ in range(ROUNDS):
@@ -78,8 +82,11 @@ def nearest_vectors(points: np.ndarray, table: np.ndarray) -> np.ndarray:
 def in_vectors(
     layer: Layer, matrix: np.ndarray, dtype: np.dtype, width: int, hessian: np.ndarray | None
 ) -> EncodedWeight | None:
-    """Indices into a table of vectors (iOS18); None if `width` does not divide the output channels."""
-    if matrix.shape[0] % width:
+    """Indices into a table of vectors (iOS18); None for output channels that `width` does not divide, or of zeros.
+
+    A channel of zeros would not stay so beside another in a vector.
+    """
+    if matrix.shape[0] % width or not matrix.any(axis=1).all():
         return None
     grid = VectorPalette.of(matrix, width, np.ones(matrix.shape[1]) if hessian is None else np.diag(hessian))
     decoded = round_nearest(matrix, grid) if hessian is None else round_compensated(matrix, grid, hessian)

@@ -7,14 +7,17 @@ import itertools
 import numpy as np
 import pytest
 
-from portrait_export.quantize.grids import Blocks, Palette
+from portrait_export.quantize import grids, rounding
+from portrait_export.quantize.grids import Blocks, Palette, fitted_table
 from portrait_export.quantize.kmeans import assign, centroids
 from portrait_export.quantize.rounding import (
+    damp,
     inverse_factor,
     round_compensated,
     round_nearest,
     weighted_error,
 )
+from portrait_export.quantize.scaled import ScaledPalette
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
@@ -90,8 +93,8 @@ def test_the_stored_codes_are_the_decoded_values():
 
 def test_the_factor_is_that_of_the_inverse():
     hessian = correlated(12)
-    upper = inverse_factor(hessian)
-    damped = hessian / np.diag(hessian).mean() + 0.01 * np.eye(12)
+    upper = inverse_factor(damp(hessian))
+    damped = damp(hessian)
     assert np.allclose(upper.T @ upper @ damped, np.eye(12), atol=1e-8)
     assert np.array_equal(upper, np.triu(upper))
 
@@ -120,3 +123,47 @@ def test_eight_bits_in_blocks_are_within_half_a_step():
     grid = blocks(matrix, 8, 32)
     step = np.repeat(grid.scales.astype(float), 32, axis=1)
     assert (np.abs(round_nearest(matrix, grid) - matrix) <= 0.505 * step).all()
+
+
+GRIDS = {
+    "palette": lambda matrix: palette(matrix, 3),
+    "scaled palette": lambda matrix: ScaledPalette.of(matrix, 3, np.ones(matrix.shape[1])),
+    "blocks": lambda matrix: blocks(matrix, 3, 16),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_refining_lowers_what_one_pass_of_compensation_leaves(name, monkeypatch):
+    matrix, hessian = random(24, 64), correlated(64)
+    refined = weighted_error(matrix, round_compensated(matrix, GRIDS[name](matrix), hessian), hessian)
+    monkeypatch.setattr(rounding, "REFINEMENTS", 0)
+    once = weighted_error(matrix, round_compensated(matrix, GRIDS[name](matrix), hessian), hessian)
+    assert refined < 0.97 * once
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_what_is_fitted_is_what_is_stored(name):
+    matrix, hessian = random(24, 64), correlated(64)
+    grid = GRIDS[name](matrix)
+    round_nearest(matrix, grid)
+    decoded = grid.fit(matrix, hessian)
+    again = np.stack([grid.round(decoded[:, column], column) for column in range(64)], axis=1)
+    assert np.array_equal(again, decoded)
+    if name != "blocks":
+        assert (np.diff(grid.table) >= 0).all()
+
+
+def test_a_fitted_table_is_the_best_for_its_codes(monkeypatch):
+    matrix, hessian = random(24, 64), correlated(64)
+    codes = np.random.default_rng(4).integers(0, 7, matrix.shape)  # the last entry is not used
+    scales = 1 + np.arange(24.0) / 24
+
+    def error(entries: np.ndarray) -> float:
+        return weighted_error(matrix, entries[codes] * scales[:, None], hessian)
+
+    near = fitted_table(matrix, codes, np.arange(8.0), scales, hessian)
+    monkeypatch.setattr(grids, "SOLVER_STEPS", 8)
+    table = fitted_table(matrix, codes, np.arange(8.0), scales, hessian)
+    assert table[7] == near[7] == 7
+    assert all(error(table) <= error(table + step * np.eye(8)[i]) for i in range(7) for step in (-1e-3, 1e-3))
+    assert error(near) < 1.05 * error(table)
