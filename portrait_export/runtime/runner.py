@@ -41,13 +41,8 @@ class PackageRunner:
         return each(self._run_one, frames, workers=None if self.program.parallel else 1)
 
     def _run_one(self, frame: Frame) -> Prediction:
-        kept: dict[str, np.ndarray] = {}
-
-        def keep(name: str, value: Any) -> None:
-            if name == self.logits_name:
-                kept[name] = value.detach().float().cpu().numpy()
-
-        outputs = self.program.predict(self.inputs_of(frame), hook=keep)
+        wanted = () if self.logits_name is None else (self.logits_name,)
+        outputs, kept = self.program.predict_and_keep(self.inputs_of(frame), wanted)
         logits = kept.get(self.logits_name or "")
         if logits is not None:
             logits = logits.reshape(logits.shape[-2:])
