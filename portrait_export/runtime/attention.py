@@ -67,10 +67,12 @@ def with_attention(
     done: list[Instruction | None] = list(steps)
     for index, last in enumerate(steps):
         before = _before(last, steps, made_by, reads)
-        call = None if before is None else _call(last, *(steps[one] for one in before), shapes)
-        if before is None or call is None:
+        if before is None:
             continue
         scores, weights = before
+        call = _call(last, steps[scores], steps[weights], shapes)
+        if call is None:
+            continue
         query, key = (_input(steps[scores], name) for name in ("x", "y"))
         value = _input(last, "y" if _input(last, "x").slots == steps[weights].results[0].slot else "x")
         named = zip((query, key, value), ("query", "key", "value"), strict=True)

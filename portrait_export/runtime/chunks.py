@@ -93,7 +93,7 @@ def run_steps(x: Tensor, steps: Sequence[Step], others: Sequence[Tensor], *, in_
 
 def _flat(x: Tensor) -> Tensor | None:
     """The elements of x in the order of memory, as a view; None if they are not dense."""
-    ordered = x.permute(sorted(range(x.ndim), key=lambda axis: -x.stride(axis)))
+    ordered = x.permute(sorted(range(x.ndim), key=x.stride, reverse=True))
     return ordered.view(-1) if ordered.is_contiguous() else None
 
 

@@ -207,8 +207,9 @@ class _Fuser:
         free = [one for one in operands if one.slots in open_ and self._reads[one.slots] == 1]
         if not free:
             return None
-        value = max(free, key=lambda one: open_[one.slots])  # the latest: the other values are there by then
-        chain: _Open = placed.pop(open_.pop(value.slots))  # type: ignore[arg-type]
+        slot = max(_slots(free), key=lambda slot: open_[slot])  # the latest: the other values are there by then
+        value = next(one for one in free if one.slots == slot)
+        chain: _Open = placed.pop(open_.pop(slot))
         others = [one for one in operands if one is not value]
         made = _step(step, value, others, result)
         if step.operation.type in MONOTONE and chain.steps and chain.steps[-1].rounds:
