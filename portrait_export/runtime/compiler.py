@@ -8,7 +8,6 @@ resolves names to numbered slots, and records after which instruction a value is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from ..mil.program import Block, Function, Operation
 from ..mil.types import StateType, TensorType, ValueType
 from .dtypes import CARRIERS, from_numpy, round_to_half
 from .environment import Environment
-from .executor import BlockPlan, Input, Instruction, Plan, Result, run_block, slots_read
+from .executor import BlockPlan, Input, Instruction, Plan, Result, run_block, with_dead
 from .limits import MAX_RANK, claim
 from .registry import Kernel, OpInfo, Parameter, kernels
 
@@ -122,7 +121,7 @@ class _Compiler:
         compiled = [self.operation(operation) for operation in block.operations]
         instructions = [instruction for instruction in compiled if instruction is not None]
         outputs = tuple(self._slot(name, "the block's output") for name in block.outputs)
-        return BlockPlan(inputs, self._with_dead(instructions, set(outputs) | outer | self.kept), outputs)
+        return BlockPlan(inputs, with_dead(instructions, set(outputs) | outer | self.kept), outputs)
 
     def nested(self, block: Block) -> BlockPlan:
         """Compile a nested block. Names defined inside it are not visible after it."""
@@ -130,15 +129,6 @@ class _Compiler:
         plan = self.block(block, {slot for slot in before.values() if isinstance(slot, int)})
         self.scope = before
         return plan
-
-    def _with_dead(self, instructions: list[Instruction], kept: set[int]) -> tuple[Instruction, ...]:
-        """Record for each instruction which slots it is the last to use."""
-        done, seen = [], set(kept)
-        for instruction in reversed(instructions):
-            used = {result.slot for result in instruction.results} | slots_read(instruction)
-            done.append(replace(instruction, dead=tuple(sorted(used - seen))))
-            seen |= used
-        return tuple(reversed(done))
 
     def operation(self, operation: Operation) -> Instruction | None:
         """Compile one operation; None for constants, which need no instruction."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -125,6 +125,17 @@ class Plan:
         run_block(self.block, values, hook, self.function)
         return {name: values[slot] for name, slot in self.outputs}
 
+    def with_outputs(self, names: Sequence[str]) -> Plan:
+        """A plan that also returns these values of the function's own block; other names are left out."""
+        steps = self.block.instructions
+        slots = {result.name: result.slot for step in steps for result in step.results}
+        more = tuple((name, slots[name]) for name in names if name in slots and (name, slots[name]) not in self.outputs)
+        if not more:
+            return self
+        held = {slot for _, slot in more}
+        kept = tuple(replace(step, dead=tuple(slot for slot in step.dead if slot not in held)) for step in steps)
+        return replace(self, block=replace(self.block, instructions=kept), outputs=(*self.outputs, *more))
+
 
 def slots_read(instruction: Instruction) -> set[int]:
     """Slots that an instruction reads, including those that its nested blocks read."""
@@ -136,6 +147,16 @@ def slots_read(instruction: Instruction) -> set[int]:
         for inner in block.instructions:
             used |= slots_read(inner)
     return used
+
+
+def with_dead(instructions: Sequence[Instruction], kept: set[int]) -> tuple[Instruction, ...]:
+    """Record for each instruction which slots it is the last to use; those of `kept` are never freed."""
+    done, seen = [], set(kept)
+    for instruction in reversed(instructions):
+        used = {result.slot for result in instruction.results} | slots_read(instruction)
+        done.append(replace(instruction, dead=tuple(sorted(used - seen))))
+        seen |= used
+    return tuple(reversed(done))
 
 
 def run_block(plan: BlockPlan, values: list[Any], hook: Hook | None, block: str) -> None:

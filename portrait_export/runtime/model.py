@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .compiler import compile_function
 from .dtypes import CARRIERS, FLOATS, from_numpy, round_to_half
 from .environment import Environment
 from .executor import Hook, Plan, StopExecution
+from .fusion import fuse
 from .held import HeldRun
 from .images import image_to_tensor, tensor_to_image
 from .limits import claim
@@ -76,6 +78,8 @@ class CoreMLProgram:
         self._features_in = {feature.name: feature for feature in function.features_in}
         self._features_out = {feature.name: feature for feature in function.features_out}
         self._state_names = [name for name, kind in function.inputs if isinstance(kind, StateType)]
+        self._fused: dict[tuple[str, ...], Plan] = {}  # names of kept values → the fused plan that returns them too
+        self._lock = Lock()
 
     @classmethod
     def load(
@@ -146,9 +150,40 @@ class CoreMLProgram:
         if not isinstance(data, Mapping):
             alone = state is not None or hook is not None or not self.parallel
             return each(lambda one: self.predict(one, state, hook=hook), data, workers=1 if alone else None)
+        return self.predict_and_keep(data, (), state, hook=hook)[0]
+
+    def predict_and_keep(
+        self, data: Mapping[str, Any], names: Iterable[str], state: State | None = None, *, hook: Hook | None = None
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Run the program, and return what `predict` returns and the values of some names.
+
+        It is faster than a hook, for which every value must be computed on its own. Values inside of nested blocks and
+        unknown names are left out.
+        """
+        kept = tuple(dict.fromkeys(names))
         with torch.inference_mode():
-            values = self.plan.run(self._inputs(data, state), hook)
-            return {name: self._output(name, value) for name, value in values.items()}
+            values = self._run(self._inputs(data, state), kept, hook)
+            outputs = {name: self._output(name, values[name]) for name, _ in self.plan.outputs}
+            return outputs, {name: _to_numpy(values[name]) for name in kept if name in values}
+
+    def _run(self, inputs: Mapping[str, Any], kept: tuple[str, ...], hook: Hook | None) -> dict[str, Any]:
+        """Run the fused plan where that gives the same values: without a hook and on the CPU.
+
+        If it fails, the plain plan runs, which says where and why. A program with states would change them twice.
+        """
+        if hook is None and self.environment.device == "cpu" and not self._state_names:
+            before = self.environment.generator.get_state()
+            try:
+                return self._fused_plan(kept).run(inputs)
+            except ExecutionError:
+                self.environment.generator.set_state(before)
+        return self.plan.with_outputs(kept).run(inputs, hook)
+
+    def _fused_plan(self, kept: tuple[str, ...]) -> Plan:
+        with self._lock:
+            if kept not in self._fused:
+                self._fused[kept] = fuse(self.plan.with_outputs(kept))
+            return self._fused[kept]
 
     def tensors(self, data: Mapping[str, Any], names: Iterable[str]) -> dict[str, Tensor]:
         """Run a program without states and return computed values as they are, with gradients if constants need them.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -23,7 +24,29 @@ def each(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int 
     """
     todo = list(items)
     count = min(len(todo), torch.get_num_threads() if workers is None else workers)
+    return list(in_order(work, todo, workers=count))
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None) -> Iterator[Result]:
+    """`map` in threads, one result at a time: no more items are taken than are worked on, and one that waits.
+
+    Args:
+        items: read by the caller's thread.
+        workers: as for `each`; with less than two, the caller's thread does the work.
+    """
+    count = torch.get_num_threads() if workers is None else workers
     if count < 2:
-        return [work(item) for item in todo]
+        yield from map(work, items)
+        return
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, todo))
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

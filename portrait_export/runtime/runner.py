@@ -54,15 +54,10 @@ class PackageRunner:
         return outputs
 
     def _run_one(self, frame: Frame) -> Prediction:
-        kept: dict[str, np.ndarray] = {}
-
-        def keep(name: str, value: Any) -> None:
-            if name == self.logits_name:
-                kept[name] = value.detach().float().cpu().numpy()
-
         state = self._state_before(frame)
         whole = replace(frame, carried=self._carrying.before(frame)) if self.carried else frame
-        outputs = self.program.predict(self.inputs_of(whole), state, hook=keep)
+        wanted = () if self.logits_name is None else (self.logits_name,)
+        outputs, kept = self.program.predict_and_keep(self.inputs_of(whole), wanted, state)
         carried = {
             place.name: np.asarray(outputs[place.output]) if state is None else state.read_state(place.state)
             for place in self.carried

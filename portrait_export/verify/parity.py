@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..artifacts import EMPTY
@@ -147,22 +148,31 @@ def compare(
     *,
     threshold: float = THRESHOLD,
     on_image: OnImage | None = None,
+    run: Callable[..., Iterable[Any]] = map,
 ) -> ParityReport:
-    """Run both on every frame, one at a time, and judge.
+    """Run both on every frame and judge.
 
     Args:
         frames: at the runners' input size; may be a generator, as only the score of a frame is kept.
         thresholds: from `gates.thresholds_for`.
         threshold: P(person) from which a pixel is person.
-        on_image: called with every frame, its predictions and its score.
+        on_image: called with every frame, its predictions and its score, in order.
+        run: like `map`; one that works in threads overlaps the frames. The candidate must allow that. The reference
+            sees one frame at a time: it may be anybody's network.
     Raises:
         DataError: there are no frames, or the shapes of the two sides differ.
         ExecutionError: a runner did not return exactly one prediction for a frame.
     """
     scores: list[ImageScore] = []
     broken_references: list[str] = []
-    for labelled in frames:
-        expected, found = (_predict(runner, labelled) for runner in (reference, candidate))
+    alone = Lock()
+
+    def both(labelled: LabelledFrame) -> tuple[LabelledFrame, Prediction, Prediction]:
+        with alone:
+            expected = _predict(reference, labelled)
+        return labelled, expected, _predict(candidate, labelled)
+
+    for labelled, expected, found in run(both, frames):
         score = score_image(
             expected,
             found,

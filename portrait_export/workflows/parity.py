@@ -21,7 +21,7 @@ from .recurrent import Watch, require_carrying
 from .requests import ParityRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     import numpy as np
 
@@ -251,7 +251,17 @@ def _compared(
         shown.keep(replace(compared, score=score))
         stage.progress(done, len(frames))
 
-    return compare(reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep)
+    return compare(
+        reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep, run=_overlapping(candidate)
+    )
+
+
+def _overlapping(candidate: Runner) -> Callable[..., Iterable[Any]]:
+    """How the photographs are run: in threads where the candidate is our runtime, which allows it; else one by one."""
+    from ..runtime.parallel import in_order
+    from ..runtime.runner import PackageRunner
+
+    return in_order if isinstance(candidate, PackageRunner) and candidate.program.parallel else map
 
 
 def kinds_warning(model: LoadedModel, consequence: str) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import numpy as np
 import pytest
@@ -341,3 +344,32 @@ def test_an_empty_drawn_mask_makes_an_empty_picture_of_a_users_photograph() -> N
         "mean_flipped_share.empty",
         "worst_flipped_share.empty",
     ]
+
+
+def test_frames_in_threads_give_the_same_report_and_the_reference_sees_one_at_a_time() -> None:
+    class Alone(Discs):
+        inside = 0
+
+        def run(self, frames: Sequence[Frame]) -> list[Prediction]:
+            self.inside += 1
+            assert self.inside == 1
+            time.sleep(0.002)
+            found = super().run(frames)
+            self.inside -= 1
+            return found
+
+    def threads(work: Callable[[LabelledFrame], Any], items: Iterator[LabelledFrame]) -> Iterator[Any]:
+        with ThreadPoolExecutor(3) as pool:
+            yield from pool.map(work, items)
+
+    seen: list[str] = []
+    overlapped = compare(
+        Alone("a"),
+        Discs("b", noise=0.5),
+        frames(8),
+        thresholds_for("int8"),
+        run=threads,
+        on_image=lambda compared: seen.append(compared.score.name),
+    )
+    assert overlapped == compare(Discs("a"), Discs("b", noise=0.5), frames(8), thresholds_for("int8"))
+    assert seen == [f"{i}.jpg" for i in range(8)]

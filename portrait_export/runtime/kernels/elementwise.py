@@ -85,7 +85,7 @@ def exp2(x: Tensor) -> Tensor:
 @kernel("clip")
 def clip(x: Tensor, alpha: float, beta: float) -> Tensor:
     """min(max(x, alpha), beta)."""
-    return x.clamp(min=alpha).clamp(max=beta)
+    return x.clamp(alpha, beta)
 
 
 @kernel("threshold")

@@ -1,0 +1,106 @@
+"""Run elementwise operations over a value in chunks that stay in a core's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK = 32768  # elements: 128 KB of float32, so that some buffers of this size fit a core's second-level cache
+
+
+# Operator → its kernel's twin that writes over the value it takes: the same numbers without new memory.
+IN_PLACE: dict[str, Callable[..., Tensor]] = {
+    "add": lambda x, y: x.add_(y),
+    "clip": lambda x, alpha, beta: x.clamp_(alpha, beta),
+    "leaky_relu": lambda x, alpha: F.leaky_relu_(x, alpha),
+    "mul": lambda x, y: x.mul_(y),
+    "relu": lambda x: x.relu_(),
+    "relu6": lambda x: x.clamp_(0, 6),
+    "sigmoid": lambda x: x.sigmoid_(),
+    "silu": lambda x: F.silu(x, inplace=True),
+    "tanh": lambda x: x.tanh_(),
+}
+COMMUTES = ("add", "mul")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One elementwise operation on the value that a chain computes.
+
+    Attributes:
+        operator: its MIL type; empty only rounds.
+        call: the operator's own kernel.
+        constants: bound parameters of the kernel.
+        value: the kernel's parameter that takes the chain's value.
+        other: the parameter that takes another value of the same shape, or None.
+        rounds: whether the result is rounded to half.
+    """
+
+    operator: str = ""
+    call: Callable[..., Tensor] | None = None
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    value: str = "x"
+    other: str | None = None
+    rounds: bool = True
+
+    def __call__(self, x: Tensor, other: Tensor | None, *, owned: bool) -> Tensor:
+        """The result before rounding. If the step owns x, it may write the result over it."""
+        if self.call is None:
+            return x
+        given = {**self.constants, self.value: x} | ({} if self.other is None else {self.other: other})
+        if not owned or self.operator not in IN_PLACE:
+            return self.call(**given)
+        if self.operator in COMMUTES and self.value == "y":
+            given = {"x": given["y"], "y": given["x"]}
+        return IN_PLACE[self.operator](**given)
+
+
+def run_steps(x: Tensor, steps: Sequence[Step], others: Sequence[Tensor], *, in_place: bool) -> Tensor:
+    """Run steps one after another on each chunk, so that only the last result is written to memory.
+
+    Args:
+        others: a value of x's shape for each step that takes one.
+        in_place: write the result over x; nothing else may hold x or a view of it.
+    """
+    in_place = in_place and _flat(x) is not None
+    result = x if in_place else torch.empty_like(x)  # dense, in the order of x's axes where x is dense
+    target = _flat(result)
+    assert target is not None
+    source = target if in_place else _aligned(x, result)
+    missing = iter([_aligned(other, result) for other in others])
+    operands = [None if step.other is None else next(missing) for step in steps]
+    size = x.numel() if len(steps) == 1 and not steps[0].rounds else CHUNK  # one pass needs no chunks
+    half = torch.empty(min(size, x.numel()), dtype=torch.float16, device=x.device)
+    for start in range(0, x.numel(), max(1, size)):
+        part = slice(start, start + size)
+        value, owned = source[part], in_place
+        for step, operand in zip(steps, operands, strict=True):
+            value = step(value, None if operand is None else operand[part], owned=owned)
+            owned = owned or step.call is not None
+            if step.rounds:
+                rounded = half[: value.numel()].copy_(value)
+                value = rounded if step is steps[-1] else value.copy_(rounded) if owned else rounded.float()
+                owned = True
+        if value.data_ptr() != target[part].data_ptr():
+            target[part].copy_(value)  # back to float32, if it is half
+    return result
+
+
+def _flat(x: Tensor) -> Tensor | None:
+    """The elements of x in the order of memory, as a view; None if they are not dense."""
+    ordered = x.permute(sorted(range(x.ndim), key=x.stride, reverse=True))
+    return ordered.view(-1) if ordered.is_contiguous() else None
+
+
+def _aligned(x: Tensor, like: Tensor) -> Tensor:
+    """The elements of x in the order of memory of another tensor of its shape, copied if its own order differs."""
+    if x.stride() != like.stride():
+        x = torch.empty_like(like).copy_(x)
+    flat = _flat(x)
+    assert flat is not None
+    return flat
