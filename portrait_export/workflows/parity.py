@@ -1,4 +1,7 @@
-"""Compare a saved package's masks with its model's on photos at every size, and write the report."""
+"""Compare a saved model's masks with its network's on photos at every size, and write the report.
+
+A saved model is a Core ML package or a Core AI asset.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..artifacts import EMPTY
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from ..inputs.frames import Frames, load_frames, stand_in_note
-from ..inputs.sizes import label, labels, listed_sizes, require_listed, size_of
+from ..inputs.saved import SavedModel, read_saved
+from ..inputs.sizes import label, labels, require_listed, size_of
 from ..inputs.sources import LoadedModel, ModelSource
-from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
+from ..preprocessing import PortraitSpec
 from ..utils.stages import Observer, Stages
 from . import steps
 from .checks import check_photos
@@ -38,20 +42,20 @@ JUDGING_SPLIT = "evaluate"  # of the calibration set, where the other half was u
 FITTED_NOTE = (
     "The recipe was fitted to the calibrate half of the calibration set, so the masks are compared on the other half."
 )
+CORE_AI_PHOTOS = 4  # Apple's runtime takes 26 s of a processor per picture of 512x512 on Linux, ours 1 s
 ORIGINS = 3  # how many operations that give NaN or infinity are named
 
 
 def check_parity(source: ModelSource, package: Path, request: ParityRequest, observer: Observer) -> ParityReport:
     """Compare a package with its model at every size of the package, or at the requested size only."""
-    from ..mil.program import read_program
     from ..quantize.recipes import RECIPES
 
     check_photos(request)  # before minutes of work, not after
     stages = Stages(observer)
-    program = read_program(package)
-    stored = program.metadata.user_defined
-    listed = sizes = listed_sizes(program.inputs)
-    saved = PortraitSpec.from_json(stored[SPEC_KEY]) if SPEC_KEY in stored else None
+    found = read_saved(package)
+    _check_runtime(found, request)
+    listed = sizes = found.sizes
+    saved = found.spec
     bundle = None if request.from_device is None else _bundle_of(request.from_device, package, saved, listed)
     if bundle is not None:
         sizes = bundle.sizes
@@ -61,11 +65,25 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
         sizes = (source.size,)
     elif not sizes and saved is not None:
         sizes = ((saved.height, saved.width),)
-    models = steps.load(stages, source, sizes, any_size=bool(listed), package=package.name, stored=stored)
-    recipe = RECIPES.get(stored.get(f"{METADATA_PREFIX}recipe", ""), RECIPES["none"])
-    precision = stored.get(f"{METADATA_PREFIX}precision", "fp16")
-    facts = {"recipe": recipe.name, "precision": precision, "target": program.deployment_target}
+    models = steps.load(stages, source, sizes, any_size=bool(listed), package=package.name, stored=found.metadata)
+    recipe = RECIPES.get(found.recipe, RECIPES["none"])
+    facts = {"recipe": recipe.name, "precision": found.precision, "target": found.target}
     return compare_masks(stages, models, package, facts, request, folder=None, bundle=bundle)
+
+
+def _check_runtime(saved: SavedModel, request: ParityRequest) -> None:
+    """Raise UsageError for options of a package's runtimes with a Core AI asset, which Apple's own runtime runs."""
+    chosen = {
+        "`runtime=`": request.runtime != "portrait",
+        "`arithmetic=`": request.arithmetic != "as_typed",
+        "`from_device=`": request.from_device is not None,
+    }
+    wrong = [name for name, given in chosen.items() if given]
+    if saved.core_ai and wrong:
+        raise UsageError(
+            f"{saved.path.name} is a Core AI asset, which Core AI's own runtime runs;"
+            f" {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for a .mlpackage."
+        )
 
 
 def _bundle_of(folder: Path, package: Path, spec: PortraitSpec | None, listed: Sequence[Size]) -> DeviceBundle:
@@ -107,7 +125,6 @@ def compare_masks(
     """
     from ..mil.folder import package_size_bytes
     from ..mil.package import saved_package
-    from ..mil.program import read_program
     from ..quantize.recipes import get_recipe
     from ..verify.baseline import baseline_gates, read_baseline
     from ..verify.gates import kind_of, size_gate, thresholds_for
@@ -115,7 +132,8 @@ def compare_masks(
     from ..verify.report import write_report
 
     model, recipe = models[0], get_recipe(facts["recipe"])
-    candidate = _package_runner(package, request) if bundle is None else _device_runner(bundle)
+    saved = read_saved(package)
+    candidate = _saved_runner(saved, request) if bundle is None else _device_runner(bundle)
     thresholds = thresholds_for(
         kind_of(recipe.name, facts["precision"]), trained=model.trained, min_iou=request.min_iou
     )
@@ -126,7 +144,7 @@ def compare_masks(
         size = label(size_of(each)) if len(models) > 1 else ""
         with stages.stage("parity") as stage:
             if bundle is None:
-                frames: Frames | DeviceFrames = _photos(stage, each, request, recipe)
+                frames: Frames | DeviceFrames = _photos(stage, each, request, recipe, few=saved.core_ai)
             else:
                 frames = _device_frames(stage, bundle, each, request)
             report = _compared(stage, each, candidate, thresholds, frames, shown, size)
@@ -145,7 +163,7 @@ def compare_masks(
     if request.baseline is not None:
         whole = whole.with_gates(*baseline_gates(whole, read_baseline(request.baseline), request.tolerance))
     described = {"sha256": saved_package(package).sha256, **facts}
-    other = made_from_others(model.name, model.provenance, package.name, read_program(package).metadata.user_defined)
+    other = made_from_others(model.name, model.provenance, package.name, saved.metadata)
     notes = (*whole.notes, other) if other else whole.notes
     whole = replace(whole, package=tuple(described.items()), notes=notes)
     if folder is not None:
@@ -226,7 +244,12 @@ def _kinds_warning(model: LoadedModel, consequence: str) -> str:
     )
 
 
-def _package_runner(package: Path, request: ParityRequest) -> Runner:
+def _saved_runner(saved: SavedModel, request: ParityRequest) -> Runner:
+    package = saved.path
+    if saved.core_ai:
+        from ..coreai.runner import CoreAIRunner
+
+        return CoreAIRunner(package)
     if request.runtime == "coreml":
         from ..mil.mac import CoreMLRunner
 
@@ -236,17 +259,36 @@ def _package_runner(package: Path, request: ParityRequest) -> Runner:
     return PackageRunner(package, arithmetic=request.arithmetic)
 
 
-def _photos(stage: RunningStage, model: LoadedModel, request: ParityRequest, recipe: Recipe) -> Frames:
-    """The photos to compare on, with warnings about what they cannot show."""
+def _photos(
+    stage: RunningStage, model: LoadedModel, request: ParityRequest, recipe: Recipe, *, few: bool = False
+) -> Frames:
+    """The photos to compare on, with warnings about what they cannot show.
+
+    Args:
+        few: use only `CORE_AI_PHOTOS` of the bundled ones.
+    """
     judging = JUDGING_SPLIT if request.data is None and recipe.fitted else None
     frames = load_frames(request.data, model.spec, split=judging, kinds=model.kinds)
     if request.data is None and model.kinds:
         stage.warnings.append(
             _kinds_warning(model, f"the masks are compared on the {len(frames)} bundled photographs of that kind")
         )
+    if few and request.data is None:
+        frames = few_photos(stage, frames)
     if frames.without_depth:
         stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
     return frames
+
+
+def few_photos(stage: RunningStage, frames: Frames) -> Frames:
+    """A few of the bundled photographs, evenly spread, with a warning: Apple's runtime on Linux is slow."""
+    chosen = frames.spread(CORE_AI_PHOTOS)
+    if len(chosen) < len(frames):
+        stage.warnings.append(
+            f"Core AI's runtime is slow off a Mac, so {len(chosen)} of the {len(frames)} bundled photographs are used;"
+            " `data=` uses a folder of yours, all of it."
+        )
+    return chosen
 
 
 def _device_runner(bundle: DeviceBundle) -> Runner:
