@@ -24,6 +24,7 @@ TARGET = "iOS27"  # the first system with Core AI
 PROGRAM, HASH, METADATA = "main.mlirb", "main.hash", "metadata.json"
 MAX_METADATA_BYTES = 2**20
 MAX_PROGRAM_BYTES = 2**31
+_BLOCK_BYTES = 2**20  # read at once
 _DATE = "creationDate"  # the only difference between two conversions of the same model
 _CUSTOM = "creatorDefinedMetadata"
 
@@ -102,8 +103,10 @@ def _check_program(path: Path) -> None:
     """Raise PackageError unless the bytecode is what was written: Apple's reader ends the process on damaged ones."""
     stored = _bounded(path / HASH, hashlib.sha256().digest_size)
     with _opened(path / PROGRAM, MAX_PROGRAM_BYTES) as file:
-        digest = hashlib.file_digest(file, "sha256").digest()  # type: ignore[attr-defined]
-    if digest != stored:
+        digest = hashlib.sha256()
+        for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
+            digest.update(block)
+    if digest.digest() != stored:
         raise PackageError(
             f"{path.name} is damaged: the SHA-256 of {PROGRAM} is not the one in {HASH}.",
             hint="copy or export the asset again.",

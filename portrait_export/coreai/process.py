@@ -72,7 +72,7 @@ class Process:
     def _pipe(self, name: str) -> BinaryIO:
         stream = getattr(self._child, name)
         assert stream is not None
-        return stream  # type: ignore[no-any-return]
+        return stream
 
     def _failure(self) -> CoreAIError:
         """The error for a process that has ended, with the last line that it printed."""

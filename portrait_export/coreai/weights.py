@@ -19,10 +19,10 @@ _CODES, _SCALES, _ZEROS, _DECODED = "/codes", "/scales", "/zeros", "/decoded"
 
 
 class _Use(NamedTuple):
-    """The axis of a weight's output channels, in the node that reads it."""
+    """A node that reads a tensor, at which of its inputs, and the axis of a weight's output channels there."""
 
     node: onnx.NodeProto
-    index: int
+    position: int
     axis: int | None
 
 
@@ -103,7 +103,7 @@ def _encoded(
     stored = np.ascontiguousarray(np.moveaxis(codes.reshape(outputs_first.shape), 0, axis))
     name = tensor.name
     for use in uses:
-        use.node.input[use.index] = name + _DECODED
+        use.node.input[use.position] = name + _DECODED
     parts = {
         name + _CODES: stored,
         name + _SCALES: scales.astype(np.float32),

@@ -123,13 +123,13 @@ def main(command: str, *paths: str) -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
-    files = [Path(path) for path in paths]
+    source, *target = map(Path, paths)
     if command == "run":
-        asyncio.run(run(*files, sys.stdin.buffer, out))
+        asyncio.run(run(source, sys.stdin.buffer, out))
     elif command == "convert":
-        convert(*files)
+        convert(source, *target)
     else:
-        describe(*files, out)
+        describe(source, out)
 
 
 if __name__ == "__main__":
