@@ -40,6 +40,15 @@ class CoreAIRunner:
         """Segment each frame, in order. Frames must have the spec's size."""
         return [self._run_one(frame) for frame in frames]
 
+    def close(self) -> None:
+        """End the process; the next frame starts another."""
+        process = self.__dict__.pop("_process", None)
+        if process is not None:
+            process.close()
+
+    def __del__(self) -> None:
+        self.close()
+
     def _run_one(self, frame: Frame) -> Prediction:
         outputs = self._process.ask(self._inputs_of(frame))
         size = (self.spec.height, self.spec.width)

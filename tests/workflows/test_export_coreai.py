@@ -41,7 +41,8 @@ def test_export_is_gated_and_repeats_byte_for_byte(export) -> None:
     ran, folder = export("--quantize", "int8")
     assert ran.code == 0, ran.err
     record = json.loads((folder / "export.json").read_text())
-    assert record["finished"] and record["passed"]
+    assert record["finished"]
+    assert record["passed"]
     assert record["target"] == "iOS27"
     assert record["audit"]["applied"] == 0  # every weight of this network is small
     assert record["versions"]["coreai-core"] == "1.0.0b3"
