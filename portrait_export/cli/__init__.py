@@ -16,6 +16,7 @@ from ..utils.version import __version__
 # command → its line in --help. Each is the function of that name in the file of that name.
 COMMANDS = {
     "coreml": "Export a model to a verified Core ML package.",
+    "coreai": "Export a model to a verified Core AI asset.",
     "onnx": "Export a model to a checked, simplified ONNX file.",
     "parity": "Compare a saved package's masks with its model's, and gate on the difference.",
     "blame": "Find the operation that makes a saved package differ from its model.",
@@ -27,7 +28,7 @@ COMMANDS = {
     "segment": "Cut people out of photos with a model or a package.",
     "serve": "Run a package for another program: frames in, probabilities out.",
     "predict": "Run any Core ML ML Program once and show its outputs.",
-    "inspect": "Show the inputs, outputs, operations and weights of a package or ONNX file.",
+    "inspect": "Show the inputs, outputs, operations and weights of a saved model or ONNX file.",
     "evaluate": "Score a model, checkpoint, package or ONNX file against ground-truth masks.",
     "train": "Train a model on photos with masks.",
     "label": "Make masks for photos without one, or review existing masks.",

@@ -9,7 +9,7 @@ from .flags import with_flags
 
 if TYPE_CHECKING:
     from ..verify.parity import ParityReport
-    from ..workflows.requests import CoreMLExport
+    from ..workflows.requests import CoreAIExport, CoreMLExport
     from .options import Console
 
 _WORST_ROWS = 5  # images listed after the gates
@@ -30,6 +30,27 @@ def show(export: CoreMLExport, console: Console) -> None:
     render.result(f"         sha256 {export.package.sha256[:16]}…  needs {export.target} or later")
     if export.mixed is not None:
         render.result(f"{render.style('float32', bold=True)}  {export.mixed}")
+    _show_checks(export)
+
+
+def show_asset(export: CoreAIExport, console: Console) -> None:
+    """Print the result of `coreai`: the asset, its size and its gates; or everything as JSON."""
+    if console.as_json:
+        render.result_json(export.record)
+        return
+    if console.quiet:
+        render.result(str(export.package.path))
+        return
+    render.result("")
+    render.result(
+        f"{render.style('asset', bold=True)}    {export.package.path}  {render.size(export.package.size_bytes)}"
+    )
+    render.result(f"         sha256 {export.package.sha256[:16]}…  needs {export.record['target']} or later")
+    _show_checks(export)
+
+
+def _show_checks(export: CoreMLExport | CoreAIExport) -> None:
+    """Print the problems that the audit found, and the gates."""
     for problem in export.audit.problems:
         render.result(f"{render.style('✗ audit', fg='red')}  {problem}")
     if export.parity is not None:

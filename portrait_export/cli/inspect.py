@@ -1,4 +1,4 @@
-"""`portrait-export inspect`: show the inputs, outputs, operations and weights of a package or ONNX file."""
+"""`portrait-export inspect`: show the inputs, outputs, operations and weights of a saved model or ONNX file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def inspect(file: Path, lint: bool, compute_plan: bool, console: options.Console) -> None:
     """Show FILE's inputs, outputs, operations, weights by stored type, deployment target and metadata.
 
-    FILE is a .mlpackage, an .mlmodel with an ML Program, or an .onnx file.
+    FILE is a .mlpackage, an .mlmodel with an ML Program, a Core AI asset (.aimodel), or an .onnx file.
     """
     from . import render
 
@@ -53,6 +53,8 @@ def inspect(file: Path, lint: bool, compute_plan: bool, console: options.Console
 def _plan(file: Path) -> list[DevicePlacement]:
     if file.suffix.lower() == ".onnx":
         raise UsageError("--compute-plan asks Core ML; it takes a package, not an ONNX file.")
+    if file.suffix.lower() == ".aimodel":
+        raise UsageError("--compute-plan asks Core ML; it takes a package, not a Core AI asset.")
     from ..mil.mac import compute_plan
 
     return compute_plan(file)
@@ -69,6 +71,12 @@ def _read(file: Path, *, lint: bool) -> tuple[dict[str, Any], list[Advice]]:
         model = load_onnx(file)
         status = [vars(entry) for entry in operators(model)]
         return {**describe_onnx(model, file), "lowering": status}, lint_model(model) if lint else []
+    if file.suffix.lower() == ".aimodel":
+        from ..coreai.describe import describe_asset
+
+        if lint:
+            raise UsageError("--lint knows packages and ONNX files, not Core AI assets.")
+        return describe_asset(file), []
     from ..mil.describe import describe_program
     from ..mil.lint import lint_program
     from ..mil.program import read_program
@@ -127,11 +135,12 @@ def _show(facts: dict[str, Any]) -> None:
     heading = "to Core ML" if status else ""
     render.result("\n" + render.table([f"operations ({total})", "count", heading], rows, right=(1,)))
     rows = [
-        [dtype, f"{row['weights']:,}", f"{row['elements']:,}", render.size(row["bytes"])]
+        [dtype, f"{row['weights']:,}" if "weights" in row else "", f"{row['elements']:,}", render.size(row["bytes"])]
         for dtype, row in facts["weights"].items()
     ]
     render.result("\n" + render.table(["stored as", "weights", "elements", "bytes"], rows, right=(1, 2, 3)))
-    render.result("\n" + render.table(["cost of one run", ""], _cost_rows(facts["cost"]), right=(1,)))
+    if "cost" in facts:
+        render.result("\n" + render.table(["cost of one run", ""], _cost_rows(facts["cost"]), right=(1,)))
     rows = [[key, _one_line(text)] for key, text in facts["metadata"].items() if text]
     if rows:
         render.result("\n" + render.table(["metadata", ""], rows))

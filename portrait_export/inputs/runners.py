@@ -14,6 +14,7 @@ from .sizes import Size, listed_sizes, require_listed, size_of
 from .sources import ModelSource, load_model
 
 if TYPE_CHECKING:
+    from ..coreai.runner import CoreAIRunner
     from ..mil.features import Feature
     from ..runtime.runner import PackageRunner
 
@@ -46,12 +47,15 @@ def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner[
     An ONNX file that this project wrote is run as it is, if the source says nothing else about it: it carries its spec.
 
     Args:
-        package: a .mlpackage; `source.size` then is one of the sizes that it lists.
+        package: a .mlpackage or .aimodel; `source.size` then is one of the sizes that it lists.
     Raises:
         PortraitError: it cannot be read, or does not take the source's size.
     """
     if package is not None:
-        return open_package(package, size=source.size)
+        from ..coreai.asset import is_asset
+
+        opener = open_asset if is_asset(package) else open_package
+        return opener(package, size=source.size)
     exported = _exported_onnx(source)
     if exported is not None:
         return exported
@@ -79,6 +83,17 @@ def open_package(
         sizes = (size,)
     carried = tuple(place.name for place in saved.carried)
     return OpenRunner(saved, spec.with_size(*sizes[0]), sizes, carried=carried)
+
+
+def open_asset(path: Path, *, size: Size | None = None) -> OpenRunner[CoreAIRunner]:
+    """Open a Core AI asset of this project, to be run by Apple's runtime; `size` must be its own."""
+    from ..coreai.runner import CoreAIRunner
+
+    saved = CoreAIRunner(path)
+    own = (saved.spec.height, saved.spec.width)
+    if size is not None:
+        require_listed(size, (own,), name=path.name)
+    return OpenRunner(saved, saved.spec, (own,))
 
 
 def _spec_of_inputs(inputs: Sequence[Feature], package: Path) -> PortraitSpec:

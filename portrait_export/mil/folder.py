@@ -37,6 +37,12 @@ def locate_specification(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise PackageError(f"There is no package at {path}.")
+    if path.suffix.lower() == ".aimodel":
+        raise PackageError(
+            f"{path.name} is a Core AI asset; this needs a .mlpackage.",
+            code="core-ai-asset",
+            hint="`parity`, `segment`, `evaluate` and `inspect` take assets too; an asset keeps no names of values.",
+        )
     if path.suffix == ".mlmodelc" or (path / "coremldata.bin").exists():
         raise PackageError(
             f"{path.name} is a compiled model.",

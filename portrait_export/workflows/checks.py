@@ -7,13 +7,13 @@ import unicodedata
 from pathlib import Path
 
 from ..errors import UsageError
-from .requests import CoreMLRequest, ParityRequest
+from .requests import CoreAIRequest, CoreMLRequest, ParityRequest
 
-PACKAGE_SUFFIXES = (".mlpackage", ".mlmodelc", ".mlmodel")
+PACKAGE_SUFFIXES = (".mlpackage", ".mlmodelc", ".mlmodel", ".aimodel")
 _NAME = re.compile(r"[\w][\w.+ -]{0,99}")
 
 
-def check_request(request: CoreMLRequest) -> None:
+def check_request(request: CoreMLRequest | CoreAIRequest) -> None:
     """Raise PortraitError if an export cannot end well: its output, its name, its photographs or its bars.
 
     Every photograph is opened once.

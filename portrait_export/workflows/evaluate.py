@@ -13,6 +13,7 @@ from ..inputs.runners import open_runner
 from ..inputs.sources import ModelSource
 from ..preprocessing import PortraitSpec
 from ..utils.stages import Observer, Stages
+from .parity import few_photos
 
 if TYPE_CHECKING:
     from ..artifacts import LabelledFrame, Prediction, Runner
@@ -53,6 +54,7 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> EvaluateResu
     Raises:
         PortraitError: nothing or several things to evaluate; photos, masks or depth maps that cannot be used.
     """
+    from ..coreai.asset import is_asset
     from ..training.evaluate import Worst, evaluate
     from ..verify.metrics import boundary_f, mask_iou
     from ..verify.scores import one_colour_warning
@@ -61,6 +63,8 @@ def evaluate_masks(request: EvaluateRequest, observer: Observer) -> EvaluateResu
     with stages.stage("load") as stage:
         runner, spec = runner_of(request, stage)
         frames = load_frames(request.data, spec, split=request.split)
+        if request.data is None and request.package is not None and is_asset(request.package):
+            frames = few_photos(stage, frames)
         require_depth(frames, name=runner.name)
         require_own_pictures(frames, name=runner.name)
         stage.summary = f"{runner.name}, {len(frames)} photographs at {spec.height}x{spec.width}"

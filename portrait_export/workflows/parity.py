@@ -1,4 +1,7 @@
-"""Compare a saved package's masks with its model's on photos at every size, and write the report."""
+"""Compare a saved model's masks with its network's on photos at every size, and write the report.
+
+A saved model is a Core ML package or a Core AI asset.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..artifacts import EMPTY
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from ..inputs.frames import Frames, load_frames, stand_in_note
+from ..inputs.saved import SavedModel, read_saved
 from ..inputs.sequences import InOrder, Pans, load_sequences
-from ..inputs.sizes import label, labels, listed_sizes, require_listed, size_of
+from ..inputs.sizes import label, labels, require_listed, size_of
 from ..inputs.sources import LoadedModel, ModelSource
-from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
+from ..preprocessing import PortraitSpec
 from ..utils.stages import Observer, Stages
 from . import steps
 from .checks import check_photos
@@ -42,20 +46,20 @@ JUDGING_SPLIT = "evaluate"  # of the calibration set, where the other half was u
 FITTED_NOTE = (
     "The recipe was fitted to the calibrate half of the calibration set, so the masks are compared on the other half."
 )
+CORE_AI_PHOTOS = 4  # Apple's runtime takes 26 s of a processor per picture of 512x512 on Linux, ours 1 s
 ORIGINS = 3  # how many operations that give NaN or infinity are named
 
 
 def check_parity(source: ModelSource, package: Path, request: ParityRequest, observer: Observer) -> ParityReport:
     """Compare a package with its model at every size of the package, or at the requested size only."""
-    from ..mil.program import read_program
     from ..quantize.recipes import RECIPES
 
     check_photos(request)  # before minutes of work, not after
     stages = Stages(observer)
-    program = read_program(package)
-    stored = program.metadata.user_defined
-    listed = sizes = listed_sizes(program.inputs)
-    saved = PortraitSpec.from_json(stored[SPEC_KEY]) if SPEC_KEY in stored else None
+    found = read_saved(package)
+    _check_runtime(found, request)
+    listed = sizes = found.sizes
+    saved = found.spec
     bundle = None if request.from_device is None else _bundle_of(request.from_device, package, saved, listed)
     if bundle is not None:
         sizes = bundle.sizes
@@ -65,12 +69,11 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
         sizes = (source.size,)
     elif not sizes and saved is not None:
         sizes = ((saved.height, saved.width),)
-    models = steps.load(stages, source, sizes, any_size=bool(listed), package=package.name, stored=stored)
+    models = steps.load(stages, source, sizes, any_size=bool(listed), package=package.name, stored=found.metadata)
     if bundle is not None:
         _refuse_further_pictures(models)
-    recipe = RECIPES.get(stored.get(f"{METADATA_PREFIX}recipe", ""), RECIPES["none"])
-    precision = stored.get(f"{METADATA_PREFIX}precision", "fp16")
-    facts = {"recipe": recipe.name, "precision": precision, "target": program.deployment_target}
+    recipe = RECIPES.get(found.recipe, RECIPES["none"])
+    facts = {"recipe": recipe.name, "precision": found.precision, "target": found.target}
     return compare_masks(stages, models, package, facts, request, folder=None, bundle=bundle)
 
 
@@ -81,6 +84,21 @@ def _refuse_further_pictures(models: Sequence[LoadedModel]) -> None:
         raise DataError(
             f"A bundle from a device does not hold the further pictures that the network takes ({names}).",
             code="bad-bundle",
+        )
+
+
+def _check_runtime(saved: SavedModel, request: ParityRequest) -> None:
+    """Raise UsageError for options of a package's runtimes with a Core AI asset, which Apple's own runtime runs."""
+    chosen = {
+        "`runtime=`": request.runtime != "portrait",
+        "`arithmetic=`": request.arithmetic != "as_typed",
+        "`from_device=`": request.from_device is not None,
+    }
+    wrong = [name for name, given in chosen.items() if given]
+    if saved.core_ai and wrong:
+        raise UsageError(
+            f"{saved.path.name} is a Core AI asset, which Core AI's own runtime runs;"
+            f" {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for a .mlpackage."
         )
 
 
@@ -121,6 +139,7 @@ def compare_masks(
         bundle: a device's masks, to be compared instead of the saved package's.
         weights: the stored weights of the package, for the report.
     """
+    from ..coreai.asset import is_asset
     from ..mil.folder import package_size_bytes
     from ..mil.package import saved_package
     from ..quantize.recipes import get_recipe
@@ -131,7 +150,8 @@ def compare_masks(
 
     model, recipe = models[0], get_recipe(facts["recipe"])
     require_carrying(model, request)
-    candidate = _package_runner(package, request) if bundle is None else _device_runner(bundle)
+    core_ai = is_asset(package)
+    candidate = _saved_runner(package, request) if bundle is None else _device_runner(bundle)
     kind = kind_of(recipe.name, facts["precision"])
     thresholds = thresholds_for(kind, trained=model.trained, min_iou=request.min_iou)
     budget = size_gate(model.name, recipe.name, package_size_bytes(package), max_mb=request.max_mb)
@@ -144,7 +164,7 @@ def compare_masks(
                 split = _judging_split(request, recipe)
                 frames: Compared = load_sequences(request.data, each.spec, split=split, kinds=each.kinds)
             elif bundle is None:
-                frames = _photos(stage, each, request, recipe)
+                frames = _photos(stage, each, request, recipe, few=core_ai)
             else:
                 frames = _device_frames(stage, bundle, each, request)
             watch = Watch(each, frames.note) if isinstance(frames, Pans | InOrder) else None
@@ -184,11 +204,11 @@ def compare_masks(
 
 def _stored_entries(package: Path, candidate: Runner) -> Mapping[str, str]:
     """The exporter's entries in a package's metadata, from the program that the candidate has read, if it has."""
-    from ..mil.program import read_program
     from ..runtime.runner import PackageRunner
 
-    program = candidate.program if isinstance(candidate, PackageRunner) else read_program(package)
-    return program.metadata.user_defined
+    if isinstance(candidate, PackageRunner):
+        return candidate.program.metadata.user_defined
+    return read_saved(package).metadata
 
 
 class _Shown:
@@ -272,7 +292,13 @@ def kinds_warning(model: LoadedModel, consequence: str) -> str:
     )
 
 
-def _package_runner(package: Path, request: ParityRequest) -> Runner:
+def _saved_runner(package: Path, request: ParityRequest) -> Runner:
+    from ..coreai.asset import is_asset
+
+    if is_asset(package):
+        from ..coreai.runner import CoreAIRunner
+
+        return CoreAIRunner(package)
     if request.runtime == "coreml":
         from ..mil.mac import CoreMLRunner
 
@@ -287,17 +313,36 @@ def _judging_split(request: ParityRequest, recipe: Recipe) -> str | None:
     return JUDGING_SPLIT if request.data is None and recipe.fitted else None
 
 
-def _photos(stage: RunningStage, model: LoadedModel, request: ParityRequest, recipe: Recipe) -> Frames:
-    """The photos to compare on, with warnings about what they cannot show."""
+def _photos(
+    stage: RunningStage, model: LoadedModel, request: ParityRequest, recipe: Recipe, *, few: bool = False
+) -> Frames:
+    """The photos to compare on, with warnings about what they cannot show.
+
+    Args:
+        few: use only `CORE_AI_PHOTOS` of the bundled ones.
+    """
     split = _judging_split(request, recipe)
     frames = load_frames(request.data, model.spec, split=split, kinds=model.kinds)
     if request.data is None and model.kinds:
         stage.warnings.append(
             kinds_warning(model, f"the masks are compared on the {len(frames)} bundled photographs of that kind")
         )
+    if few and request.data is None:
+        frames = few_photos(stage, frames)
     if frames.without_depth:
         stage.warnings.append(stand_in_note(len(frames.without_depth), len(frames)))
     return frames
+
+
+def few_photos(stage: RunningStage, frames: Frames) -> Frames:
+    """A few of the bundled photographs, evenly spread, with a warning: Apple's runtime on Linux is slow."""
+    chosen = frames.spread(CORE_AI_PHOTOS)
+    if len(chosen) < len(frames):
+        stage.warnings.append(
+            f"Core AI's runtime is slow off a Mac, so {len(chosen)} of the {len(frames)} bundled photographs are used;"
+            " `data=` uses a folder of yours, all of it."
+        )
+    return chosen
 
 
 def _device_runner(bundle: DeviceBundle) -> Runner:

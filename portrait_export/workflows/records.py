@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..inputs.sizes import Size, labels
+from ..inputs.sizes import Size, labels, size_of
 from ..inputs.sources import LoadedModel
 from ..preprocessing import LOGITS_KEY, METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.files import write_json
 from ..utils.plain import plain_data
 from ..utils.version import __version__
 from .recurrent import metadata_of
-from .requests import CoreMLExport, CoreMLRequest
+from .requests import CoreAIExport, CoreAIRequest, CoreMLExport, CoreMLRequest
 
 if TYPE_CHECKING:
     from ..mil.package import SavedPackage
@@ -67,6 +67,27 @@ def package_metadata(
     )
 
 
+def asset_metadata(model: LoadedModel, recipe: Recipe, request: CoreAIRequest) -> Metadata:
+    """Return the metadata of a Core AI asset: the same entries as a package's."""
+    from ..mil.program import Metadata
+
+    return Metadata(
+        author=model.author if request.author is None else request.author,
+        license=model.licence if request.license is None else request.license,
+        version=__version__,
+        description=_description(model, recipe.dtype or request.precision, [size_of(model)]),
+        user_defined={
+            SPEC_KEY: model.spec.to_json(),
+            f"{METADATA_PREFIX}recipe": recipe.name,
+            f"{METADATA_PREFIX}precision": request.precision,
+            f"{METADATA_PREFIX}trained": str(model.trained).lower(),
+            f"{METADATA_PREFIX}paper": model.paper,
+            **{f"{METADATA_PREFIX}{key}": value for key, value in model.provenance.items()},
+            **{f"{METADATA_PREFIX}version.{name}": version for name, version in asset_tool_versions().items()},
+        },
+    )
+
+
 def _activations(recipe: Recipe, request: CoreMLRequest) -> dict[str, str]:
     """Return the entry that says how ranges of activations were chosen; none for recipes of weights alone."""
     if not recipe.activations:
@@ -109,8 +130,19 @@ def tool_versions() -> dict[str, str]:
     return {"portrait-export": __version__, **{name: version(name).partition("+")[0] for name in names}}
 
 
+def asset_tool_versions() -> dict[str, str]:
+    """Return the versions of the libraries that make a Core AI asset, by name."""
+    from ..coreai.installed import VERSIONS
+
+    return {name: version for name, version in tool_versions().items() if name != "coremltools"} | VERSIONS
+
+
 def begin_record(
-    folder: Path, model: LoadedModel, recipe: Recipe, request: CoreMLRequest, package: SavedPackage | None = None
+    folder: Path,
+    model: LoadedModel,
+    recipe: Recipe,
+    request: CoreMLRequest | CoreAIRequest,
+    package: SavedPackage | None = None,
 ) -> None:
     """Write an export.json that says that the export has not finished, and remove reports about an earlier one.
 
@@ -168,6 +200,35 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
         "target": request.target,
         "package": _package(export.package),
         "audit": export.audit.to_json(),
+        **_outcome(export),
+        "versions": tool_versions(),
+    }
+
+
+def asset_record(export: CoreAIExport, request: CoreAIRequest) -> dict[str, Any]:
+    """Return the content of export.json for a Core AI asset: the same keys as for a package."""
+    return {
+        "finished": True,
+        "name": export.package.path.stem,
+        "model": export.model.name,
+        "trained": export.model.trained,
+        "parameters": export.model.parameters,
+        "spec": asdict(export.model.spec),
+        "sizes": [list(size_of(export.model))],
+        "recipe": export.recipe.name,
+        "precision": request.precision,
+        "keep_fp32": None,
+        "target": request.target,
+        "package": _package(export.package),
+        "audit": export.audit.to_json(),
+        **_outcome(export),
+        "versions": asset_tool_versions(),
+    }
+
+
+def _outcome(export: CoreMLExport | CoreAIExport) -> dict[str, Any]:
+    """The gates, warnings and stages of an export."""
+    return {
         "gates": [] if export.parity is None else [plain_data(asdict(gate)) for gate in export.parity.gates],
         "parity": None if export.parity is None else "parity.json",
         "passed": export.passed,
@@ -176,5 +237,4 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
             {"name": s.name, "seconds": round(s.seconds, 3), "summary": s.summary, **s.facts} for s in export.stages
         ],
         "provenance": dict(export.model.provenance),
-        "versions": tool_versions(),
     }

@@ -130,6 +130,69 @@ class CoreMLRequest:
 
 
 @dataclass(frozen=True)
+class CoreAIRequest:
+    """The arguments of `export_coreai`.
+
+    Attributes:
+        source: the network and its weights.
+        recipe: how weights are stored: `none` or `int8`.
+        output: `mask`, `multiarray` or `logits`.
+        precision: `fp16` or `fp32`.
+        out: output folder; None is build/MODEL-RECIPE-coreai.
+        parity: the comparison of masks; None skips it.
+        force: replace an existing asset.
+        name: what the files are called; None is the network's name.
+        author, license: of the weights, for the asset's metadata; None is what is known of them.
+    """
+
+    source: ModelSource
+    recipe: str = "none"
+    output: str = "mask"
+    precision: str = "fp16"
+    out: Path | None = None
+    parity: ParityRequest | None = ParityRequest()
+    force: bool = False
+    name: str | None = None
+    author: str | None = None
+    license: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The oldest system that runs an asset."""
+        return "iOS27"
+
+
+@dataclass(frozen=True)
+class CoreAIExport:
+    """An exported Core AI asset, with everything that was checked about it.
+
+    Attributes:
+        folder: the output folder.
+        package: path, SHA-256 and size in bytes of the asset.
+        model: the network in it.
+        recipe: how its weights are stored.
+        audit: the weights as they are stored.
+        stages: the finished stages, with timings.
+        parity: the comparison of masks; None if it was skipped.
+        record: all of it as plain values: the content of export.json.
+    """
+
+    folder: Path
+    package: SavedPackage
+    model: LoadedModel
+    recipe: Recipe
+    audit: Audit
+    stages: tuple[Stage, ...]
+    parity: ParityReport | None
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the audit and every gate passed."""
+        return self.audit.passed and (self.parity is None or self.parity.passed)
+
+
+@dataclass(frozen=True)
 class CoreMLExport:
     """An exported package, with everything that was checked about it.
 

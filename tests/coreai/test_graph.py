@@ -1,0 +1,99 @@
+"""The models given to Core AI's converter, run by ONNX Runtime: pixels in, half precision, integers."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from portrait_export.artifacts import Frame
+from portrait_export.coreai.graph import with_pixels
+from portrait_export.coreai.half import in_half
+from portrait_export.coreai.weights import with_integers
+from portrait_export.errors import LoweringError
+from portrait_export.quantize.channels import codes_and_scales
+
+from .nets import photo, run_onnx, small_net, spec_of_side
+
+
+def encode(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return codes_and_scales(matrix, np.dtype(np.float32))
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_pixels_are_normalised_exactly_as_the_spec_says(color: str) -> None:
+    spec = spec_of_side(color=color, output="multiarray", threshold=0.4)
+    expected = run_onnx(small_net(), image=spec.normalise(Frame(photo())))
+    found = run_onnx(with_pixels(small_net(), spec), image=photo()[None])
+    np.testing.assert_array_equal(found["logits"], expected["logits"])
+    np.testing.assert_array_equal(found["mask"], expected["mask"])
+    np.testing.assert_array_equal(found["classes"], (expected["mask"][0, 0] >= 0.4).astype(np.int32))
+
+
+def test_mask_is_eight_bits() -> None:
+    spec = spec_of_side()
+    probability = run_onnx(small_net(), image=spec.normalise(Frame(photo())))["mask"]
+    found = run_onnx(with_pixels(small_net(), spec), image=photo()[None])["mask"]
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.round(probability * np.float32(255)).astype(np.uint8))
+
+
+def test_logits_alone() -> None:
+    model = with_pixels(small_net(), spec_of_side(output="logits"))
+    assert [value.name for value in model.graph.output] == ["logits"]
+
+
+def test_old_opset_is_refused() -> None:
+    model = small_net()
+    model.opset_import[0].version = 13
+    with pytest.raises(LoweringError, match="has opset 13; Core AI assets need 17"):
+        with_pixels(model, spec_of_side())
+
+
+def test_half_keeps_the_interface_and_the_scales_of_resize() -> None:
+    model = in_half(small_net())
+    onnx.checker.check_model(model)
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert types.pop("scales/fp32") == TensorProto.FLOAT
+    assert set(types.values()) == {TensorProto.FLOAT16}
+    x = spec_of_side().normalise(Frame(photo()))
+    exact, half = run_onnx(small_net(), image=x), run_onnx(model, image=x)
+    assert half["mask"].dtype == np.float32
+    error = np.abs(exact["mask"] - half["mask"]).max()
+    assert 0 < error < 5e-3
+
+
+def test_half_refuses_weights_that_become_infinite() -> None:
+    with pytest.raises(LoweringError, match=r"Half precision ends at 65504; these weights are larger: head\.weight"):
+        in_half(small_net(largest=1e6))
+
+
+def test_half_refuses_branches() -> None:
+    model = small_net()
+    branch = helper.make_graph([], "branch", [], [])
+    model.graph.node.append(helper.make_node("If", ["c"], ["x"], then_branch=branch, else_branch=branch))
+    with pytest.raises(LoweringError, match="branches or loops"):
+        in_half(model)
+
+
+def test_integers_are_those_of_the_recipe() -> None:
+    model, skipped = with_integers(small_net(), encode, min_elements=200)
+    onnx.checker.check_model(model)
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    original = {tensor.name: numpy_helper.to_array(tensor) for tensor in small_net().graph.initializer}
+    codes, scales = encode(original["mix.weight"].T.astype(np.float64))  # its output channels are the last axis
+    np.testing.assert_array_equal(tensors["mix.weight/codes"], codes.T)
+    np.testing.assert_array_equal(tensors["mix.weight/scales"], scales)
+    assert tensors["deep.weight/codes"].dtype == np.int8
+    assert skipped == {"head.weight": "it has fewer than 200 elements"}
+    x = spec_of_side().normalise(Frame(photo()))
+    error = np.abs(run_onnx(model, image=x)["logits"] - run_onnx(small_net(), image=x)["logits"]).max()
+    assert 0 < error < 0.05
+
+
+def test_weight_read_in_two_ways_stays() -> None:
+    model = small_net()
+    model.graph.node.append(helper.make_node("Add", ["m", "mix.weight"], ["sum"]))
+    _, skipped = with_integers(model, encode, min_elements=200)
+    assert skipped["mix.weight"] == "it is read in several ways"
