@@ -2,7 +2,8 @@
 
 A literal is a parameter such as strides, axes or a mode. coremltools calls it by its operation and parameter,
 `decode_head_fuse_Conv_output_0_conv_strides_0`, three times over, and nobody looks it up by that name. Values that
-operations compute and weights keep their names, which `blame` and `audit` report.
+operations compute and weights keep theirs, which `blame` and `audit` report and Xcode and Netron show; without them
+another 95 kB of segformer_b0 would be saved.
 """
 
 from __future__ import annotations

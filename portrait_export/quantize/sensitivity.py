@@ -17,6 +17,7 @@ from .recipes import RECIPES
 
 NONE = "none"
 NOT_WORTH_IT = "compressed, it would harm the masks more than its bytes are worth"
+# Without palette4-vector: of segformer_b0 it made 2.19 MB with a mask IoU of .9985, palette4 2.18 MB with .9988.
 CANDIDATES = ("palette2", "palette3", "palette4", "int4-block32", "palette6", "int8", NONE)
 SAFE_CANDIDATES = ("palette4", "palette6", "int8", NONE)  # of layers that few bits harm most, which have no Hessians
 DECODER_BYTES = 150  # that a decoding operation adds to the specification, about

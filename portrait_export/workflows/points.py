@@ -136,7 +136,7 @@ class PointMaker:
             if kept is None:
                 write_json(self._folder / plan.name / POINT_FILE, {"key": key, "point": asdict(point)})
             masks = "–" if point.mask_iou is None else f"{point.mask_iou:.5f}"
-            verdict = "" if point.passed else "; " + ", ".join(point.failed) + " failed"
+            verdict = "" if point.passed else f"; failed: {len(point.failed)}, first {point.failed[0]}"
             before = "" if kept is None else "; made before"
             stage.summary = f"{point.size_bytes / 1e6:.2f} MB, mask IoU {masks}{verdict}{before}"
         return point

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..frontier import Point
@@ -90,7 +91,7 @@ def _span(values: Sequence[float], scale: Callable[[float], float]) -> tuple[flo
     """The ends of an axis, with a margin."""
     low, high = min(values), max(values)
     if scale is math.log:
-        return low / 1.12, high * 1.25
+        return low / 1.2, high * 1.25
     margin = 0.12 * (high - low) or 0.001
     return low - margin, high + margin
 
@@ -124,6 +125,7 @@ class _Plot:
         line = [places[point.name] for point in points if not point.beaten_by]
         self.draw.line(line, LINE_COLOR, width=2)
         self.taken += [_around(place, DOT + 1) for place in places.values()]
+        self.taken += [_around(place, 1) for ends in pairwise(line) for place in _along(*ends)]
         for point in points:
             color = LINE_COLOR if not point.beaten_by else BEATEN_COLOR
             self.draw.ellipse(_around(places[point.name], DOT), color)
@@ -155,7 +157,7 @@ class _Plot:
         width, x, y = self.font.getlength(words), *place
         for dx, dy in _PLACES:
             left = x + dx if dx > 0 else x + dx - width if dx < 0 else x - width / 2
-            box = (left - 2, y + dy - 8, left + width + 2, y + dy + 8)
+            box = (left - 2, y + dy - 6, left + width + 2, y + dy + 6)
             within = self.across.start - 4 <= box[0] and box[2] <= self.across.end + 4
             within = within and box[1] >= TOP - 8 and box[3] <= HEIGHT - BOTTOM
             if within and not any(_meet(box, other) for other in self.taken):
@@ -186,6 +188,13 @@ def _thinned(values: Sequence[float], axis: _Axis, pixels: float) -> list[float]
         if not kept or abs(axis(value) - axis(kept[-1])) >= pixels:
             kept.append(value)
     return kept
+
+
+def _along(start: tuple[float, float], end: tuple[float, float], step: float = 6) -> list[tuple[float, float]]:
+    """Places on a line, so many pixels apart."""
+    count = math.ceil(math.dist(start, end) / step)
+    (x, y), (dx, dy) = start, ((end[0] - start[0]) / max(count, 1), (end[1] - start[1]) / max(count, 1))
+    return [(x + n * dx, y + n * dy) for n in range(1, count)]
 
 
 def _around(place: tuple[float, float], radius: float) -> Box:
