@@ -4,6 +4,8 @@ options.py        what the user can set, as options or in a TOML file
 original.py       the network as it came: the Original protocol, ONNX files
 pytorch.py        torch code and TorchScript, exported to ONNX
 interface.py      the image input: name, layout, type; shapes pinned
+carried.py        inputs of a recurrent network, and the outputs that they take with the next frame
+module_states.py  the same among the arguments and results of a PyTorch module
 computed.py       values computed from constants alone
 affine.py         pixels, followed through what keeps them affine per channel
 leading.py        the graph's own normalisation, and which pixels it is made for

@@ -18,7 +18,7 @@ from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.capture.onnx.check import make_session, run_session
 from portrait_export.errors import CaptureError, ExecutionError, UsageError
 
-from .recurrent_nets import SIDE, memory, memory_file, rvm, rvm_file
+from .recurrent_nets import SIDE, memory, memory_file, rvm, rvm_file, written
 
 PLAIN = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "size": (SIDE, SIDE)}
 
@@ -214,3 +214,24 @@ def test_the_ratio_of_robust_video_matting_has_its_authors_default(name):
     assert notes[0].startswith(f"downsample_ratio is {expected:g}")
     told = ForeignOptions(onnx=Path("n"), fix_inputs=(("downsample_ratio", 0.25),))
     assert with_ratio(model, told, image) == (told, ())
+
+
+class FedBack(torch.nn.Module):
+    """A mask from a picture and the mask before it."""
+
+    def forward(self, image: torch.Tensor, prev_mask: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(8 * (image.mean(1, keepdim=True) - 0.5) + 2 * prev_mask)
+
+
+def test_a_mask_that_is_fed_back_is_both_the_mask_and_carried(tmp_path):
+    file = written(FedBack(), ("image", "prev_mask"), ("mask",), tmp_path / "back.onnx")
+    network = load_foreign(ForeignOptions(onnx=file, **PLAIN))
+    assert [(value.name, value.output) for value in network.carried] == [("prev_mask", "net_mask")]
+    expected, mask = [], torch.zeros(1, 1, SIDE, SIDE)
+    for picture in pictures(4):
+        tensor = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        mask = FedBack()(tensor, mask)
+        expected.append(mask[0, 0].numpy())
+    for one, other in zip(expected, network.open_runner().run(sequence()), strict=True):
+        np.testing.assert_allclose(other.probability, one, atol=2e-6)
+    assert {value.name for value in network.to_onnx().graph.output} == {"logits", "mask", "net_mask"}
