@@ -163,9 +163,11 @@ class PortraitSpec:
 
     def to_json(self) -> str:
         """Return one line of JSON with sorted keys, as stored in exported packages and ONNX files."""
-        return json.dumps(
-            {key: value for key, value in asdict(self).items() if value or key != "pictures"}, sort_keys=True
-        )
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values; without `pictures` where there are none."""
+        return {key: value for key, value in asdict(self).items() if value or key != "pictures"}
 
     @classmethod
     def from_json(cls, text: str) -> PortraitSpec:

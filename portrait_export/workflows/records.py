@@ -192,7 +192,7 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
         "model": export.model.name,
         "trained": export.model.trained,
         "parameters": export.model.parameters,
-        "spec": asdict(export.model.spec),
+        "spec": export.model.spec.to_dict(),
         "sizes": [list(size) for size in export.sizes],
         "recipe": export.recipe.name,
         "precision": request.precision,

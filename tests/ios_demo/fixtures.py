@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,12 +186,12 @@ def specs() -> Table:
         "foreign_odd_size": replace(base, height=321, width=17, resize="crop", output="multiarray", threshold=0.35),
         "foreign_fill": replace(base, resize="fill", std=(1e-3, 58.395, 2.0)),
     }
-    return [{"name": name, "json": spec.to_json(), "fields": asdict(spec)} for name, spec in named.items()]
+    return [{"name": name, "json": spec.to_json(), "fields": spec.to_dict()} for name, spec in named.items()]
 
 
 def refused_specs() -> Table:
     """Texts that are not specs, and the words that their error must have."""
-    good = asdict(PortraitSpec())
+    good = PortraitSpec().to_dict()
 
     def changed(**values: Any) -> str:
         return json.dumps({**good, **values})
