@@ -31,6 +31,7 @@ from .network import ForeignNetwork, probe_picture
 from .normalisation import decide
 from .options import ForeignOptions, require_one_source, with_toml
 from .original import OnnxOriginal, Original, only_output, values_in, with_outputs
+from .stored_range import stored_range
 from .widen import in_float32, other_precisions
 
 # Largest |difference| of P(person), and of logits relative to their scale, between the adapted graph and the original
@@ -160,7 +161,8 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     asked = _asked_values(original.model, options)
     folded, _ = fold_constants(with_outputs(stepped, asked))
     graph = Graph(folded)
-    preparation = decide(options, image, leading_arithmetic(graph, image), opened.preprocessor, toml=opened.toml)
+    leading, stored = leading_arithmetic(graph, image), stored_range(graph, image)
+    preparation = decide(options, image, leading, opened.preprocessor, toml=opened.toml, stored=stored)
     outputs = _probe(opened, preparation.value, asked)
     candidates = {name: value for name, value in outputs.items() if name not in options.keep_outputs} or outputs
     labels = _labels(options.file.parent)
