@@ -9,7 +9,7 @@ from .interface import ImageInput
 from .leading import BYTES, IMAGENET, SIGNED, UNIT, Numbers
 
 CLOSE = 0.1  # of the span: calibration sees photographs that are not black or white everywhere
-_LEVELS = {TensorProto.UINT8: (0, 255), TensorProto.INT8: (-128, 127)}
+_LEVELS: dict[int, tuple[int, int]] = {TensorProto.UINT8: (0, 255), TensorProto.INT8: (-128, 127)}
 
 
 def stored_range(graph: Graph, image: ImageInput) -> tuple[float, float] | None:
