@@ -626,12 +626,19 @@ def _torchvision(name: str) -> Architecture:
 
 
 def _paper(
-    name: str, net: str, *, width: int = 32, small: Mapping[str, Any] | None = None, small_size: int = 64, **more: Any
+    name: str,
+    net: str,
+    *,
+    width: int = 32,
+    small: Mapping[str, Any] | None = None,
+    size: int = 256,
+    small_size: int = 64,
+    **more: Any,
 ) -> Architecture:
     def build(shrunk: bool) -> nn.Module:
         return getattr(portrait_nets, net)(**({"width": 8, **(small or {})} if shrunk else {"width": width}))
 
-    return Architecture(name, "paper", build, 256, small_size, **more)
+    return Architecture(name, "paper", build, size, small_size, **more)
 
 
 RVM_INPUTS = (
@@ -653,6 +660,7 @@ PAPERS = (
     _paper("PP-HumanSeg", "PpHumanSeg", probability=True),
     _paper("LR-ASPP", "LrAspp", width=16),
     _paper("DeepLabV3+", "DeepLabV3Plus"),
+    _paper("PSPNet", "PspNet", size=192, small_size=48),
     _paper("RVM", "Rvm", width=16, small_size=96, feeds=RVM_INPUTS, probability=True),
 )
 

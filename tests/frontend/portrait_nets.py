@@ -314,6 +314,26 @@ class DeepLabV3Plus(nn.Module):
         return resize_like(self.classify(x), image)
 
 
+# PSPNet, arXiv:1612.01105: means over 1x1, 2x2, 3x3 and 6x6 regions, resized and read beside the map itself
+
+
+class PspNet(nn.Module):
+    """forward(image) → logits (N, 2, H, W). Sides are multiples of 48, so that regions are of one size."""
+
+    def __init__(self, *, width: int, bins: tuple[int, ...] = (1, 2, 3, 6)):
+        super().__init__()
+        w = width
+        self.stem = nn.Sequential(conv_bn(3, w, stride=2), conv_bn(w, w), nn.MaxPool2d(3, 2, padding=1))
+        self.deep = nn.Sequential(conv_bn(w, 2 * w, stride=2), conv_bn(2 * w, 4 * w, dilation=2))
+        self.regions = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(side), conv_bn(4 * w, w, 1)) for side in bins)
+        self.classify = nn.Sequential(conv_bn((4 + len(bins)) * w, 2 * w), nn.Dropout2d(0.1), nn.Conv2d(2 * w, 2, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        deep = self.deep(self.stem(image))
+        means = [resize_like(region(deep), deep, align_corners=True) for region in self.regions]
+        return resize_like(self.classify(torch.cat([deep, *means], 1)), image, align_corners=True)
+
+
 # RVM, arXiv:2108.11515: recurrent decoder; its states and the factor of its first resize are inputs of the ONNX file
 
 

@@ -37,6 +37,7 @@ EXPORTED = (
     "PP-HumanSeg",
     "LR-ASPP",
     "DeepLabV3+",
+    "PSPNet",
     "RVM",
     "Hiera-Tiny",  # attends inside windows of windows: six dimensions
 )

@@ -36,6 +36,7 @@ from .normalisation import decide, decide_picture
 from .options import NORMALISING, ForeignOptions, PictureSettings, merged, require_one_source, with_toml
 from .original import OnnxOriginal, Original, only_output, values_in, with_outputs
 from .pictures import PictureInput, arranged, find_pictures, name_doubt
+from .stored_range import stored_range
 from .widen import in_float32, other_precisions
 
 # Largest |difference| of P(person), and of logits relative to their scale, between the adapted graph and the original
@@ -280,7 +281,8 @@ def _prepared(
     image, (photo, *_) = pictures[0].image, pictures[0].parts
     own = {key: value for key in NORMALISING if (value := getattr(named[photo.name], key)) is not None}
     leading = leading_arithmetic(graph, image, photo.channels)
-    prepared = decide(replace(options, **own), image, leading, preprocessor, toml=toml)
+    stored = stored_range(graph, image)
+    prepared = decide(replace(options, **own), image, leading, preprocessor, toml=toml, stored=stored)
     spec, notes, warnings = prepared.value, list(prepared.notes), list(prepared.warnings)
     if len(pictures) > 1:
         warnings += [doubt for each in pictures if (doubt := name_doubt(each.image.name, each.parts[0].shows))]

@@ -12,6 +12,7 @@ from .interface import ImageInput
 from .leading import BYTES, IMAGENET, NAMES, UNIT, Leading, Numbers, short
 from .options import NORMALISING, PictureSettings, Settings
 from .pictures import Part
+from .stored_range import pixels_within
 
 ASSUMED = (
     "no preprocessing was given, so ImageNet's is assumed: RGB, pixel/255, mean 0.485,0.456,0.406,"
@@ -26,7 +27,13 @@ ASSUMED_GRAY = (
 
 
 def decide(
-    options: Settings, image: ImageInput, leading: Leading | None, preprocessor: Preprocessor | None, *, toml: str
+    options: Settings,
+    image: ImageInput,
+    leading: Leading | None,
+    preprocessor: Preprocessor | None,
+    *,
+    toml: str,
+    stored: tuple[float, float] | None = None,
 ) -> Finding[PortraitSpec]:
     """How photographs are prepared.
 
@@ -34,6 +41,7 @@ def decide(
         leading: arithmetic on pixels in the graph itself.
         preprocessor: what a preprocessor_config.json next to the network says.
         toml: name of the file that some options come from, empty where there is none.
+        stored: the range of numbers that a quantized graph keeps of its input.
     """
     if image.channels == 1:
         numbers = _gray_numbers(options, image, leading, toml, name=image.name)
@@ -41,6 +49,8 @@ def decide(
         color = Finding(GRAY, ("gray: the luma of the photograph;",), ignored)
     else:
         numbers = _numbers(options, image, leading, preprocessor, toml)
+        if numbers.warnings[:1] == (ASSUMED,) and stored is not None:
+            numbers = _by_range(*stored) or numbers
         color = _color(options, leading, preprocessor)
     scale, mean, std = _narrowed(numbers.value, gray=image.channels == 1)
     resize = options.resize or (preprocessor.resize if preprocessor is not None else None)
@@ -190,6 +200,19 @@ def _numbers(
         numbers = Numbers(preprocessor.scale, preprocessor.mean, preprocessor.std)
         return Finding(numbers, (f"mean and std from {PREPROCESSOR}",), () if _suits(normalising, numbers) else doubts)
     return Finding(IMAGENET, (), (ASSUMED, *(() if normalising and normalising.takes == (IMAGENET,) else doubts)))
+
+
+def _by_range(low: float, high: float) -> Finding[Numbers] | None:
+    """The pixels that fill the range which a quantized graph keeps; None where no usual ones do."""
+    fitting = pixels_within(low, high)
+    if not fitting:
+        return None
+    readings = " or ".join(f"{NAMES[each]} ({each})" for each in fitting)
+    warning = (
+        f"no preprocessing was given; the graph stores its input as 8-bit integers of {low:.4g}..{high:.4g}, which"
+        f" suits pixels in {readings}: {NAMES[fitting[0]]} is taken; set `mean=`, `std=` and `scale=` if that is wrong"
+    )
+    return Finding(fitting[0], (), (warning,))
 
 
 def _found(leading: Leading, numbers: Numbers) -> Finding[Numbers]:

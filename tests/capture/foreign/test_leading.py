@@ -349,3 +349,50 @@ def test_given_numbers_that_suit_the_graph_are_not_doubted(tmp_path):
     assert "looks made for pixels in -1..1; scale is 0.00392157" in warning
     [warning] = load(NOTICED["batch_norm_of_bytes"], tmp_path, mean=IMAGENET_MEAN, std=IMAGENET_STD).warnings
     assert warning.endswith("normalising twice is probably wrong")
+
+
+RANGES = [
+    pytest.param(1 / 255, 0, np.uint8, "0..1", id="unit"),
+    pytest.param(1.0, 0, np.uint8, "0..255", id="bytes"),
+    pytest.param(0.94, 2, np.uint8, "0..255", id="bytes_that_were_not_all_seen"),
+    pytest.param(2 / 255, 127, np.uint8, "-1..1", id="signed"),
+    pytest.param(4.75 / 255, 114, np.uint8, "ImageNet's normalisation", id="imagenet"),
+    pytest.param(2.64 / 127, 0, np.int8, "ImageNet's normalisation", id="imagenet_symmetric"),
+    pytest.param(1 / 127, 0, np.int8, "-1..1", id="symmetric"),
+    pytest.param(255 / 127, 0, np.int8, "0..255", id="bytes_symmetric"),
+]
+
+
+def quantized(scale: float, zero: int, dtype: Any) -> onnx.ModelProto:
+    """A network whose first operators store its input as 8-bit integers."""
+    arrays = {"scale": np.float32(scale), "zero": dtype(zero), "w": np.full((1, 3, 1, 1), 0.5, np.float32)}
+    nodes = [
+        node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        node("Conv", ["d", "w"], ["z"]),
+        node("Sigmoid", ["z"], ["y"]),
+    ]
+    shapes = {"x": [1, 3, SIDE, SIDE], "y": [1, 1, SIDE, SIDE]}
+    inputs, outputs = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name])] for name in "xy")
+    stored = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "quantized", inputs, outputs, stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(("scale", "zero", "dtype", "name"), RANGES)
+def test_the_range_of_a_quantized_input_tells_its_pixels(scale, zero, dtype, name, tmp_path):
+    onnx.save(quantized(scale, zero, dtype), tmp_path / "net.onnx")
+    found = load_foreign(ForeignOptions(onnx=tmp_path / "net.onnx"))
+    [warning] = [line for line in found.warnings if "stores its input as 8-bit integers" in line]
+    assert f": {name} is taken" in warning
+    assert ("pixels in -1..1 (" in warning) == (name == "-1..1")
+    assert (" or 0..1 (" in warning) == (name == "-1..1")
+    pixels = found.spec.normalise(Frame(picture()))
+    low, high = (np.iinfo(dtype).min - zero) * scale, (np.iinfo(dtype).max - zero) * scale
+    assert low - 0.1 * (high - low) <= pixels.min()
+    assert pixels.max() <= high + 0.1 * (high - low)
+
+
+def test_an_unusual_range_tells_nothing(tmp_path):
+    onnx.save(quantized(30 / 255, 0, np.uint8), tmp_path / "net.onnx")
+    assert ASSUMED in load_foreign(ForeignOptions(onnx=tmp_path / "net.onnx")).warnings
