@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..artifacts import PRECISIONS, ArrayFeature, CompressionPass, Feature, ImageFeature, Lowered
 from ..errors import PackageError, nearest
-from ..utils.files import cannot_write
+from ..utils.files import TEMPORARY_HINT, cannot_write
 from ..utils.quiet import quiet
 from . import coreml
 from .literals import shorten_literals
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 _CAST_TO_HALF = "common::add_fp16_cast"  # coremltools' pass
-_ROOM = "this is the temporary folder: free some space in it, or set the environment variable TMPDIR to another one."
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,11 @@ def _full_disk_reported() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise cannot_write(folder, error, hint=_ROOM) from error
+        raise cannot_write(folder, error, hint=TEMPORARY_HINT) from error
     except RuntimeError as error:
         if "MIL FileWriter" not in str(error):
             raise
-        raise cannot_write(folder, OSError(str(error).rstrip(".")), hint=_ROOM) from error
+        raise cannot_write(folder, OSError(str(error).rstrip(".")), hint=TEMPORARY_HINT) from error
 
 
 def _input_type(ct: Any, feature: Feature) -> Any:

@@ -17,6 +17,9 @@ _STREAM_FOLDERS = ("/dev", "/dev/fd", "/proc/self/fd")
 _LONGEST_STEM = 32  # characters of the name that the hidden name keeps, so that it stays short enough
 _LOCK = ".portrait-export.lock"
 _CHUNK_BYTES = 1 << 20
+TEMPORARY_HINT = (
+    "this is the temporary folder: free some space in it, or set the environment variable TMPDIR to another one."
+)
 _PARTIAL = ".partial-"  # part of the hidden name; the id of the writing process follows
 
 
@@ -109,6 +112,15 @@ def cannot_write(path: Path, error: OSError, *, hint: str = "") -> OutputError:
         f"Cannot write {path}: {error.strerror or error}.",
         hint=hint or "choose another place with `out=`, or free space and check the permissions there.",
     )
+
+
+@contextlib.contextmanager
+def temporary_files() -> Iterator[None]:
+    """Raise OutputError if the block cannot write to the temporary folder."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(Path(tempfile.gettempdir()), error, hint=TEMPORARY_HINT) from error
 
 
 @contextlib.contextmanager

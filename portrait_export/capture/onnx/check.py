@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from ...errors import CaptureError, first_line
+from ...utils.files import OutputError
 from .light import check_structure
 from .stored import StoredModel
 
@@ -78,6 +79,8 @@ def make_session(
                 return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except OutputError:
+        raise
     except Exception as error:  # ONNX Runtime raises a class per status, all of them "cannot load"
         raise CaptureError(f"ONNX Runtime cannot load this model: {first_line(error)}", code="onnx-runtime") from error
 

@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from ...utils.files import temporary_files
 from .light import copy_fields, outlined
 
 
@@ -45,9 +46,12 @@ class StoredModel:
         Args:
             model: not changed.
             like: a model whose files its outline may refer to already.
+        Raises:
+            OutputError: the temporary folder is full or cannot be written to.
         """
-        self._folder: _Folder = _Folder() if like is None else like._folder
-        self.outline = outlined(model, self._new("weights"))
+        with temporary_files():
+            self._folder: _Folder = _Folder() if like is None else like._folder
+            self.outline = outlined(model, self._new("weights"))
 
     def with_outline(self, outline: onnx.ModelProto) -> StoredModel:
         """The stored model with another graph, which may have large weights of its own."""
@@ -90,7 +94,8 @@ class StoredModel:
     def file(self) -> Iterator[Path]:
         """A file of the model, with its weights in files next to it, while the block runs."""
         path = self._new("onnx")
-        path.write_bytes(self.outline.SerializeToString())
+        with temporary_files():
+            path.write_bytes(self.outline.SerializeToString())
         try:
             yield path
         finally:

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from portrait_export.capture.onnx.check import check_model, run_once
 from portrait_export.capture.onnx.graph import Graph
 from portrait_export.capture.onnx.stored import StoredModel
+from portrait_export.utils.files import OutputError
 
 from .test_light import WEIGHT, X, model
 
@@ -66,6 +67,13 @@ def test_packed_weights_are_unpacked():
     assert stored.array(tensors["nibbles"]).shape == (128, 64)
     assert stored.array(tensors["halves"]).dtype == np.float16
     assert stored.array(tensors["typed"])[4999] == 4999
+
+
+def test_a_full_temporary_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(OutputError, match="missing") as raised:
+        StoredModel(model())
+    assert "TMPDIR" in raised.value.hint
 
 
 def test_the_files_go_with_the_last_model_that_refers_to_them():
