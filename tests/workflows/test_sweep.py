@@ -22,8 +22,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory, network: Path, photos: Path)
     return folder
 
 
-def sweep(network: Path, photos: Path, folder: Path, **changed):
-    arguments = {"target": "iOS18", "data": photos, "out": folder, **changed}
+def sweep(network: Path, data: Path, folder: Path, **changed):
+    arguments = {"target": "iOS18", "data": data, "out": folder, **changed}
     return pe.sweep(onnx=network, **arguments)
 
 
