@@ -96,7 +96,8 @@ def _converted(
     from ..coreai.graph import with_pixels
     from ..coreai.half import in_half
 
-    graph, skipped = simplified, {}
+    graph = simplified
+    skipped: dict[str, str] = {}
     with stages.stage("convert") as stage:
         if recipe.form == "channels":
             graph, skipped = _with_integers(graph, recipe, request.precision)
