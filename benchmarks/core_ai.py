@@ -90,7 +90,9 @@ def rows(name: str, recipe: str, photos: int, size: tuple[int, int] | None) -> I
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=[name for name in list_models() if model_spec(name).weights])
+    parser.add_argument(
+        "--models", nargs="+", default=[name for name in list_models() if model_spec(name).weights_path is not None]
+    )
     parser.add_argument("--recipes", nargs="+", default=["none", "int8"])
     parser.add_argument("--photos", type=int, default=4)
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))))

@@ -110,7 +110,8 @@ def _converted(
     from ..coreai.graph import with_pixels
     from ..coreai.half import in_half
 
-    graph, skipped = simplified.whole(), dict[str, str]()
+    graph = simplified.whole()
+    skipped: dict[str, str] = {}
     with stages.stage("convert") as stage:
         if recipe.form == "channels":
             graph, skipped = _with_integers(graph, recipe, request.precision)
