@@ -32,11 +32,13 @@ class ScaledPalette:
         table: ascending integers within ±127, in float64.
         scales: (outputs,) float16, 0 for rows of zeros.
         codes: (outputs, inputs) uint8.
+        zero: whether one entry is always 0: rows of zeros have it, and not another entry times a scale of 0.
     """
 
     table: np.ndarray
     scales: np.ndarray
     codes: np.ndarray = field(repr=False)
+    zero: bool = False
 
     @classmethod
     def of(cls, matrix: np.ndarray, bits: int, importance: np.ndarray) -> ScaledPalette:
@@ -48,10 +50,11 @@ class ScaledPalette:
         peak = np.abs(matrix).max(axis=1, keepdims=True)
         unit = matrix / np.where(peak > 0, peak, 1)
         table = centroids(unit.ravel(), np.broadcast_to(importance, matrix.shape).ravel(), 1 << bits)
-        entries = np.unique(np.rint(table * MOST))
+        zero = not matrix.any(axis=1).all()
+        entries = np.unique(_integers(table * MOST, zero=zero))
         table = np.concatenate([entries, np.full((1 << bits) - len(entries), entries[-1])])
         smallest = float(np.finfo(np.float16).smallest_subnormal)
-        return cls(table, best_scales(matrix, importance, MOST, smallest), np.zeros(matrix.shape, np.uint8))
+        return cls(table, best_scales(matrix, importance, MOST, smallest), np.zeros(matrix.shape, np.uint8), zero)
 
     def round(self, values: np.ndarray, column: int) -> np.ndarray:
         scale = self.scales.astype(np.float64)
@@ -66,8 +69,16 @@ class ScaledPalette:
         scales = self.scales.astype(np.float64)
         if len(self.table) <= FITTED_ENTRIES:
             table = fitted_table(matrix, self.codes, self.table, scales, hessian)
-            self.table, self.codes = ascending(np.rint(table).clip(-MOST, MOST), self.codes)
+            self.table, self.codes = ascending(_integers(table, zero=self.zero), self.codes)
         return self.table[self.codes] * scales[:, None]
+
+
+def _integers(table: np.ndarray, *, zero: bool) -> np.ndarray:
+    """A table rounded to integers; the entry nearest to 0 becomes 0 if asked."""
+    rounded = np.rint(table).clip(-MOST, MOST)
+    if zero:
+        rounded[np.argmin(np.abs(rounded))] = 0
+    return rounded
 
 
 def in_scaled_palette(

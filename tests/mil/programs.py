@@ -24,10 +24,14 @@ def two_convolutions(target: str = "iOS17", output: str = "mask", width: int = 1
     @mb.program(input_specs=[mb.TensorSpec(shape=(1, 3, SIDE, SIDE))], opset_version=getattr(ct.target, target))
     def program(image):
         pads = {"pad_type": "custom", "pad": [1, 1, 1, 1]}
-        hidden = mb.conv(x=image, weight=weights(0, width, 3, 3, 3), name="first", **pads)
-        logits = mb.conv(x=hidden, weight=weights(1, 1, width, 3, 3), name="logits", **pads)
+        # Every value is named: coremltools numbers the others over all programs that a process makes.
+        first = mb.const(val=weights(0, width, 3, 3, 3), name="first_weight_0")
+        hidden = mb.conv(x=image, weight=first, name="first", **pads)
+        last = mb.const(val=weights(1, 1, width, 3, 3), name="logits_weight_0")
+        logits = mb.conv(x=hidden, weight=last, name="logits", **pads)
         if output == "logits":
             return logits
-        return mb.round(x=mb.mul(x=mb.sigmoid(x=logits, name="probability"), y=np.float32(255)), name="mask")
+        probability = mb.sigmoid(x=logits, name="probability")
+        return mb.round(x=mb.mul(x=probability, y=np.float32(255), name="pixels"), name="mask")
 
     return Lowered(program, (IMAGE,), (MASK if output == "mask" else LOGITS,), target)

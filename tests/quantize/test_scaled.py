@@ -167,6 +167,16 @@ def test_rows_of_zeros_stay_zero_and_tiny_rows_are_finite():
     assert ScaledPalette.of(matrix, 4, np.ones(32)).scales[1] == 0
 
 
+@pytest.mark.parametrize("compensated", [False, True])
+def test_rows_of_zeros_store_zeros_although_no_other_row_needs_them(compensated):
+    matrix = np.random.default_rng(0).choice([-1.0, -0.5, 0.5, 1.0], (64, 32))
+    matrix[3] = 0
+    hessian = np.eye(32) if compensated else None
+    form = in_scaled_palette(Layer("w", (64, 32), ("linear",)), matrix, HALF, 2, hessian)
+    assert form is not None
+    assert not form.parts["data"].decoded[3].any(), "an entry times a scale of 0 looks like a lost weight"
+
+
 def test_values_beyond_half_precision_have_no_such_form():
     matrix = np.full((4, 32), 1e8)
     assert in_scaled_palette(Layer("w", (4, 32), ("linear",)), matrix, HALF, 4, None) is None
