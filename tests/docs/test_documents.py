@@ -34,6 +34,7 @@ RUN_ELSEWHERE = {
     "evaluate --checkpoint runs/mine/best --data my_photos/": "the same with --model",
     "coreml --checkpoint runs/mine/best --quantize int8": "the same with a folder of that format",
     "coreai --model serseg_b0 --quantize int8": "tests/workflows/test_export_coreai.py, with a small network",
+    "coreai --model segformer_b0": "the same",
     "parity serseg_b0.aimodel --model serseg_b0 --data my_photos/": "the same",
     "segment my_photos/ --package serseg_b0.aimodel --out masks/": "the same",
     "inspect serseg_b0.aimodel": "the same",
