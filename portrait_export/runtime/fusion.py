@@ -140,8 +140,11 @@ def _packed(step: Instruction, shapes: Mapping[int, tuple[int, ...]]) -> Instruc
     """A convolution with packed weights; other instructions as they are."""
     if step.operation.type != "conv" or not can_pack() or not isinstance(step.call, partial):
         return step
-    (given, *more), bound = step.inputs, step.call.keywords
-    if more or given.parameter != "x" or given.slots not in shapes or "weight" not in bound:
+    bound = step.call.keywords
+    if len(step.inputs) != 1 or "weight" not in bound:  # none where the convolution is of a constant
+        return step
+    (given,) = step.inputs
+    if given.parameter != "x" or given.slots not in shapes:
         return step
     shape = shapes[given.slots]  # type: ignore[index]  # a slot of `shapes` is one slot
     try:

@@ -148,7 +148,7 @@ def test_reports_are_frozen() -> None:
 IMAGE_FIELDS = [
     "name", "kind", "finite", "iou", "boundary_f", "flipped_pixels", "flipped_share", "flipped_margin",
     "mean_abs_probability", "psnr_db", "max_abs_logit", "max_rel_logit", "label_iou_reference", "label_iou_candidate",
-    "one_colour", "person_share",
+    "one_colour", "person_share", "carried_psnr_db", "carried_margin_db",
 ]  # fmt: skip
 SUMMARY_FIELDS = [
     "images", "non_finite", "iou_mean", "iou_worst", "iou_worst_image", "boundary_f_mean", "boundary_f_worst",
@@ -156,6 +156,7 @@ SUMMARY_FIELDS = [
     "mean_abs_probability", "psnr_mean_db", "psnr_worst_db", "psnr_worst_image",
     "max_abs_logit", "max_rel_logit", "labelled", "label_miou_reference", "label_miou_candidate", "label_drop_points",
     "with_people", "both_empty", "both_full",
+    "carried_worst_db", "carried_worst_image", "carried_margin_db", "carried_margin_image",
 ]  # fmt: skip
 GATE_FIELDS = ["name", "title", "value", "threshold", "better", "passed", "where", "note"]
 

@@ -36,8 +36,9 @@ def constants(folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_tuned_package_has_other_biases_and_norms_and_the_audit_holds(cli, photos, tmp_path, quick):
-    rounded = exported(cli, photos, tmp_path / "rounded")
-    tuned = exported(cli, photos, tmp_path / "tuned", "--tune")
+    nearest = ("--rounding", "nearest")  # loses what tuning can win back, also with random weights
+    rounded = exported(cli, photos, tmp_path / "rounded", *nearest)
+    tuned = exported(cli, photos, tmp_path / "tuned", *nearest, "--tune")
     assert tuned["audit"]["problems"] == rounded["audit"]["problems"] == []
     assert abs(tuned["package"]["size_bytes"] - rounded["package"]["size_bytes"]) < 5000
     [stage] = [stage for stage in tuned["stages"] if stage["name"] == "tune"]

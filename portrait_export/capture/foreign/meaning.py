@@ -246,17 +246,22 @@ def _is_picture(bounds: Bounds) -> bool:
 
 def _by_values(evidence: Evidence) -> Meaning:
     seen, bounds = evidence.seen, evidence.bounds
-    if bounds.within(-SLACK, 1 + SLACK):
+    if _in_unit(bounds):
         return _probability(evidence, f"the graph proves it: {evidence.facts}")
     if _is_picture(bounds):
         return Meaning("probability", "a matte of 0..255", 0, 255, why=f"the graph proves it: {evidence.facts}")
-    if seen.within(-SLACK, 1 + SLACK):
+    if _in_unit(seen):
         return _within_unit(evidence)
-    if seen.low >= -SLACK:
+    if seen.low >= -SLACK * seen.high:
         return _never_negative(evidence)
     if seen.high <= 0:
         return _never_positive(evidence)
     return _both_signs(evidence)
+
+
+def _in_unit(values: Bounds | Seen) -> bool:
+    """Whether values are in 0..1 up to rounding: of the values' own size, as logits of 1e-20 have both signs too."""
+    return values.within(-SLACK, 1 + SLACK) and values.low >= -SLACK * values.high
 
 
 def _probability(evidence: Evidence, why: str, *doubts: str) -> Meaning:
