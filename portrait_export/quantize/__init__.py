@@ -1,1 +1,1 @@
-"""Turn quantization recipes into coremltools' compression passes."""
+"""Compress weights, and round activations, by recipes."""

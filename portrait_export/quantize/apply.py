@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..artifacts import CompressionPass
 from ..errors import QuantizeError
 from .recipe import Recipe
-
-
-def compression_passes(recipe: Recipe, *, target: str) -> tuple[CompressionPass, ...]:
-    """The passes that `mil.compile` runs after its own; empty for a recipe that leaves the weights as they are.
-
-    Raises:
-        QuantizeError: the target does not support the recipe's operators.
-    """
-    check_recipe(recipe, target=target)
-    return recipe.passes(recipe) if recipe.passes else ()
 
 
 def check_recipe(recipe: Recipe, *, target: str, rounding: str | None = None, tune: bool = False) -> None:
@@ -26,7 +15,7 @@ def check_recipe(recipe: Recipe, *, target: str, rounding: str | None = None, tu
             f"Recipe {recipe.name} loses too little to be improved; `tune=True` is for recipes below 8 bits.",
             hint="leave out `tune=`, or pass a recipe such as `quantize=palette4`.",
         )
-    if rounding == "gptq" and not recipe.computed:
+    if rounding == "gptq" and recipe.form in ("none", "channels"):
         raise QuantizeError(
             f"Recipe {recipe.name} rounds to the nearest value; `rounding=gptq` is for recipes below 8 bits.",
             hint="leave out `rounding=`, or pass a recipe such as `quantize=palette4`.",

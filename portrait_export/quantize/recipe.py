@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
-
-from ..artifacts import CompressionPass
 
 Form = Literal["none", "channels", "blocks", "palette", "mixed"]
 
@@ -24,9 +21,7 @@ class Recipe:
         bits: per element; 0 for `mixed`.
         block: inputs that share a scale, for `blocks`.
         vector: output channels that share an index, for `palette`.
-        passes: makes coremltools' compression passes for this recipe; if None, `quantize.encode` computes the form.
         dtype: the stored type of a compressed weight; None for `none`.
-        granularity: of `passes`: `per_channel` (one scale for each output channel) or `per_tensor`.
         min_elements: smaller weights are not compressed: their scales would cost more than they save.
         minimum_target: the first deployment target that supports the recipe's operators.
         activations: how ranges of activations are chosen by default, a name in `activations.METHODS`; empty if
@@ -39,22 +34,20 @@ class Recipe:
     bits: int = 16
     block: int = 0
     vector: int = 1
-    passes: Callable[[Recipe], tuple[CompressionPass, ...]] | None = None
     dtype: str | None = None
-    granularity: str = "per_channel"
     min_elements: int = 2048
     minimum_target: str = "iOS16"
     activations: str = ""
 
     @property
-    def computed(self) -> bool:
-        """Whether `quantize.encode` computes the stored integers, instead of a pass of coremltools."""
-        return self.form != "none" and self.passes is None
+    def compresses(self) -> bool:
+        """Whether weights are stored in another form than the compute precision's."""
+        return self.form != "none"
 
     @property
     def rounding(self) -> str:
         """The default rounding: `gptq`, which compensates errors, below 8 bits."""
-        return "gptq" if self.computed and self.bits < 8 else "nearest"
+        return "gptq" if self.compresses and self.bits < 8 else "nearest"
 
     @property
     def fitted(self) -> bool:

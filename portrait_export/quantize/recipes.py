@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..errors import QuantizeError, nearest
-from . import linear
 from .recipe import Recipe
 
 
@@ -27,7 +26,6 @@ RECIPES = {
             "weights as 8-bit integers, symmetric, one scale per output channel: half the size of fp16",
             form="channels",
             bits=8,
-            passes=linear.passes,
             dtype="int8",
         ),
         Recipe(

@@ -144,21 +144,14 @@ class PointMaker:
     @cached_property
     def _base(self) -> _Base:
         """The program without compression."""
-        return self._compiled(self._stages, self._plain)
-
-    @property
-    def _plain(self) -> Recipe:
+        from ..mil.package import save_package
         from ..quantize.recipes import RECIPES
 
-        return RECIPES["none"]
-
-    def _compiled(self, stages: Stages, recipe: Recipe) -> _Base:
-        from ..mil.package import save_package
-
-        request = self._export_request(Plan(recipe))
-        lowered = lowered_at_each_size(stages, self._simplified, [self._model], request)
-        program, logits = steps.compiled_program(stages, lowered, recipe, request)
-        metadata = steps.metadata_of(program, logits, [self._model], self._plain, request)
+        plain = RECIPES["none"]
+        request = self._export_request(Plan(plain))
+        lowered = lowered_at_each_size(self._stages, self._simplified, [self._model], request)
+        program, logits = steps.compiled_program(self._stages, lowered, plain, request)
+        metadata = steps.metadata_of(program, logits, [self._model], plain, request)
         with tempfile.TemporaryDirectory() as folder:
             saved = save_package(program.copy(), lowered, Path(folder) / "plain.mlpackage", metadata=metadata)
         return _Base(program, lowered, logits, saved.sha256, saved.size_bytes)
@@ -267,8 +260,8 @@ class PointMaker:
 
     def _built(self, stages: Stages, plan: Plan) -> steps.Built:
         """The package of a point, in memory."""
-        base = self._base if plan.recipe.computed or plan.recipe.form == "none" else self._compiled(stages, plan.recipe)
-        program, request = base.program.copy(), self._export_request(plan)
+        base, request = self._base, self._export_request(plan)
+        program = base.program.copy()
         metadata = steps.metadata_of(program, base.logits, [self._model], plan.recipe, request)
         if plan.recipe.form != "mixed":
             found = steps.compressed(

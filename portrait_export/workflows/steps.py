@@ -204,7 +204,7 @@ class Built:
         program: the compiled program.
         lowered: the program that it was compiled from.
         metadata: of the package.
-        compression: how its weights were compressed; None for weights that coremltools' passes compress.
+        compression: how its weights were compressed; None where they are as the compute precision has them.
     """
 
     program: CompiledProgram
@@ -242,14 +242,13 @@ def compiled_program(
     """Compile the program. Returns it with the name of the value that holds the logits; empty if there is none."""
     from ..mil.compile import compile_program
     from ..mil.logits import logits_in, tail_of
-    from ..quantize.apply import compression_passes
+    from ..quantize.apply import check_recipe
 
     with stages.stage("compile") as stage:
-        passes = compression_passes(recipe, target=request.target)
+        check_recipe(recipe, target=request.target)
         tail = tail_of(lowered)
-        program = compile_program(lowered, precision=request.precision, compression=passes, keep_fp32=request.keep_fp32)
-        weights = request.precision if recipe.computed else recipe.dtype or request.precision
-        stage.summary = f"{request.precision} arithmetic, {weights} weights"
+        program = compile_program(lowered, precision=request.precision, keep_fp32=request.keep_fp32)
+        stage.summary = f"{request.precision} arithmetic and weights"
     return program, logits_in(program.spec, tail)
 
 
@@ -272,7 +271,7 @@ def compressed(
     calibration: Calibration | None = None,
 ) -> tuple[CompiledProgram, Compression | None]:
     """Compress the weights of a compiled program by a recipe other than `mixed`; the arguments of `compress`."""
-    if recipe.computed:
+    if recipe.compresses:
         return compress(stages, program, lowered, model, recipe, request, metadata, calibration)
     if recipe.form == "none" and model.quantized:
         return keep_integers(stages, program, lowered, metadata)

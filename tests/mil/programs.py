@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from portrait_export.artifacts import ArrayFeature, ImageFeature, Lowered
+from portrait_export.artifacts import ArrayFeature, CompressionPass, ImageFeature, Lowered
 from portrait_export.mil import coreml
 
 SIDE = 16
@@ -35,3 +35,11 @@ def two_convolutions(target: str = "iOS17", output: str = "mask", width: int = 1
         return mb.round(x=mb.mul(x=probability, y=np.float32(255), name="pixels"), name="mask")
 
     return Lowered(program, (IMAGE,), (MASK if output == "mask" else LOGITS,), target)
+
+
+def int8_passes() -> tuple[CompressionPass, ...]:
+    """coremltools' own pass to symmetric 8-bit integers: evidence that does not come from our quantizer."""
+    optimize = coreml.optimize()
+    options = {"mode": "linear_symmetric", "dtype": "int8", "granularity": "per_channel", "weight_threshold": 2048}
+    config = optimize.OptimizationConfig(global_config=optimize.OpLinearQuantizerConfig(**options))
+    return (CompressionPass("compression::linear_quantize_weights", (("config", config),)),)

@@ -19,7 +19,7 @@ from portrait_export.mil.weights import unpack_bits
 from portrait_export.quantize.recipes import RECIPES
 
 PICTURE = {"image": Image.new("RGB", (64, 64))}
-COMPUTED = [name for name, recipe in RECIPES.items() if recipe.computed and recipe.form != "mixed"]
+COMPUTED = [name for name, recipe in RECIPES.items() if recipe.compresses and recipe.form != "mixed"]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from portrait_export.quantize.layer import Layer
 from portrait_export.quantize.layers import Weights
 from portrait_export.quantize.recipes import RECIPES
 
-COMPUTED = {name: recipe for name, recipe in RECIPES.items() if recipe.computed and recipe.form != "mixed"}
+COMPUTED = {name: recipe for name, recipe in RECIPES.items() if recipe.compresses and recipe.form != "mixed"}
 LARGEST_SHARE = {8: 0.001, 6: 0.005, 4: 0.03, 3: 0.15, 2: 0.6}  # of the weight's energy that rounding may change
 
 

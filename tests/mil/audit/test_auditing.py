@@ -11,16 +11,14 @@ from portrait_export.mil.audit import Audit, audit_program, recorded
 from portrait_export.mil.compile import compile_program
 from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata, read_program
-from portrait_export.quantize.apply import compression_passes
-from portrait_export.quantize.recipes import get_recipe
 
 from .. import programs
-from ..programs import two_convolutions, weights
+from ..programs import int8_passes, two_convolutions, weights
 
 
 def audited(folder: Path, recipe: str, target: str = "iOS17", **asked) -> Audit:
     lowered = two_convolutions(target)
-    compiled = compile_program(lowered, compression=compression_passes(get_recipe(recipe), target=target))
+    compiled = compile_program(lowered, compression=int8_passes() if recipe == "int8" else ())
     path = folder / "a.mlpackage"
     save_package(compiled, lowered, path, metadata=Metadata())
     return audit_program(read_program(path), originals=recorded(compiled.originals), **asked)
@@ -65,7 +63,7 @@ def test_without_a_request_every_weight_is_listed_without_problems(tmp_path):
 
 def test_damaged_scales_are_a_problem(tmp_path):
     lowered = two_convolutions()
-    compiled = compile_program(lowered, compression=compression_passes(get_recipe("int8"), target="iOS17"))
+    compiled = compile_program(lowered, compression=int8_passes())
     path = tmp_path / "a.mlpackage"
     save_package(compiled, lowered, path, metadata=Metadata())
     originals = {name: -value for name, value in compiled.originals.items()}
