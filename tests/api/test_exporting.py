@@ -46,7 +46,7 @@ def test_an_export_returns_paths_sizes_gates_and_the_verdict(exported):
 
 def test_an_observer_sees_every_stage(exported):
     _, recorder, _ = exported
-    stages = ["load", "capture", "simplify", "lower", "compile", "save", "audit", "parity", "report"]
+    stages = ["load", "capture", "simplify", "lower", "compile", "quantize", "save", "audit", "parity", "report"]
     assert recorder.finished == stages
 
 
