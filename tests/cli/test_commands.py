@@ -76,7 +76,7 @@ def test_coreml_writes_every_artifact_and_reports_on_stdout(cli, photos, tmp_pat
     ]
     assert "logits PSNR" in ran.out
     assert "masks cut from them mean nothing" in ran.out
-    stages = ["load", "capture", "simplify", "lower", "compile", "save", "audit", "parity", "report"]
+    stages = ["load", "capture", "simplify", "lower", "compile", "quantize", "save", "audit", "parity", "report"]
     assert [line.split()[1] for line in ran.err.splitlines()] == stages
     record = json.loads((out / "export.json").read_text())
     assert record["passed"] is True
