@@ -1,4 +1,6 @@
-"""Compare both of Apple's formats with PyTorch: Core ML packages under our runtime, Core AI assets under Apple's.
+"""Compare the masks of Core ML packages and Core AI assets with PyTorch's.
+
+Packages run under our runtime, assets under Apple's.
 
     python benchmarks/core_ai.py [--models NAME …] [--recipes none int8] [--photos N] [--size HxW]
 

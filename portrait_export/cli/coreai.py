@@ -39,11 +39,8 @@ def _recipes() -> list[str]:
 )
 @click.option("--out", "-o", type=options.File(), help="Output folder.  [default: build/NAME-RECIPE-coreai]")
 @click.option("--name", help="What the asset and its ONNX file are called.  [default: the model's name]")
-@click.option("--author", help="Author of the weights, for the metadata.  [default: empty for weights of your own]")
-@click.option(
-    "--license",
-    help="Licence of the weights, for the metadata.  [default: for weights of your own, what their model card states]",
-)
+@options.AUTHOR
+@options.LICENSE
 @click.option(
     "--parity/--no-parity", default=True, help="Run the saved asset with Apple's runtime and gate on its masks."
 )

@@ -72,11 +72,8 @@ if TYPE_CHECKING:
 )
 @click.option("--out", "-o", type=options.File(), help="Output folder.  [default: build/NAME-RECIPE]")
 @click.option("--name", help="What the package and its ONNX file are called.  [default: the model's name]")
-@click.option("--author", help="Author of the weights, for the metadata.  [default: empty for weights of your own]")
-@click.option(
-    "--license",
-    help="Licence of the weights, for the metadata.  [default: for weights of your own, what their model card states]",
-)
+@options.AUTHOR
+@options.LICENSE
 @click.option("--parity/--no-parity", default=True, help="Run the saved package and gate on its masks.")
 @options.DATA
 @options.MIN_IOU

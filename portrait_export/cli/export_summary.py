@@ -17,40 +17,29 @@ _WORST_ROWS = 5  # images listed after the gates
 
 def show(export: CoreMLExport, console: Console) -> None:
     """Print the result of `coreml`: the package, its size and its gates; or everything as JSON."""
-    if console.as_json:
-        render.result_json(export.record)
-        return
-    if console.quiet:
-        render.result(str(export.package.path))
-        return
-    render.result("")
-    render.result(
-        f"{render.style('package', bold=True)}  {export.package.path}  {render.size(export.package.size_bytes)}"
-    )
-    render.result(f"         sha256 {export.package.sha256[:16]}…  needs {export.target} or later")
-    if export.mixed is not None:
-        render.result(f"{render.style('float32', bold=True)}  {export.mixed}")
-    _show_checks(export)
+    mixed = "" if export.mixed is None else f"{render.style('float32', bold=True)}  {export.mixed}"
+    _show(export, console, what="package", target=export.target, more=mixed)
 
 
 def show_asset(export: CoreAIExport, console: Console) -> None:
     """Print the result of `coreai`: the asset, its size and its gates; or everything as JSON."""
+    _show(export, console, what="asset", target=export.record["target"])
+
+
+def _show(export: CoreMLExport | CoreAIExport, console: Console, *, what: str, target: str, more: str = "") -> None:
+    """Print the path alone, the record as JSON, or the heading, a further line, the audit's problems and the gates."""
     if console.as_json:
         render.result_json(export.record)
         return
     if console.quiet:
         render.result(str(export.package.path))
         return
+    heading = render.style(what, bold=True) + " " * (9 - len(what))
     render.result("")
-    render.result(
-        f"{render.style('asset', bold=True)}    {export.package.path}  {render.size(export.package.size_bytes)}"
-    )
-    render.result(f"         sha256 {export.package.sha256[:16]}…  needs {export.record['target']} or later")
-    _show_checks(export)
-
-
-def _show_checks(export: CoreMLExport | CoreAIExport) -> None:
-    """Print the problems that the audit found, and the gates."""
+    render.result(f"{heading}{export.package.path}  {render.size(export.package.size_bytes)}")
+    render.result(f"         sha256 {export.package.sha256[:16]}…  needs {target} or later")
+    if more:
+        render.result(more)
     for problem in export.audit.problems:
         render.result(f"{render.style('✗ audit', fg='red')}  {problem}")
     if export.parity is not None:

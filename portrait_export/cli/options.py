@@ -261,6 +261,13 @@ ARITHMETIC = click.option(
     default="as_typed",
     help="Our runtime's arithmetic: as_typed (as the package declares), fp16 (every result rounded) or fp32.",
 )
+AUTHOR = click.option(
+    "--author", help="Author of the weights, for the metadata.  [default: empty for weights of your own]"
+)
+LICENSE = click.option(
+    "--license",
+    help="Licence of the weights, for the metadata.  [default: for weights of your own, what their model card states]",
+)
 FORCE = click.option("--force", is_flag=True, help="Replace existing outputs.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 QUIET = click.option("--quiet", "-q", is_flag=True, help="Show only errors and results.")

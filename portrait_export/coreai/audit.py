@@ -1,4 +1,6 @@
-"""Audit the weights that a Core AI asset stores against those that it was made from, bit for bit.
+"""Audit the weights that a Core AI asset stores.
+
+Each is compared, bit for bit, with the weight that it was made from.
 
 The bytecode keeps the elements of each weight in one piece, so each weight's bytes must occur in it. Core AI keeps no
 names, and its readers are Apple's alone; this check needs neither.

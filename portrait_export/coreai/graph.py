@@ -1,4 +1,4 @@
-"""Give an ONNX model the inputs and outputs of a Core AI asset: 8-bit pixels in, a mask out.
+"""Give an ONNX model the inputs and outputs of a Core AI asset.
 
     image (1, H, W, 3) uint8, RGB  →  x = (pixel · scale − mean) / std  →  network  →  mask, logits
 

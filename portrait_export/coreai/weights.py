@@ -1,4 +1,4 @@
-"""Store the weights of an ONNX model as 8-bit integers, decoded by DequantizeLinear as they are read.
+"""Store the weights of an ONNX model as 8-bit integers.
 
 W'_c = s_c · Q_c for each output channel c. The integers and scales come from the caller, so that a Core AI asset holds
 those of the Core ML package.

@@ -1,4 +1,4 @@
-"""Turn the values of ONNX outputs into the outputs of a program: arrays, the mask image, its class map."""
+"""Turn the values of ONNX outputs into the outputs of a program."""
 
 from __future__ import annotations
 

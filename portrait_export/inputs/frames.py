@@ -1,4 +1,4 @@
-"""Open the photos of a folder or of the calibration set as frames at a model's input size."""
+"""Open photos as frames at a model's input size."""
 
 from __future__ import annotations
 

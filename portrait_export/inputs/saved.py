@@ -1,4 +1,4 @@
-"""Tell what a saved model is, a Core ML package or a Core AI asset, without running it."""
+"""Tell whether a saved model is a Core ML package or a Core AI asset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make sequences of frames for recurrent networks: photographs in order, or each shown as a slow pan."""
+"""Make sequences of frames for recurrent networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Compute the stored form of weights: which get how many bits, and their integers, scales and tables."""
+"""Compute the stored form of weights.
+
+That is how many bits each gets, and its integers, scales and tables.
+"""
 
 from __future__ import annotations
 

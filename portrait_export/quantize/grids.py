@@ -1,4 +1,4 @@
-"""The values that a stored weight can take, and the nearest of them: integers with scales, or a table.
+"""Round values to those that a stored weight can take.
 
 A grid rounds one column of a weight's (outputs, inputs) matrix at a time, in any order, so that error-compensated
 rounding can change the columns that follow. Its scales and its table are fixed before, and fitted to the codes after:

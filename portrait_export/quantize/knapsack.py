@@ -1,4 +1,4 @@
-"""Choose one option for each weight: the least error within a size, or the least size within an error.
+"""Choose how each weight is stored, within a size or within an error.
 
 A multiple-choice knapsack. Of each weight's options only those on the lower convex hull of (size, error) can be the
 best for some price of a byte. All weights start with their smallest option; steps along the hulls, those that save the

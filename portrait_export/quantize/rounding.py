@@ -1,4 +1,4 @@
-"""Round a weight's matrix to a grid: each value to the nearest, or so that the layer's output changes least.
+"""Round a weight's matrix to a grid.
 
 The change of the output is Σ (W - W')·H·(W - W')ᵀ, with H = E[x xᵀ] over the layer's inputs x. GPTQ (Frantar et al.
 2022, arXiv:2210.17323) rounds column by column, and takes what was lost from the columns that are still to come, by the

@@ -1,4 +1,6 @@
-"""Store a weight in a table with a scale per output channel: folded norms leave channels that differ in range.
+"""Store a weight as indices into a table, with a scale per output channel.
+
+Folded norms leave channels that differ in range.
 
 Rows r of a weight's matrix, one per output channel:
 

@@ -1,4 +1,6 @@
-"""Palettes of vectors: an index stands for values of neighbouring output channels, as pairs from a table of pairs.
+"""Store a weight as indices into a table of pairs.
+
+An index stands for values of two neighbouring output channels.
 
 A table of 256 pairs costs 4 bits per element, like 16 single values, but follows the pairs that occur together.
 """

@@ -1,4 +1,7 @@
-"""Find attention in a plan, and run it over some queries at a time, so that the scores stay in the cache."""
+"""Run attention over some queries at a time.
+
+The scores then stay in the cache.
+"""
 
 from __future__ import annotations
 

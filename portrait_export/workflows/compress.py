@@ -11,25 +11,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..inputs.frames import load_frames
 from ..inputs.sources import LoadedModel
 from ..utils.stages import Stages
 from .activations import round_activations
-from .recurrent import fitted_frames
+from .recurrent import fitted_photographs
 from .requests import CoreMLRequest
 from .tune import tuned
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..artifacts import LabelledFrame, Lowered
+    from ..artifacts import Lowered
     from ..mil.compile import CompiledProgram
     from ..mil.encoded import Compression
     from ..mil.program import Metadata
     from ..quantize.layers import Weights
     from ..quantize.recipe import Recipe
 
-FITTED_SPLIT = "calibrate"  # of the calibration set; the other half judges
 PHOTOGRAPHS = 16  # whose layer inputs are measured: more change the rounding little
 
 
@@ -76,7 +74,7 @@ def compress(
     activations = None
     if recipe.activations:
         method, asymmetric = request.activations or recipe.activations, request.asymmetric
-        frames = fitted_photographs(model)
+        frames = fitted_photographs(model, PHOTOGRAPHS)
         compiled, activations = round_activations(
             stages, compiled, lowered, frames, method, metadata, asymmetric=asymmetric
         )
@@ -132,17 +130,6 @@ def keep_integers(
     return store(compiled, compression.encoded), compression
 
 
-def fitted_photographs(model: LoadedModel) -> Sequence[LabelledFrame]:
-    """The photographs whose layer inputs are measured: evenly spread over the calibrate half of the calibration set.
-
-    For a recurrent network they are frames of pans, each with the values that the network carries to it.
-    """
-    if model.carried:
-        return fitted_frames(model, FITTED_SPLIT)
-    frames = load_frames(None, model.spec, split=FITTED_SPLIT, kinds=model.kinds)
-    return frames.spread(PHOTOGRAPHS)
-
-
 def measure(
     stages: Stages,
     path: Path,
@@ -174,7 +161,7 @@ def _hessians(
         runner = PackageRunner(path)
         readers = {name: [(use.operation, use.parameter) for use in weights.uses[name]] for name in names}
         hessians = Hessians(runner.program.function, readers)
-        frames = fitted_photographs(model)
+        frames = fitted_photographs(model, PHOTOGRAPHS)
         for done in range(len(frames)):
             stage.progress(done, len(frames))
             runner.predict(frames[done].frame, hook=hessians)

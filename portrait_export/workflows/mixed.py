@@ -16,7 +16,8 @@ from ..inputs.sources import LoadedModel
 from ..preprocessing import LOGITS_KEY
 from ..utils.stages import Stages
 from .budget import search
-from .compress import Calibration, fitted_photographs, measure
+from .compress import PHOTOGRAPHS, Calibration, measure
+from .recurrent import fitted_photographs
 from .requests import CoreMLRequest
 from .sensitivities import (
     BY_GRADIENTS,
@@ -182,7 +183,7 @@ def _measure_options(work: Work, encoder: Encoder, measured: Measured) -> None:
         reason = "it has no logits" if not logits else ""
         if logits:
             candidates = encoder.candidates(target, measured=True, on_weight=stage.progress)
-            frames = fitted_photographs(work.model)[:GRADIENT_PHOTOGRAPHS]
+            frames = fitted_photographs(work.model, PHOTOGRAPHS)[:GRADIENT_PHOTOGRAPHS]
             try:
                 errors = by_gradients(stage, work.path, logits, encoder, candidates, frames)
                 measured.method = BY_GRADIENTS

@@ -186,6 +186,23 @@ def _package(package: SavedPackage) -> dict[str, Any]:
 
 def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any]:
     """Return the content of export.json. A gate's NaN is null, and then its `passed` is false."""
+    keep = None if export.mixed is None else {"patterns": list(request.keep_fp32), **export.mixed.to_json()}
+    return _record(export, request, sizes=export.sizes, keep_fp32=keep, versions=tool_versions())
+
+
+def asset_record(export: CoreAIExport, request: CoreAIRequest) -> dict[str, Any]:
+    """Return the content of export.json for a Core AI asset: the same keys as for a package."""
+    return _record(export, request, sizes=(size_of(export.model),), keep_fp32=None, versions=asset_tool_versions())
+
+
+def _record(
+    export: CoreMLExport | CoreAIExport,
+    request: CoreMLRequest | CoreAIRequest,
+    *,
+    sizes: Sequence[Size],
+    keep_fp32: dict[str, Any] | None,
+    versions: dict[str, str],
+) -> dict[str, Any]:
     return {
         "finished": True,
         "name": export.package.path.stem,
@@ -193,42 +210,13 @@ def export_record(export: CoreMLExport, request: CoreMLRequest) -> dict[str, Any
         "trained": export.model.trained,
         "parameters": export.model.parameters,
         "spec": export.model.spec.to_dict(),
-        "sizes": [list(size) for size in export.sizes],
+        "sizes": [list(size) for size in sizes],
         "recipe": export.recipe.name,
         "precision": request.precision,
-        "keep_fp32": None if export.mixed is None else {"patterns": list(request.keep_fp32), **export.mixed.to_json()},
+        "keep_fp32": keep_fp32,
         "target": request.target,
         "package": _package(export.package),
         "audit": export.audit.to_json(),
-        **_outcome(export),
-        "versions": tool_versions(),
-    }
-
-
-def asset_record(export: CoreAIExport, request: CoreAIRequest) -> dict[str, Any]:
-    """Return the content of export.json for a Core AI asset: the same keys as for a package."""
-    return {
-        "finished": True,
-        "name": export.package.path.stem,
-        "model": export.model.name,
-        "trained": export.model.trained,
-        "parameters": export.model.parameters,
-        "spec": asdict(export.model.spec),
-        "sizes": [list(size_of(export.model))],
-        "recipe": export.recipe.name,
-        "precision": request.precision,
-        "keep_fp32": None,
-        "target": request.target,
-        "package": _package(export.package),
-        "audit": export.audit.to_json(),
-        **_outcome(export),
-        "versions": asset_tool_versions(),
-    }
-
-
-def _outcome(export: CoreMLExport | CoreAIExport) -> dict[str, Any]:
-    """The gates, warnings and stages of an export."""
-    return {
         "gates": [] if export.parity is None else [plain_data(asdict(gate)) for gate in export.parity.gates],
         "parity": None if export.parity is None else "parity.json",
         "passed": export.passed,
@@ -237,4 +225,5 @@ def _outcome(export: CoreMLExport | CoreAIExport) -> dict[str, Any]:
             {"name": s.name, "seconds": round(s.seconds, 3), "summary": s.summary, **s.facts} for s in export.stages
         ],
         "provenance": dict(export.model.provenance),
+        "versions": versions,
     }

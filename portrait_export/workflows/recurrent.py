@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..artifacts import AUTO
 from ..errors import UsageError
+from ..inputs.frames import load_frames
 from ..inputs.sequences import load_sequences, with_carried
 from ..inputs.sources import LoadedModel
 from ..preprocessing import CARRIED_KEY
@@ -24,6 +25,7 @@ HALF_NOTE = (
     " to 4.9e-4), and is infinite above 65504. As inputs and outputs (without `states=True`) it is float32 between"
     " frames."
 )
+FITTED_SPLIT = "calibrate"  # of the calibration set; the other half judges
 FITTED_PHOTOGRAPHS, FITTED_STEPS = 4, 4  # whose frames layer inputs are measured on: as many as of other networks
 
 
@@ -95,6 +97,16 @@ def require_carrying(model: LoadedModel, request: ParityRequest) -> None:
             f"{which} compares photographs one by one; {model.name} carries values from frame to frame.",
             hint="compare with our runtime, which carries them.",
         )
+
+
+def fitted_photographs(model: LoadedModel, count: int) -> Sequence[LabelledFrame]:
+    """The photographs that recipes are fitted to: evenly spread over the calibrate half of the calibration set.
+
+    For a recurrent network they are frames of pans, each with the values that the network carries to it.
+    """
+    if model.carried:
+        return fitted_frames(model, FITTED_SPLIT)
+    return load_frames(None, model.spec, split=FITTED_SPLIT, kinds=model.kinds).spread(count)
 
 
 def fitted_frames(model: LoadedModel, split: str | None) -> list[LabelledFrame]:

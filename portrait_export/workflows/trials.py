@@ -11,7 +11,8 @@ from ..inputs.runners import RememberingRunner
 from ..inputs.sources import LoadedModel
 from ..preprocessing import LOGITS_KEY
 from ..utils.stages import RunningStage, Stages
-from .compress import fitted_photographs
+from .compress import PHOTOGRAPHS
+from .recurrent import fitted_photographs
 from .requests import CoreMLRequest
 from .sensitivities import BY_GRADIENTS, Measured, Trial, digest_of
 
@@ -112,7 +113,7 @@ class Trials:
         self._known |= {(name, choice[name].name) for name in worst}
         changes = {name: torch.from_numpy(self._encoder.change(name, choice[name].name)) for name in worst}
         measuring = MaskChanges(work.path, worst, work.metadata.user_defined[LOGITS_KEY])
-        runner, every = PackageRunner(work.path), fitted_photographs(work.model)
+        runner, every = PackageRunner(work.path), fitted_photographs(work.model, PHOTOGRAPHS)
         frames = every[:: max(1, len(every) // MEASURED_PHOTOGRAPHS)][:MEASURED_PHOTOGRAPHS]
         sums: dict[str, float] = {}
         for done in range(len(frames)):

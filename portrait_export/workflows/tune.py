@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PortraitError, QuantizeError
-from ..inputs.frames import load_frames
 from ..inputs.sources import LoadedModel
 from ..utils.stages import Stages
-from .recurrent import fitted_frames
+from .recurrent import fitted_photographs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from ..runtime.gradients import DifferentiableProgram
     from ..runtime.runner import PackageRunner
 
-FITTED_SPLIT = "calibrate"  # of the calibration set; the other half judges the package
-PHOTOGRAPHS = 16  # of it
+PHOTOGRAPHS = 16  # of the calibrate half
 EVERY = 4  # Every fourth is held out, to decide whether the result is better.
 STEPS = 128  # of one photograph each
 # Of the values' root mean square, per step. With palette2 of segformer_b0 0.01 made masks worse, 0.003 better.
@@ -93,11 +91,7 @@ def tuned(stages: Stages, path: Path, compression: Compression, model: LoadedMod
 
 def _photographs(model: LoadedModel) -> list[Frame]:
     """Photographs of the calibrate half, evenly spread: those to fit first, then those that are held out."""
-    if model.carried:
-        frames = [labelled.frame for labelled in fitted_frames(model, FITTED_SPLIT)]
-    else:
-        every = load_frames(None, model.spec, split=FITTED_SPLIT, kinds=model.kinds)
-        frames = [labelled.frame for labelled in every.spread(PHOTOGRAPHS)]
+    frames = [labelled.frame for labelled in fitted_photographs(model, PHOTOGRAPHS)]
     held_out = frames[EVERY - 1 :: EVERY]
     return [frame for index, frame in enumerate(frames) if index % EVERY != EVERY - 1] + held_out
 

@@ -1,4 +1,4 @@
-"""Find the values that a recurrent network carries from frame to frame: an input, and the output that it takes next."""
+"""Find the values that a recurrent network carries from one frame to the next."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _NEXT = re.compile(r"(h|c|s|state|hidden|cell)n")  # `hn`, as PyTorch calls what `h0` becomes
 RATIO = "downsample_ratio"  # RobustVideoMatting's input: by how much it shrinks the picture before its backbone
 RATIO_SIDE = 512  # pixels of the longer side that are left, as its authors' `auto_downsample_ratio` has it
-SAME_START = 1e-5  # relative difference of outputs for zeros of two shapes; equal arithmetic gives 0
+SAME_START = 1e-5  # relative difference of results from two starts that should be one; equal arithmetic gives 0
 CARRY_HINT = (
     "name each pair with `carry=`, such as `carry={input}={output}`; `fix_inputs={input}=0` fills it with a number"
     " instead, and then it is not carried."

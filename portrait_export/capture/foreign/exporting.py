@@ -1,4 +1,7 @@
-"""Export the user's module to ONNX, by tracing or by `torch.export`: whichever gives the module's own numbers."""
+"""Export the user's module to ONNX in whichever way keeps its numbers.
+
+The ways are tracing and `torch.export`: the first whose ONNX gives the module's own numbers is taken.
+"""
 
 from __future__ import annotations
 

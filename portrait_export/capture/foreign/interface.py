@@ -183,8 +183,7 @@ def pinned_input(
     size: tuple[int, int] | None,
     open_size: tuple[int, int],
 ) -> ImageInput:
-    """A picture input in the likeliest of its layouts, its open dimensions filled. Raises UsageError for a size that
-    the file does not take."""
+    """A picture input in its likeliest layout, with open sides filled. Raises UsageError for a size it cannot take."""
     layout = layouts[0] if len(layouts) == 1 else _layout_by_use(model, value.name, layouts)
     return _pinned(value, layout, channels, size, open_size)
 

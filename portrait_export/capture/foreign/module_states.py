@@ -1,4 +1,4 @@
-"""Find which arguments of a PyTorch module's forward are its carried values, and which of its results they become."""
+"""Find the values that a PyTorch module carries from one frame to the next."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 from ...errors import CaptureError, UsageError, nearest
 from ..onnx.check import relative_error
+from .carried import SAME_START, are_counterparts
 from .exporting import flatten
 
 NOT_ZEROS = "starts from something other than zeros"
-SAME_START = 1e-5  # as in `carried`: relative difference of results that start from None and from zeros
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,6 @@ def _told(carry: Sequence[tuple[str, str]], results: Mapping[str, Any]) -> dict[
 
 def _paired(names: Sequence[str], results: Mapping[str, Any]) -> dict[str, str]:
     """The last results, in the order of the arguments; those of a dictionary by their names."""
-    from .carried import are_counterparts
-
     outputs = list(results)
     if outputs[0].startswith("output"):
         return dict(zip(names, outputs[-len(names) :], strict=True)) if len(outputs) > len(names) else {}

@@ -1,4 +1,4 @@
-"""Capture a module with `torch.export`, and rewrite what the ONNX exporter does not know or gets wrong."""
+"""Capture a module with `torch.export`, in operators that the ONNX exporter gets right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Find the pixels that a quantized network was calibrated with, from the 8-bit integers that it stores its input as."""
+"""Find the range of pixels that a quantized network was calibrated with.
+
+The 8-bit integers that it stores its input as tell it.
+"""
 
 from __future__ import annotations
 

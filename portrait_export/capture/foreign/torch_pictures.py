@@ -1,4 +1,4 @@
-"""Find the arguments of a PyTorch module that take pictures, and how many channels each may have."""
+"""Find the arguments of a PyTorch module that take pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep up to date who makes and who reads each value of a graph that is being edited.
+"""Track who makes and who reads each value of a graph while it is edited.
 
 An edit costs what it changes, not what the graph has: a network with ten times the nodes has ten times the edits.
 """

@@ -1,4 +1,4 @@
-"""Keep a model's large weights in a temporary file, which its sessions map, instead of in memory.
+"""Keep a model's large weights in a temporary file instead of in memory.
 
 An export holds a network in several forms at once: as it came, folded, adapted, simplified. Most of their weights are
 the same, and nobody looks at them for most of the time.

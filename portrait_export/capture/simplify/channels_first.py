@@ -1,4 +1,6 @@
-"""Turn token networks (N, L, C) channels-first (N, C, H, W): linears become 1x1 convolutions, layout operators cancel.
+"""Turn token networks (N, L, C) into channels-first ones (N, C, H, W).
+
+Linears become 1x1 convolutions, and layout operators cancel.
 
 Algebra. Let t be the tokens of an image x: t[n, h·W + w, c] = x[n, c, h, w]. Then
   - a linear on tokens is a 1x1 convolution of x:  (t·A)[n, h·W + w, d] = Σ_c x[n, c, h, w]·A[c, d],

@@ -1,4 +1,4 @@
-"""Leave out the weights that onnxsim only carries along, and put them back into what it returns.
+"""Keep from onnxsim the weights that it would return unchanged.
 
 onnxsim keeps about eight copies of a model. It looks at a weight's numbers to fold what is computed from constants and
 to merge batch norms; the weights of other products and convolutions come back as they were.
