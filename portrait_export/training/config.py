@@ -62,6 +62,8 @@ class LossConfig:
         crf: smoothness where the photograph is smooth.
         critic: adversarial, against a small network that learns to tell predicted from drawn masks.
         distill: BCE against the teacher's soft mask; needs a teacher.
+        features: the share of the teacher's feature maps that the encoder's do not explain (see features.py); needs a
+            teacher. It gives an encoder without published weights what the teacher's knows.
     """
 
     bce: float = 0.8
@@ -70,6 +72,7 @@ class LossConfig:
     crf: float = 0.0
     critic: float = 0.0
     distill: float = 0.0
+    features: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -286,7 +289,10 @@ def _impossible(config: TrainConfig) -> list[str]:
         (0 < config.augment.crop <= 1, f"augment.crop = {config.augment.crop}; it must be in 0..1"),
         (config.augment.scale >= 1, f"augment.scale = {config.augment.scale}; it must be at least 1"),
         (config.loss.bce + config.loss.dice > 0, "loss.bce and loss.dice are both 0: nothing would be learnt"),
-        (not config.loss.distill or bool(config.teacher), "loss.distill needs a teacher"),
+        *(
+            (not getattr(config.loss, name) or bool(config.teacher), f"loss.{name} needs a teacher")
+            for name in ("distill", "features")
+        ),
         *((value >= 0, f"{name} = {value}; it must not be negative") for name, value in (*shares, *weights)),
         *((0 <= value <= 1, f"{name} = {value}; it must be in 0..1") for name, value in chances),
         *(

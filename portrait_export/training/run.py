@@ -20,6 +20,7 @@ from . import losses
 from .augment import Augment, seeded
 from .config import TrainConfig
 from .data import Crops, Order, Picks, Split, Whole, source_of
+from .features import FeatureLoss
 from .folder import BEST, LOG, append_row, save_checkpoint
 from .pictures import prediction_sheet
 from .speed import quicken_convolutions
@@ -54,12 +55,14 @@ class Run(lightning.LightningModule):
         self.automatic_optimization = False  # the critic is a second optimizer
         self.config, self.spec, self.split, self.on_row = config, spec, split, on_row
         self.net = build_net(spec, seed=config.seed)
+        self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []  # not in checkpoints
         if precision(config) == "bf16-mixed" and not torch.cuda.is_available():
-            quicken_convolutions(self.net)
+            for net in (self.net, *self._teacher):
+                quicken_convolutions(net)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.critic = _seeded_critic(config.seed) if config.loss.critic else None
         self.augment = Augment(config.augment)
-        self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []  # not in checkpoints
+        self.features = self._feature_loss() if config.loss.features else None
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("best_iou", torch.full((), -1.0))
         self.register_buffer("first_iou", torch.full((), -1.0))
@@ -76,6 +79,8 @@ class Run(lightning.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         groups = parameter_groups(self.net, self.config)
+        if self.features is not None:
+            groups.append({"params": list(self.features.parameters()), "weight_decay": 0.0, "factor": 1.0})
         optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=self.config.optimizer.lr)]
         if self.critic is not None:
             optimizers.append(torch.optim.AdamW(self.critic.parameters(), lr=2e-4, betas=(0.5, 0.99)))
@@ -183,10 +188,12 @@ class Run(lightning.LightningModule):
             parts["firm"] = share.firm * losses.firm(probability, mask)
         if share.crf:
             parts["crf"] = share.crf * losses.crf(probability, image)
-        if share.distill:
-            parts["distill"] = share.distill * losses.bce(
-                logits, self._taught(image, _size(mask)), torch.ones_like(mask)
-            )
+        if share.distill or share.features:
+            taught = self._taught(image, _size(mask))
+            if share.distill:
+                parts["distill"] = share.distill * losses.bce(logits, taught, torch.ones_like(mask))
+            if self.features is not None:
+                parts["features"] = share.features * self.features(image.shape[-1])
         if self.critic is not None:
             with _frozen(self.critic):
                 parts["critic"] = share.critic * losses.adversarial_loss(self.critic(image, probability).float())
@@ -197,6 +204,11 @@ class Run(lightning.LightningModule):
         if not self._teacher:
             raise TrainingError("loss.distill is above 0, but no teacher was given.")
         return torch.sigmoid(losses.at_size(self._teacher[0](image).float(), size))
+
+    def _feature_loss(self) -> FeatureLoss:
+        if not self._teacher:
+            raise TrainingError("loss.features is above 0, but no teacher was given.")
+        return FeatureLoss(self.net, self._teacher[0], seed=self.config.seed)
 
     def _teach_critic(self, optimizer: Any, batch: dict[str, Tensor], predicted: Tensor) -> None:
         assert self.critic is not None
