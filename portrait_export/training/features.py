@@ -37,8 +37,9 @@ class FeatureLoss(nn.Module):
         channels = [_channels(net, listener) for net, listener in zip((student, teacher), self._heard, strict=True)]
         strides = sorted(channels[0].keys() & channels[1].keys())
         if not strides:
+            of_model, of_teacher = (sorted(strides) for strides in channels)
             raise TrainingError(
-                f"The model's encoder has maps at strides {sorted(channels[0])}, the teacher's at {sorted(channels[1])}.",
+                f"The model's encoder has maps at strides {of_model}, the teacher's at {of_teacher}.",
                 hint="loss.features needs a stride in common; set it to 0.",
             )
         with seeded((seed, 0), torch.device("cpu")):

@@ -55,7 +55,8 @@ class Run(lightning.LightningModule):
         self.automatic_optimization = False  # the critic is a second optimizer
         self.config, self.spec, self.split, self.on_row = config, spec, split, on_row
         self.net = build_net(spec, seed=config.seed)
-        self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []  # not in checkpoints
+        # In a list, to stay out of checkpoints; a copy, because it is changed below.
+        self._teacher = [copy.deepcopy(teacher).eval().requires_grad_(False)] if teacher is not None else []
         if precision(config) == "bf16-mixed" and not torch.cuda.is_available():
             for net in (self.net, *self._teacher):
                 quicken_convolutions(net)

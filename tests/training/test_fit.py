@@ -23,7 +23,7 @@ from portrait_export.training.folder import claim, save_checkpoint
 from portrait_export.training.run import learning_rate, parameter_groups
 from portrait_export.training.validation import measured, validation_numbers
 
-ALL_LOSSES = LossConfig(bce=0.8, dice=0.2, crf=0.1, critic=0.01, distill=0.1)
+ALL_LOSSES = LossConfig(bce=0.8, dice=0.2, crf=0.1, critic=0.01, distill=0.1, features=0.2)
 
 
 def small(data: Path, out: Path, **changes) -> TrainConfig:
