@@ -204,16 +204,3 @@ class Lowered:
     outputs: tuple[Feature, ...]
     target: str
     states: tuple[ArrayFeature, ...] = ()
-
-
-@dataclass(frozen=True)
-class CompressionPass:
-    """One of coremltools' compression passes and its options.
-
-    Attributes:
-        name: the pass, such as `compression::linear_quantize_weights`.
-        options: the arguments of its `set_options`, by name.
-    """
-
-    name: str
-    options: tuple[tuple[str, Any], ...] = ()

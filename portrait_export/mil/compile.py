@@ -1,4 +1,4 @@
-"""Compile and compress a lowered program with coremltools."""
+"""Compile a lowered program with coremltools."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artifacts import PRECISIONS, ArrayFeature, CompressionPass, Feature, ImageFeature, Lowered
+from ..artifacts import PRECISIONS, ArrayFeature, Feature, ImageFeature, Lowered
 from ..errors import PackageError, nearest
 from ..utils.files import TEMPORARY_HINT, cannot_write
 from ..utils.quiet import quiet
@@ -30,8 +30,8 @@ class CompiledProgram:
     Attributes:
         spec: the Core ML `Model` protobuf.
         weights: the content of `weight.bin`; empty if every constant is in the spec itself.
-        originals: the large constants before compression, by name, for the audit; in float32 if they are too small for
-            half precision.
+        originals: the large constants as they were compiled, by name, for the audit; in float32 if they are too small
+            for half precision.
         kept: the operations that `keep_fp32` kept in float32, name → type.
     """
 
@@ -51,17 +51,13 @@ def compile_program(
     lowered: Lowered,
     *,
     precision: str = "fp16",
-    compression: Sequence[CompressionPass] = (),
     keep_fp32: Sequence[str] = (),
 ) -> CompiledProgram:
-    """Run coremltools' passes over a program, then the compression passes, and serialize it.
-
-    Compression runs after the cast to half precision, so that scales are stored in the type that they are used in.
+    """Run coremltools' passes over a program and serialize it.
 
     Args:
         lowered: the program; the passes change it, so it must not be compiled twice.
         precision: `fp16` (activations and weights in half) or `fp32`.
-        compression: coremltools compression passes with their configuration, in order.
         keep_fp32: operator types and names of values, as patterns, that stay in float32 (see `mixed.Kept`).
     Raises:
         UsageError: a pattern of `keep_fp32` matches no operation.
@@ -73,10 +69,9 @@ def compile_program(
     ct = coreml.coremltools()
     pipeline = ct.PassPipeline()
     originals: dict[str, np.ndarray] = {}
-    recording = CompressionPass(coreml.recording_pass(), (("into", originals),))
-    for step in (recording, *compression):
-        pipeline.append_pass(step.name)
-        pipeline.set_options(step.name, dict(step.options))
+    recording = coreml.recording_pass()
+    pipeline.append_pass(recording)
+    pipeline.set_options(recording, {"into": originals})
     too_small: dict[str, np.ndarray] = {}
     if precision == "fp16":
         name = coreml.underflow_pass()

@@ -95,7 +95,7 @@ def optimize() -> Any:
 def recording_pass() -> str:
     """The name of a pass that changes nothing and stores every large constant, by name, in its option `into`.
 
-    It runs between coremltools' own passes and the compression passes, to keep the original weights for the audit.
+    It runs after coremltools' own passes, to keep the weights for the audit as they are before compression.
     """
     return _recorder("record_weights", lambda value: True)
 

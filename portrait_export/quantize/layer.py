@@ -18,6 +18,7 @@ class Layer:
         grouped: whether a convolution reads a part of the input channels for each output channel.
         edge: whether no other layer lies between an operator and the program's input, or its output.
         transposed: whether output channels are the last axis (the second factor of a matmul), not the first.
+        small: whether it is one of the smallest weights, whose bits hardly change the size of a package.
     """
 
     name: str
@@ -26,6 +27,12 @@ class Layer:
     grouped: bool = False
     edge: bool = False
     transposed: bool = False
+    small: bool = False
+
+    @property
+    def elements(self) -> int:
+        """How many there are."""
+        return int(np.prod(self.shape))
 
     @property
     def block_unit(self) -> int:

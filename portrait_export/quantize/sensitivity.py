@@ -10,7 +10,7 @@ from ..mil.encoded import EncodedWeight
 from ..mil.weights import ALIGNMENT, METADATA_BYTES
 from .apply import supports
 from .assignment import Assignment, Storage
-from .encode import SAFE_BITS, bits_of, encode_weight, output_error
+from .encode import encode_weight, output_error, sensitive
 from .knapsack import Choice, Option
 from .layers import Weights
 from .recipes import RECIPES
@@ -60,8 +60,7 @@ class Encoder:
         found = {}
         for done, (name, layer) in enumerate(self.weights.layers.items()):
             on_weight(done, len(self.weights.layers))
-            safe = bits_of(layer, RECIPES["palette2"]) >= SAFE_BITS
-            names = (SAFE_CANDIDATES if measured else SAFE_CANDIDATES[2:]) if safe else CANDIDATES
+            names = (SAFE_CANDIDATES if measured else SAFE_CANDIDATES[2:]) if sensitive(layer) else CANDIDATES
             usable = [one for one in names if supports(target, RECIPES[one])]
             found[name] = [one for one in usable if one == NONE or not isinstance(self(name, one), str)]
         return found
@@ -104,7 +103,7 @@ def options_of(
 
 def low_bits(weights: Weights) -> list[str]:
     """The weights whose rounding below 8 bits can be compensated, for which their layers' inputs are measured."""
-    return [name for name, layer in weights.layers.items() if bits_of(layer, RECIPES["palette2"]) < SAFE_BITS]
+    return [name for name, layer in weights.layers.items() if not sensitive(layer)]
 
 
 def _decoder_bytes(encoded: EncodedWeight) -> int:

@@ -68,7 +68,8 @@ def compress(
     from ..mil.program import read_program
     from ..mil.store import store
     from ..quantize.activation_layers import weights_behind
-    from ..quantize.encode import SAFE_BITS, bits_of, encode, weights_of
+    from ..quantize.encode import SAFE_BITS, encode, weights_of
+    from ..quantize.sensitivity import low_bits
 
     rounding = request.rounding or recipe.rounding
     activations = None
@@ -87,7 +88,7 @@ def compress(
             if activations is None
             else weights_behind(function, recipe, frozenset(activations.layers))
         )
-        low = [name for name, layer in weights.layers.items() if bits_of(layer, recipe) < SAFE_BITS]
+        low = low_bits(weights) if recipe.bits < SAFE_BITS else []
         hessians = measure(stages, path, weights, model, low, calibration) if rounding == "gptq" else None
         with stages.stage("quantize") as stage:
             compression = encode(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ExecutionError
 from ..utils.files import write_json
-from ..utils.version import __version__
+from ..utils.version import code_sha256
 
 if TYPE_CHECKING:
     from ..artifacts import LabelledFrame
@@ -23,6 +23,7 @@ SUMS = 2  # random sums of P(person) for each photograph
 GRADIENT_PHOTOGRAPHS = 12
 MAX_CACHE_BYTES = 1 << 24
 CACHE = "sensitivities.json"
+CODE = ("mil", "quantize", "runtime", "verify", "workflows")  # what decides a package's bytes, its masks, and their IoU
 BY_GRADIENTS = "gradients of the masks"
 BY_OUTPUTS = "changes of the layers' outputs alone"
 
@@ -69,8 +70,8 @@ class Measured:
 
 
 def key_of(*parts: object) -> str:
-    """SHA-256 of plain values."""
-    return hashlib.sha256(json.dumps([__version__, *parts], sort_keys=True).encode()).hexdigest()
+    """SHA-256 of plain values and of the code that computes what is kept for them."""
+    return hashlib.sha256(json.dumps([code_sha256(*CODE), *parts], sort_keys=True).encode()).hexdigest()
 
 
 def digest_of(choice: Mapping[str, Option]) -> str:

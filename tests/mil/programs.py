@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from portrait_export.artifacts import ArrayFeature, CompressionPass, ImageFeature, Lowered
+from portrait_export.artifacts import ArrayFeature, ImageFeature, Lowered
 from portrait_export.mil import coreml
+from portrait_export.utils.quiet import quiet
 
 SIDE = 16
 IMAGE = ImageFeature("image", SIDE, SIDE, "rgb", scale=1 / 255, bias=(-0.4, -0.5, -0.6), description="a photo")
@@ -37,9 +40,11 @@ def two_convolutions(target: str = "iOS17", output: str = "mask", width: int = 1
     return Lowered(program, (IMAGE,), (MASK if output == "mask" else LOGITS,), target)
 
 
-def int8_passes() -> tuple[CompressionPass, ...]:
-    """coremltools' own pass to symmetric 8-bit integers: evidence that does not come from our quantizer."""
+def as_int8(package: Path) -> None:
+    """Store a package's large weights as symmetric 8-bit integers with coremltools: evidence from another quantizer."""
     optimize = coreml.optimize()
     options = {"mode": "linear_symmetric", "dtype": "int8", "granularity": "per_channel", "weight_threshold": 2048}
     config = optimize.OptimizationConfig(global_config=optimize.OpLinearQuantizerConfig(**options))
-    return (CompressionPass("compression::linear_quantize_weights", (("config", config),)),)
+    with quiet():
+        model = coreml.coremltools().models.MLModel(str(package), skip_model_load=True)
+        optimize.linear_quantize_weights(model, config).save(str(package))

@@ -13,14 +13,16 @@ from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata, read_program
 
 from .. import programs
-from ..programs import int8_passes, two_convolutions, weights
+from ..programs import as_int8, two_convolutions, weights
 
 
 def audited(folder: Path, recipe: str, target: str = "iOS17", **asked) -> Audit:
     lowered = two_convolutions(target)
-    compiled = compile_program(lowered, compression=int8_passes() if recipe == "int8" else ())
+    compiled = compile_program(lowered)
     path = folder / "a.mlpackage"
     save_package(compiled, lowered, path, metadata=Metadata())
+    if recipe == "int8":
+        as_int8(path)
     return audit_program(read_program(path), originals=recorded(compiled.originals), **asked)
 
 
@@ -63,9 +65,10 @@ def test_without_a_request_every_weight_is_listed_without_problems(tmp_path):
 
 def test_damaged_scales_are_a_problem(tmp_path):
     lowered = two_convolutions()
-    compiled = compile_program(lowered, compression=int8_passes())
+    compiled = compile_program(lowered)
     path = tmp_path / "a.mlpackage"
     save_package(compiled, lowered, path, metadata=Metadata())
+    as_int8(path)
     originals = {name: -value for name, value in compiled.originals.items()}
     audit = audit_program(read_program(path), requested="int8", originals=recorded(originals))
     assert not audit.passed
