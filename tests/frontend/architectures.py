@@ -679,6 +679,7 @@ TRANSFORMERS = (
             "aspp_out_channels": 16,
         },
         small_size=128,
+        module=True,  # its folds came with opset 18
     ),
     _transformers(
         "Data2VecVision + UPerNet",
