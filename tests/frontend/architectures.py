@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.frontend import portrait_nets
+from tests.frontend import birefnet, portrait_nets
 
 
 @dataclass(frozen=True)
@@ -830,6 +830,18 @@ TRANSFORMERS = (
 )  # fmt: skip
 
 
+def _birefnet(shrunk: bool) -> nn.Module:
+    """BiRefNet-lite: on Swin-T at 1024x1024; here at 256, as the papers' other nets are."""
+    library = importlib.import_module("transformers")
+    small = {"image_size": 64, "embed_dim": 8, "num_heads": [1, 2, 2, 4], "depths": [1, 1, 1, 1], "window_size": 4}
+    backbone = library.SwinBackbone(library.SwinConfig(**{**FOUR, **(small if shrunk else {"image_size": 256})}))
+    width = 8 if shrunk else 96
+    kernels = (1, 3) if shrunk else (1, 3, 7)
+    return birefnet.BiRefNet(
+        backbone, (width, 2 * width, 4 * width, 8 * width), inner=16 if shrunk else 64, kernels=kernels
+    )
+
+
 # timm and torchvision by their own names, and the papers
 
 
@@ -926,4 +938,5 @@ TORCHVISION = tuple(
     _torchvision(name) for name in ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "fcn_resnet50")
 )
 
-ARCHITECTURES = (*TRANSFORMERS, *PAPERS, *TIMM, *TORCHVISION)
+BIREFNET = Architecture("BiRefNet-lite", "transformers", _birefnet, 256, 128)
+ARCHITECTURES = (*TRANSFORMERS, *PAPERS, BIREFNET, *TIMM, *TORCHVISION)
