@@ -6,17 +6,17 @@ become one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .values import MAX_RANK, OverRank, TensorSequence, Value, axis_of, shape_of
+from . import collapse_norms
+from .groups import Collapsed, collapsed, grouped, merged, merged_around
+from .values import MAX_RANK, TensorSequence, Value, axis_of, shape_of
 
 if TYPE_CHECKING:
     from .context import NodeContext
-    from .values import AnyRank
 
 # Each element of the result depends on one element of each input, which are broadcast against each other.
 # fmt: off
@@ -29,30 +29,14 @@ ELEMENTWISE = frozenset((
     "Where", "Xor",
 ))
 # fmt: on
-ALONG_AXIS = frozenset(("Softmax", "LogSoftmax", "Hardmax"))
+FLATTENING = frozenset(("Softmax", "LogSoftmax", "Hardmax"))
 AXIS_SINCE = 13  # before this opset, these operators flatten all dimensions from `axis` on
+ALONG_AXIS = FLATTENING | {"LpNormalization"}
 SLICE_SINCE, PAD_SINCE = 10, 11  # before these, their bounds are attributes
 MATRIX = 2  # dimensions
 PICKING = frozenset(("ArgMax", "ArgMin"))
 _KINDS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 REDUCTIONS = frozenset(f"Reduce{kind}" for kind in _KINDS)
-
-
-@dataclass(frozen=True)
-class Collapsed:
-    """A node in fewer dimensions.
-
-    Attributes:
-        node: to be lowered instead.
-        shape: of the result in ONNX.
-    """
-
-    node: NodeContext
-    shape: tuple[int, ...]
-
-    def restored(self, value: AnyRank) -> AnyRank:
-        """The result in the shape that ONNX gives it."""
-        return self.node.reshape_any_rank(value, self.shape)
 
 
 def fewer_dimensions(node: NodeContext) -> Collapsed | None:
@@ -71,9 +55,11 @@ def _way(node: NodeContext) -> Callable[[NodeContext], Collapsed | None] | None:
         return _elementwise
     if node.op_type in REDUCTIONS:
         return _reduction
-    if node.op_type in PICKING or (node.op_type in ALONG_AXIS and node.opset >= AXIS_SINCE):
+    if node.op_type in FLATTENING and node.opset < AXIS_SINCE:
+        return _flattened
+    if node.op_type in PICKING | ALONG_AXIS:
         return _along_axis
-    return _WAYS.get(node.op_type)
+    return _WAYS.get(node.op_type) or collapse_norms.WAYS.get(node.op_type)
 
 
 def _elementwise(node: NodeContext) -> Collapsed | None:
@@ -81,8 +67,8 @@ def _elementwise(node: NodeContext) -> Collapsed | None:
     result = np.broadcast_shapes(*shapes)
     aligned = [(1,) * (len(result) - len(shape)) + shape for shape in shapes]
     groups = grouped(result, lambda axis: tuple(shape[axis] == result[axis] for shape in aligned))
-    inputs = [_merged(node, value, shape, groups) for value, shape in zip(node.inputs, aligned, strict=True)]
-    return _collapsed(node, inputs, {}, groups, result)
+    inputs = [merged(node, value, shape, groups) for value, shape in zip(node.inputs, aligned, strict=True)]
+    return collapsed(node, inputs, {}, groups, result)
 
 
 def _reduction(node: NodeContext) -> Collapsed | None:
@@ -97,10 +83,10 @@ def _reduction(node: NodeContext) -> Collapsed | None:
         groups = [*groups, [axes[0]]]
         reduced = [len(groups) - 1]
     attributes = {"keepdims": 1, **({} if node.has(1) else {"axes": reduced})}
-    inputs: list[Value | None] = [_merged(node, node.value(0), shape, groups)]
+    inputs: list[Value | None] = [merged(node, node.value(0), shape, groups)]
     if node.has(1):
         inputs.append(np.asarray(reduced, np.int64))
-    return _collapsed(node, inputs, attributes, groups, _kept(node, shape, axes))
+    return collapsed(node, inputs, attributes, groups, _kept(node, shape, axes))
 
 
 def _along_axis(node: NodeContext) -> Collapsed | None:
@@ -110,16 +96,23 @@ def _along_axis(node: NodeContext) -> Collapsed | None:
     picking = node.op_type in PICKING
     result = _kept(node, shape, [axis]) if picking else shape
     attributes = {"axis": 1, **({"keepdims": 1} if picking else {})}
-    return _collapsed(node, [_merged(node, node.value(0), shape, groups)], attributes, groups, result)
+    return collapsed(node, [merged(node, node.value(0), shape, groups)], attributes, groups, result)
+
+
+def _flattened(node: NodeContext) -> Collapsed | None:
+    shape = node.shape()
+    axis = axis_of(node.attributes.get("axis", 1), len(shape))
+    groups = [list(range(axis)), list(range(axis, len(shape)))]
+    return collapsed(node, [merged(node, node.value(0), shape, groups)], {"axis": 1}, groups, shape)
 
 
 def _concat(node: NodeContext) -> Collapsed | None:
     shapes = [node.shape(index) for index in range(len(node.inputs))]
     axis = axis_of(node.attributes["axis"], len(shapes[0]))
     groups = [list(range(axis)), [axis], list(range(axis + 1, len(shapes[0])))]
-    inputs = [_merged(node, value, shape, groups) for value, shape in zip(node.inputs, shapes, strict=True)]
+    inputs = [merged(node, value, shape, groups) for value, shape in zip(node.inputs, shapes, strict=True)]
     total = sum(shape[axis] for shape in shapes)
-    return _collapsed(node, inputs, {"axis": 1}, groups, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))
+    return collapsed(node, inputs, {"axis": 1}, groups, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))
 
 
 # Operators that change some dimensions, each by itself; the others are merged around them
@@ -139,13 +132,13 @@ def _slice(node: NodeContext) -> Collapsed | None:
     if len(picked) < len(axes) or not all(picked.values()):
         return None  # a step of 0, an axis twice, or nothing left
     changed = [axis for axis in axes if picked[axis] != range(shape[axis])]
-    groups = _merged_around(shape, changed)
+    groups = merged_around(shape, changed)
     kept = [axes.index(axis) for axis in changed]
     given = [[values[index] for index in kept] for values in (starts, ends)]
     given += [[groups.index([axis]) for axis in changed], [steps[index] for index in kept]]
-    inputs = [_merged(node, node.value(0), shape, groups), *(np.asarray(values, np.int64) for values in given)]
+    inputs = [merged(node, node.value(0), shape, groups), *(np.asarray(values, np.int64) for values in given)]
     result = tuple(len(picked[axis]) if axis in picked else size for axis, size in enumerate(shape))
-    return _collapsed(node, inputs, {}, groups, result)
+    return collapsed(node, inputs, {}, groups, result)
 
 
 def _pad(node: NodeContext) -> Collapsed | None:
@@ -154,37 +147,59 @@ def _pad(node: NodeContext) -> Collapsed | None:
     shape, pads = node.shape(), node.ints(1, "pads")
     axes = [axis_of(axis, len(shape)) for axis in node.ints(3, "axes")] if node.has(3) else list(range(len(shape)))
     both = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :], strict=True), strict=True))
-    groups = _merged_around(shape, [axis for axis in axes if any(both[axis])])
+    groups = merged_around(shape, [axis for axis in axes if any(both[axis])])
     amounts = [both.get(group[0], (0, 0)) if len(group) == 1 else (0, 0) for group in groups]
-    inputs: list[Value | None] = [_merged(node, node.value(0), shape, groups)]
+    inputs: list[Value | None] = [merged(node, node.value(0), shape, groups)]
     inputs.append(np.asarray([side for sides in zip(*amounts, strict=True) for side in sides], np.int64))
     inputs += [node.value(2)] if node.has(2) else []
     result = tuple(size + sum(both.get(axis, (0, 0))) for axis, size in enumerate(shape))
-    return _collapsed(node, inputs, {}, groups, result)
+    return collapsed(node, inputs, {}, groups, result)
 
 
 def _cumsum(node: NodeContext) -> Collapsed | None:
     shape = node.shape()
     axis = axis_of(node.ints(1, "axis")[0], len(shape))
-    groups = _merged_around(shape, [axis])
-    inputs = [_merged(node, node.value(0), shape, groups), np.asarray(groups.index([axis]), np.int64)]
-    return _collapsed(node, inputs, {}, groups, shape)
+    groups = merged_around(shape, [axis])
+    inputs = [merged(node, node.value(0), shape, groups), np.asarray(groups.index([axis]), np.int64)]
+    return collapsed(node, inputs, {}, groups, shape)
 
 
-def _merged_around(shape: Sequence[int], changed: Sequence[int]) -> list[list[int]]:
-    """Each changed dimension alone; adjacent others as one, without those of size 1."""
-    groups: list[list[int]] = []
-    joinable = False
-    for axis, size in enumerate(shape):
-        if axis in changed:
-            groups.append([axis])
-            joinable = False
-        elif size != 1 and joinable:
-            groups[-1].append(axis)
-        elif size != 1:
-            groups.append([axis])
-            joinable = True
-    return groups
+def _matrices(node: NodeContext) -> Collapsed | None:
+    """The last two dimensions stay."""
+    shape = node.shape()
+    groups = [list(range(len(shape) - MATRIX)), [len(shape) - 2], [len(shape) - 1]]
+    return collapsed(node, [merged(node, node.value(0), shape, groups), *node.inputs[1:]], {}, groups, shape)
+
+
+def _quantized(node: NodeContext) -> Collapsed | None:
+    """The dimension along which scales and zero points change stays."""
+    shape = node.shape()
+    axis = axis_of(node.attributes.get("axis", 1), len(shape))
+    if node.attributes.get("block_size", 0):
+        return None
+    groups = [list(range(axis)), [axis], list(range(axis + 1, len(shape)))]
+    inputs = [merged(node, node.value(0), shape, groups), *node.inputs[1:]]
+    return collapsed(node, inputs, {"axis": 1}, groups, shape)
+
+
+def _picked_elements(node: NodeContext) -> Collapsed | None:
+    """GatherElements whose indices have the data's shape but for `axis`."""
+    shape, wanted = node.shape(), node.shape(1)
+    axis = axis_of(node.attributes.get("axis", 0), len(shape))
+    if any(own != new for place, (own, new) in enumerate(zip(shape, wanted, strict=True)) if place != axis):
+        return None
+    groups = [list(range(axis)), [axis], list(range(axis + 1, len(shape)))]
+    inputs = [merged(node, node.value(index), node.shape(index), groups) for index in range(2)]
+    return collapsed(node, inputs, {"axis": 1}, groups, wanted)
+
+
+def _top_k(node: NodeContext) -> Collapsed | None:
+    shape = node.shape()
+    axis = axis_of(node.attributes.get("axis", -1), len(shape))
+    groups = [list(range(axis)), [axis], list(range(axis + 1, len(shape)))]
+    count = node.ints(1, "k")[0] if node.has(1) else int(node.attributes["k"])
+    inputs = [merged(node, node.value(0), shape, groups), *node.inputs[1:]]
+    return collapsed(node, inputs, {"axis": 1}, groups, (*shape[:axis], count, *shape[axis + 1 :]))
 
 
 def _mat_mul(node: NodeContext) -> Collapsed | None:
@@ -196,8 +211,8 @@ def _mat_mul(node: NodeContext) -> Collapsed | None:
     aligned = [(1,) * (len(batch) + MATRIX - len(shape)) + shape for shape in shapes]
     groups = grouped(batch, lambda axis: tuple(shape[axis] == batch[axis] for shape in aligned))
     groups += [[len(batch)], [len(batch) + 1]]
-    inputs = [_merged(node, value, shape, groups) for value, shape in zip(node.inputs, aligned, strict=True)]
-    return _collapsed(node, inputs, {}, groups, (*batch, shapes[0][-2], shapes[1][-1]))
+    inputs = [merged(node, value, shape, groups) for value, shape in zip(node.inputs, aligned, strict=True)]
+    return collapsed(node, inputs, {}, groups, (*batch, shapes[0][-2], shapes[1][-1]))
 
 
 _WAYS: dict[str, Callable[[NodeContext], Collapsed | None]] = {
@@ -206,6 +221,11 @@ _WAYS: dict[str, Callable[[NodeContext], Collapsed | None]] = {
     "Pad": _pad,
     "CumSum": _cumsum,
     "MatMul": _mat_mul,
+    "Trilu": _matrices,
+    "QuantizeLinear": _quantized,
+    "DequantizeLinear": _quantized,
+    "GatherElements": _picked_elements,
+    "TopK": _top_k,
 }
 
 
@@ -213,41 +233,3 @@ def _kept(node: NodeContext, shape: tuple[int, ...], axes: Sequence[int]) -> tup
     """The shape of a reduction's result."""
     keep = node.attributes.get("keepdims", 1)
     return tuple(1 if axis in axes else size for axis, size in enumerate(shape) if keep or axis not in axes)
-
-
-def grouped(shape: Sequence[int], alike: Callable[[int], Hashable]) -> list[list[int]]:
-    """Group adjacent dimensions for which `alike` is the same; those of size 1 are dropped."""
-    groups: list[list[int]] = []
-    for axis in (axis for axis, size in enumerate(shape) if size != 1):
-        if groups and alike(groups[-1][-1]) == alike(axis):
-            groups[-1].append(axis)
-        else:
-            groups.append([axis])
-    return groups
-
-
-def _merged(
-    node: NodeContext, value: Value | None, shape: Sequence[int], groups: Sequence[Sequence[int]]
-) -> Value | None:
-    """A value with each group of its dimensions as one; a single element keeps its rank where that is small."""
-    if value is None or isinstance(value, TensorSequence):
-        return value
-    if isinstance(value, np.ndarray | np.generic) and np.size(value) == 1:
-        return np.asarray(value).reshape(())
-    if len(groups) > MAX_RANK:
-        return value
-    sizes = [int(np.prod([shape[axis] for axis in group], dtype=np.int64)) for group in groups]
-    merged: Value = node.reshape_any_rank(value, sizes or [1])
-    return merged
-
-
-def _collapsed(
-    node: NodeContext,
-    inputs: Sequence[Value | None],
-    attributes: Mapping[str, object],
-    groups: Sequence[Sequence[int]],
-    shape: tuple[int, ...],
-) -> Collapsed | None:
-    if len(groups) > MAX_RANK or any(isinstance(value, OverRank) for value in inputs):
-        return None
-    return Collapsed(replace(node, inputs=tuple(inputs), attributes={**node.attributes, **attributes}), shape)

@@ -134,7 +134,7 @@ class NodeLowering:
                 node = collapsed.node
             result = entry.lower(node)
             if collapsed is not None:
-                result = collapsed.restored(result)  # type: ignore[arg-type]  # such operators have one output
+                result = collapsed.restored(result)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # inputs and attributes that do not fit together; the ONNX checker does not look at values
             raise Unsupported(f"{type(error).__name__}: {one_line(error)}") from error

@@ -9,16 +9,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.frontend import portrait_nets
+from tests.frontend import birefnet, portrait_nets
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Architecture:
         size, small_size: sides of the pictures, in pixels.
         feeds: numbers for inputs other than the picture, by name: (shape, value).
         probability: whether the net gives P(person), not logits.
+        activation: what a user says of the output, where the network's values do not tell: `--activation`.
+        refused: words of the refusal, where the net gives no mask by itself.
+        module: exported as a module (`--torch`), for what torch's tracing exporter cannot write.
     """
 
     name: str
@@ -41,6 +46,9 @@ class Architecture:
     small_size: int = 64
     feeds: tuple[tuple[str, tuple[int, ...], float], ...] = ()
     probability: bool = False
+    activation: str = ""
+    refused: str = ""
+    module: bool = False
 
     @property
     def available(self) -> bool:
@@ -57,7 +65,7 @@ def make(architecture: Architecture, *, small: bool) -> nn.Module:
         shake(net)
         generator = torch.Generator().manual_seed(1)
         pictures = torch.randn(2, 3, side, side, generator=generator)
-        if not architecture.feeds:
+        if not architecture.feeds and not architecture.refused:
             net = Masked(net, pictures[:1])
             settle(net, pictures)
     return net.eval()
@@ -126,7 +134,7 @@ class Masked(nn.Module):
         return total
 
 
-MASKS = ("logits", "predicted_depth", "out")  # what libraries call a map of the picture
+MASKS = ("logits", "predicted_depth", "alphas", "out")  # what libraries call a map of the picture
 
 
 def mask_of(found: Any) -> str:
@@ -182,22 +190,46 @@ def _transformers(
     *,
     size: int = 256,
     small_size: int = 64,
+    **more: Any,
 ) -> Architecture:
     def build(shrunk: bool) -> nn.Module:
         library = importlib.import_module("transformers")
         given = dict(small if shrunk else mobile)
-        if "backbone_config" in given:
-            kind, options = given["backbone_config"]
-            given["backbone_config"] = getattr(library, kind)(**options)
-        return getattr(library, model)(getattr(library, config)(**given))
+        for part in {"backbone_config", "decoder_config"} & set(given):
+            part_config, options = given[part]
+            given[part] = getattr(library, part_config)(**options)
+        kind = getattr(library, model)
+        with mock.patch.object(sys.modules[kind.__module__], "requires_backends", create=True):  # scipy, for the loss
+            net: nn.Module = kind(getattr(library, config)(**given))
+        return Queries(net) if more.get("refused") else net
 
-    return Architecture(name, "transformers", build, size, small_size)
+    return Architecture(name, "transformers", build, size, small_size, **more)
+
+
+class Queries(nn.Module):
+    """What networks of masks by query give: classes and a mask per query."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.net(image)
+        names = ("class_queries_logits", "masks_queries_logits") if "masks_queries_logits" in found else QUERY_NAMES
+        return found[names[0]], found[names[1]]
+
+
+QUERY_NAMES = ("logits", "pred_masks")
 
 
 FOUR = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
 TWO_CLASSES = {"num_labels": 2}
 TINY = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]}
 TINY_VIT = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+TINY_DETR = {
+    "num_queries": 10, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
+    "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+}  # fmt: skip
 SEGFORMER = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 16}
 
 TRANSFORMERS = (
@@ -332,6 +364,7 @@ TRANSFORMERS = (
         "GLPNConfig",
         {},
         {**SEGFORMER, "num_attention_heads": [1, 2, 3, 4]},
+        activation="logits",  # it gives meters, 0 to 10
     ),
     _transformers(
         "PoolFormer-S12",
@@ -435,6 +468,7 @@ TRANSFORMERS = (
             "fusion_hidden_size": 8,
             "head_hidden_size": 8,
         },
+        activation="logits",  # it gives a relative depth, never negative
         size=252,
         small_size=56,
     ),
@@ -603,7 +637,209 @@ TRANSFORMERS = (
         {**FOUR, "depths": [1, 1, 1, 1], "embed_dim": 8, "num_heads": [1, 1, 2, 2], "image_size": [64, 64]},
         size=224,
     ),
+    _transformers(
+        "UPerNet on Swin-Tiny, bins that do not divide",
+        "UperNetForSemanticSegmentation",
+        "UperNetConfig",
+        {
+            **TWO_CLASSES,
+            "backbone_config": ("SwinConfig", {**FOUR, "image_size": 256}),
+            "hidden_size": 128,
+            "use_auxiliary_head": False,
+        },
+        {
+            **TWO_CLASSES,
+            "backbone_config": (
+                "SwinConfig",
+                {
+                    **FOUR,
+                    "image_size": 128,
+                    "embed_dim": 8,
+                    "num_heads": [1, 1, 2, 2],
+                    "depths": [1, 1, 1, 1],
+                    "window_size": 4,
+                },
+            ),
+            "hidden_size": 16,
+            "use_auxiliary_head": False,
+        },
+        small_size=128,  # 4x4 at the pyramid, pooled to 1, 2, 3 and 6
+        module=True,
+    ),
+    _transformers(
+        "MobileViTv2-0.5 + DeepLabV3",
+        "MobileViTV2ForSemanticSegmentation",
+        "MobileViTV2Config",
+        {**TWO_CLASSES, "width_multiplier": 0.5},
+        {
+            **TWO_CLASSES,
+            "width_multiplier": 0.25,
+            "n_attn_blocks": [1, 1, 1],
+            "base_attn_unit_dims": [32, 48, 64],
+            "aspp_out_channels": 16,
+        },
+        small_size=128,
+        module=True,  # its folds came with opset 18
+    ),
+    _transformers(
+        "Data2VecVision + UPerNet",
+        "Data2VecVisionForSemanticSegmentation",
+        "Data2VecVisionConfig",
+        {
+            **TWO_CLASSES,
+            "hidden_size": 192,
+            "num_attention_heads": 3,
+            "intermediate_size": 768,
+            "use_relative_position_bias": True,
+            "image_size": 384,
+        },
+        {
+            **TWO_CLASSES,
+            **TINY_VIT,
+            "num_hidden_layers": 4,
+            "use_relative_position_bias": True,
+            "out_indices": [1, 2, 3, 4],
+            "image_size": 192,
+        },
+        size=384,
+        small_size=192,
+    ),
+    _transformers(
+        "DINOv2-Small with registers",
+        "Dinov2WithRegistersBackbone",
+        "Dinov2WithRegistersConfig",
+        {"hidden_size": 384, "num_attention_heads": 6, "image_size": 518, "out_features": ["stage6", "stage12"]},
+        {**TINY_VIT, "mlp_ratio": 2, "image_size": 112, "patch_size": 14, "out_features": ["stage1", "stage3"]},
+        size=252,
+        small_size=56,
+    ),
+    _transformers(
+        "DINOv3 ViT-Small",
+        "DINOv3ViTBackbone",
+        "DINOv3ViTConfig",
+        {"out_features": ["stage6", "stage12"], "num_register_tokens": 4},
+        {**TINY_VIT, "image_size": 64, "num_register_tokens": 2, "out_features": ["stage1", "stage3"]},
+    ),
+    _transformers(
+        "PP-LCNetV3",
+        "PPLCNetV3Backbone",
+        "PPLCNetV3Config",
+        {"out_features": ["stage2", "stage3", "stage4", "stage5"]},
+        {"out_features": ["stage2", "stage3", "stage4", "stage5"], "scale": 0.25},
+    ),
+    _transformers(
+        "PP-LCNetV4",
+        "PPLCNetV4Backbone",
+        "PPLCNetV4Config",
+        {"out_features": ["stage1", "stage2", "stage3", "stage4"]},
+        {"out_features": ["stage1", "stage2", "stage3", "stage4"]},
+    ),
+    _transformers(
+        "ZoeDepth on BEiT",
+        "ZoeDepthForDepthEstimation",
+        "ZoeDepthConfig",
+        {
+            "backbone_config": (
+                "BeitConfig",
+                {
+                    "hidden_size": 192,
+                    "num_attention_heads": 3,
+                    "intermediate_size": 768,
+                    "use_relative_position_bias": True,
+                    "reshape_hidden_states": False,
+                    "image_size": 256,
+                    "out_features": ["stage3", "stage6", "stage9", "stage12"],
+                },
+            ),
+            "bin_configurations": [{"n_bins": 64, "min_depth": 0.001, "max_depth": 10.0, "name": "nyu"}],
+        },
+        {
+            "backbone_config": (
+                "BeitConfig",
+                {
+                    **TINY_VIT,
+                    "num_hidden_layers": 4,
+                    "use_relative_position_bias": True,
+                    "reshape_hidden_states": False,
+                    "image_size": 64,
+                    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+                },
+            ),
+            "neck_hidden_sizes": [8, 8, 16, 16],
+            "fusion_hidden_size": 16,
+            "bottleneck_features": 16,
+            "num_relative_features": 8,
+            "bin_embedding_dim": 16,
+            "bin_configurations": [{"n_bins": 16, "min_depth": 0.001, "max_depth": 10.0, "name": "nyu"}],
+        },
+        activation="logits",  # it gives meters
+    ),
+    _transformers(
+        "MaskFormer on Swin-Tiny",
+        "MaskFormerForInstanceSegmentation",
+        "MaskFormerConfig",
+        {"backbone_config": ("MaskFormerSwinConfig", {**FOUR, "image_size": 256})},
+        {
+            "backbone_config": (
+                "MaskFormerSwinConfig",
+                {**FOUR, "image_size": 64, "embed_dim": 8, "num_heads": [1, 1, 2, 2], "depths": [1, 1, 1, 1]},
+            ),
+            "decoder_config": ("DetrConfig", {**TINY_DETR, "d_model": 32}),
+            "fpn_feature_size": 32,
+            "mask_feature_size": 32,
+        },
+        refused="quer",
+    ),
+    _transformers(
+        "EoMT",
+        "EomtForUniversalSegmentation",
+        "EomtConfig",
+        {"hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 3, "image_size": 256, "num_queries": 50},
+        {
+            "hidden_size": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "num_blocks": 1,
+            "image_size": 64,
+            "num_queries": 10,
+        },
+        refused="quer",
+    ),
+    _transformers(
+        "Mask2Former on Swin-Tiny",
+        "Mask2FormerForUniversalSegmentation",
+        "Mask2FormerConfig",
+        {"backbone_config": ("SwinConfig", {**FOUR, "image_size": 256})},
+        {
+            "backbone_config": (
+                "SwinConfig",
+                {**FOUR, "image_size": 64, "embed_dim": 8, "num_heads": [1, 1, 2, 2], "depths": [1, 1, 1, 1]},
+            ),
+            "feature_size": 32,
+            "mask_feature_size": 32,
+            "hidden_dim": 32,
+            "encoder_feedforward_dim": 32,
+            "encoder_layers": 1,
+            "decoder_layers": 2,
+            "num_attention_heads": 2,
+            "dim_feedforward": 32,
+            "num_queries": 10,
+        },
+        refused="quer",
+    ),
 )  # fmt: skip
+
+
+def _birefnet(shrunk: bool) -> nn.Module:
+    """BiRefNet-lite: on Swin-T at 1024x1024; here at 256, as the papers' other nets are."""
+    library = importlib.import_module("transformers")
+    small = {"image_size": 64, "embed_dim": 8, "num_heads": [1, 2, 2, 4], "depths": [1, 1, 1, 1], "window_size": 4}
+    backbone = library.SwinBackbone(library.SwinConfig(**{**FOUR, **(small if shrunk else {"image_size": 256})}))
+    width = 8 if shrunk else 96
+    kernels = (1, 3) if shrunk else (1, 3, 7)
+    return birefnet.BiRefNet(
+        backbone, (width, 2 * width, 4 * width, 8 * width), inner=16 if shrunk else 64, kernels=kernels
+    )
 
 
 # timm and torchvision by their own names, and the papers
@@ -661,6 +897,7 @@ PAPERS = (
     _paper("LR-ASPP", "LrAspp", width=16),
     _paper("DeepLabV3+", "DeepLabV3Plus"),
     _paper("PSPNet", "PspNet", size=192, small_size=48),
+    _paper("PSPNet, bins that do not divide", "PspNet", size=160, small_size=80, module=True),
     _paper("RVM", "Rvm", width=16, small_size=96, feeds=RVM_INPUTS, probability=True),
 )
 
@@ -701,4 +938,5 @@ TORCHVISION = tuple(
     _torchvision(name) for name in ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "fcn_resnet50")
 )
 
-ARCHITECTURES = (*TRANSFORMERS, *PAPERS, *TIMM, *TORCHVISION)
+BIREFNET = Architecture("BiRefNet-lite", "transformers", _birefnet, 256, 128)
+ARCHITECTURES = (*TRANSFORMERS, *PAPERS, BIREFNET, *TIMM, *TORCHVISION)

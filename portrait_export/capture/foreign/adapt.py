@@ -10,6 +10,7 @@ The graph itself is left as it is; operators are added before its input and afte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,8 +73,8 @@ def adapt(
     read = (head.output, head.source or head.output, head.smooth[0] if head.smooth else head.output)
     new = {name: renamed.get(name, name) for name in (*read, *(each.image.name for each in inputs), *keep)}
     for each in inputs:
-        if each.image.dtype == "UINT8":
-            _let_bytes_be_floats(adapted.graph, new[each.image.name])
+        if each.image.whole:
+            _let_integers_be_floats(adapted.graph, new[each.image.name])
     surgeon = _Surgeon(adapted)
     pictures = {new[each.image.name] for each in inputs}
     carried = [value for value in adapted.graph.input if value.name not in pictures]
@@ -110,15 +111,18 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
             _rename(inner, names)
 
 
-def _let_bytes_be_floats(graph: onnx.GraphProto, name: str) -> None:
-    """Make a byte input float32. Whole numbers stay what they are through operators that only move them.
+def _let_integers_be_floats(graph: onnx.GraphProto, name: str) -> None:
+    """Make an integer input float32. Whole numbers stay what they are through operators that only move them.
 
-    Raises CaptureError where the graph computes with bytes, which wrap and round as floats do not.
+    Raises CaptureError where the graph computes with integers, which wrap and round as floats do not.
     """
     bytes_now, computing = {name}, []
-    for node in graph.node:
+    for node in list(graph.node):
         read = bytes_now & set(node.input)
         if not read or node.op_type == "Cast":
+            continue
+        if node.op_type == "DequantizeLinear" and _is_per_tensor(graph, node):
+            _dequantize_floats(graph, node)
             continue
         if node.op_type in _BYTES_MAY_PASS:
             bytes_now |= set(node.output)
@@ -126,7 +130,7 @@ def _let_bytes_be_floats(graph: onnx.GraphProto, name: str) -> None:
             computing.append(f"{node.op_type} {node.name or node.output[0]}")
     if computing:
         raise CaptureError(
-            f"The graph computes with the bytes of its input {name!r} before casting them.",
+            f"The graph computes with the integers of its input {name!r} before casting them.",
             code="byte-arithmetic",
             context=computing,
             hint="cast the input to float first, or export the network with a float input.",
@@ -134,6 +138,32 @@ def _let_bytes_be_floats(graph: onnx.GraphProto, name: str) -> None:
     for value in (*graph.input, *graph.value_info):
         if value.name in bytes_now:
             value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+
+
+def _is_per_tensor(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
+    """Whether one stored scale is for the whole tensor."""
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    return all(sizes.get(name) == 1 for name in node.input[1:] if name)
+
+
+def _dequantize_floats(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+    """DequantizeLinear of whole numbers in floats: (x - zero) · scale, in place of the node."""
+    taken = {value for each in graph.node for value in (*each.input, *each.output)}
+    taken |= {tensor.name for tensor in graph.initializer}
+    x, scale, zero = (*node.input, "")[:3]
+    new = []
+    if zero:
+        number = unique_name(f"{node.output[0]}_zero", taken)
+        centred = unique_name(f"{node.output[0]}_centred", taken)
+        new.append(onnx.helper.make_node("Cast", [zero], [number], to=onnx.TensorProto.FLOAT))
+        new.append(onnx.helper.make_node("Sub", [x, number], [centred]))
+        x = centred
+    new.append(onnx.helper.make_node("Mul", [x, scale], list(node.output), name=node.name))
+    place = list(graph.node).index(node)
+    nodes = [*graph.node[:place], *new, *graph.node[place + 1 :]]
+    copies = [onnx.NodeProto.FromString(each.SerializeToString()) for each in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 class _Surgeon:

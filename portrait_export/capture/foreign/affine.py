@@ -351,17 +351,58 @@ def _conv(reading: _Reading) -> Results:
     if any(node.attrs.get("pads", ())) or len(weight) % group:
         return ()
     rows = weight.reshape(len(weight), -1).astype(np.float64)
+    begins = np.arange(len(rows)) // (len(rows) // group) * weight.shape[1]
+    return _of_one_channel_each(first, rows, begins, bias, "Conv")
+
+
+def _of_one_channel_each(
+    first: Pixels, rows: np.ndarray, begins: np.ndarray, bias: np.ndarray | None, op: str
+) -> Results:
+    """Sums over channels of which each has a single term.
+
+    Args:
+        rows: (K, n) weights. begins: (K,) the channel of a row's first weight.
+    """
     if (np.count_nonzero(rows, axis=1) != 1).any():
         return ()
     places = np.argmax(rows != 0, axis=1)
-    begins = np.arange(len(rows)) // (len(rows) // group) * weight.shape[1]
     channels = tuple(int(k) for k in begins + places)
     if set(channels) != set(range(first.channels)):
         return ()  # a layer: what prepares pixels leaves none out
-    taken = first.chosen(channels, "Conv")
-    gain, offset = rows[np.arange(len(rows)), places], np.zeros(len(rows)) if bias is None else bias
-    ops = (*first.ops, "Conv")
-    return (replace(taken.scaled(gain, np.asarray(offset, np.float64), "Conv"), ops=ops),)
+    taken = first.chosen(channels, op)
+    gain = rows[np.arange(len(rows)), places]
+    offset = np.zeros(len(rows)) if bias is None else np.broadcast_to(bias, gain.shape)
+    return (replace(taken.scaled(gain, np.asarray(offset, np.float64), op), ops=(*first.ops, op)),)
+
+
+def _mat_mul(reading: _Reading) -> Results:
+    """A product with a stored matrix over the channels, from the right (their axis is last) or from the left."""
+    left, right = (*reading.operands, None)[:2]
+    first, weight = (left, reading.array(1)) if left is not None else (right, reading.array(0))
+    if first is None or first.axis is None or weight is None or weight.ndim != 2:
+        return ()
+    if first.axis != first.rank - (1 if left is not None else 2):
+        return ()
+    rows = (weight.T if left is not None else weight).astype(np.float64)
+    return _product(first, rows, None, "MatMul")
+
+
+def _gemm(reading: _Reading) -> Results:
+    """alpha · A·B + beta · C, whose rows A are pixels."""
+    first, weight, bias, attrs = reading.operands[0], reading.array(1), reading.array(2), reading.node.attrs
+    if first is None or first.axis != 1 or weight is None or (bias is None and reading.node.input(2)):
+        return ()
+    rows = (weight if attrs.get("transB", 0) else weight.T) * float(attrs.get("alpha", 1.0))
+    if attrs.get("transA", 0) or (bias is not None and bias.size not in (1, len(rows))):
+        return ()
+    offset = None if bias is None else bias.reshape(-1) * float(attrs.get("beta", 1.0))
+    return _product(first, rows.astype(np.float64), offset, "Gemm")
+
+
+def _product(first: Pixels, rows: np.ndarray, bias: np.ndarray | None, op: str) -> Results:
+    if rows.shape[1] != first.channels:
+        return ()
+    return _of_one_channel_each(first, rows, np.zeros(len(rows), np.int64), bias, op)
 
 
 _RULES: dict[str, Callable[[_Reading], Results]] = {
@@ -382,4 +423,6 @@ _RULES: dict[str, Callable[[_Reading], Results]] = {
     "Neg": _neg,
     "BatchNormalization": _batch_norm,
     "Conv": _conv,
+    "MatMul": _mat_mul,
+    "Gemm": _gemm,
 }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SIZE = (512, 512)  # height, width of networks that take any
 FLOATS = ("FLOAT", "FLOAT16", "DOUBLE")
+INTEGERS = ("UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "INT64")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class ImageInput:
         """Pinned, in the graph's own layout."""
         sides = {"N": 1, "C": self.channels, "H": self.height, "W": self.width}
         return tuple(sides[letter] for letter in self.layout)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it takes whole numbers: pixels of 0..255, or of -128..127 in INT8."""
+        return self.dtype in INTEGERS
 
     @property
     def permutation(self) -> list[int] | None:
@@ -163,7 +169,7 @@ def described(value: Any) -> str:
 def layouts_of(value: Any, channels: int) -> list[str]:
     """The layouts in which an input states so many channels: `NCHW`, `NHWC`, `CHW`, `HWC`."""
     dims = dims_of(value)
-    if dtype_of(value) not in (*FLOATS, "UINT8"):
+    if dtype_of(value) not in (*FLOATS, *INTEGERS):
         return []
     names = {4: ("NCHW", "NHWC"), 3: ("CHW", "HWC")}.get(len(dims), ())
     return [name for name in names if dims[name.index("C")] == channels and (len(dims) == 3 or dims[0] in (0, 1))]

@@ -214,7 +214,8 @@ def _whole_numbers(evidence: Evidence) -> Meaning | None:
             code="which-activation",
             hint=f"`mask_output={evidence.levels.value}` takes the numbers themselves.",
         )
-    levels = distinct is None or len(distinct) > MOST_CLASSES or seen.high >= MATTE
+    many = distinct is None or len(distinct) > MOST_CLASSES
+    levels = (many and not _kept_below(evidence.bounds, 255)) or seen.high >= MATTE
     if distinct is not None and distinct <= {0.0, 1.0} and (len(distinct) == 2 or evidence.bounds.within(0, 1)):
         kind = "softmax" if seen.exclusive else "probability"
         return Meaning(kind, "a mask of 0 and 1 with hard edges", why=evidence.facts)
@@ -225,7 +226,7 @@ def _whole_numbers(evidence: Evidence) -> Meaning | None:
             raise _question(evidence, "either class numbers, or a dark matte of 0..255")
         return Meaning("probability", "a matte of 0..255", 0, 255, why=f"whole numbers, {evidence.facts}")
     numbers = evidence.integer and evidence.classes == 1 and not evidence.walk.scaled
-    if numbers and seen.low >= 0 and seen.high < MOST_CLASSES * 4:
+    if numbers and not many and seen.low >= 0 and seen.high < MOST_CLASSES * 4:
         doubt = (
             f"the output holds whole numbers ({evidence.walk.operator}), {evidence.facts}: taken as class numbers"
             " (`activation=`)"
@@ -239,6 +240,11 @@ def _whole_numbers(evidence: Evidence) -> Meaning | None:
 def _is_picture(bounds: Bounds) -> bool:
     """Whether the graph keeps values in about 0..255."""
     return bounds.within(-1, 256.5) and bounds.high > 254
+
+
+def _kept_below(bounds: Bounds, most: float) -> bool:
+    """Whether the graph keeps values well below a number that they were to reach."""
+    return bounds.finite and bounds.high < most * (1 - SLACK)
 
 
 # Values
@@ -328,6 +334,9 @@ def _both_signs(evidence: Evidence) -> Meaning:
     seen, bounds = evidence.seen, evidence.bounds
     if (matte := _signed(evidence)) is not None:
         return matte
+    if evidence.walk.kind in ("sigmoid", "softmax") and evidence.classes == 1:
+        change = f"times {evidence.walk.gain:.4g} plus {evidence.walk.offset:.4g}"
+        raise _question(evidence, f"a {evidence.walk.kind} {change}, neither logits nor a matte of a known span")
     for one in (1.0, 255.0):
         reach = OVERSHOOT * one
         if not seen.within(-reach, one + reach) or seen.high < one * (1 - OVERSHOOT):

@@ -146,7 +146,7 @@ class ForeignNetwork:
             CaptureError: the numbers differ.
         """
         inputs = [
-            each if each.image.dtype == "UINT8" else replace(each, image=replace(each.image, dtype="FLOAT"))
+            each if each.image.whole else replace(each, image=replace(each.image, dtype="FLOAT"))
             for each in self.inputs
         ]
         kept = (*self.keep, *(value.output for value in self.states))

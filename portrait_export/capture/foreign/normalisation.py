@@ -114,7 +114,7 @@ def _colour_numbers(
     own: Settings, image: ImageInput, leading: Leading | None, spec: PortraitSpec, photo: Leading | None, toml: str
 ) -> Finding[Numbers]:
     """The numbers of a further picture in colour."""
-    told = own.normalises or image.dtype == "UINT8" or (leading is not None and leading.numbers is not None)
+    told = own.normalises or image.whole or (leading is not None and leading.numbers is not None)
     if told or spec.color == GRAY:
         return _numbers(own, image, leading, None, toml)
     numbers = Numbers(spec.scale, spec.mean, spec.std)
@@ -149,7 +149,7 @@ def _gray_numbers(
                 hint=f"one number is needed, such as `{setting}={name}=0.5`.",
             )
     normalises = leading is not None and leading.normalises
-    if not (options.normalises or image.dtype == "UINT8" or (leading is not None and leading.numbers is not None)):
+    if not (options.normalises or image.whole or (leading is not None and leading.numbers is not None)):
         doubts = (_doubt(leading),) if leading is not None and normalises else ()
         return Finding(UNIT, (), (ASSUMED_GRAY.format(name=name), *doubts))
     return _numbers(options, image, leading, None, toml)
@@ -181,15 +181,24 @@ def _color(options: Settings, leading: Leading | None, preprocessor: Preprocesso
     return Finding("rgb", ("RGB (assumed)",), (doubt,) * bool(doubt))
 
 
+def _whole_numbers(options: Settings, image: ImageInput) -> Finding[Numbers]:
+    """Of an integer input: pixels as they are, or less 128 in INT8, as TensorFlow Lite quantizes them."""
+    kind = image.dtype.lower()
+    doubts = ["`mean=`, `std=` and `scale=` are ignored: the input takes whole numbers"] if options.normalises else []
+    if image.dtype == "INT8":
+        doubts.append(f"the input {image.name!r} is {kind}: pixels less 128, -128..127, are assumed")
+        return Finding(Numbers(1.0, (128.0, 128.0, 128.0)), (f"{kind}: pixels less 128",), tuple(doubts))
+    if image.dtype != "UINT8":
+        doubts.append(f"the input {image.name!r} is {kind}: pixels of 0..255 are assumed")
+    return Finding(BYTES, ("the input takes bytes, so pixels go in as they are",), tuple(doubts))
+
+
 def _numbers(
     options: Settings, image: ImageInput, leading: Leading | None, preprocessor: Preprocessor | None, toml: str
 ) -> Finding[Numbers]:
     """From the options, else an integer input, else the graph's own arithmetic, else a file, else ImageNet's."""
-    if image.dtype == "UINT8":
-        ignored = (
-            ("`mean=`, `std=` and `scale=` are ignored: the input takes plain bytes",) if options.normalises else ()
-        )
-        return Finding(BYTES, ("the input takes bytes, so pixels go in as they are",), ignored)
+    if image.whole:
+        return _whole_numbers(options, image)
     normalising = leading if leading is not None and leading.normalises else None
     if options.normalises:
         return _given(options, normalising, toml)

@@ -3,6 +3,7 @@
 adaptive_avg_pool2d, antialiased resizes   Y = R·X·Cᵀ: they are linear in each direction
 adaptive_max_pool2d                        the maximum of each bin's slice, one direction at a time
 avg_pool2d with divisor_override           the mean · window / divisor
+batch_norm in its core form                batch_norm
 log_sigmoid                                -softplus(-x), finite where σ(x) is 0 in float32
 """
 
@@ -101,6 +102,31 @@ def log_sigmoid_forward(x: Tensor) -> tuple[Tensor, None]:
     return log_sigmoid(x), None
 
 
+def batch_norm(
+    x: Tensor,
+    scale: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    momentum: float,
+    epsilon: float,
+) -> tuple[Tensor, None, None]:
+    """(x − mean) / √(variance + ε) · scale + bias, with stored statistics."""
+    return functional.batch_norm(x, mean, variance, scale, bias, False, momentum, epsilon), None, None
+
+
+def batch_norm_of_its_input(
+    x: Tensor, scale: Tensor | None, bias: Tensor | None, training: bool, momentum: float, epsilon: float
+) -> tuple[Tensor, None, None]:
+    """(x − mean) / √(variance + ε) · scale + bias per channel, without stored statistics."""
+    dims, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
+    centred = x - x.mean(dims, keepdim=True)
+    result = centred / torch.sqrt(centred.square().mean(dims, keepdim=True) + epsilon)
+    if scale is not None:
+        result = result * scale.reshape(shape)
+    return (result if bias is None else result + bias.reshape(shape)), None, None
+
+
 OPERATORS: Mapping[Any, Callable[..., Any]] = {
     aten.adaptive_avg_pool2d.default: adaptive_avg_pool2d,
     aten.adaptive_avg_pool1d.default: adaptive_avg_pool1d,
@@ -109,6 +135,8 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     aten._upsample_bilinear2d_aa.default: upsample_bilinear2d_aa,
     aten._upsample_bicubic2d_aa.default: upsample_bicubic2d_aa,
     aten.avg_pool2d.default: avg_pool2d,
+    aten._native_batch_norm_legit_no_training.default: batch_norm,
+    aten._native_batch_norm_legit.no_stats: batch_norm_of_its_input,
     aten.log_sigmoid.default: log_sigmoid,
     aten.log_sigmoid_forward.default: log_sigmoid_forward,
 }

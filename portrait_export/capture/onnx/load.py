@@ -11,6 +11,7 @@ import onnx
 
 from ...artifacts import READABLE_OPSETS
 from ...errors import CaptureError
+from .restate import restate_shapes
 from .sort import sort_nodes
 from .subgraphs import all_graphs
 
@@ -46,7 +47,13 @@ def load_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
             context=problems[:20],
         )
     sort_nodes(model.graph)
-    check_model(model)
+    try:
+        check_model(model)
+    except CaptureError as error:
+        if not isinstance(error.__cause__, onnx.shape_inference.InferenceError):
+            raise
+        restate_shapes(model)
+        check_model(model)
     return model
 
 

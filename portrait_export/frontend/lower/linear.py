@@ -92,7 +92,7 @@ def _plus(node: NodeContext, x: Tensor, c: Tensor, beta: float) -> Var:
 def einsum(node: NodeContext) -> AnyRank:
     """Σ over the letters that the result lacks: sums within operands, then one matrix product per further operand."""
     inputs, output = _letters(node.attr("equation"), [node.shape(i) for i in range(len(node.inputs))])
-    terms: list[Term] = [_diagonal(node, letters, node.x(i)) for i, letters in enumerate(inputs)]
+    terms: list[Term] = [_diagonal(node, letters, node.elements(i)) for i, letters in enumerate(inputs)]
     result = terms[0]
     for index, term in enumerate(terms[1:], start=1):
         later = set(output).union(*(letters for letters, _ in terms[index + 1 :]))
@@ -121,11 +121,13 @@ def _letters(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], s
     return terms, right.replace("...", spelled)
 
 
-def _diagonal(node: NodeContext, letters: str, value: Tensor) -> tuple[str, Tensor]:
+def _diagonal(node: NodeContext, letters: str, value: AnyRank) -> Term:
     """The elements whose coordinates are equal for each repeated letter: every (n + 1)th of n · n."""
     twice = next((letter for letter in letters if letters.count(letter) > 1), "")
     if not twice:
         return letters, value
+    if isinstance(value, OverRank):
+        raise over_rank.refusal(value)
     first, second = (i for i, letter in enumerate(letters) if letter == twice and letters[:i].count(twice) < 2)
     order = [first, second, *(i for i in range(len(letters)) if i not in (first, second))]
     size, rest = shape_of(value)[first], [shape_of(value)[i] for i in order[2:]]

@@ -8,8 +8,8 @@ from typing import Literal, overload
 import numpy as np
 
 from .. import over_rank
-from ..collapse import grouped
 from ..context import NodeContext
+from ..groups import grouped
 from ..refusals import Unsupported
 from ..registry import lowers
 from ..values import INT32_MAX, INT32_MIN, MAX_RANK, AnyRank, OverRank, Tensor, Value, Var, axis_of, shape_of

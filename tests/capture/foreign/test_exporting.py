@@ -48,6 +48,11 @@ def resized(y: Tensor, size: int, **options: object) -> Tensor:
     return functional.interpolate(small, size=(SIDE, SIDE), **options)
 
 
+def pyramid(part: nn.Module, y: Tensor) -> Tensor:
+    """A level of a pyramid whose bins are not equal, as PSPNet and UPerNet have them: pool, norm, resize."""
+    return functional.interpolate(part(functional.adaptive_avg_pool2d(y, 5)), size=SIDE, mode="bilinear")
+
+
 def attention(part: nn.Module, y: Tensor) -> Tensor:
     tokens = y.flatten(2).transpose(1, 2)
     result = part(tokens, tokens, tokens)[0] if isinstance(part, nn.MultiheadAttention) else part(tokens)
@@ -80,6 +85,8 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "adaptive_average_with_unequal_bins": lambda: Head(
         lambda part, y: functional.interpolate(functional.adaptive_avg_pool2d(y, (5, 7)), size=SIDE)
     ),
+    "pyramid_pooling_with_batch_norm": lambda: Head(pyramid, nn.BatchNorm2d(8)),
+    "pyramid_pooling_with_batch_norm_of_its_input": lambda: Head(pyramid, nn.BatchNorm2d(8, track_running_stats=False)),
     "adaptive_average_1d": lambda: Head(
         lambda part, y: functional.interpolate(functional.adaptive_avg_pool1d(y.flatten(2), 7), size=SIDE)[..., None]
     ),
@@ -106,6 +113,10 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 def test_what_a_trace_cannot_express_is_captured_by_torch_export(build):
     torch.manual_seed(0)
     net = build().eval()
+    with torch.no_grad():
+        for name, statistics in net.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                statistics.uniform_(0.2, 2)
     model, note = captured(net)
     assert note == "captured by torch.export: the module's own numbers on 3 photographs"
     picture = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))

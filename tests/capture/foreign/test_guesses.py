@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -92,6 +93,47 @@ def test_a_normalising_graph_gets_plain_pixels_and_a_warning(nodes, constants, s
     assert (network.spec.scale, network.spec.mean, network.spec.std) == (scale, (0, 0, 0), (1, 1, 1))
     [warning] = network.warnings
     assert f"the graph already normalises its input ({words})" in warning
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mean", "words"),
+    [
+        (TensorProto.UINT8, 0, ""),
+        (TensorProto.INT32, 0, "the input 'x' is int32: pixels of 0..255 are assumed"),
+        (TensorProto.INT64, 0, "the input 'x' is int64: pixels of 0..255 are assumed"),
+        (TensorProto.UINT16, 0, "the input 'x' is uint16: pixels of 0..255 are assumed"),
+        (TensorProto.INT8, 128, "the input 'x' is int8: pixels less 128, -128..127, are assumed"),
+    ],
+)
+def test_integers_are_pixels(dtype, mean, words, tmp_path):
+    node, weights = conv(1, "normal")
+    cast = helper.make_node("Cast", ["x"], ["f"], to=F32)
+    scaled = helper.make_node("Div", ["f", "c255"], ["normal"])
+    made = model([cast, scaled, node], dtype=dtype, c255=np.float32(255), **weights)
+    network = load(made, tmp_path, activation="logits")
+    assert (network.spec.scale, network.spec.mean, network.spec.std) == (1.0, (mean,) * 3, (1,) * 3)
+    assert [*network.warnings] == [words] * bool(words)
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32)).astype(np.float32) - mean
+    [expected] = run(made, image.astype(helper.tensor_dtype_to_np_dtype(dtype)))
+    np.testing.assert_allclose(run(network.to_onnx(), image)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "zero"), [(np.uint8, 127), (np.int8, -128), (np.int8, None)])
+def test_integers_that_are_dequantized_first(dtype, zero, tmp_path):
+    node, weights = conv(1, "normal")
+    stored = {"step": np.float32(2 / 255)} | ({} if zero is None else {"zero": np.array(zero, dtype)})
+    dequantize = helper.make_node("DequantizeLinear", ["x", *stored], ["normal"])
+    made = model([dequantize, node], dtype=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), **stored, **weights)
+    network = load(made, tmp_path, activation="logits")
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32)).astype(np.float32) - network.spec.mean[0]
+    [expected] = run(made, image.astype(dtype))
+    np.testing.assert_allclose(run(network.to_onnx(), image)[0], expected, atol=1e-5)
+
+
+def run(made: onnx.ModelProto, image: np.ndarray) -> list[np.ndarray]:
+    """The outputs of a network with one input."""
+    session = onnxruntime.InferenceSession(made.SerializeToString())
+    return session.run(None, {made.graph.input[0].name: image})
 
 
 def test_normalising_twice_is_caught(tmp_path):
@@ -258,7 +300,7 @@ def refusals() -> dict[str, tuple[onnx.ModelProto, dict[str, object], str]]:
         ),
         "arithmetic_in_bytes": (
             model([doubled, widened, on_bytes], dtype=TensorProto.UINT8, **byte_weights), {},
-            "The graph computes with the bytes of its input 'x' before casting them.",
+            "The graph computes with the integers of its input 'x' before casting them.",
         ),
     }  # fmt: skip
 

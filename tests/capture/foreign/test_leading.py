@@ -88,6 +88,7 @@ ints = {"back": np.array([2, 1, 0], np.int64), "one": np.array([1], np.int64), "
 numbers = {"c255": np.float32(255).reshape(()), "half": np.float32(0.5).reshape(1), "c2": np.float32(2).reshape(()),
            "c1": np.float32(1).reshape(())}  # fmt: skip
 BN_BYTES = {"g": row(1, 1, 1), "b": row(0, 0, 0), "bm": row(*MEAN * 255), "bv": row(*(STD * 255) ** 2)}
+DIAGONAL = {"k": np.diag(1 / STD / 255).astype(np.float32), "o": (-MEAN / STD).astype(np.float32)}
 FLIPPED = {"m": row(*MEAN[::-1] * 255), "s": row(*STD[::-1] * 255)}  # behind a flip: BGR
 REST = [node("Sub", ["v", "m"], ["t"]), node("Div", ["t", "s"], ["normal"])]
 
@@ -164,6 +165,33 @@ NOTICED = {
             "k": (np.eye(3)[::-1] / STD[:, None] / 255).reshape(3, 3, 1, 1).astype(np.float32),
             "o": (-MEAN / STD).astype(np.float32),
         },
+    ),
+    "matrix_with_a_diagonal_of_channels_last": Case(
+        [
+            node("MatMul", ["x", "k"], ["t"]), node("Add", ["t", "o"], ["d"]),
+            node("Transpose", ["d"], ["normal"], perm=[0, 3, 1, 2]),
+        ],
+        bytes_of, DIAGONAL, shape=(1, SIDE, SIDE, 3),
+    ),
+    "matrix_that_flips_rows_of_pixels": Case(
+        [
+            node("Reshape", ["x", "rows"], ["r"]), node("MatMul", ["flip", "r"], ["d"]),
+            node("Reshape", ["d", "map"], ["v"]), *REST,
+        ],
+        bytes_of,
+        {
+            **FLIPPED, "flip": np.eye(3, dtype=np.float32)[::-1].copy(), "rows": np.array([1, 3, -1], np.int64),
+            "map": np.array([1, 3, SIDE, SIDE], np.int64),
+        },
+    ),
+    "gemm_of_a_list_of_pixels": Case(
+        [
+            node("Reshape", ["x", "list"], ["t"]), node("Gemm", ["t", "k", "o"], ["d"], transB=1),
+            node("Reshape", ["d", "map"], ["v"]), node("Transpose", ["v"], ["normal"], perm=[0, 3, 1, 2]),
+        ],
+        bytes_of,
+        {**DIAGONAL, "list": np.array([-1, 3], np.int64), "map": np.array([1, SIDE, SIDE, 3], np.int64)},
+        shape=(1, SIDE, SIDE, 3),
     ),
     "clipped": normalised_after(node("Clip", ["x", "lowest", "c255"], ["v"]), constants={"lowest": np.float32(0)}),
     "numbers_as_large_as_the_picture": Case(

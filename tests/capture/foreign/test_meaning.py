@@ -250,6 +250,9 @@ ASKED: dict[str, tuple[Nodes, str]] = {
     "sigmoids_weighted_to_both_sides_of_0": (
         [node("Conv", ["p", "weighing", "minus_half"], ["y"])], "neither within 0..1 nor on both sides of 0",
     ),
+    "sigmoid_around_0": (
+        [node("Mul", ["s", "c255"], ["m"]), node("Sub", ["m", "c100"], ["y"])], "a sigmoid times 255 plus -100",
+    ),
     "sum_of_two_sigmoids": ([node("Add", ["s", "s"], ["y"])], "never negative"),
     "logarithm_of_a_sigmoid": ([node("Log", ["s"], ["y"])], "never positive, as logarithms of probabilities are"),
     "sigmoid_with_a_residual": (
@@ -273,6 +276,17 @@ def test_it_asks_where_nothing_settles_it(name, tmp_path):
     assert caught.value.message.startswith("What does the output 'y' (1, 1, 32, 32) hold? It ends in ")
     assert words in caught.value.message
     assert "`activation=" in caught.value.hint
+
+
+@pytest.mark.parametrize("scale", [90.0, 127.0])
+def test_whole_numbers_that_never_come_near_255_are_no_picture(scale, tmp_path):
+    model = network(
+        [node("Mul", ["s", "scale"], ["m"]), node("Cast", ["m"], ["y"], to=TensorProto.INT8)], dtype=TensorProto.INT8
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(scale, np.float32), "scale"))
+    with pytest.raises(PortraitError) as caught:
+        load(model, tmp_path)
+    assert "neither class numbers from 0 on nor a picture of 0..255" in caught.value.message
 
 
 def test_weak_logits_of_features_are_logits(tmp_path):
