@@ -15,12 +15,13 @@ final class CheckModel {
     private(set) var bundle: URL?
     private(set) var done = 0
 
-    /// Compares the masks of the CPU with those of the units that the package is loaded on.
+    /// Compares the masks of the CPU with those of the units that the package is loaded on, by the same framework.
     func check(_ packages: PackageModel) async {
         await work {
             guard let package = packages.selected else { return }
-            let reference = try await packages.open(package, on: .cpuOnly)
-            let candidate = try await packages.open(package, on: packages.units.computeUnits)
+            let framework = packages.framework
+            let (reference, _) = try await packages.open(package, on: .cpuOnly, by: framework)
+            let (candidate, _) = try await packages.open(package, on: packages.units.computeUnits, by: framework)
             self.check = try await Self.checked(reference, candidate, packages.photos)
         }
     }
@@ -29,6 +30,11 @@ final class CheckModel {
     func export(_ packages: PackageModel) async {
         await work {
             guard let package = packages.selected, let engine = packages.engine else { return }
+            if packages.selection?.framework == .coreAI {
+                self.problem = String(
+                    localized: "A parity bundle names the Core ML package. Choose Core ML to write one.")
+                return
+            }
             let device = ParityBundle.Device(
                 model: Self.hardware, system: "\(UIDevice.current.systemName) \(UIDevice.current.systemVersion)")
             let writer = ParityBundleWriter(engine: engine, packageSHA256: package.sha256, device: device)
@@ -55,7 +61,7 @@ final class CheckModel {
     }
 
     @concurrent private nonisolated static func checked(
-        _ reference: CoreMLEngine, _ candidate: CoreMLEngine, _ paths: [String]
+        _ reference: any SegmentationEngine, _ candidate: any SegmentationEngine, _ paths: [String]
     ) async throws -> SelfCheck {
         let photos = try paths.map { path in
             (name: URL(fileURLWithPath: path).lastPathComponent, photo: try PictureFile.photo(at: path).picture)

@@ -29,6 +29,8 @@ final class PackageModel {
     private(set) var engine: (any SegmentationEngine)?
     private(set) var selected: PlacedPackages.Package?
     private(set) var units = Units.all
+    private(set) var framework = EngineSelection.Framework.coreML
+    private(set) var selection: EngineSelection?
 
     init() {
         do {
@@ -56,38 +58,44 @@ final class PackageModel {
 
     func loadFirst() async {
         guard engine == nil, let first = packages.first else { return }
-        await load(first, on: .all)
+        await load(first, on: .all, by: .coreML)
     }
 
-    /// Loads a package and runs a first frame through it.
-    func load(_ package: PlacedPackages.Package, on units: Units) async {
-        (selected, self.units, engine, state) = (package, units, nil, .loading)
+    /// Loads a package, or the asset beside it, and runs a first frame through it.
+    func load(
+        _ package: PlacedPackages.Package, on units: Units, by framework: EngineSelection.Framework
+    ) async {
+        (selected, self.units, self.framework) = (package, units, framework)
+        (engine, selection, state) = (nil, nil, .loading)
         let clock = ContinuousClock()
         let start = clock.now
         do {
-            let loaded = try await open(package, on: units.computeUnits)
+            let (loaded, selection) = try await open(package, on: units.computeUnits, by: framework)
             let loading = clock.now - start
-            guard isCurrent(package, units) else { return }
-            state = .warmingUp
+            guard isCurrent(package, units, framework) else { return }
+            (self.selection, state) = (selection, .warmingUp)
             let ready = await loaded.readyState(loading: loading)
-            guard isCurrent(package, units) else { return }
+            guard isCurrent(package, units, framework) else { return }
             state = ready
             engine = ready.isReady ? loaded : nil
         } catch {
-            if isCurrent(package, units) { state = .failed("\(error)") }
+            if isCurrent(package, units, framework) { state = .failed("\(error)") }
         }
     }
 
-    /// An engine of its own for a package, for a self-check.
-    func open(_ package: PlacedPackages.Package, on units: MLComputeUnits) async throws -> CoreMLEngine {
-        guard let url = Bundle.main.url(forResource: package.name, withExtension: "mlmodelc") else {
-            throw PortraitError.engine(
-                name: package.name, reason: "it is listed, but not in the app.", hint: "Build the app again.")
-        }
-        return try await CoreMLEngine(contentsOf: url, units: units)
+    /// An engine of its own for a package or the asset beside it, and why it is that one.
+    func open(
+        _ package: PlacedPackages.Package, on units: MLComputeUnits, by framework: EngineSelection.Framework
+    ) async throws -> (engine: any SegmentationEngine, selection: EngineSelection) {
+        try await AppleEngine.open(
+            package.name, package: Bundle.main.url(forResource: package.name, withExtension: "mlmodelc"),
+            asset: Bundle.main.url(forResource: package.name, withExtension: "aimodel"), wanting: framework,
+            units: units)
     }
 
-    private func isCurrent(_ package: PlacedPackages.Package, _ units: Units) -> Bool {
-        selected == package && self.units == units
+    private func isCurrent(
+        _ package: PlacedPackages.Package, _ units: Units, _ framework: EngineSelection.Framework
+    ) -> Bool {
+        selected == package && self.units == units && self.framework == framework
     }
 }

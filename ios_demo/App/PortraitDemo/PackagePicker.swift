@@ -19,6 +19,11 @@ struct PackagePicker: View {
                     Text("CPU and GPU").tag(PackageModel.Units.gpu)
                     Text("CPU").tag(PackageModel.Units.cpu)
                 }
+                Picker("Framework", selection: framework) {
+                    Text(verbatim: "Core ML").tag(EngineSelection.Framework.coreML)
+                    Text(verbatim: "Core AI").tag(EngineSelection.Framework.coreAI)
+                }
+                if let selection = packages.selection { FrameworkReasonView(reason: selection.reason) }
                 LoadStateView(state: packages.state)
             }
         }
@@ -29,7 +34,7 @@ struct PackagePicker: View {
             get: { @MainActor in packages.selected?.name ?? "" },
             set: { @MainActor name in
                 guard let package = packages.packages.first(where: { $0.name == name }) else { return }
-                Task { await packages.load(package, on: packages.units) }
+                Task { await packages.load(package, on: packages.units, by: packages.framework) }
             })
     }
 
@@ -38,8 +43,32 @@ struct PackagePicker: View {
             get: { @MainActor in packages.units },
             set: { @MainActor units in
                 guard let package = packages.selected else { return }
-                Task { await packages.load(package, on: units) }
+                Task { await packages.load(package, on: units, by: packages.framework) }
             })
+    }
+
+    private var framework: Binding<EngineSelection.Framework> {
+        Binding(
+            get: { @MainActor in packages.framework },
+            set: { @MainActor framework in
+                guard let package = packages.selected else { return }
+                Task { await packages.load(package, on: packages.units, by: framework) }
+            })
+    }
+}
+
+/// Why another framework runs the model than the one that was asked for; nothing if it is that one.
+struct FrameworkReasonView: View {
+    let reason: EngineSelection.Reason
+
+    var body: some View {
+        switch reason {
+        case .wanted: EmptyView()
+        case .noAsset: Text("Core ML runs it: there is no .aimodel of this name in the app.").font(.caption)
+        case .noPackage: Text("Core AI runs it: there is no package of this name in the app.").font(.caption)
+        case .systemTooOld: Text("Core ML runs it: Core AI needs iOS 27.").font(.caption)
+        case .notInBuild: Text("Core ML runs it: this build has no Core AI, as in the simulator.").font(.caption)
+        }
     }
 }
 

@@ -165,3 +165,7 @@ extension View {
     public func animation<Value: Equatable>(_ animation: Animation?, value: Value) -> some View { Primitive() }
     public func accessibilityLabel(_ label: Text) -> some View { Primitive() }
 }
+public struct EmptyView: View {
+    public init() { fatalError() }
+    public var body: Never { fatalError() }
+}
