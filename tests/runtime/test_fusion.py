@@ -216,7 +216,7 @@ CONSTANTS = {
 def test_a_step_is_its_kernel_and_the_rounding(name, in_place):
     """On every number of half precision, several chunks of them."""
     kernel, constants = kernels()[name].function, CONSTANTS.get(name, {})
-    x = torch.cat([HALVES, HALVES.flip(0)]).reshape(2, 4, 128, 128)
+    x = torch.cat([HALVES, HALVES.flip(0), HALVES.roll(9)]).reshape(3, 4, 128, 128)
     assert x.numel() > 2 * CHUNK
     expected = kernel(x, **constants).half().float()
     found = run_steps(x.clone(), [Step(), Step(name, kernel, constants)], [], in_place=in_place)
@@ -227,7 +227,7 @@ def test_a_step_is_its_kernel_and_the_rounding(name, in_place):
 @pytest.mark.parametrize("name", sorted(BINARY))
 def test_a_step_with_two_values(name, value):
     kernel, other = kernels()[name].function, "y" if value == "x" else "x"
-    a, b = HALVES.reshape(1, 4, 128, 128), HALVES.flip(0).roll(999).reshape(1, 4, 128, 128)
+    a, b = HALVES.repeat(2).reshape(1, 8, 128, 128), HALVES.repeat(2).flip(0).roll(999).reshape(1, 8, 128, 128)
     expected = kernel(**{value: a, other: b}).half().float()
     step = Step(name, kernel, {}, value, other)
     strided = b.contiguous(memory_format=torch.channels_last)
