@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .kernels.activation import gelu
+from .kernels.activation import HUGE, gelu
 
 CHUNK = 65536  # elements: 256 KB of float32, so that a value, its half and another value fit a second-level cache
 
 
 def _gelu_(x: Tensor, mode: str = "EXACT") -> Tensor:
-    """gelu over its input, but for the mode that torch has no operator for."""
-    if mode not in _GELU:
+    """gelu over its input, but for the mode that torch has no operator for, and for huge numbers."""
+    if mode not in _GELU or not x.amax() <= HUGE:
         return gelu(x, mode)
     done: Tensor = torch.ops.aten.gelu_(x, approximate=_GELU[mode])
     return done
