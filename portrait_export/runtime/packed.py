@@ -113,7 +113,7 @@ def pack_conv(
     settings: tuple[Any, ...] = (inner, steps, spread, groups)
     arranged = weight.contiguous(memory_format=torch.channels_last)
     packed = torch.ops.mkldnn._reorder_convolution_weight(arranged, *settings, sizes)
-    return PackedConv(tuple(shape), packed, bias, [] if even else flat_padding(padding), *settings, never_nan)
+    return PackedConv(tuple(shape), packed, bias, [] if even else flat_padding(padding), *settings, never_nan=never_nan)
 
 
 def _evened(weight: Tensor, padding: list[tuple[int, int]]) -> tuple[Tensor, list[tuple[int, int]]]:

@@ -62,6 +62,9 @@ def test_a_half_may_be_infinite_and_then_a_product_nan(tmp_path):
     def endless(x):
         return mb.conv(x=x, weight=huge)
 
+    def twice(x):
+        return mb.conv(x=endless(x), weight=huge)
+
     assert bound_of(tmp_path / "1", endless) == math.inf
     assert bound_of(tmp_path / "2", lambda x: mb.clip(x=endless(x), alpha=-1.0, beta=2.0)) == pytest.approx(2, rel=0.01)
     assert bound_of(tmp_path / "3", lambda x: mb.conv(x=endless(x), weight=huge)) is None
