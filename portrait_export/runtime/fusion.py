@@ -164,16 +164,10 @@ def _packed(step: Instruction, shapes: Mapping[int, tuple[int, ...]], bounds: Ma
     shape = shapes[given.slots]  # type: ignore[index]  # a slot of `shapes` is one slot
     never_nan = step.results[0].slot in bounds
     try:
-        expected = step.call.func(torch.empty(shape, device="meta"), **_on_meta(bound)).shape
-        call = pack_conv(shape, **bound, never_nan=never_nan) if tuple(expected) == step.results[0].shape else None
+        call = pack_conv(shape, **bound, never_nan=never_nan)
     except (ExecutionError, RuntimeError, ValueError, TypeError):
         return step  # the plain kernel says what is wrong
-    return step if call is None else replace(step, call=call)
-
-
-def _on_meta(bound: Mapping[str, Any]) -> dict[str, Any]:
-    """A kernel's constants without their data, to compute a shape."""
-    return {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in bound.items()}
+    return step if call is None or call.result != step.results[0].shape else replace(step, call=call)
 
 
 class _Fuser:

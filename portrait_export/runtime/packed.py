@@ -32,6 +32,7 @@ class PackedConv:
 
     Attributes:
         shape: of the input.
+        result: the shape of the result.
         weight: packed by oneDNN.
         before: padding in the order of torch's pad, for what oneDNN cannot do: sides that differ.
         never_nan: whether no element of the result is NaN, whatever the inputs that the plan runs with.
@@ -39,6 +40,7 @@ class PackedConv:
     """
 
     shape: tuple[int, ...]
+    result: tuple[int, ...]
     weight: Tensor
     bias: Tensor | None
     before: list[int]
@@ -92,19 +94,24 @@ def pack_conv(
     groups: int = 1,
     never_nan: bool = False,
 ) -> PackedConv | None:
-    """Pack the weight of a convolution; None for those that are faster or only possible otherwise.
+    """Pack the weight of a convolution; None for those that are faster or only possible otherwise, or not valid.
 
     Args:
         shape: of the input.
         weight, …: as the `conv` kernel takes them.
         never_nan: whether the input is finite and no sum overflows.
     """
-    floats = all(value.dtype == torch.float32 for value in (weight, bias) if value is not None)
-    if len(shape) != 4 or not floats or weight.shape[0] < FEWEST_OUTPUTS or 0 in (*shape, *weight.shape):
+    if not _fits(shape, weight, bias, groups):
         return None
-    x = torch.empty(list(shape), device="meta")
-    steps, spread = spatial(x, "strides", strides), spatial(x, "dilations", dilations)
+    steps, spread = spatial(weight, "strides", strides), spatial(weight, "dilations", dilations)
     padding = resolve_padding(pad_type, pad, shape[2:], weight.shape[2:], steps, spread)
+    sides = [
+        (size + a + b - (k - 1) * d - 1) // s + 1
+        for size, (a, b), k, d, s in zip(shape[2:], padding, weight.shape[2:], spread, steps, strict=True)
+    ]
+    if min(sides) < 1:
+        return None
+    result = (shape[0], weight.shape[0], *sides)
     if never_nan and weight.shape[1] == 1 and all(a <= b for a, b in padding) and spread == [1, 1]:
         weight, padding = _evened(weight, padding)
     even = all(a == b for a, b in padding)
@@ -113,7 +120,17 @@ def pack_conv(
     settings: tuple[Any, ...] = (inner, steps, spread, groups)
     arranged = weight.contiguous(memory_format=torch.channels_last)
     packed = torch.ops.mkldnn._reorder_convolution_weight(arranged, *settings, sizes)
-    return PackedConv(tuple(shape), packed, bias, [] if even else flat_padding(padding), *settings, never_nan=never_nan)
+    return PackedConv(tuple(shape), result, packed, bias, [] if even else flat_padding(padding), *settings, never_nan=never_nan)
+
+
+def _fits(shape: Sequence[int], weight: Tensor, bias: Tensor | None, groups: int) -> bool:
+    """Whether it is a valid convolution of two dimensions that is faster packed."""
+    floats = all(value.dtype == torch.float32 for value in (weight, bias) if value is not None)
+    if len(shape) != 4 or weight.ndim != 4 or not floats or 0 in (*shape, *weight.shape) or groups < 1:
+        return False
+    channels = weight.shape[0]
+    fits = shape[1] == weight.shape[1] * groups and channels % groups == 0
+    return fits and channels >= FEWEST_OUTPUTS and (bias is None or tuple(bias.shape) == (channels,))
 
 
 def _evened(weight: Tensor, padding: list[tuple[int, int]]) -> tuple[Tensor, list[tuple[int, int]]]:
