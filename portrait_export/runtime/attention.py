@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .chunks import CHUNK
-from .dtypes import round_to_half
 from .executor import Input, Instruction
 
-SCORES = 2 * CHUNK  # elements that are computed at a time: one buffer is written and one is read
+SCORES = CHUNK  # elements that are computed at a time: one buffer is written and one is read
 
 
 @dataclass(frozen=True)
@@ -45,16 +44,24 @@ class Attention:
         # In memory (*B, L, heads, D): the heads of a position lie side by side, as the next layer reads them.
         result = x.new_empty([*lead[:-1], length, *lead[-1:], v.shape[-1]])
         result = result.transpose(-2, -3) if lead else result
+        rows, count = min(length, max(1, SCORES // y.shape[-1])), y.shape[-1]
+        buffers = x.new_empty(rows, count), x.new_empty(rows, count), x.new_empty(rows, count, dtype=torch.float16)
         for index in product(*map(range, lead)):
-            self._one(x[index], y[index].contiguous(), v[index].contiguous(), result[index])
+            self._one(x[index], y[index].contiguous(), v[index].contiguous(), result[index], buffers)
         return result.mT if self.transposed else result
 
-    def _one(self, x: Tensor, y: Tensor, v: Tensor, result: Tensor) -> None:
-        rows = max(1, SCORES // y.shape[1])
+    def _one(self, x: Tensor, y: Tensor, v: Tensor, result: Tensor, buffers: tuple[Tensor, Tensor, Tensor]) -> None:
+        """X·Y, the softmax and its product with V for one matrix of each; `buffers` hold some rows of the scores."""
+        rows = len(buffers[0])
         for queries, target in zip(x.split(rows), result.split(rows), strict=True):
-            scores = torch.mm(queries, y)
-            weights = torch.softmax(round_to_half(scores) if self.rounds_scores else scores, -1)
-            torch.mm(round_to_half(weights) if self.rounds_weights else weights, v, out=target)
+            scores, weights, half = (buffer[: len(queries)] for buffer in buffers)
+            torch.mm(queries, y, out=scores)
+            if self.rounds_scores:
+                scores.copy_(half.copy_(scores))
+            torch.softmax(scores, -1, out=weights)
+            if self.rounds_weights:
+                weights.copy_(half.copy_(weights))
+            torch.mm(weights, v, out=target)
 
 
 def with_attention(

@@ -10,13 +10,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 32768  # elements: 128 KB of float32, so that some buffers of this size fit a core's second-level cache
+from .kernels.activation import HUGE, gelu
 
+CHUNK = 65536  # elements: 256 KB of float32, so that a value, its half and another value fit a second-level cache
+
+
+def _gelu_(x: Tensor, mode: str = "EXACT") -> Tensor:
+    """gelu over its input, but for the mode that torch has no operator for, and for huge numbers."""
+    if mode not in _GELU or not x.amax() <= HUGE:
+        return gelu(x, mode)
+    done: Tensor = torch.ops.aten.gelu_(x, approximate=_GELU[mode])
+    return done
+
+
+_GELU = {"EXACT": "none", "TANH_APPROXIMATION": "tanh"}
 
 # Operator → its kernel's twin that writes over the value it takes: the same numbers without new memory.
 IN_PLACE: dict[str, Callable[..., Tensor]] = {
     "add": lambda x, y: x.add_(y),
     "clip": lambda x, alpha, beta: x.clamp_(alpha, beta),
+    "gelu": _gelu_,
     "leaky_relu": lambda x, alpha: F.leaky_relu_(x, alpha),
     "mul": lambda x, y: x.mul_(y),
     "relu": lambda x: x.relu_(),
@@ -71,23 +84,25 @@ def run_steps(x: Tensor, steps: Sequence[Step], others: Sequence[Tensor], *, in_
     result = x if in_place else torch.empty_like(x)  # dense, in the order of x's axes where x is dense
     target = _flat(result)
     assert target is not None
-    source = target if in_place else _aligned(x, result)
-    missing = iter([_aligned(other, result) for other in others])
-    operands = [None if step.other is None else next(missing) for step in steps]
-    size = x.numel() if len(steps) == 1 and not steps[0].rounds else CHUNK  # one pass needs no chunks
-    half = torch.empty(min(size, x.numel()), dtype=torch.float16, device=x.device)
-    for start in range(0, x.numel(), max(1, size)):
-        part = slice(start, start + size)
-        value, owned = source[part], in_place
+    one_pass = len(steps) == 1 and not steps[0].rounds  # needs no chunks
+    size = max(1, x.numel() if one_pass else min(CHUNK, x.numel()))
+    targets = target.split(size)  # all views at once: making them one by one takes as long as some operations
+    sources = targets if in_place else _aligned(x, result).split(size)
+    missing = iter([_aligned(other, result).split(size) for other in others])
+    operands = [[None] * len(targets) if step.other is None else next(missing) for step in steps]
+    buffer = torch.empty(0 if one_pass else size, dtype=torch.float16, device=x.device)
+    for index, part in enumerate(targets):
+        half = buffer if part.numel() == size else buffer[: part.numel()]
+        value, owned = sources[index], in_place
         for step, operand in zip(steps, operands, strict=True):
-            value = step(value, None if operand is None else operand[part], owned=owned)
+            value = step(value, operand[index], owned=owned)
             owned = owned or step.call is not None
             if step.rounds:
-                rounded = half[: value.numel()].copy_(value)
+                rounded = half.copy_(value)
                 value = rounded if step is steps[-1] else value.copy_(rounded) if owned else rounded.float()
                 owned = True
-        if value.data_ptr() != target[part].data_ptr():
-            target[part].copy_(value)  # back to float32, if it is half
+        if value is not part:
+            part.copy_(value)  # back to float32, if it is half
     return result
 
 

@@ -100,6 +100,7 @@ class Plan:
         outputs: (name, slot).
         names: every value that a run computes, in order.
         constants: name → a function that decodes the constant.
+        check: raises ExecutionError for inputs that the plan gives no right result for; None if it takes all.
     """
 
     function: str
@@ -109,6 +110,7 @@ class Plan:
     outputs: tuple[tuple[str, int], ...]
     names: tuple[str, ...]
     constants: Mapping[str, Callable[[], Tensor]] = field(repr=False)
+    check: Callable[[Mapping[str, Any]], None] | None = None
 
     def run(self, inputs: Mapping[str, Any], hook: Hook | None = None) -> dict[str, Any]:
         """Compute the outputs.
@@ -119,6 +121,8 @@ class Plan:
         Raises:
             ExecutionError: with the operation's name, its block, and its inputs' types and shapes.
         """
+        if self.check is not None:
+            self.check(inputs)
         values = list(self.slots)
         for name, _, slot in self.inputs:
             values[slot] = inputs[name]

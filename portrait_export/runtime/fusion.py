@@ -4,10 +4,11 @@ A chain is an operation whose result is new memory (such as a convolution), foll
 each read nothing but the value before and, some of them, another value of the same shape. Its steps, the rounding to
 half included, run in chunks that stay in the cache, by the same kernels and in the same order as without fusing: the
 results are the same bits. Convolutions use packed weights, and attention runs over some queries at a time; both sum in
-float32 in another order than the plain plan.
+float32 in another order than the plain plan. A convolution whose result is proved to hold no NaN computes the
+activation that follows, which would turn a NaN into a number; the proof holds for inputs of a bounded size.
 
-A fused plan has no values inside of a chain, so runs with a hook use the plain plan. It checks nothing: where a fused
-run fails, the plain plan runs and says why.
+A fused plan has no values inside of a chain, so runs with a hook use the plain plan. It checks nothing but its inputs:
+where a fused run fails, the plain plan runs and says why.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from torch import Tensor
 
 from ..errors import ExecutionError
 from .attention import with_attention
+from .bounds import bounds_of, check_inputs
 from .chunks import Step, run_steps
 from .executor import Input, Instruction, Plan, Result, slots_read, with_dead
-from .packed import can_pack, pack_conv
+from .packed import PackedConv, can_pack, pack_conv
 
 # Operators whose kernels return memory that nothing else holds, so that a chain may write over it.
 HEADS = frozenset(
@@ -99,22 +101,35 @@ class _Open:
     last: Instruction
 
     def instruction(self, shape: tuple[int, ...]) -> Instruction:
-        fused = Chain(None if self.head is None else self.head.call, tuple(self.steps), shape)
+        head = None if self.head is None else self.head.call
+        steps = [step for step in self.steps if step.call is not None or step.rounds]
+        if isinstance(head, PackedConv) and steps:
+            head, steps = _with_activation(head, steps)
+        fused = Chain(head, tuple(steps), shape)
         inputs = (*self.inputs, Input("others", tuple(self.others), None)) if self.others else self.inputs
         results = tuple(replace(result, rounds=False) for result in self.last.results)
         return replace(self.last, call=fused, inputs=inputs, results=results)
 
 
+def _with_activation(head: PackedConv, steps: list[Step]) -> tuple[PackedConv, list[Step]]:
+    """Let the convolution compute the first step, if it can."""
+    active = head.with_activation(steps[0])
+    if active is None:
+        return head, steps
+    return active, [Step(), *steps[1:]] if steps[0].rounds else steps[1:]
+
+
 def fuse(plan: Plan) -> Plan:
     """Fuse the function's own block; nested blocks stay as they are."""
-    shapes = _float_shapes(plan)
-    steps = [_packed(step, shapes) for step in plan.block.instructions]
+    shapes, bounds = _float_shapes(plan), bounds_of(plan)
+    steps = [_packed(step, shapes, bounds) for step in plan.block.instructions]
     needed = {slot for _, slot in plan.outputs}
     reads = Counter([slot for step in steps for slot in _read_slots(step)] + [slot for _, slot in plan.outputs])
     instructions = _Fuser(shapes, with_attention(steps, shapes, reads), reads).fused()
     constants = {slot for slot, value in enumerate(plan.slots) if value is not None}
     block = replace(plan.block, instructions=with_dead(instructions, needed | constants))
-    return replace(plan, block=block)
+    proved = any(isinstance(step.call, PackedConv) and step.call.never_nan for step in steps)
+    return replace(plan, block=block, check=check_inputs if proved else None)
 
 
 def _float_shapes(plan: Plan) -> dict[int, tuple[int, ...]]:
@@ -136,7 +151,7 @@ def _input_shapes(plan: Plan) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def _packed(step: Instruction, shapes: Mapping[int, tuple[int, ...]]) -> Instruction:
+def _packed(step: Instruction, shapes: Mapping[int, tuple[int, ...]], bounds: Mapping[int, float]) -> Instruction:
     """A convolution with packed weights; other instructions as they are."""
     if step.operation.type != "conv" or not can_pack() or not isinstance(step.call, partial):
         return step
@@ -147,17 +162,12 @@ def _packed(step: Instruction, shapes: Mapping[int, tuple[int, ...]]) -> Instruc
     if given.parameter != "x" or given.slots not in shapes:
         return step
     shape = shapes[given.slots]  # type: ignore[index]  # a slot of `shapes` is one slot
+    never_nan = step.results[0].slot in bounds
     try:
-        expected = step.call.func(torch.empty(shape, device="meta"), **_on_meta(bound)).shape
-        call = pack_conv(shape, **bound) if tuple(expected) == step.results[0].shape else None
+        call = pack_conv(shape, **bound, never_nan=never_nan)
     except (ExecutionError, RuntimeError, ValueError, TypeError):
         return step  # the plain kernel says what is wrong
-    return step if call is None else replace(step, call=call)
-
-
-def _on_meta(bound: Mapping[str, Any]) -> dict[str, Any]:
-    """A kernel's constants without their data, to compute a shape."""
-    return {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in bound.items()}
+    return step if call is None or call.result != step.results[0].shape else replace(step, call=call)
 
 
 class _Fuser:

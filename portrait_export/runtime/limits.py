@@ -6,7 +6,8 @@ A damaged package can declare any size. Every operator whose result can be large
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from ..errors import ExecutionError
 
@@ -25,3 +26,17 @@ def claim(shape: Iterable[int]) -> None:
             f"A value of shape {sizes} would have {math.prod(sizes):,} elements; at most {MAX_ELEMENTS:,}"
             f" in {MAX_RANK} dimensions are allowed."
         )
+
+
+def broadcast(*shapes: Sequence[int]) -> list[int]:
+    """The shape that values of these shapes broadcast to.
+
+    torch.broadcast_shapes does the same, but its first call imports SymPy: 30 MB of memory and part of a second.
+    """
+    result = []
+    for sides in zip_longest(*map(reversed, shapes), fillvalue=1):
+        others = set(sides) - {1}
+        if len(others) > 1:
+            raise ExecutionError(f"values of shapes {', '.join(str(list(shape)) for shape in shapes)} do not broadcast")
+        result.append(others.pop() if others else 1)
+    return result[::-1]

@@ -33,7 +33,8 @@ def run(grown: Grown, package: Path) -> str:
         program = CoreMLProgram.load(package)
         fused = {name for name in grown.expected if name not in program.names}
         found = program.trace(grown.given, [name for name in grown.expected if name not in fused])
-        program.predict(grown.given)
+        names = [name for name, _ in program.plan.outputs]
+        plain, fast = program.trace(grown.given, names), program.predict_and_keep(grown.given, names)[1]
     except PortraitError as error:
         return f"bad: {error}"  # the program is valid
     except Exception as error:  # exactly what must not happen
@@ -44,6 +45,10 @@ def run(grown: Grown, package: Path) -> str:
         problem = difference(number, grown.expected[name])
         if problem:
             return f"bad: {name}: {problem}; operators {', '.join(grown.operators)}"
+    for name in names:
+        problem = difference(fast[name], plain[name])
+        if problem:
+            return f"bad: the fused {name}: {problem}; operators {', '.join(grown.operators)}"
     return "result"
 
 

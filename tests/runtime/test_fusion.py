@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from portrait_export.artifacts import ARITHMETICS
+from portrait_export.errors import ExecutionError
 from portrait_export.mil import coreml
 from portrait_export.runtime import fusion, load
 from portrait_export.runtime.attention import Attention
@@ -58,6 +59,20 @@ def build_two_convolutions(x):
     return mb.maximum(x=conv(x, bias=BIAS), y=conv(x, WEIGHT[::-1].copy()))
 
 
+def build_depthwise_of_one_sided_padding(x):
+    """As EfficientNet-Lite has it: TensorFlow's `same` padding of strides."""
+    mb = coreml.builder()
+    down = conv(mb.relu6(x=conv(x)), DEPTHWISE, pad=(0, 1, 0, 1), strides=[2, 2], groups=8)
+    return mb.relu(x=down)
+
+
+def build_overflow(x):
+    """Halves overflow to infinity, of which the next convolution makes NaN."""
+    mb = coreml.builder()
+    endless = conv(x, WEIGHT * np.float32(3000))
+    return mb.clip(x=conv(mb.relu(x=endless), DEPTHWISE, groups=8), alpha=-1.0, beta=6.0)
+
+
 def build_layouts(x):
     """An operand in another order in memory than the chain's value."""
     mb = coreml.builder()
@@ -75,6 +90,8 @@ CHAINS = {
     "scalars_on_either_side": (build_scalars, 1),
     "the_later_of_two_operands_is_continued": (build_two_convolutions, 2),
     "operands_in_another_layout": (build_layouts, 4),
+    "depthwise_of_one_sided_padding": (build_depthwise_of_one_sided_padding, 2),
+    "infinite_halves": (build_overflow, 2),
 }
 
 
@@ -106,7 +123,8 @@ def test_the_fused_plan_gives_the_same_values(package, name, arithmetic):
     program = load(package(CHAINS[name][0]), arithmetic=arithmetic)
     fused, plain = both(program, {"x": X})
     assert fused.keys() == plain.keys()
-    assert all(torch.equal(fused[key], plain[key]) for key in plain)
+    for key, value in plain.items():
+        torch.testing.assert_close(fused[key], value, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -122,8 +140,9 @@ def test_the_fused_plan_has_fewer_instructions(package, name):
 def test_what_is_not_finite_stays_so(package, name, bad):
     data = X.copy()
     data[0, 2, 5, 5] = bad
-    fused, plain = both(load(package(CHAINS[name][0])), {"x": data})
-    assert all(torch.equal(torch.isfinite(fused[key]), torch.isfinite(plain[key])) for key in plain)
+    program = load(package(CHAINS[name][0]))
+    found, plain = program.predict({"x": data}), program.predict({"x": data}, hook=lambda name, value: None)
+    assert all(np.array_equal(np.isfinite(found[key]), np.isfinite(plain[key])) for key in plain)
 
 
 def test_without_packed_weights_the_values_are_the_same(package, monkeypatch):
@@ -140,6 +159,31 @@ def test_without_packed_weights_the_values_are_the_same(package, monkeypatch):
 def test_a_convolution_is_packed(package):
     [step] = fuse(load(package(build_gelu, "FLOAT32")).plan).block.instructions
     assert isinstance(step.call.head, PackedConv)
+
+
+@pytest.mark.skipif(not can_pack(), reason="this build of torch has no packed weights")
+def test_a_convolution_computes_the_activation_if_its_result_is_never_nan(package):
+    def heads(arithmetic, build):
+        program = load(package(build), arithmetic=arithmetic)
+        return [step.call.head for step in fuse(program.plan).block.instructions if isinstance(step.call, fusion.Chain)]
+
+    for arithmetic in ARITHMETICS:
+        first, second = heads(arithmetic, build_depthwise_of_one_sided_padding)
+        assert (first.activation[0], second.activation[0]) == ("hardtanh", "relu")
+        assert not second.before  # padded by zeros of the weight
+    assert [head.activation[0] for head in heads("fp32", build_overflow)] == ["relu", "hardtanh"]
+    assert [head.activation[0] for head in heads("as_typed", build_overflow)] == ["relu", "none"]
+
+
+@pytest.mark.skipif(not can_pack(), reason="this build of torch has no packed weights")
+def test_what_is_proved_for_bounded_inputs_does_not_run_with_others(package):
+    program = load(package(build_depthwise_of_one_sided_padding), arithmetic="fp32")
+    plan = fuse(program.plan)
+    for bad in (np.nan, -np.inf, 1025.0):
+        data = X.copy()
+        data[0, 2, 5, 5] = bad
+        with pytest.raises(ExecutionError, match="elements beyond 1024"):
+            plan.run(program._inputs({"x": data}, None))
 
 
 @pytest.mark.parametrize("side", ["x", "y"])
@@ -216,7 +260,7 @@ CONSTANTS = {
 def test_a_step_is_its_kernel_and_the_rounding(name, in_place):
     """On every number of half precision, several chunks of them."""
     kernel, constants = kernels()[name].function, CONSTANTS.get(name, {})
-    x = torch.cat([HALVES, HALVES.flip(0)]).reshape(2, 4, 128, 128)
+    x = torch.cat([HALVES, HALVES.flip(0), HALVES.roll(9)]).reshape(3, 4, 128, 128)
     assert x.numel() > 2 * CHUNK
     expected = kernel(x, **constants).half().float()
     found = run_steps(x.clone(), [Step(), Step(name, kernel, constants)], [], in_place=in_place)
@@ -227,7 +271,7 @@ def test_a_step_is_its_kernel_and_the_rounding(name, in_place):
 @pytest.mark.parametrize("name", sorted(BINARY))
 def test_a_step_with_two_values(name, value):
     kernel, other = kernels()[name].function, "y" if value == "x" else "x"
-    a, b = HALVES.reshape(1, 4, 128, 128), HALVES.flip(0).roll(999).reshape(1, 4, 128, 128)
+    a, b = HALVES.repeat(2).reshape(1, 8, 128, 128), HALVES.repeat(2).flip(0).roll(999).reshape(1, 8, 128, 128)
     expected = kernel(**{value: a, other: b}).half().float()
     step = Step(name, kernel, {}, value, other)
     strided = b.contiguous(memory_format=torch.channels_last)

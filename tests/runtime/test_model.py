@@ -629,3 +629,27 @@ def test_the_runner_reads_probability_and_logits(folder: Path, output: str) -> N
     expected = np.rint(full * 255) / 255 if output == "mask" else full
     np.testing.assert_allclose(prediction.probability, expected, atol=1e-5)
     assert prediction.probability.shape == (8, 6)
+
+
+def test_a_first_prediction_does_not_import_sympy(folder: Path) -> None:
+    """torch imports it in unexpected places: 30 MB, and part of a second of every command."""
+    mb = coreml.builder()
+
+    def build(x: Any) -> Any:
+        y = mb.relu(x=mb.conv(x=x, weight=np.ones((8, 3, 3, 3), np.float32), pad_type="same"))
+        y = mb.softmax(x=mb.add(x=mb.mul(x=y, y=np.ones((1, 8, 1, 1), np.float32)), y=y), axis=1)
+        y = mb.resize_bilinear(x=y, target_size_height=9, target_size_width=9, sampling_mode="UNALIGN_CORNERS")
+        y = mb.layer_norm(x=mb.matmul(x=y, y=np.ones((1, 1, 9, 9), np.float32)), axes=[-1])
+        return mb.select(cond=mb.greater(x=y, y=0.0), a=y, b=0.0)
+
+    package = from_builder(folder / "plain.mlpackage", {"x": ((1, 3, 6, 6), np.float32)}, build)
+    code = (
+        "import sys, numpy as np\n"
+        "from portrait_export.runtime import load\n"
+        f"program = load({str(package)!r})\n"
+        "before = 'sympy' in sys.modules\n"
+        "program.predict({'x': np.ones((1, 3, 6, 6), np.float32)})\n"
+        "print(before, 'sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

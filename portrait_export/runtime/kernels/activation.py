@@ -22,11 +22,15 @@ def elu(x: Tensor, alpha: float) -> Tensor:
     return F.elu(x, alpha)
 
 
+HUGE = 1e30  # torch's exact gelu multiplies by 2 before it halves, and has NaN for infinity
+
+
 @kernel("gelu")
 def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
     """x·Φ(x), exact or approximated."""
     if mode == "EXACT":
-        return F.gelu(x)
+        huge = x > HUGE
+        return torch.where(huge, x, F.gelu(x)) if huge.any() else F.gelu(x)
     if mode == "TANH_APPROXIMATION":  # 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
         return F.gelu(x, approximate="tanh")
     if mode == "SIGMOID_APPROXIMATION":

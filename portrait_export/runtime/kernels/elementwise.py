@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import ExecutionError
 from ..dtypes import CARRIERS, convert, widest
-from ..limits import claim
+from ..limits import broadcast, claim
 from ..registry import kernel
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def cast(x: Tensor, dtype: str) -> Tensor:
 
 def _claim_broadcast(x: Tensor, y: Tensor) -> None:
     if x.shape != y.shape and x.numel() > 1 and y.numel() > 1:
-        claim(torch.broadcast_shapes(x.shape, y.shape))
+        claim(broadcast(x.shape, y.shape))
 
 
 def _pow(x: Tensor, y: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ for _name, _operator in _BINARY_EXACT.items():
 @kernel("select", exact=True)
 def select(cond: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """a where cond is true, else b; all three broadcast."""
-    claim(torch.broadcast_shapes(cond.shape, a.shape, b.shape))
+    claim(broadcast(cond.shape, a.shape, b.shape))
     return torch.where(cond, a, b)
 
 

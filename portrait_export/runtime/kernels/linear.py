@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...errors import ExecutionError
 from ..dtypes import widest
-from ..limits import claim
+from ..limits import broadcast, claim
 from ..registry import kernel
 
 
@@ -34,7 +34,7 @@ def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = 
     if transpose_y and y.ndim > 1:
         y = y.transpose(-1, -2)
     if x.ndim > 1 and y.ndim > 1:
-        claim([*torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1]])
+        claim([*broadcast(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1]])
     return torch.matmul(*_one_type(x, y))
 
 

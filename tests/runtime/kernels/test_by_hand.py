@@ -601,6 +601,13 @@ def test_casts_to_integers_saturate_and_turn_nan_into_zero() -> None:
     assert call("cast", x=f32(3e9, -3e9), dtype="int32").tolist() == [2**31 - 1, -(2**31)]
 
 
+def test_gelu_of_huge_numbers_is_the_number() -> None:
+    huge = f32(np.inf, 3e38, 2e30, 1, *[0] * 40)  # torch vectorises from some number of elements on
+    found = call("gelu", x=huge)
+    assert found[:3].tolist() == huge[:3].tolist()
+    assert found[3] == pytest.approx(0.8413447, abs=1e-6)
+
+
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "tile_too_large": ("tile", {"x": DATA, "reps": [2**20, 2**20]}, "at most"),
     "fill_too_large": ("fill", {"shape": [2**16, 2**16]}, "at most"),
