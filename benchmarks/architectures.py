@@ -93,8 +93,9 @@ def main() -> None:
             f"\n{reached} of {meant} at {PSNR_DB:.0f} dB or more; lowest {min(psnr):.1f} dB,"
             f" median {statistics.median(psnr):.1f} dB"
         )
-    if len(runnable) < len(chosen):
-        print(f"{len(chosen) - len(runnable)} more need timm or torchvision, which cannot be found here")
+    missing = sum(not a.available for a in chosen)
+    if missing:
+        print(f"{missing} more need timm or torchvision, which cannot be found here")
     if fell_short:
         sys.exit(f"failed: {', '.join(fell_short)}")
 

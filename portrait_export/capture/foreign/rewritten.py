@@ -88,13 +88,13 @@ class _Interpreter(torch.fx.Interpreter):
         return self._pairs[target]
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if target in OPERATORS:
-            return OPERATORS[target](*args, **kwargs)
         name = target.name().split(".")[0] if isinstance(target, torch._ops.OpOverload) else ""
         if any(isinstance(value, torch.dtype) and value.is_complex for value in (*args, *kwargs.values())):
             return as_pair(args[0])  # a cast; what it casts is the only tensor
         if name in ALWAYS or _has_complex((args, kwargs)):
             return _on_complex(name, target, args, kwargs)
+        if target in OPERATORS:
+            return OPERATORS[target](*args, **kwargs)
         return super().call_function(target, args, kwargs)
 
 

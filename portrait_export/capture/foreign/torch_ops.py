@@ -3,6 +3,9 @@
 adaptive_avg_pool2d, antialiased resizes   Y = R·X·Cᵀ: they are linear in each direction
 adaptive_max_pool2d                        the maximum of each bin's slice, one direction at a time
 avg_pool2d with divisor_override           the mean · window / divisor
+slices that are written to                 both values joined, and picked from
+floor division                             the floor of a division, of whole numbers too
+casts, fills, trunc, expm1, hypot …        by their definition
 batch_norm in its core form                batch_norm
 log_sigmoid                                -softplus(-x), finite where σ(x) is 0 in float32
 """
@@ -39,6 +42,18 @@ def adaptive_max_pool2d(x: Tensor, output_size: list[int]) -> tuple[Tensor, None
         spans = [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
         x = torch.cat([x.narrow(dim, a, b - a).amax(dim, keepdim=True) for a, b in spans], dim)
     return x, None
+
+
+def adaptive_max_pool1d(x: Tensor, output_size: list[int]) -> tuple[Tensor, None]:
+    """The maximum of each bin of the last side, without its place."""
+    return adaptive_max_pool2d(x.unsqueeze(-2), [1, *output_size])[0].squeeze(-2), None
+
+
+def adaptive_avg_pool3d(x: Tensor, output_size: list[int]) -> Tensor:
+    """The mean of each bin: over the frames by one matrix, then within each frame."""
+    frames, count = int(x.shape[-3]), int(output_size[0])
+    pooled = torch.matmul(_matrix("adaptive_avg_pool2d", frames, count, None), x.flatten(-2))
+    return _separable("adaptive_avg_pool2d", pooled.reshape(*x.shape[:-3], count, *x.shape[-2:]), output_size[1:])
 
 
 def upsample_bilinear2d_aa(x: Tensor, size: list[int], align_corners: bool, *scales: float | None) -> Tensor:
@@ -92,6 +107,60 @@ def avg_pool2d(
     return mean * (rows * columns / divisor_override)
 
 
+def threshold(x: Tensor, threshold: float, value: float) -> Tensor:
+    """x where it is above a threshold, else a value."""
+    return torch.where(x > threshold, x, torch.full_like(x, value))
+
+
+def to_copy(x: Tensor, *, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+    """A cast, as `torch.export` writes it; where a copy lies does not matter."""
+    return x.to(dtype) if dtype is not None else x.clone()
+
+
+def truncated(x: Tensor) -> Tensor:
+    """x without its fraction."""
+    return torch.sign(x) * torch.floor(torch.abs(x))
+
+
+def filled(x: Tensor, value: Tensor | float) -> Tensor:
+    """A value in the shape of x."""
+    return torch.zeros_like(x) + value
+
+
+def copied(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    """Another value in the shape and type of x."""
+    return source.to(x.dtype).expand_as(x)
+
+
+def slice_scatter(
+    x: Tensor, source: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
+    """x with a slice of it replaced: both joined, and picked from in the order of the result."""
+    size = int(x.shape[dim])
+    order = torch.arange(size)
+    replaced = order[slice(start, end, step)].tolist()
+    order[replaced] = size + torch.arange(len(replaced))
+    return torch.cat([x, source], dim).index_select(dim, order)
+
+
+def select_scatter(x: Tensor, source: Tensor, dim: int, index: int) -> Tensor:
+    """x with one element along a dimension replaced."""
+    place = index % int(x.shape[dim])
+    return slice_scatter(x, source.unsqueeze(dim), dim, place, place + 1)
+
+
+def floor_divide(x: Tensor, y: Tensor | float) -> Tensor:
+    """⌊x / y⌋, of whole numbers too, which ONNX's Div rounds toward 0."""
+    quotient = torch.floor(torch.true_divide(x, y))
+    whole = not x.is_floating_point() and not (y.is_floating_point() if isinstance(y, Tensor) else isinstance(y, float))
+    return quotient.to(x.dtype) if whole else quotient
+
+
+def divided(x: Tensor, y: Tensor | float, *, rounding_mode: str | None = None) -> Tensor:
+    """x / y, rounded down where that is asked for."""
+    return floor_divide(x, y) if rounding_mode == "floor" else torch.div(x, y, rounding_mode=rounding_mode)
+
+
 def log_sigmoid(x: Tensor) -> Tensor:
     """log σ(x) = -log(1 + exp(-x))."""
     return -functional.softplus(-x)
@@ -137,6 +206,22 @@ OPERATORS: Mapping[Any, Callable[..., Any]] = {
     aten.avg_pool2d.default: avg_pool2d,
     aten._native_batch_norm_legit_no_training.default: batch_norm,
     aten._native_batch_norm_legit.no_stats: batch_norm_of_its_input,
+    aten.adaptive_max_pool1d.default: adaptive_max_pool1d,
+    aten.adaptive_avg_pool3d.default: adaptive_avg_pool3d,
+    aten._adaptive_avg_pool3d.default: adaptive_avg_pool3d,
+    aten._to_copy.default: to_copy,
+    aten.trunc.default: truncated,
+    aten.copy.default: copied,
+    aten.fill.Scalar: filled,
+    aten.fill.Tensor: filled,
+    aten.slice_scatter.default: slice_scatter,
+    aten.select_scatter.default: select_scatter,
+    aten.floor_divide.default: floor_divide,
+    aten.div.Tensor_mode: divided,
+    aten.div.Scalar_mode: divided,
+    aten.expm1.default: lambda x: torch.exp(x) - 1,
+    aten.hypot.default: lambda x, y: torch.sqrt(x * x + y * y),
+    aten.threshold.default: threshold,
     aten.log_sigmoid.default: log_sigmoid,
     aten.log_sigmoid_forward.default: log_sigmoid_forward,
 }

@@ -53,6 +53,19 @@ def pyramid(part: nn.Module, y: Tensor) -> Tensor:
     return functional.interpolate(part(functional.adaptive_avg_pool2d(y, 5)), size=SIDE, mode="bilinear")
 
 
+def volumes(part: nn.Module, y: Tensor) -> Tensor:
+    pooled = functional.adaptive_avg_pool3d(y.unflatten(1, (2, 4)), (3, 5, 7))
+    return y + functional.interpolate(pooled.flatten(1, 2), size=SIDE).mean(1, keepdim=True)
+
+
+def written(part: nn.Module, y: Tensor) -> Tensor:
+    y = functional.interpolate(functional.adaptive_avg_pool2d(y, 5), size=SIDE) + y
+    y[:, :2] = 0.5
+    y[:, :, 3:9:2] *= 2
+    y[:, -1] = y[:, 3]
+    return y
+
+
 def attention(part: nn.Module, y: Tensor) -> Tensor:
     tokens = y.flatten(2).transpose(1, 2)
     result = part(tokens, tokens, tokens)[0] if isinstance(part, nn.MultiheadAttention) else part(tokens)
@@ -87,6 +100,19 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     ),
     "pyramid_pooling_with_batch_norm": lambda: Head(pyramid, nn.BatchNorm2d(8)),
     "pyramid_pooling_with_batch_norm_of_its_input": lambda: Head(pyramid, nn.BatchNorm2d(8, track_running_stats=False)),
+    "casts_beside_unequal_bins": lambda: Head(
+        lambda part, y: functional.interpolate(functional.adaptive_avg_pool2d(y, 5), size=SIDE) * (y > 0).long().float()
+    ),
+    "adaptive_maximum_1d": lambda: Head(
+        lambda part, y: functional.interpolate(functional.adaptive_max_pool1d(y.flatten(2), 7), size=SIDE)[..., None]
+    ),
+    "adaptive_average_3d": lambda: Head(volumes),
+    "slices_written_to_beside_unequal_bins": lambda: Head(written),
+    "floor_division_of_negative_numbers": lambda: Head(
+        lambda part, y: ((y * 20).int() // 3).float() + torch.div(y, y.abs() + 0.3, rounding_mode="floor")
+    ),
+    "definitions": lambda: Head(lambda part, y: torch.hypot(torch.trunc(y * 5), torch.expm1(y))),
+    "threshold": lambda: Head(lambda part, y: functional.threshold(y, 0.1, -1.5)),
     "adaptive_average_1d": lambda: Head(
         lambda part, y: functional.interpolate(functional.adaptive_avg_pool1d(y.flatten(2), 7), size=SIDE)[..., None]
     ),
