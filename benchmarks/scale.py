@@ -2,13 +2,14 @@
 
 The networks are SegFormer B0 to B5, from ONNX files.
 
-    python benchmarks/scale.py [--networks B0 B2 B5] [--size 64] [--simplify]
+    python benchmarks/scale.py [--networks B0 B2 B5] [--size 64] [--simplify] [--out rows.json]
 
 The networks have random weights. A small input keeps the activations small beside the weights, which are what is
 measured. Each export runs in its own process, without parity. The table has, per network, the size of the ONNX file,
 the processor time, also per node of the graph, and the peak memory of each stage (Linux only); then the growth of the
 whole export's peak and processor time, per MB of ONNX, between each network and the smallest. `--simplify` measures
-the `onnx` command instead.
+the `onnx` command instead. `--out` keeps each row as soon as it is measured; a run that was cut short goes on after the
+last of them, if it measures the same.
 """
 
 from __future__ import annotations
@@ -42,20 +43,41 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--simplify", action="store_true")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rows = {}
+    command = "onnx" if options.simplify else "coreml"
+    rows = measured(options.out, command, options.size)
     for name in options.networks:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "net.onnx"
-            nodes = int(_child("write", name, str(options.size), str(file)))
-            rows[name] = json.loads(_child("onnx" if options.simplify else "coreml", str(file))) | {"nodes": nodes}
-            print_row(name, rows[name])
+        if name not in rows:
+            rows[name] = measure(name, command, options.size)
+            if options.out:
+                record = {"command": command, "size": options.size, "rows": rows}
+                options.out.write_text(json.dumps(record, indent=1) + "\n")
+        print_row(name, rows[name])
     smallest = rows[options.networks[0]]
     for name in options.networks[1:]:
         more = rows[name]["onnx_mb"] - smallest["onnx_mb"]
         growth = (rows[name]["peak_mb"] - smallest["peak_mb"]) / more
         slower = (rows[name]["cpu_s"] - smallest["cpu_s"]) / more
         print(f"{options.networks[0]} to {name}: {growth:.1f} MB of memory and {slower:.3f} s per MB of ONNX")
+
+
+def measured(out: Path | None, command: str, size: int) -> dict[str, dict]:
+    """The rows of an earlier run that measured the same."""
+    if out is None or not out.exists():
+        return {}
+    record = json.loads(out.read_text())
+    if (record["command"], record["size"]) != (command, size):
+        raise SystemExit(f"{out} has rows of {record['command']} at {record['size']}: name another file.")
+    return record["rows"]
+
+
+def measure(name: str, command: str, size: int) -> dict:
+    """The row of one network: it is written and exported in two processes of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "net.onnx"
+        nodes = int(_child("write", name, str(size), str(file)))
+        return json.loads(_child(command, str(file))) | {"nodes": nodes}
 
 
 def print_row(name: str, row: dict) -> None:

@@ -40,6 +40,7 @@ class NetworkOptions(TypedDict, total=False):
         keep_outputs: names of further outputs for the package to return unchanged.
         fix_inputs: name → number, to fill inputs other than the photo.
         carry: input → output that it takes with the next frame, of a recurrent network.
+        compose: how one mask is made from the instances that the network returns, `yolo-seg` or `maskformer`.
     """
 
     preprocessing: StrPath
@@ -56,6 +57,7 @@ class NetworkOptions(TypedDict, total=False):
     keep_outputs: Sequence[str]
     fix_inputs: Mapping[str, float]
     carry: Mapping[str, str]
+    compose: str
 
 
 def source_of(

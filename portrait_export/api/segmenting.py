@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ class Segmentation:
         pixels: (H, W, 3) uint8, sRGB: the photo.
         probability: (H, W) float32 in 0..1: P(person).
         threshold: pixels with at least this P(person) are person.
-        notes: what was ignored while reading the photo, one sentence each.
+        notes: what was ignored while reading the photo, and that a recurrent network took it as a first frame.
     """
 
     pixels: np.ndarray
@@ -131,6 +131,42 @@ class Package:
         """
         return _segment(self._opened, image, depth, pictures, refine=refine)
 
+    def predict_sequence(
+        self,
+        images: Iterable[StrPath | Image.Image | np.ndarray],
+        *,
+        pictures: Mapping[str, StrPath | Image.Image | np.ndarray] | None = None,
+        refine: bool = True,
+    ) -> Iterator[Segmentation]:
+        """Segment photos as the frames of one film, with a recurrent network: each takes what the one before left.
+
+            for frame in package.predict_sequence(sorted(Path("frames").glob("*.png"))):
+                frame.cutout().save(...)
+
+        Args:
+            images: in their order, each as for `predict`. One is read when the one before it has been used.
+            pictures, refine: as for `predict`.
+        Raises:
+            UsageError: the package carries nothing from frame to frame.
+            PortraitError: as `predict`, with the frame.
+        """
+        from ..workflows.segment import require_recurrent
+
+        require_recurrent(self._opened, "`predict_sequence`")
+        return self._frames(images, pictures, refine=refine)
+
+    def _frames(
+        self,
+        images: Iterable[StrPath | Image.Image | np.ndarray],
+        pictures: Mapping[str, StrPath | Image.Image | np.ndarray] | None,
+        *,
+        refine: bool,
+    ) -> Iterator[Segmentation]:
+        carried = None
+        for image in images:
+            frame, carried = _segment_frame(self._opened, image, None, pictures, refine=refine, carried=carried)
+            yield frame
+
 
 def load(path: StrPath, *, arithmetic: str = "as_typed", device: str = "cpu") -> Package:
     """Open a saved segmentation package.
@@ -226,16 +262,36 @@ def _segment(
     *,
     refine: bool,
 ) -> Segmentation:
+    """Segment a photo; a note says so where a recurrent network takes it as a first frame."""
+    from ..workflows.segment import first_frame_note
+
+    found, _ = _segment_frame(opened, image, depth, pictures, refine=refine, carried=None)
+    if not opened.carried:
+        return found
+    note = f"{first_frame_note(opened)}: `Package.predict_sequence` takes the frames of a film."
+    return replace(found, notes=(*found.notes, note))
+
+
+def _segment_frame(
+    opened: OpenRunner[Runner],
+    image: StrPath | Image.Image | np.ndarray,
+    depth: StrPath | np.ndarray | None,
+    pictures: Mapping[str, StrPath | Image.Image | np.ndarray] | None,
+    *,
+    refine: bool,
+    carried: Mapping[str, np.ndarray] | None,
+) -> tuple[Segmentation, Mapping[str, np.ndarray]]:
+    """Segment a photo with what the frame before it left, and return what it leaves."""
     import numpy as np
 
     from ..imaging.photo import open_depth
-    from ..workflows.segment import segment_photo
+    from ..workflows.segment import segment_frame
 
     photo = _open(image)
     values = depth if depth is None or isinstance(depth, np.ndarray) else open_depth(depth)
     further = {name: _open(picture).pixels for name, picture in (pictures or {}).items()}
-    probability = segment_photo(opened, photo, values, pictures=further, refine=refine)
-    return Segmentation(photo.pixels, probability, opened.spec.threshold, photo.notes)
+    probability, left = segment_frame(opened, photo, values, pictures=further, refine=refine, carried=carried)
+    return Segmentation(photo.pixels, probability, opened.spec.threshold, photo.notes), left
 
 
 def _open(image: StrPath | Image.Image | np.ndarray) -> Photo:

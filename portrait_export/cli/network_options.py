@@ -19,6 +19,12 @@ def _activations() -> list[str]:
     return list(ACTIVATIONS)
 
 
+def _compositions() -> list[str]:
+    from ..capture.foreign.options import COMPOSITIONS
+
+    return list(COMPOSITIONS)
+
+
 FILE = File()
 OPTIONS = (
     click.option("--onnx", type=FILE, help="A network of your own: any portrait segmentation network in ONNX."),
@@ -113,6 +119,12 @@ OPTIONS = (
         metavar="INPUT=OUTPUT",
         help="An input of a recurrent network that takes an output with the next frame; may be repeated."
         "  [default: by name, such as r1i and r1o]",
+    ),
+    click.option(
+        "--compose",
+        type=Named("compose", _compositions),
+        help="Make one mask of the person from instances: yolo-seg (detections with coefficients, and prototypes) or"
+        " maskformer (classes and masks of queries).  [default: such outputs are refused]",
     ),
 )
 

@@ -6,7 +6,7 @@ import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PortraitError, UsageError, nearest
 from ..inputs.photos import NamedPhoto, find_photos
@@ -124,12 +124,26 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
             yield SegmentResult(photo.path, out, error=error)
 
 
+def require_recurrent(opened: OpenRunner[Any], asked: str) -> None:
+    """Raise UsageError for a sequence that nothing is carried through; `asked` is what asks for one."""
+    if not opened.carried:
+        raise UsageError(
+            f"{asked} is for networks that carry values from frame to frame; {opened.runner.name} does not."
+        )
+
+
+def first_frame_note(opened: OpenRunner[Any]) -> str:
+    """That photos which are run one by one are the first frames of films, with a recurrent network."""
+    return (
+        f"{opened.runner.name} carries {', '.join(opened.carried)} from frame to frame, and each photo is run as a"
+        " first frame"
+    )
+
+
 def _sequence_warnings(opened: OpenRunner[Runner], request: SegmentRequest, photos: int) -> list[str]:
     """Warn where a recurrent network gets photos one by one. Raises UsageError for a sequence that nothing carries."""
-    if request.sequence and not opened.carried:
-        raise UsageError(
-            f"`sequence=True` is for networks that carry values from frame to frame; {opened.runner.name} does not."
-        )
+    if request.sequence:
+        require_recurrent(opened, "`sequence=True`")
     if not opened.carried or request.sequence or photos == 1:
         return []
     warning = (
@@ -182,6 +196,24 @@ def segment_photo(
     Returns:
         (H, W) float32 in 0..1: P(person) at the photo's resolution.
     """
+    return segment_frame(opened, photo, depth, pictures=pictures, refine=refine, continues=continues)[0]
+
+
+def segment_frame(
+    opened: OpenRunner[Runner],
+    photo: Photo,
+    depth: np.ndarray | None = None,
+    *,
+    pictures: Mapping[str, np.ndarray] | None = None,
+    refine: bool = True,
+    continues: bool = False,
+    carried: Mapping[str, np.ndarray] | None = None,
+) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+    """Segment a photo as `segment_photo` does, and return what a recurrent network carries to the next one, too.
+
+    Args:
+        carried: what it takes instead of the values after the photo before it, or of zeros.
+    """
     from ..imaging.companions import fitted, with_pictures
     from ..imaging.placement import mask_back, refined_back, to_frame
 
@@ -191,9 +223,11 @@ def segment_photo(
         picture.name: fitted((pictures or {})[picture.name], picture, placement, where=f"The picture {picture.name!r}")
         for picture in require_pictures(spec, pictures or {})
     }
-    frame = replace(with_pictures(frame, None, spec, own), continues=continues)
-    mask = opened.runner.run([frame])[0].probability
-    return refined_back(mask, placement, photo.pixels) if refine else mask_back(mask, placement)
+    frame = replace(with_pictures(frame, None, spec, own), continues=continues, carried=carried)
+    found = opened.runner.run([frame])[0]
+    mask = found.probability
+    full = refined_back(mask, placement, photo.pixels) if refine else mask_back(mask, placement)
+    return full, found.carried
 
 
 def depth_maps(request: SegmentRequest, photos: Sequence[NamedPhoto], spec: PortraitSpec) -> list[Path | None]:

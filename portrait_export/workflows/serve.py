@@ -2,13 +2,16 @@
 
 A message is two little-endian unsigned 32-bit lengths, so many bytes of JSON (UTF-8), and so many bytes of payload:
 
-    →  {"protocol": 1, "package": …, "runtime": …, "metadata": {…}}       once, when the package is loaded
+    →  {"protocol": 1, "package": …, "runtime": …, "metadata": {…},       once, when the package is loaded
+        "carried": […]}
     ←  {"id": 7, "height": H, "width": W, "depth": false}                 H·W·3 bytes of sRGB, then H·W float32 of depth
     →  {"id": 7}                                                          H·W float32 of P(person) in 0..1
     →  {"id": 7, "error": {"code": …, "message": …, "hint": …}}           instead, for a frame that cannot be run
 
 Arrays are row by row, numbers little-endian. The metadata are the package's own, with `portrait_export.spec` and
-`portrait_export.sizes` added where a package from elsewhere lacks them. The end of the input ends the service.
+`portrait_export.sizes` added where a package from elsewhere lacks them. `carried` names what a recurrent network
+carries from frame to frame, else it is empty: a frame with `"continues": true` takes what the frame before it left, and
+every other one is the first of a sequence. The end of the input ends the service.
 """
 
 from __future__ import annotations
@@ -39,21 +42,27 @@ def serve(package: Path, requests: BinaryIO, replies: BinaryIO) -> None:
     Raises:
         PortraitError: the package cannot be run, or a message cannot be understood: what follows it is then lost too.
     """
-    runner, metadata = _open(package)
-    hello = {"protocol": PROTOCOL, "package": package.name, "runtime": "portrait-export", "metadata": metadata}
+    runner, metadata, carried = _open(package)
+    hello = {
+        "protocol": PROTOCOL,
+        "package": package.name,
+        "runtime": "portrait-export",
+        "metadata": metadata,
+        "carried": carried,
+    }
     _send(replies, hello)
     while (message := _receive(requests)) is not None:
         header, payload = message
         try:
-            probability = runner.run([_frame(header, payload)])[0].probability
+            probability = runner.run([_frame(header, payload, carried)])[0].probability
             _send(replies, {"id": header["id"]}, np.ascontiguousarray(probability, "<f4").tobytes())
         except PortraitError as error:
             failure = {"code": error.code, "message": error.message, "hint": error.hint}
             _send(replies, {"id": header["id"], "error": failure})
 
 
-def _open(package: Path) -> tuple[Runner, dict[str, str]]:
-    """The package's runner, and its metadata with the spec and sizes that `segment` would use."""
+def _open(package: Path) -> tuple[Runner, dict[str, str], tuple[str, ...]]:
+    """The package's runner, its metadata with the spec and sizes that `segment` would use, and what it carries."""
     opened = open_package(package)
     if opened.spec.pictures:
         names = ", ".join(picture.name for picture in opened.spec.pictures)
@@ -63,10 +72,13 @@ def _open(package: Path) -> tuple[Runner, dict[str, str]]:
     metadata = dict(opened.runner.program.metadata.user_defined)
     metadata[SPEC_KEY] = opened.spec.to_json()
     metadata[SIZES_KEY] = labels(opened.sizes, last=",").replace(" ", "")
-    return opened.runner, metadata
+    return opened.runner, metadata, opened.carried
 
 
-def _frame(header: dict[str, Any], payload: bytes) -> Frame:
+def _frame(header: dict[str, Any], payload: bytes, carried: tuple[str, ...]) -> Frame:
+    continues = header.get("continues") is True
+    if continues and not carried:
+        raise ExecutionError("A frame cannot continue a sequence: the package carries nothing from frame to frame.")
     height, width = int(header["height"]), int(header["width"])
     pixels = height * width
     expected = pixels * (7 if header.get("depth") else 3)
@@ -74,9 +86,9 @@ def _frame(header: dict[str, Any], payload: bytes) -> Frame:
         raise ExecutionError(f"A frame of {height}x{width} has {expected} bytes; found {len(payload)}.")
     image = np.frombuffer(payload, np.uint8, pixels * 3).reshape(height, width, 3)
     if not header.get("depth"):
-        return Frame(image, name=str(header["id"]))
+        return Frame(image, name=str(header["id"]), continues=continues)
     depth = np.frombuffer(payload, "<f4", pixels, offset=pixels * 3).reshape(height, width)
-    return Frame(image, depth.astype(np.float32), str(header["id"]))
+    return Frame(image, depth.astype(np.float32), str(header["id"]), continues=continues)
 
 
 def _send(stream: BinaryIO, header: dict[str, Any], payload: bytes = b"") -> None:

@@ -20,10 +20,13 @@ from portrait_export.mil import coreml
 from portrait_export.preprocessing import CARRIED_KEY
 from portrait_export.runtime.model import CoreMLProgram
 from portrait_export.runtime.runner import PackageRunner
+from portrait_export.utils.stages import SilentObserver, Stages
+from portrait_export.workflows.evaluate import EvaluateRequest, runner_of
 from portrait_export.workflows.recurrent import fitted_frames
 
 from ..capture.foreign.recurrent_nets import SIDE, memory, memory_file, rvm, rvm_file, wide_file
 from ..capture.foreign.test_carried import pictures, sequence, torch_masks
+from .test_serve import answers, message
 
 ZEROS, ONES = (0.0,) * 3, (1.0,) * 3
 PLAIN: dict[str, Any] = {"mean": 0, "std": 1, "size": (SIDE, SIDE)}
@@ -301,6 +304,50 @@ def test_a_sequence_needs_a_network_that_carries(film, cli, tmp_path):
 
 
 # Refusals
+
+
+def test_python_takes_photos_as_one_film_or_one_by_one_and_says_so(exported, film):
+    package = pe.load(exported("memory").package.path)
+    frames = sorted(film.glob("*.png"))
+    expected = torch_masks(memory(), 2, 0)
+    for frame, mask in zip(package.predict_sequence(frames, refine=False), expected, strict=True):
+        assert np.abs(frame.probability - mask).max() < 0.01
+        alone = package.predict(frames[2], refine=False)  # in between: it leaves the film alone
+    assert any("h0, h1 from frame to frame, and each photo is run as a first frame" in note for note in alone.notes)
+    assert np.abs(alone.probability - expected[2]).max() > 0.05
+
+
+def test_a_film_needs_a_network_that_carries_in_python_too(small_export):
+    with pytest.raises(UsageError, match="`predict_sequence` is for networks that carry values"):
+        pe.load(small_export / "segformer_b0.mlpackage").predict_sequence([])
+
+
+def test_evaluate_says_that_each_photo_is_a_first_frame(exported):
+    stages = Stages(SilentObserver())
+    with stages.stage("load") as stage:
+        runner_of(EvaluateRequest(ModelSource(), exported("memory").package.path), stage)
+        assert any("each photo is run as a first frame" in warning for warning in stage.warnings)
+
+
+def test_served_frames_continue_where_they_say_so(exported, small_export):
+    def frames(continues: bool) -> list[bytes]:
+        head = {"height": SIDE, "width": SIDE}
+        return [
+            message({"id": index, **head, "continues": continues and index > 0}, picture.tobytes())
+            for index, picture in enumerate(pictures(3))
+        ]
+
+    path, expected = exported("memory").package.path, torch_masks(memory(), 2, 0)
+    (hello, _), *film = answers(path, *frames(True))
+    assert hello["carried"] == ["h0", "h1"]
+    for (_, payload), mask in zip(film, expected, strict=False):
+        assert np.abs(np.frombuffer(payload, "<f4").reshape(SIDE, SIDE) - mask).max() < 0.01
+    alone = np.frombuffer(answers(path, *frames(False))[3][1], "<f4").reshape(SIDE, SIDE)
+    assert np.abs(alone - expected[2]).max() > 0.05
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    continued = message({"id": 4, "height": SIDE, "width": SIDE, "continues": True}, image.tobytes())
+    _, (header, _) = answers(small_export / "segformer_b0.mlpackage", continued)
+    assert "carries nothing from frame to frame" in header["error"]["message"]
 
 
 def test_several_sizes_are_refused(tmp_path):

@@ -16,8 +16,11 @@ bounds.py         what the graph proves of its values: interval arithmetic
 walk.py           from an output back to its activation
 measured.py       values of an output on photographs, and of whom they are
 meaning.py        what the values mean: logits, a probability, a matte of 0..255, class numbers
-instances.py      outputs of instance segmentation, which are refused
+instances.py      outputs of instance segmentation, which are refused unless a mask is composed of them
+compositions.py   the layouts of such outputs, of which one mask can be composed
+composing.py      one mask of the person: in the graph (composed_graph.py), in NumPy (composed_reference.py)
 head.py           which output and class is the person
+surgeon.py        operators appended to a graph, or prepended
 adapt.py          operators before and after the graph: `image` in, `logits` and `mask` out
 reference.py      the original as a Runner, in numpy: the reference of the parity check
 network.py        the network, ready to export and to run

@@ -23,9 +23,9 @@ from ...utils.names import unique_name
 from ..onnx.graph import Graph
 from ..onnx.light import infer_shapes
 from ..onnx.subgraphs import subgraphs
-from .field import Field
 from .head import Head
 from .pictures import PictureInput
+from .surgeon import Surgeon, opset_of
 
 OURS = ("image", "logits", "mask")
 OLDEST_OPSET = 13  # older models are upgraded, so that one form of every operator is written
@@ -34,7 +34,7 @@ _BYTES_MAY_PASS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "
 
 def upgrade_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model at opset 13 or newer. Raises CaptureError where it cannot be brought there."""
-    version = _opset_of(model)
+    version = opset_of(model)
     if version >= OLDEST_OPSET:
         return model
     try:
@@ -45,10 +45,6 @@ def upgrade_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             code="old-opset",
             hint="export the network again with opset 13 or newer.",
         ) from error
-
-
-def _opset_of(model: onnx.ModelProto) -> int:
-    return max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def adapt(
@@ -75,7 +71,7 @@ def adapt(
     for each in inputs:
         if each.image.whole:
             _let_integers_be_floats(adapted.graph, new[each.image.name])
-    surgeon = _Surgeon(adapted)
+    surgeon = _Outputs(adapted)
     pictures = {new[each.image.name] for each in inputs}
     carried = [value for value in adapted.graph.input if value.name not in pictures]
     del adapted.graph.input[:]
@@ -166,32 +162,8 @@ def _dequantize_floats(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
     graph.node.extend(copies)
 
 
-class _Surgeon:
-    """Appends and prepends operators to a model."""
-
-    def __init__(self, model: onnx.ModelProto):
-        self.model = model
-        self.opset = _opset_of(model)
-        self._taken = {name for node in model.graph.node for name in (node.name, *node.input, *node.output)}
-        self._taken |= {value.name for value in model.graph.initializer}
-        self._before: list[onnx.NodeProto] = []
-        self._after: list[onnx.NodeProto] = []
-
-    def emit(self, op: str, inputs: Sequence[str], *, output: str = "", first: bool = False, **attributes: Any) -> str:
-        """One operator; returns its output's name."""
-
-        name = unique_name(f"/portrait/{output or op}", self._taken)
-        value = output or unique_name(f"{name}_output_0", self._taken)
-        node = onnx.helper.make_node(op, list(inputs), [value], name=name, **attributes)
-        (self._before if first else self._after).append(node)
-        return value
-
-    def constant(self, array: np.ndarray, name: str) -> str:
-        """A stored array; returns its name."""
-
-        unique = unique_name(f"portrait.{name}", self._taken)
-        self.model.graph.initializer.append(onnx.numpy_helper.from_array(array, unique))
-        return unique
+class _Outputs(Surgeon):
+    """Puts the project's inputs before a model, and its outputs behind it."""
 
     def add_picture_input(self, given: PictureInput, name: str) -> None:
         """Pictures (1, C, H, W) float32 → the graph's own input: their channels joined, in its layout."""
@@ -217,29 +189,16 @@ class _Surgeon:
         """The person's logits and mask. Returns the outputs."""
         if head.source is None:
             name, field = head.smooth or (head.output, head.field)
-            value = self._channels(new[name], field)
+            value = self.channels(new[name], field)
             self._mask_of_probability(value, head, size, flip=flip)
             return [_float_value("mask", (1, 1, *size))]
         assert head.source_field is not None
-        value = self._channels(new[head.source], head.source_field)
+        value = self.channels(new[head.source], head.source_field)
         logit = self._scaled(self._person_logit(value, head, head.source_field.classes), head.slope, 0.0)
         self.emit("Neg" if flip else "Identity", [logit], output="logits")
         pixels = head.source_field.pixels
         self.emit("Sigmoid", [self._resized("logits", pixels, size)], output="mask")
         return [_float_value("logits", (1, 1, *pixels)), _float_value("mask", (1, 1, *size))]
-
-    def _channels(self, value: str, field: Field) -> str:
-        """Any field of classes as (1, K, h, w) float32."""
-
-        value = self.emit("Cast", [value], to=onnx.TensorProto.FLOAT)
-        if field.axis == 3:
-            return self.emit("Transpose", [value], perm=[0, 3, 1, 2])
-        if field.axis == 2 and len(field.shape) == 3:
-            value = self.emit("Transpose", [value], perm=[2, 0, 1])
-        if len(field.shape) == 4:
-            return value
-        shape = self.constant(np.array([1, field.classes, *field.pixels], np.int64), "shape")
-        return self.emit("Reshape", [value, shape])
 
     def _person_logit(self, value: str, head: Head, total: int) -> str:
 
@@ -251,7 +210,7 @@ class _Surgeon:
         if total == 2:
             weight = np.array([1.0 if k in head.person else -1.0 for k in range(2)], np.float32).reshape(1, 2, 1, 1)
             return self.emit("Conv", [value, self.constant(weight, "person_minus_rest")], kernel_shape=[1, 1])
-        strongest = self._maximum if head.kind == "argmax" else self._log_sum_exp
+        strongest = self.maximum if head.kind == "argmax" else self._log_sum_exp
         return self.emit("Sub", [strongest(self._take(value, head.person)), strongest(self._take(value, rest))])
 
     def _scaled(self, value: str, gain: float, offset: float) -> str:
@@ -273,24 +232,14 @@ class _Surgeon:
                 runs.append([k, k + 1])
         axes = self.constant(np.array([1], np.int64), "class_axis")
         slices = [
-            self.emit("Slice", [value, self._index(begin, "begin"), self._index(end, "end"), axes])
-            for begin, end in runs
+            self.emit("Slice", [value, self.index(begin, "begin"), self.index(end, "end"), axes]) for begin, end in runs
         ]
         return slices[0] if len(slices) == 1 else self.emit("Concat", slices, axis=1)
 
-    def _index(self, index: int, name: str) -> str:
-
-        return self.constant(np.array([index], np.int64), name)
-
-    def _maximum(self, value: str) -> str:
-        if self.opset >= 18:
-            return self.emit("ReduceMax", [value, self._index(1, "class_axis")], keepdims=1)
-        return self.emit("ReduceMax", [value], axes=[1], keepdims=1)
-
     def _log_sum_exp(self, value: str) -> str:
-        top = self._maximum(value)
+        top = self.maximum(value)
         powers = self.emit("Exp", [self.emit("Sub", [value, top])])
-        total = self.emit("ReduceSum", [powers, self._index(1, "class_axis")], keepdims=1)
+        total = self.emit("ReduceSum", [powers, self.index(1, "class_axis")], keepdims=1)
         return self.emit("Add", [self.emit("Log", [total]), top])
 
     def _resized(self, value: str, pixels: tuple[int, int], size: tuple[int, int]) -> str:
@@ -307,7 +256,7 @@ class _Surgeon:
         elif head.field.classes > 1:
             value = self._take(value, head.person)
         if head.kind == "softmax" and len(head.person) > 1:
-            value = self.emit("ReduceSum", [value, self._index(1, "class_axis")], keepdims=1)
+            value = self.emit("ReduceSum", [value, self.index(1, "class_axis")], keepdims=1)
         gain = 1 / (head.one - head.zero)
         value = self._scaled(value, gain, -head.zero * gain)
         value = self._resized(value, head.field.pixels, size)
@@ -324,13 +273,6 @@ class _Surgeon:
             equal = self.emit("Equal", [value, self.constant(np.float32(k).reshape(1), "person_class")])
             masks.append(self.emit("Cast", [equal], to=onnx.TensorProto.FLOAT))
         return masks[0] if len(masks) == 1 else self.emit("Max", masks)
-
-    def finished(self) -> onnx.ModelProto:
-        """The model with the new operators in their places."""
-        nodes = [*self._before, *self.model.graph.node, *self._after]
-        del self.model.graph.node[:]
-        self.model.graph.node.extend(nodes)
-        return self.model
 
 
 def _float_value(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:

@@ -132,9 +132,14 @@ def _ways(
     net: torch.nn.Module, flat: torch.nn.Module, examples: Sequence[torch.Tensor]
 ) -> list[tuple[str, Callable[[int], torch.nn.Module]]]:
     """Names of the ways, and what prepares a module for the exporter to an opset."""
-    if isinstance(net, torch.jit.ScriptModule):  # the exporter's own tracer does not follow a script
+    if _has_script(net):  # the exporter's own tracer does not follow a script
         return [("tracing", lambda opset: torch.jit.trace(flat, tuple(examples), strict=False))]
     return [("tracing", lambda opset: flat), ("torch.export", lambda opset: rewritten(flat, examples, opset))]
+
+
+def _has_script(net: torch.nn.Module) -> bool:
+    """Whether a module is a TorchScript program, or runs one."""
+    return any(isinstance(module, torch.jit.ScriptModule) for module in net.modules())
 
 
 def _written(
@@ -208,7 +213,7 @@ def _differs(
     context = [*lines, *(f"by {way}: {type(error).__name__}: {message(error)}" for way, error in failures.items())]
     if _is_random(flat, compared[0]):
         context.append("two runs of the module on one picture differ: dropout or noise is left on")
-    elif not isinstance(flat.net, torch.jit.ScriptModule):  # what is inside a program is not called from Python
+    elif not _has_script(flat):  # what is inside a program is not called from Python
         context += first_difference(flat, examples, inputs, compared, TOLERANCE)
     return CaptureError(
         "PyTorch's ONNX of the network gives another result than the network itself.",

@@ -187,7 +187,7 @@ def _instances(
         refuse_instances(outputs, output, output_field)
         return ()
     found = instances_of(outputs, output, output_field)
-    return (f"{found} `mask_output=` names it all the same.",) if found else ()
+    return () if found is None else (f"{found.text} `mask_output=` names it all the same.",)
 
 
 def _refuse_broken(graph: Graph, output: str, walk: Walk, seen: Seen) -> None:

@@ -21,19 +21,29 @@ from ..onnx.check import make_session, run_once, run_session
 from ..onnx.graph import Graph
 from ..onnx.parameters import parameters_of
 from ..onnx.stored import StoredModel
+from ..runners import feeds_of
 from ..simplify.folding import fold_constants
 from .adapt import upgrade_opset
 from .carried import Recurrence, find_pairs, settle, unread, with_ratio, zeros_of
+from .composing import ComposedOriginal, compose
 from .field import Field
 from .finding import Finding
 from .float_forms import in_float_form
 from .head import Head, find_head, separation_of
 from .interface import DEFAULT_SIZE, ImageInput, fixed_values, pin, resized
 from .leading import leading_arithmetic
-from .measured import Seen, measure
+from .measured import Seen, measure, photographs
 from .network import ForeignNetwork, probe_pictures
 from .normalisation import decide, decide_picture
-from .options import NORMALISING, ForeignOptions, PictureSettings, merged, require_one_source, with_toml
+from .options import (
+    NORMALISING,
+    ForeignOptions,
+    PictureSettings,
+    merged,
+    require_no_reading,
+    require_one_source,
+    with_toml,
+)
 from .original import OnnxOriginal, Original, only_output, values_in, with_outputs
 from .pictures import PictureInput, arranged, find_pictures, name_doubt
 from .stored_range import stored_range
@@ -105,6 +115,7 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
             "`checkpoint=` goes with `torch=` or `model=`; an ONNX or TorchScript file has its own weights."
         )
     options, toml = with_toml(options)
+    require_no_reading(options)
     preprocessor = read_preprocessor(options.file.parent)
     original, declared = _original(options, checkpoint, preprocessor, toml)
     outline = original.stored.outline
@@ -116,6 +127,7 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     fillings = fixed_values(outline, dict(options.fix_inputs))
     carried = settle(original.stored, [each.image for each in pictures], fillings, found)
     opened = _Opened(options, toml, preprocessor, original, pictures, fillings, carried, found.told, ratio)
+    opened = opened if options.compose is None else _composed(opened, options.compose)
     if declared is None:
         return _understood(opened)
     try:
@@ -191,6 +203,25 @@ def _size_of(preprocessor: Preprocessor | None) -> tuple[int, int]:
 # What it takes and returns
 
 
+def _composed(opened: _Opened, kind: str) -> _Opened:
+    """The network with one mask of the person in addition, made from the instances that it returns."""
+    options, original = opened.options, opened.original
+    spec = _prepared(Graph(original.stored), opened.pictures, options, opened.preprocessor, opened.toml).value
+    outputs = [value.name for value in original.stored.outline.graph.output]
+    call = original.open(opened.fillings, outputs, keep_memory=False)
+    tensors = [arranged(opened.pictures, feeds_of(frame, spec)) for frame, _ in photographs(spec)]
+    found = compose(
+        original,
+        kind,
+        [call({**each, **opened.start}) for each in tensors],
+        (opened.image.height, opened.image.width),
+        person_class=options.person_class,
+        labels=_labels(options.file.parent),
+    )
+    settled = replace(options, mask_output=found.value, activation="probability", person_class=None)
+    return replace(opened, original=found, options=settled)
+
+
 def _understood(opened: _Opened) -> ForeignNetwork:
     """Find the preprocessing and the person."""
     options, image, original = opened.options, opened.image, opened.original
@@ -210,6 +241,8 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         return seen[-1]
 
     head = find_head(graph, candidates, options, size=(image.height, image.width), labels=labels, measure=look)
+    if isinstance(original, ComposedOriginal):
+        head = original.described(head)
     swapped = _swap_doubts(opened, preparation.value, head, seen[-1])
     reads = _reads(original, head, opened.carried)
     inputs = [note for each in images for note in _input_notes(each, options)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -118,18 +118,24 @@ def measure(output: Output, found: Field, spec: PortraitSpec) -> Seen:
         spec: how the network takes photographs.
     """
     seen, size = Seen(), (spec.height, spec.width)
-    for name in (*PHOTOGRAPHS, EMPTY):
-        photo = resized_picture(open_photo(ROOT / "images" / name).pixels, size)
-        mask = open_mask(ROOT / "masks" / name.replace(".jpg", ".png"))
-        frame = with_pictures(Frame(photo, name=name), np.clip(resized_picture(mask, size), 0, 1), spec)
+    for frame, mask in photographs(spec):
         planes = found.planes(output(feeds_of(frame, spec)))
         seen.add(planes, photograph=True)
-        if name != EMPTY:
+        if frame.name != EMPTY:
             seen.sample(planes, resized_picture(mask, found.pixels))
     for image in synthetic_pictures(size):
         frame = with_pictures(Frame(image), None, spec)
         seen.add(found.planes(output(feeds_of(frame, spec))), photograph=False)
     return seen
+
+
+def photographs(spec: PortraitSpec) -> Iterator[tuple[Frame, np.ndarray]]:
+    """Photographs at a network's size, and their drawn masks (h, w) at their own."""
+    size = (spec.height, spec.width)
+    for name in (*PHOTOGRAPHS, EMPTY):
+        photo = resized_picture(open_photo(ROOT / "images" / name).pixels, size)
+        mask = open_mask(ROOT / "masks" / name.replace(".jpg", ".png"))
+        yield with_pictures(Frame(photo, name=name), np.clip(resized_picture(mask, size), 0, 1), spec), mask
 
 
 def synthetic_pictures(size: tuple[int, int]) -> list[np.ndarray]:

@@ -72,11 +72,9 @@ def find_states(net: torch.nn.Module, picture: torch.Tensor, carry: Sequence[tup
         UsageError: a pair names an argument or result that does not exist.
         CaptureError: pairs are open, or those of the user do not work.
     """
-    if isinstance(net, torch.jit.ScriptModule):
-        return None
-    arguments = [each for each in list(inspect.signature(net.forward).parameters.values())[1:] if each.kind in _NAMED]
-    required = [each.name for each in arguments if each.default is each.empty]
-    names = [each.name for each in arguments if each.default is None or each.default is each.empty]
+    arguments = _arguments(net)
+    required = [each.name for each in arguments if each.required]
+    names = [each.name for each in arguments if each.required or each.empty]
     for name, _ in carry:
         if name not in names:
             raise UsageError(f"The network's forward has no argument {name!r}.", hint=nearest(name, names, what="name"))
@@ -105,17 +103,41 @@ def find_states(net: torch.nn.Module, picture: torch.Tensor, carry: Sequence[tup
 
 def left_out(net: torch.nn.Module) -> list[str]:
     """Arguments of a module after the picture that are left at their defaults."""
+    return [each.name for each in _arguments(net) if not each.required]
+
+
+@dataclass(frozen=True)
+class _Argument:
+    """An argument of forward: its name, whether it must be given, and whether it is None where it is not."""
+
+    name: str
+    required: bool
+    empty: bool
+
+
+def _arguments(net: torch.nn.Module) -> list[_Argument]:
+    """The arguments after the picture that can be given by name."""
     if isinstance(net, torch.jit.ScriptModule):
-        return []
-    return [each.name for each in list(inspect.signature(net.forward).parameters.values())[1:] if each.kind in _NAMED]
-
-
-_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        method: Any = net.forward
+        given = [each for each in method.schema.arguments if each.name != "self"][1:]
+        return [
+            _Argument(each.name, not each.has_default_value(), each.has_default_value() and each.default_value is None)
+            for each in given
+        ]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = list(inspect.signature(net.forward).parameters.values())[1:]
+    return [
+        _Argument(each.name, each.default is each.empty, each.default is None)
+        for each in parameters
+        if each.kind in named
+    ]
 
 
 def _first_run(net: torch.nn.Module, picture: torch.Tensor, required: Sequence[str], names: Sequence[str]) -> Any:
     """What the module returns before anything is carried; None where it does not run so."""
-    for start in (None, torch.zeros(1, 1, 1, 1)):
+    zeros = torch.zeros(1, 1, 1, 1)
+    program = isinstance(net, torch.jit.ScriptModule)  # its arguments have types, and a run with others breaks the next
+    for start in (zeros,) if program and required else (None, zeros):
         try:
             with torch.no_grad():
                 return net(picture, **dict.fromkeys(required if start is None else {*required, *names}, start))

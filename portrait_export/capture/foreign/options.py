@@ -17,6 +17,7 @@ from ...preprocessing import COLORS, POSITIVES, RESIZES, SHOWS
 from ...utils.toml import read_toml, readers_of, setting
 
 ACTIVATIONS = ("auto", "logits", "multilabel", "sigmoid", "softmax", "argmax", "probability", "matte255", "signed")
+COMPOSITIONS = ("yolo-seg", "maskformer")
 SOURCES = ("onnx", "torch", "torchscript")
 
 
@@ -214,6 +215,7 @@ class Settings:
         keep_outputs: further outputs that the package is to return, as they are.
         fix_inputs: name → the number that fills an input other than the photograph.
         carry: input → output that it takes with the next frame.
+        compose: how one mask is made from the instances that the network returns, one of `COMPOSITIONS`.
     """
 
     size: tuple[int, int] | None = setting(_size)
@@ -232,6 +234,7 @@ class Settings:
     keep_outputs: tuple[str, ...] = setting(_texts, ())
     fix_inputs: tuple[tuple[str, float], ...] = setting(fixed, ())
     carry: tuple[tuple[str, str], ...] = setting(carried, ())
+    compose: str | None = setting(_one_of(COMPOSITIONS))
 
     @property
     def normalises(self) -> bool:
@@ -281,6 +284,18 @@ def require_one_source(options: ForeignOptions) -> None:
         f"{arguments} describe a network of your own, and none is given.",
         hint="add `onnx=FILE`, `torch=FILE.py:FACTORY` or `torchscript=FILE`; registered models have their own.",
     )
+
+
+def require_no_reading(options: ForeignOptions) -> None:
+    """Raise UsageError for options that describe an output beside `compose=`, which makes its own."""
+    names = ("mask_output", "activation", "positive")
+    given = [f"`{name}=`" for name in names if getattr(options, name) is not None]
+    if options.compose is not None and given:
+        raise UsageError(
+            f"`compose=` and {' and '.join(given)} cannot be used together: the mask is made from several outputs, and"
+            " it is a probability of the person.",
+            hint="`person_class=` names the class.",
+        )
 
 
 def with_toml(options: ForeignOptions) -> tuple[ForeignOptions, str]:

@@ -12,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from portrait_export.artifacts import Frame
+from portrait_export.capture.foreign.field import field_of
+from portrait_export.capture.foreign.instances import instances_of
 from portrait_export.capture.foreign.load import load_foreign
 from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.capture.onnx.check import run_once
@@ -440,6 +442,20 @@ INSTANCES: dict[str, tuple[dict[str, tuple[int, ...]], int, str]] = {
     "maskformer": ({"class_queries_logits": (1, 100, 134)}, 100, "segmentation by queries, as MaskFormer's"),
     "yolo_with_16_prototypes": ({"output0": (1, 21, 84)}, 16, "instance segmentation as YOLO's"),
     "detections_with_masks": ({"dets": (50, 5), "labels": (1, 50)}, 50, "segmentation by queries"),
+    "separate_lists": (
+        {"boxes": (1, 4, 84), "scores": (1, 3, 84), "coefficients": (1, 16, 84)}, 16,
+        "instance segmentation as YOLACT's",
+    ),
+    "selected_with_64_prototypes": ({"output0": (1, 300, 70)}, 64, "instance segmentation as YOLO's"),
+    "four_strides": ({"output0": (1, 23, 85)}, 16, "instance segmentation as YOLO's"),
+    "undecoded_heads": (
+        {f"{part}{side}": (1, count, side, side) for side in (8, 4, 2)
+         for part, count in (("box", 64), ("scores", 80), ("coefficients", 16))}, 16,
+        "instance segmentation before its boxes are decoded",
+    ),
+    "undecoded_with_anchors": (
+        {f"head{side}": (1, 3, side, side, 117) for side in (8, 4, 2)}, 32, "before its boxes are decoded",
+    ),
     "detr": ({"logits": (1, 50, 92), "pred_boxes": (1, 50, 4)}, 50, "segmentation by queries"),
 }  # fmt: skip
 
@@ -451,6 +467,32 @@ def test_instances_are_refused_by_name(name, tmp_path):
         load(with_lists(lists, channels), tmp_path, person_class=(1,))
     assert caught.value.code == "instances"
     assert words in caught.value.message
+
+
+def test_labels_of_masks_are_instances():
+    outputs = {"masks": np.zeros((1, 20, 16, 16)), "labels": np.zeros((1, 20), np.int64), "scores": np.zeros((1, 20))}
+    field = field_of((1, 20, 16, 16), (64, 64))
+    assert field is not None
+    found = instances_of(outputs, "masks", field)
+    assert found is not None
+    assert "instance segmentation: 20 masks and each one's class" in found.text
+
+
+SEMANTIC: dict[str, dict[str, tuple[int, ...]]] = {
+    "side_outputs": {"seg": (1, 21, 64, 64), "aux1": (1, 21, 32, 32), "aux2": (1, 21, 16, 16), "aux3": (1, 21, 8, 8)},
+    "mattes_of_a_pyramid": {"alpha_os1": (1, 1, 64, 64), "alpha_os4": (1, 1, 16, 16), "alpha_os8": (1, 1, 8, 8)},
+    "features": {"seg": (1, 19, 64, 64), "c1": (1, 64, 32, 32), "c2": (1, 128, 16, 16), "c3": (1, 256, 8, 8)},
+    "edges_at_one_scale": {"seg": (1, 19, 64, 64), "aux": (1, 19, 16, 16), "edge": (1, 1, 16, 16)},
+}
+
+
+@pytest.mark.parametrize("name", SEMANTIC)
+def test_maps_of_several_scales_are_no_instances(name):
+    outputs = {key: np.zeros(shape, np.float32) for key, shape in SEMANTIC[name].items()}
+    for key, value in outputs.items():
+        field = field_of(value.shape, (64, 64))
+        assert field is not None
+        assert instances_of(outputs, key, field) is None
 
 
 def test_lists_beside_a_semantic_map_are_no_instances(tmp_path):

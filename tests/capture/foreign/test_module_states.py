@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from portrait_export.capture.foreign.load import load_foreign
-from portrait_export.capture.foreign.module_states import find_states
+from portrait_export.capture.foreign.module_states import find_states, left_out
 from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.errors import CaptureError, UsageError
 
-from .recurrent_nets import NestedMemory, OptionalRvm, memory
+from .nets import bilinear, seeded
+from .recurrent_nets import Memory, NestedMemory, OptionalRvm, decided, memory
 from .test_carried import PLAIN, sequence, torch_masks
 
 PICTURE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -117,5 +118,46 @@ def test_the_captured_module_carries_as_the_module_does(name, tmp_path: Path):
     assert len(network.carried) == 2
     network.to_onnx()  # compares two frames with the module
     expected = torch_masks(memory(), 2, 0)
+    for one, other in zip(expected, network.open_runner().run(sequence()), strict=True):
+        np.testing.assert_allclose(other.probability, one, atol=2e-6)
+
+
+class Fading(nn.Module):
+    """A program whose state may be None, and whose number has a default."""
+
+    def forward(self, image: Tensor, state: Tensor | None = None, gain: float = 9.0) -> tuple[Tensor, Tensor]:
+        whole = gain * (image.mean(1, keepdim=True) - 0.5)
+        if state is not None:
+            whole = whole + 0.5 * state
+        return whole.sigmoid(), whole
+
+
+def test_states_of_a_program_may_be_none():
+    states = find_states(torch.jit.script(Fading()), PICTURE, ())
+    assert states is not None
+    assert states.flat_pairs == {"state": "output_1"}
+    assert left_out(torch.jit.script(Fading())) == ["state", "gain"]
+
+
+class Scripted(Memory):
+    """The same with results that a program can declare."""
+
+    def forward(self, image: Tensor, h0: Tensor, h1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.encode(image)
+        h0 = self.first(x, h0)
+        h1 = self.second(h0, h1)
+        return bilinear(self.head(torch.cat([h0, h1], 1)), image.shape[-2:]).sigmoid(), h0, h1
+
+
+@pytest.mark.parametrize("way", ["scripted", "traced"])
+def test_a_program_carries_as_its_module_does(way, tmp_path: Path):
+    net, start = decided(seeded(Scripted), "head", 80.0, 7.0), torch.zeros(1, 4, 32, 32)
+    program = torch.jit.script(net) if way == "scripted" else torch.jit.trace(net, (PICTURE, start, start))
+    torch.jit.save(program, tmp_path / "net.pt")
+    options = ForeignOptions(torchscript=tmp_path / "net.pt", carry=TORCH["memory"], **PLAIN)
+    network = load_foreign(options)
+    assert [value.name for value in network.carried] == ["h0", "h1"]
+    network.to_onnx()  # compares two frames with the program
+    expected = torch_masks(net, 2, 0)
     for one, other in zip(expected, network.open_runner().run(sequence()), strict=True):
         np.testing.assert_allclose(other.probability, one, atol=2e-6)
