@@ -17,7 +17,7 @@ needs.
 
 from .api.arguments import NetworkOptions
 from .api.checking import audit, check_parity, evaluate, find_blame
-from .api.exporting import export, export_onnx
+from .api.exporting import export, export_coreai, export_onnx
 from .api.networks import create_model, list_models, load_checkpoint
 from .api.segmenting import Package, Segmentation, load, load_program, segment
 from .api.sweeping import sweep
@@ -42,6 +42,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "export",
+    "export_coreai",
     "export_onnx",
     "find_blame",
     "list_models",

@@ -1,4 +1,4 @@
-"""Export models to Core ML packages and ONNX files from Python."""
+"""Export models to Core ML packages, Core AI assets and ONNX files from Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .arguments import NetworkOptions, Size, StrPath, path_of, patterns_of, requ
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ..workflows.requests import CoreMLExport, OnnxExport
+    from ..workflows.requests import CoreAIExport, CoreMLExport, OnnxExport
 
 
 def export(
@@ -141,6 +141,84 @@ def export(
         sizes=tuple(map(size_of, sizes)),
     )
     return export_coreml(request, observer or SilentObserver())
+
+
+def export_coreai(
+    model: str | None = None,
+    *,
+    checkpoint: StrPath | None = None,
+    onnx: StrPath | None = None,
+    torch: str | None = None,
+    torchscript: StrPath | None = None,
+    random_weights: bool = False,
+    size: Size | None = None,
+    quantize: str = "none",
+    output: str = "mask",
+    precision: str = "fp16",
+    out: StrPath | None = None,
+    name: str | None = None,
+    author: str | None = None,
+    license: str | None = None,
+    parity: bool = True,
+    data: StrPath | None = None,
+    min_iou: float | None = None,
+    force: bool = False,
+    observer: Observer | None = None,
+    **network: Unpack[NetworkOptions],
+) -> CoreAIExport:
+    """Export a model to a Core AI asset, run it with Apple's runtime, and compare its masks with the model's.
+
+    It needs the extra `coreai`, Python 3.11 or later and, on Linux, x86-64 with glibc 2.34 or later.
+
+        export = pe.export_coreai("serseg_b0", quantize="int8", out="build")
+        print(export.package.path, export.passed)
+
+    Args:
+        model, checkpoint, onnx, torch, torchscript, random_weights, size, network: as for `export`.
+        quantize: how weights are stored, `none`, `int8`, or another recipe that assets can hold, such as `palette4`.
+        output: what the asset returns: `mask` (8 bits), `multiarray` (P(person) and classes) or `logits` alone.
+        precision: the arithmetic of the asset: `fp16` or `fp32`.
+        out: output folder; by default build/NAME-RECIPE-coreai.
+        name, author, license: as for `export`.
+        parity: whether to run the asset and compare masks.
+        data: a folder of photos to compare on; by default 4 of the bundled ones, because Apple's runtime is slow.
+        min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's.
+        force: replace an existing asset.
+        observer: receives the progress; by default nothing does.
+    Returns:
+        The frozen result: `package` (path, sha256, size_bytes), `folder`, `audit`, `parity`, `stages`, `record` (the
+        content of export.json) and `passed`.
+    Raises:
+        PortraitError: Core AI is not installed, or the export could not be made. A failed gate does not raise: see
+            `passed`.
+    """
+    from ..preprocessing import OUTPUTS
+    from ..workflows.export_coreai import export_coreai as run
+    from ..workflows.requests import CoreAIRequest, ParityRequest
+
+    require_known("output", output, OUTPUTS)
+    request = CoreAIRequest(
+        source=source_of(
+            model=model,
+            checkpoint=checkpoint,
+            random_weights=random_weights,
+            size=size,
+            onnx=onnx,
+            torch=torch,
+            torchscript=torchscript,
+            network=network,
+        ),
+        recipe=quantize,
+        output=output,
+        precision=precision,
+        out=path_of(out),
+        name=name,
+        author=author,
+        license=license,
+        parity=ParityRequest(data=path_of(data), min_iou=min_iou) if parity else None,
+        force=force,
+    )
+    return run(request, observer or SilentObserver())
 
 
 def export_onnx(

@@ -28,7 +28,7 @@ def _recipes() -> list[str]:
     "--quantize",
     type=options.Named("recipe", _recipes),
     default="none",
-    help="How weights are stored: none (fp16) or int8, with the integers of the Core ML package.",
+    help="How weights are stored: none (fp16), or a recipe, with the integers and tables of the Core ML package.",
 )
 @options.OUTPUT
 @click.option(

@@ -20,7 +20,14 @@ DEFAULT_MODELS = ("serseg_b0", "segformer_b0")
     multiple=True,
     help="A registered model to export as int8; may be repeated.  [default: serseg_b0 and segformer_b0]",
 )
-@click.option("--package", "-p", "packages", type=options.File(), multiple=True, help="A package; may be repeated.")
+@click.option(
+    "--package",
+    "-p",
+    "packages",
+    type=options.File(),
+    multiple=True,
+    help="A package, or the Core AI asset of the same name; may be repeated.",
+)
 @click.option("--parity/--no-parity", default=True, help="Run each exported package and gate on its masks.")
 @click.option("--app", type=options.File(), help="The folder of the app's sources.  [default: this checkout's]")
 @options.OUTPUT_OPTIONS
@@ -59,6 +66,7 @@ def demo(
             {
                 "folder": str(placed.folder),
                 "packages": list(placed.packages),
+                "assets": list(placed.assets),
                 "photos": placed.photos,
                 "size_bytes": placed.size_bytes,
             }
@@ -66,5 +74,5 @@ def demo(
         return 0
     render.result(f"placed in {placed.folder}: {placed.photos} photos and {render.size(placed.size_bytes)} of packages")
     for name in placed.packages:
-        render.result(f"  {name}.mlpackage")
+        render.result(f"  {name}.mlpackage" + (f", {name}.aimodel" if name in placed.assets else ""))
     return 0

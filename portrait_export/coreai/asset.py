@@ -14,10 +14,13 @@ from ..mil.package import SavedPackage, saved_package
 from ..mil.program import Metadata
 from ..preprocessing import SPEC_KEY, PortraitSpec
 from ..utils.files import written_whole
+from .decoders import decoders_of
 from .process import Process
 
 if TYPE_CHECKING:
     import onnx
+
+    from ..mil.encoded import EncodedWeight
 
 SUFFIX = ".aimodel"
 TARGET = "iOS27"  # the first system with Core AI
@@ -55,9 +58,18 @@ def is_asset(path: Path) -> bool:
     return path.suffix.lower() == SUFFIX
 
 
-def save_asset(model: onnx.ModelProto, path: Path, *, metadata: Metadata, force: bool = False) -> SavedPackage:
+def save_asset(
+    model: onnx.ModelProto,
+    path: Path,
+    *,
+    metadata: Metadata,
+    encoded: Mapping[str, EncodedWeight] | None = None,
+    force: bool = False,
+) -> SavedPackage:
     """Convert an ONNX model and write the asset. The same model and metadata give the same bytes.
 
+    Args:
+        encoded: the stored forms of weights that are inputs of the model, by the input's name.
     Raises:
         UsageError: it exists and `force` is off.
         CoreAIError: the converter refuses the model.
@@ -67,8 +79,12 @@ def save_asset(model: onnx.ModelProto, path: Path, *, metadata: Metadata, force:
     with written_whole(path, force=force, folder=True) as partial:
         source = partial.with_name("model.onnx")
         source.write_bytes(model.SerializeToString(deterministic=True))
-        Process(f"Core AI's converter cannot write {path.name}", "convert", source, partial).finish()
+        weights = partial.with_name("weights.json")
+        decoders = {name: decoder.to_json() for name, decoder in decoders_of(encoded or {}).items()}
+        weights.write_text(json.dumps(decoders))
+        Process(f"Core AI's converter cannot write {path.name}", "convert", source, partial, weights).finish()
         source.unlink()
+        weights.unlink()
         _write_metadata(partial / METADATA, metadata)
     return saved_package(path)
 

@@ -3,9 +3,9 @@
 It is run as a script, in a process of its own: Apple's native code ends the whole process when bytecode is damaged, and
 prints to the standard streams. The script needs nothing of portrait_export.
 
-    worker.py convert ONNX ASSET     write an asset without metadata of ours
-    worker.py describe ASSET         answer one message: signature, types and operations, as JSON
-    worker.py run ASSET              answer each message of inputs with one of outputs, until stdin ends
+    worker.py convert ONNX ASSET WEIGHTS   write an asset without metadata of ours; WEIGHTS: see `with_decoders`
+    worker.py describe ASSET               answer one message: signature, types and operations, as JSON
+    worker.py run ASSET                    answer each message of inputs with one of outputs, until stdin ends
 
 A message is its length (8 bytes, little-endian) and a .npz archive without pickles.
 """
@@ -31,6 +31,11 @@ ENTRY = "main"
 _WEIGHT_NAME = re.compile(r"\bresource_\d+(?:_\d+)?\b")
 _FUNCTION_NAME = re.compile(r"@(\w+)_[a-z]{8}\b")
 _BLOB = re.compile(r'\s+weight_\d+: "0x')
+WEIGHT = "%weight"  # in the text of a decoder: the weight that it decodes
+_ARGUMENT = re.compile(r'(%arg\d+): tensor<[^>]*> {coreai.name = "([^"]*)"}(?:, )?')
+_BODY = re.compile(r"(coreai\.graph @main\()(.*?)(\) -> .*? {\n)", re.DOTALL)
+_BLOBS = "\n{-#\n  dialect_resources: {\n    builtin: {\n"
+_ALIGNMENT = (16).to_bytes(4, "little").hex()
 
 
 def read_message(stream: BinaryIO) -> dict[str, np.ndarray] | None:
@@ -57,17 +62,45 @@ def write_message(stream: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
     stream.flush()
 
 
-def convert(model: Path, asset: Path) -> None:
-    """Write an ONNX model as an asset."""
+def convert(model: Path, asset: Path, weights: Path) -> None:
+    """Write an ONNX model as an asset, with some of its inputs as compressed weights."""
     from coreai.authoring import AIProgram
     from coreai_onnx import OnnxConverter
 
     converter = OnnxConverter()
     converter.add_onnx_model(model, entrypoint_name=ENTRY)
     module: Any = converter.to_coreai()._module._mlir_module  # Core AI has no public way to name weights
+    text = with_decoders(str(module), json.loads(weights.read_bytes()))
     with module.context:
-        named = type(module).parse(with_stable_names(str(module)))
+        named = type(module).parse(with_stable_names(text))
     AIProgram._from_mlir_module(named).save_asset(asset)
+
+
+def with_decoders(text: str, decoders: Mapping[str, Mapping[str, Any]]) -> str:
+    """Replace inputs of a program in its text form by operations that decode stored weights.
+
+    Args:
+        decoders: by the input's name: `lines` of operations, in which `WEIGHT` is the input, and `blobs`, the bytes of
+            their constants in hexadecimal digits.
+    """
+    if not decoders:
+        return text
+    found = _BODY.search(text)
+    if found is None:
+        raise ValueError("the program has no function main")
+    names = {name: variable for variable, name in _ARGUMENT.findall(found[2])}
+    missing = sorted(set(decoders) - set(names))
+    if missing:
+        raise ValueError(f"the program does not take {', '.join(missing)}")
+    kept = _ARGUMENT.sub(lambda match: "" if match[2] in decoders else match[0], found[2]).removesuffix(", ")
+    lines = [line.replace(WEIGHT, names[name]) for name, each in decoders.items() for line in each["lines"]]
+    blobs = {name: data for each in decoders.values() for name, data in each["blobs"].items()}
+    stored = [f'      {name}: "0x{_ALIGNMENT}{data}"' for name, data in blobs.items()]
+    body = "".join(f"    {line}\n" for line in lines)
+    text = text[: found.start()] + found[1] + kept + found[3] + body + text[found.end() :]
+    if _BLOBS in text:
+        return text.replace(_BLOBS, _BLOBS + "".join(f"{line},\n" for line in stored), 1)
+    return text.rstrip("\n") + "\n" + _BLOBS + ",\n".join(stored) + "\n    }\n  }\n#-}\n"
 
 
 def with_stable_names(text: str) -> str:

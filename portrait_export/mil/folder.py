@@ -41,7 +41,7 @@ def locate_specification(path: Path) -> Path:
         raise PackageError(
             f"{path.name} is a Core AI asset; this needs a .mlpackage.",
             code="core-ai-asset",
-            hint="`parity`, `segment`, `evaluate` and `inspect` take assets too; an asset keeps no names of values.",
+            hint="`parity`, `segment`, `evaluate` and `inspect` take assets too.",
         )
     if path.suffix == ".mlmodelc" or (path / "coremldata.bin").exists():
         raise PackageError(

@@ -12,6 +12,10 @@ NEAR_THRESHOLD = (
     "Rounding the weights to half precision is enough to flip such pixels; `precision=auto` keeps the operations that"
     " lose most in float32, with their weights."
 )
+HALF_ASSET = (
+    "The asset computes in half precision throughout, its weights included: no operation of it can be kept in float32"
+    " alone. `precision=fp32` makes an asset in float32, twice as large; if its masks agree, rounding is the reason."
+)
 HEADROOM = 2.0  # a value this close to half's largest number counts as overflowing: other photographs have larger ones
 
 

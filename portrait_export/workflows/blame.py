@@ -153,6 +153,7 @@ def find_blame(request: BlameRequest, observer: Observer) -> BlameResult:
     from ..imaging.photo import open_photo
     from ..runtime.runner import PackageRunner
 
+    _refuse_asset(request.package)
     for path in request.images:
         open_photo(path)  # before minutes of work, not after
     stages = Stages(observer)
@@ -197,6 +198,20 @@ def find_blame(request: BlameRequest, observer: Observer) -> BlameResult:
         held_bytes=held,
         other_weights=other,
     )
+
+
+def _refuse_asset(package: Path) -> None:
+    """Raise UsageError for a Core AI asset, with what to do instead."""
+    from ..coreai.asset import is_asset
+
+    if is_asset(package):
+        raise UsageError(
+            f"{package.name} is a Core AI asset, whose values cannot be compared: Apple's runtime gives outputs alone,"
+            " and the asset keeps no names of the values between operations.",
+            code="core-ai-asset",
+            hint="export the network with `portrait-export coreml` and blame that package: both share every step up to"
+            " the simplified ONNX file. An asset with `precision=fp32` tells whether half precision is the reason.",
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -15,17 +15,24 @@ from . import steps
 from .checks import check_request
 from .parity import compare_masks
 from .records import EXPORT_FILE, asset_metadata, asset_record, begin_record, is_unfinished
-from .requests import CoreAIExport, CoreAIRequest
+from .requests import CoreAIExport, CoreAIRequest, CoreMLRequest
 
 if TYPE_CHECKING:
     import onnx
 
     from ..capture.onnx.stored import StoredModel
     from ..mil.audit import Audit
+    from ..mil.encoded import EncodedWeight
     from ..mil.package import SavedPackage
     from ..quantize.recipe import Recipe
 
-RECIPES = ("none", "int8")  # what Core AI's ONNX converter can store and the audit can find again
+RECIPES = ("none", "int8", "int8-block32", "int4-block32", *(f"palette{bits}" for bits in (8, 6, 4, 3, 2)))
+RECIPES = (*RECIPES, "palette4-vector")  # what Core AI can store and the audit can find again
+_TARGET = "iOS18"  # of the package whose weights an asset shares: the first with every operator
+NO_FORM = {
+    "w8a8": "8-bit activations are not written to assets",
+    "mixed": "recipes for each weight are chosen by many packages under our runtime, and Apple's is too slow for that",
+}
 
 
 def export_coreai(request: CoreAIRequest, observer: Observer) -> CoreAIExport:
@@ -40,8 +47,9 @@ def export_coreai(request: CoreAIRequest, observer: Observer) -> CoreAIExport:
 
     require_installed()
     if request.recipe not in RECIPES:
+        reason = NO_FORM.get(request.recipe)
         raise UsageError(
-            f"A Core AI asset cannot be made with recipe {request.recipe!r}.",
+            f"A Core AI asset cannot be made with recipe {request.recipe!r}" + (f": {reason}." if reason else "."),
             hint=nearest(request.recipe, RECIPES, what="recipe"),
         )
     if request.precision not in PRECISIONS:
@@ -109,27 +117,59 @@ def _converted(
     from ..coreai.audit import audit_asset
     from ..coreai.graph import with_pixels
     from ..coreai.half import in_half
+    from ..coreai.shared import with_open_weights
 
     graph = simplified.whole()
     skipped: dict[str, str] = {}
+    encoded: dict[str, EncodedWeight] = {}
+    if recipe.form in ("blocks", "palette"):
+        encoded, skipped = _of_package(stages, graph, simplified, model, recipe, request, folder)
     with stages.stage("convert") as stage:
         if recipe.form == "channels":
             graph, skipped = _with_integers(graph, recipe, request.precision)
-            stage.details = [f"not {recipe.dtype}: {name}, {reason}" for name, reason in skipped.items()]
+        stage.details = [f"not {recipe.dtype}: {name}, {reason}" for name, reason in skipped.items()]
         if request.precision == "fp16":
             graph = in_half(graph)
+        graph, opened = with_open_weights(graph, encoded)
         graph = with_pixels(graph, model.spec, kept=model.kept_outputs)
         stage.summary = f"{request.precision} arithmetic, {recipe.dtype or request.precision} weights, 8-bit RGB input"
     with stages.stage("save") as stage:
         path = folder / f"{request.name}.aimodel"
         metadata = asset_metadata(model, recipe, request)
-        package = save_asset(graph, path, metadata=metadata, force=request.force)
+        package = save_asset(graph, path, metadata=metadata, encoded=opened, force=request.force)
         stage.summary = f"{path.name}, {package.size_bytes / 1e6:.2f} MB"
     with stages.stage("audit") as stage:
-        audit = audit_asset(path, graph, requested=recipe.dtype, skipped=skipped)
+        audit = audit_asset(path, graph, requested=recipe.dtype, skipped=skipped, encoded=encoded)
         kinds = ", ".join(f"{row['weights']} {dtype}" for dtype, row in audit.by_dtype().items())
         stage.summary = f"{kinds} weights, {'bit for bit as given' if audit.passed else 'NOT as given'}"
     return package, audit
+
+
+def _of_package(
+    stages: Stages,
+    graph: onnx.ModelProto,
+    simplified: StoredModel,
+    model: LoadedModel,
+    recipe: Recipe,
+    request: CoreAIRequest,
+    folder: Path,
+) -> tuple[dict[str, EncodedWeight], dict[str, str]]:
+    """The stored forms of weights in the Core ML package with the same recipe, which is built in memory."""
+    import numpy as np
+
+    from ..coreai.shared import matched
+
+    package = CoreMLRequest(
+        request.source, recipe.name, output=request.output, precision=request.precision, target=_TARGET
+    )
+    lowered = steps.lower(stages, simplified, model, _TARGET)
+    built = steps.compiled(stages, lowered, [model], recipe, package, folder)
+    assert built.compression is not None
+    dtype = np.dtype(np.float16 if request.precision == "fp16" else np.float32)
+    found, skipped = matched(
+        graph, built.compression.encoded, built.program.originals, dtype=dtype, min_elements=recipe.min_elements
+    )
+    return found, skipped
 
 
 def _with_integers(graph: onnx.ModelProto, recipe: Recipe, precision: str) -> tuple[onnx.ModelProto, dict[str, str]]:

@@ -144,7 +144,8 @@ def compare_masks(
     from ..mil.package import saved_package
     from ..quantize.recipes import get_recipe
     from ..verify.baseline import baseline_gates, read_baseline
-    from ..verify.gates import kind_of, size_gate, thresholds_for
+    from ..verify.gates import fails_on_masks, kind_of, size_gate, thresholds_for
+    from ..verify.half_loss import HALF_ASSET
     from ..verify.parity import joined
     from ..verify.report import write_report
 
@@ -177,6 +178,8 @@ def compare_masks(
                 report = replace(report, notes=(*report.notes, *frames.made_pictures()))
             broken, worst = shown.take_broken(), shown.take_worst()
             rounding = _step_notes(candidate, worst) or _half_notes(candidate, worst, report, kind)
+            if core_ai and facts["precision"] == "fp16" and fails_on_masks(report.gates):
+                rounding = (HALF_ASSET,)
             notes = (*_origin_notes(candidate, broken), *rounding)
             report = replace(report, notes=(*report.notes, *notes))
             stage.warnings += _one_colour_warnings(report, each)

@@ -135,7 +135,7 @@ class CoreAIRequest:
 
     Attributes:
         source: the network and its weights.
-        recipe: how weights are stored: `none` or `int8`.
+        recipe: how weights are stored, one of `export_coreai.RECIPES`.
         output: `mask`, `multiarray` or `logits`.
         precision: `fp16` or `fp32`.
         out: output folder; None is build/MODEL-RECIPE-coreai.

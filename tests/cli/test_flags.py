@@ -72,7 +72,9 @@ PYTHON_ONLY = {"observer", "network", "kwargs"}
 
 
 @pytest.mark.parametrize(
-    "function", [pe.export, pe.export_onnx, pe.check_parity, pe.segment, pe.sweep], ids=lambda f: f.__name__
+    "function",
+    [pe.export, pe.export_coreai, pe.export_onnx, pe.check_parity, pe.segment, pe.sweep],
+    ids=lambda f: f.__name__,
 )
 def test_every_keyword_of_the_python_api_is_an_option(function):
     keywords = {

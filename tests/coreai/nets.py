@@ -65,6 +65,45 @@ def small_net(side: int = SIDE, *, largest: float = 1.0) -> onnx.ModelProto:
     return model
 
 
+def wide_net(side: int = SIDE) -> onnx.ModelProto:
+    """Three layers whose inner weights are large enough for every recipe: a convolution and a product with a matrix."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "first.weight": rng.normal(0, 0.3, (64, 3, 3, 3)).astype(np.float32),
+        "deep.weight": rng.normal(0, 0.06, (64, 64, 3, 3)).astype(np.float32),
+        "mix.weight": rng.normal(0, 0.2, (64, 64)).astype(np.float32),
+        "head.weight": rng.normal(0, 0.2, (1, 64, 1, 1)).astype(np.float32),
+        "scales": np.array([1, 1, 4, 4], np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "first.weight"], ["a"], strides=[4, 4], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "deep.weight"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Transpose", ["d"], ["e"], perm=[0, 2, 3, 1]),
+        helper.make_node("MatMul", ["e", "mix.weight"], ["f"]),
+        helper.make_node("Relu", ["f"], ["g"]),
+        helper.make_node("Transpose", ["g"], ["h"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["h", "head.weight"], ["logits"]),
+        helper.make_node("Resize", ["logits", "", "scales"], ["big"], mode="linear"),
+        helper.make_node("Sigmoid", ["big"], ["mask"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "wide",
+        [value("image", TensorProto.FLOAT, [1, 3, side, side])],
+        [
+            value("logits", TensorProto.FLOAT, [1, 1, side // 4, side // 4]),
+            value("mask", TensorProto.FLOAT, [1, 1, side, side]),
+        ],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
 def photo(side: int = SIDE) -> np.ndarray:
     """A smooth picture with noise, (side, side, 3) uint8."""
     rows, columns = np.mgrid[0:side, 0:side] * (160 / side)

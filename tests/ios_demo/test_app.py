@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import plistlib
@@ -145,6 +146,35 @@ def test_demo_places_packages_photos_and_their_list(cli, small_export, tmp_path)
     assert saved_package(placed / "segformer_b0.mlpackage").sha256 == expected.sha256
     assert record["photos"] == sorted(path.name for path in placed.glob("*.jpg"))
     assert not (placed / "old").exists()
+
+
+def asset_of(name: str, folder: Path) -> Path:
+    """A whole asset, as far as it is read without Core AI."""
+    path = folder / f"{name}.aimodel"
+    path.mkdir()
+    (path / "main.mlirb").write_bytes(b"program")
+    (path / "main.hash").write_bytes(hashlib.sha256(b"program").digest())
+    (path / "metadata.json").write_text("{}")
+    return path
+
+
+def test_demo_places_an_asset_beside_its_package(cli, small_export, tmp_path):
+    package = small_export / "segformer_b0.mlpackage"
+    asset = asset_of("segformer_b0", tmp_path)
+    ran = cli("demo", "--package", package, "--package", asset, "--app", tmp_path)
+    assert ran.code == 0, ran.err
+    assert "segformer_b0.mlpackage, segformer_b0.aimodel" in ran.out
+    placed = tmp_path / "Placed"
+    assert (placed / "segformer_b0.aimodel" / "main.mlirb").read_bytes() == b"program"
+    assert len(json.loads((placed / "packages.json").read_text())["packages"]) == 1
+    other = asset_of("other", tmp_path)
+    ran = cli("demo", "--package", package, "--package", other, "--app", tmp_path)
+    assert ran.code == 2
+    assert "other.aimodel has no package of the same name" in " ".join(ran.err.split())
+    (asset / "main.mlirb").write_bytes(b"damaged")
+    ran = cli("demo", "--package", package, "--package", asset, "--app", tmp_path)
+    assert ran.code == 2
+    assert "is damaged" in ran.err
 
 
 def test_demo_refuses_what_it_cannot_place(cli, small_export, tmp_path):

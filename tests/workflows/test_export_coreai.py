@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
+import portrait_export as pe
 from portrait_export.coreai import installed
+from portrait_export.coreai.runner import CoreAIRunner
+from portrait_export.errors import UsageError
+from portrait_export.inputs.frames import load_frames
+from portrait_export.quantize.recipes import RECIPES as ALL_RECIPES
+from portrait_export.runtime.runner import PackageRunner
+from portrait_export.workflows.export_coreai import NO_FORM, RECIPES
 
-from ..coreai.nets import needs_core_ai, small_net
+from ..coreai.nets import needs_core_ai, small_net, wide_net
 
 SIDE = 64
 NETWORK = ("--mean", "0.5", "--std", "0.5")
@@ -21,6 +29,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = small_net(SIDE)
     file = tmp_path_factory.mktemp("net") / "small.onnx"
     onnx.save(model, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("net") / "wide.onnx"
+    onnx.save(wide_net(SIDE), file)
     return file
 
 
@@ -106,10 +121,14 @@ def test_another_network_fails_the_gate(export, cli, photos: Path, tmp_path: Pat
 def test_commands_on_packages_refuse_an_asset(cli, network: Path, tmp_path: Path) -> None:
     asset = tmp_path / "x.aimodel"
     asset.mkdir()
-    for command in (("blame", asset, "--onnx", network), ("audit", asset), ("predict", asset)):
+    for command in (("audit", asset), ("predict", asset)):
         ran = cli(*command)
         assert ran.code == 2, command
         assert "x.aimodel is a Core AI asset; this needs a .mlpackage" in ran.err, command
+    ran = cli("blame", asset, "--onnx", network)
+    assert ran.code == 2
+    assert "Apple's runtime gives outputs alone" in ran.err
+    assert "with `portrait-export coreml` and blame that package" in " ".join(ran.err.split())
 
 
 def test_damaged_asset_is_one_error(cli, network: Path, tmp_path: Path) -> None:
@@ -135,10 +154,47 @@ def test_missing_extra_is_said_before_any_work(cli, network: Path, monkeypatch: 
     assert "pip install 'portrait-export[coreai]'" in ran.err
 
 
-def test_recipe_that_the_format_does_not_hold_is_refused(cli, network: Path) -> None:
-    ran = cli("coreai", "--onnx", network, "--quantize", "palette4")
+@pytest.mark.parametrize("recipe", ["w8a8", "mixed"])
+def test_recipe_that_assets_do_not_hold_is_refused_with_the_reason(recipe: str, monkeypatch) -> None:
+    monkeypatch.setattr(installed, "require_installed", lambda: None)
+    with pytest.raises(UsageError, match=NO_FORM[recipe]) as caught:
+        pe.export_coreai("serseg_b0", quantize=recipe)
+    assert "palette4" in caught.value.hint
+
+
+def test_every_recipe_is_offered_or_has_a_reason() -> None:
+    assert {*RECIPES, *NO_FORM} == set(ALL_RECIPES)
+
+
+def test_unknown_recipe_is_refused_with_the_list(cli, network: Path) -> None:
+    ran = cli("coreai", "--onnx", network, "--quantize", "w8a8")
     assert ran.code == 2
-    assert "The recipes are: int8, none" in ran.err
+    assert "int4-block32, int8" in " ".join(ran.err.split())
+
+
+@needs_core_ai
+@pytest.mark.parametrize("recipe", ["palette4", "int4-block32"])
+def test_weights_are_those_of_the_package(recipe: str, wide: Path, photos: Path, tmp_path: Path) -> None:
+    network = {"onnx": wide, "mean": 0.5, "std": 0.5, "parity": False, "quantize": recipe}
+    asset = pe.export_coreai(**network, out=tmp_path / "ai")
+    package = pe.export(**network, out=tmp_path / "ml", target="iOS18")
+    assert asset.audit.passed
+    assert not asset.record["audit"]["problems"]
+    stored = sorted((weight.dtype, weight.size_bytes) for weight in asset.audit.applied)
+    assert stored == sorted((weight.dtype, weight.size_bytes) for weight in package.audit.applied)
+    assert stored
+    ours, theirs = PackageRunner(package.package.path), CoreAIRunner(asset.package.path)
+    [labelled] = load_frames(photos, ours.spec).spread(1)
+    [ml], [ai] = ours.run([labelled.frame]), theirs.run([labelled.frame])
+    assert np.abs(ml.probability - ai.probability).max() < 0.01
+
+
+def test_python_function_exports_what_the_command_does(monkeypatch, network: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(installed, "_version", lambda name: "")
+    with pytest.raises(installed.CoreAIError, match="Core AI"):
+        pe.export_coreai(onnx=network, mean=0.5, std=0.5, out=tmp_path)
+    with pytest.raises(UsageError, match="`output='masks'` does not exist"):
+        pe.export_coreai(onnx=network, output="masks")
 
 
 def test_output_folder_named_as_an_asset_is_refused(cli, network: Path, tmp_path: Path) -> None:
