@@ -120,7 +120,9 @@ def pack_conv(
     settings: tuple[Any, ...] = (inner, steps, spread, groups)
     arranged = weight.contiguous(memory_format=torch.channels_last)
     packed = torch.ops.mkldnn._reorder_convolution_weight(arranged, *settings, sizes)
-    return PackedConv(tuple(shape), result, packed, bias, [] if even else flat_padding(padding), *settings, never_nan=never_nan)
+    return PackedConv(
+        tuple(shape), result, packed, bias, [] if even else flat_padding(padding), *settings, never_nan=never_nan
+    )
 
 
 def _fits(shape: Sequence[int], weight: Tensor, bias: Tensor | None, groups: int) -> bool:

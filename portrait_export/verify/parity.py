@@ -6,6 +6,7 @@ import json
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
@@ -149,6 +150,7 @@ def compare(
     threshold: float = THRESHOLD,
     on_image: OnImage | None = None,
     run: Callable[..., Iterable[Any]] = map,
+    alone: bool = True,
 ) -> ParityReport:
     """Run both on every frame and judge.
 
@@ -157,18 +159,18 @@ def compare(
         thresholds: from `gates.thresholds_for`.
         threshold: P(person) from which a pixel is person.
         on_image: called with every frame, its predictions and its score, in order.
-        run: like `map`; one that works in threads overlaps the frames. The candidate must allow that. The reference
-            sees one frame at a time: it may be anybody's network.
+        run: like `map`; one that works in threads overlaps the frames. The candidate must allow that.
+        alone: the reference sees one frame at a time even so: it may be anybody's network.
     Raises:
         DataError: there are no frames, or the shapes of the two sides differ.
         ExecutionError: a runner did not return exactly one prediction for a frame.
     """
     scores: list[ImageScore] = []
     broken_references: list[str] = []
-    alone = Lock()
+    one_at_a_time = Lock() if alone else nullcontext()
 
     def both(labelled: LabelledFrame) -> tuple[LabelledFrame, Prediction, Prediction]:
-        with alone:
+        with one_at_a_time:
             expected = _predict(reference, labelled)
         return labelled, expected, _predict(candidate, labelled)
 

@@ -48,6 +48,7 @@ FITTED_NOTE = (
 )
 CORE_AI_PHOTOS = 4  # Apple's runtime takes 8 to 40 s of a processor per picture of 512x512 on Linux, ours 0.5 s
 ORIGINS = 3  # how many operations that give NaN or infinity are named
+CORES_OF_OVERLAP = 2  # on more, a reference that runs one photograph at a time takes all of them instead
 
 
 def check_parity(source: ModelSource, package: Path, request: ParityRequest, observer: Observer) -> ParityReport:
@@ -274,17 +275,28 @@ def _compared(
         shown.keep(replace(compared, score=score))
         stage.progress(done, len(frames))
 
+    run, alone = overlapping(reference, candidate)
     return compare(
-        reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep, run=_overlapping(candidate)
+        reference, candidate, frames, thresholds, threshold=spec.threshold, on_image=keep, run=run, alone=alone
     )
 
 
-def _overlapping(candidate: Runner) -> Callable[..., Iterable[Any]]:
-    """How the photographs are run: in threads where the candidate is our runtime, which allows it; else one by one."""
+def overlapping(reference: Runner, candidate: Runner) -> tuple[Callable[..., Iterable[Any]], bool]:
+    """How photographs are run: the `run` and `alone` of `verify.parity.compare`.
+
+    They run in threads where the candidate is our runtime and carries nothing from frame to frame. The reference does
+    so where it is a network of `models/`, which keeps nothing either. Another one runs one at a time: in a thread of
+    its own on two cores, and with all cores on more, where it would hold up the others.
+    """
+    import torch
+
+    from ..capture.runners import TorchRunner
     from ..runtime.parallel import in_order
     from ..runtime.runner import PackageRunner
 
-    return in_order if isinstance(candidate, PackageRunner) and candidate.program.parallel else map
+    ordered = not isinstance(candidate, PackageRunner) or bool(candidate.carried) or not candidate.program.parallel
+    alone = not isinstance(reference, TorchRunner)
+    return (map if ordered or (alone and torch.get_num_threads() > CORES_OF_OVERLAP) else in_order), alone
 
 
 def kinds_warning(model: LoadedModel, consequence: str) -> str:

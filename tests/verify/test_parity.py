@@ -373,4 +373,6 @@ def test_frames_in_threads_give_the_same_report_and_the_reference_sees_one_at_a_
         on_image=lambda compared: seen.append(compared.score.name),
     )
     assert overlapped == compare(Discs("a"), Discs("b", noise=0.5), frames(8), thresholds_for("int8"))
+    several = compare(Discs("a"), Discs("b", noise=0.5), frames(8), thresholds_for("int8"), run=threads, alone=False)
+    assert several == overlapped
     assert seen == [f"{i}.jpg" for i in range(8)]
