@@ -14,7 +14,7 @@ from ..mil.encoded import Activations
 from ..mil.program import Function, Operation, Reference
 from ..mil.types import TensorType
 from ..mil.values import Values
-from .activations import Histogram, choose, grid_of
+from .activations import Histogram, grid_of, ranges_of
 from .layers import Weights, find_weights
 from .recipe import Recipe
 
@@ -137,7 +137,7 @@ def decide(
     method: str,
     asymmetric: bool,
     on_value: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[Activations, dict[str, tuple[float, float]]]:
+) -> tuple[Activations, dict[str, tuple[float, float]], bool]:
     """Choose the range of every value, and leave operations in half precision whose values 8 bits would harm.
 
     Args:
@@ -145,18 +145,22 @@ def decide(
         method: one of `activations.METHODS`.
         on_value: called with the number of values that are done, and of all.
     Returns:
-        The decisions, and the range of every measured value.
+        The decisions, the range of every measured value, and whether their grids have zero points.
     """
     names = sorted(candidates.values)
-    ranges, grids, snr = {}, {}, {}
+    found: dict[str, _Found] = {}
     for done, name in enumerate(names):
         on_value(done, len(names))
         measured = histogram(name)
         if measured is not None and measured.counts.size:
             measured = measured.clamped(*candidates.limits.get(name, (-math.inf, math.inf)))
-            ranges[name] = choose(measured, method, asymmetric=asymmetric)
-            grids[name] = grid_of(*ranges[name], asymmetric=asymmetric)
-            snr[name] = measured.snr_db(grids[name])
+            found[name] = _Found.of(measured, method, asymmetric=asymmetric)
+    zeros = asymmetric or (
+        any(one.positive for one in found.values()) and all(True in one.ranges for one in found.values())
+    )
+    ranges = {name: one.ranges[zeros] for name, one in found.items()}
+    grids = {name: grid_of(*ends, asymmetric=zeros) for name, ends in ranges.items()}
+    snr = {name: one.snr_db[zeros] for name, one in found.items()}
     left, layers = dict(candidates.left), []
     for candidate in candidates.found:
         reason = _harm(candidate, snr)
@@ -166,7 +170,23 @@ def decide(
             layers.append(candidate.operation)
     read = {v for c in candidates.found if c.operation in set(layers) for v in c.values}
     kept = {name: grid for name, grid in grids.items() if name in read}
-    return Activations(kept, tuple(layers), left, {name: snr[name] for name in kept}), ranges
+    return Activations(kept, tuple(layers), left, {name: snr[name] for name in kept}), ranges, zeros
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was found out about a value; ranges and their SNR by whether all grids of the program have zero points."""
+
+    positive: bool
+    ranges: Mapping[bool, tuple[float, float]]
+    snr_db: Mapping[bool, float]
+
+    @classmethod
+    def of(cls, measured: Histogram, method: str, *, asymmetric: bool) -> _Found:
+        """Of the numbers that it took."""
+        ranges = ranges_of(measured, method, asymmetric=asymmetric)
+        snr_db = {zeros: measured.snr_db(grid_of(*ends, asymmetric=zeros)) for zeros, ends in ranges.items()}
+        return cls(bool(measured.numbers[0] >= 0), ranges, snr_db)
 
 
 def _harm(candidate: Candidate, snr: Mapping[str, float]) -> str:

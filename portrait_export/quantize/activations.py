@@ -1,7 +1,7 @@
 """Choose the 8-bit grid of an activation from its histogram.
 
     q = clip(round(x / s) + z, -128, 127);  x' = s·(q - z)
-    symmetric:   s = 2·max(|low|, |high|) / 254;  z = 0
+    symmetric:   s = 2·max(|low|, |high|) / 254;  z = 0, or s = high / 255;  z = -128 for what is never negative
     asymmetric:  s = (high - low) / 255;  z = round((-128·high - 127·low) / (high - low)), with low ≤ 0 ≤ high
 
 The passes of coremltools that write `quantize` and `dequantize` compute s and z in half precision, where 128·high
@@ -24,6 +24,7 @@ Chooser = Callable[["Histogram", bool], tuple[float, float]]
 LEAST_SCALE = 2.0**-14  # the smallest normal half-precision number: hardware may flush smaller ones to zero
 MOST_SYMMETRIC = 32_752.0  # 2·high is computed in half precision, which ends at 65,504
 MOST_ASYMMETRIC = 511.0  # so is 128·high
+MOST_SIGNED = MOST_ASYMMETRIC * 127 / 128  # the end of a range with a zero point of 0
 _LEAST_SPAN = 256 * LEAST_SCALE
 PERCENTILE = 99.99  # of the elements that lie within a range chosen by percentile
 BULK = 99.9  # percent of the elements, without far outliers
@@ -115,6 +116,28 @@ def _best(histogram: Histogram, ranges: list[tuple[float, float]], asymmetric: b
 
 
 METHODS: dict[str, Chooser] = {"minmax": minmax, "percentile": percentile, "mse": least_error}
+
+
+def ranges_of(histogram: Histogram, method: str, *, asymmetric: bool) -> dict[bool, tuple[float, float]]:
+    """The ranges of an activation, by whether all grids of its program have zero points, without one it cannot have.
+
+    A symmetric grid spends half of its integers on nothing where a value is never negative, as after a ReLU. With zero
+    points such a value has all of them (in a package uint8 from 0 on), and others the range whose zero point is 0.
+    """
+    if asymmetric:
+        return {True: choose(histogram, method, asymmetric=True)}
+    symmetric = choose(histogram, method, asymmetric=False)
+    found = {False: symmetric}
+    if histogram.numbers[0] >= 0 and histogram.numbers[-1] <= MOST_ASYMMETRIC:
+        found[True] = choose(histogram, method, asymmetric=True)
+    elif histogram.numbers[0] < 0 and symmetric[1] <= MOST_SIGNED:
+        found[True] = _signed(symmetric[1])
+    return found
+
+
+def _signed(high: float) -> tuple[float, float]:
+    """The range of -128 … 127 with the zero point 0 that ends at `high`."""
+    return usable(-high * 128 / 127, high, asymmetric=True)
 
 
 def choose(histogram: Histogram, method: str, *, asymmetric: bool) -> tuple[float, float]:

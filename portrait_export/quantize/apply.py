@@ -15,7 +15,7 @@ def check_recipe(recipe: Recipe, *, target: str, rounding: str | None = None, tu
             f"Recipe {recipe.name} loses too little to be improved; `tune=True` is for recipes below 8 bits.",
             hint="leave out `tune=`, or pass a recipe such as `quantize=palette4`.",
         )
-    if rounding == "gptq" and recipe.form in ("none", "channels"):
+    if rounding == "gptq" and recipe.rounding != "gptq":
         raise QuantizeError(
             f"Recipe {recipe.name} rounds to the nearest value; `rounding=gptq` is for recipes below 8 bits.",
             hint="leave out `rounding=`, or pass a recipe such as `quantize=palette4`.",

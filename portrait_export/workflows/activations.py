@@ -54,7 +54,7 @@ def round_activations(
             ranges = measure(stage, path, frames, candidates.values)
             stage.summary = f"ranges of {len(ranges.counts)} values on {len(frames)} photographs"
         with stages.stage("activations") as stage:
-            activations, ends = decide(
+            activations, ends, zeros = decide(
                 candidates,
                 lambda name: Histogram(*ranges.histogram(name)) if name in ranges.counts else None,
                 method=method,
@@ -66,8 +66,9 @@ def round_activations(
                     f"No operation can read 8-bit activations: {_reasons(activations)}.",
                     hint="`quantize=int8` stores the weights alone in 8 bits.",
                 )
-            rounded = quantize_activations(compiled, path, activations.layers, ends, asymmetric=asymmetric)
-            side = "asymmetric" if asymmetric else "symmetric"
+            rounded = quantize_activations(compiled, path, activations.layers, ends, asymmetric=zeros)
+            unsigned = ", unsigned where nothing is negative" if zeros else ""
+            side = "asymmetric" if asymmetric else f"symmetric{unsigned}"
             stage.summary = (
                 f"{len(activations.layers)} operations read 8-bit values, {len(activations.left)} do not;"
                 f" ranges by {method}, {side}"

@@ -14,6 +14,7 @@ from portrait_export.quantize.activations import (
     Histogram,
     choose,
     grid_of,
+    ranges_of,
     usable,
 )
 
@@ -126,3 +127,25 @@ def test_the_ratio_notices_that_a_range_with_an_outlier_loses_everything_else():
     assert values.snr_db(grid_of(*choose(values, "minmax", asymmetric=False), asymmetric=False)) < 1
     assert values.bulk().numbers[-1] < 5
     assert values.bulk().counts.sum() >= 0.999 * 20_001
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_never_negative_has_all_integers(method):
+    relu = histogram(np.maximum(normal(), 0))
+    ranges = ranges_of(relu, method, asymmetric=False)
+    grids = {zeros: grid_of(*ends, asymmetric=zeros) for zeros, ends in ranges.items()}
+    assert (grids[False].zero_point, grids[True].zero_point) == (0, -128)
+    assert relu.snr_db(grids[True]) > relu.snr_db(grids[False]) + 4
+
+
+@pytest.mark.parametrize("peak", np.geomspace(0.02, 500, 60))
+def test_other_values_keep_the_symmetric_grid_beside_those(peak):
+    ranges = ranges_of(histogram([-peak, 0.3 * peak]), "minmax", asymmetric=False)
+    symmetric, beside = (grid_of(*ranges[zeros], asymmetric=zeros) for zeros in (False, True))
+    assert beside.zero_point == 0
+    assert beside.scale == pytest.approx(symmetric.scale, rel=2e-3)
+
+
+@pytest.mark.parametrize("values", [[0.0, 600.0], [-600.0, 1.0]], ids=["positive", "signed"])
+def test_values_too_large_for_zero_points_have_symmetric_grids_alone(values):
+    assert ranges_of(histogram(values), "minmax", asymmetric=False).keys() == {False}

@@ -43,9 +43,10 @@ def test_a_recipe_of_ios18_is_refused_for_an_older_target(name, target):
         check_recipe(get_recipe(name), target=target)
 
 
-def test_error_compensation_is_refused_for_int8():
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.bits >= 8])
+def test_error_compensation_is_refused_where_it_would_do_nothing(name):
     with pytest.raises(QuantizeError, match="rounds to the nearest value"):
-        check_recipe(get_recipe("int8"), target="iOS17", rounding="gptq")
+        check_recipe(get_recipe(name), target="iOS18", rounding="gptq")
 
 
 def test_the_command_lists_every_recipe(cli):

@@ -119,8 +119,18 @@ def test_a_value_that_only_clip_reads_has_a_range_within_its_ends(tmp_path):
         method="minmax",
     )
     name = next(name for name in activations.grids if name.startswith("wide"))
-    assert activations.grids[name].scale == pytest.approx(6 / 127, rel=1e-3)
+    assert activations.grids[name].scale == pytest.approx(6 / 255, rel=1e-3)
     assert "clip" in {op.type for op in before.main.block.walk()}
+
+
+def test_what_is_never_negative_is_unsigned_and_everything_else_has_the_zero_point_0(tmp_path):
+    _, activations, after = rounded(NETWORKS["plain"], tmp_path)
+    assert activation_problems(after, activations) == ()
+    stored = {value.name: (value.dtype, value.zero_points) for value in rounded_values(after)}
+    positive = {name for name in stored if name.startswith(("relu", "scaled"))}
+    assert positive
+    assert {stored[name] for name in positive} == {("uint8", (0,))}
+    assert {stored[name] for name in stored.keys() - positive} == {("int8", (0,))}
 
 
 def one_far_outlier(mb: object, x: object) -> object:
