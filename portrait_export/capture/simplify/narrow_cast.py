@@ -12,7 +12,7 @@ from onnx import TensorProto
 from ..onnx.graph import Graph, Node
 from .rule import Match, Rule, at_each
 
-SPANS = {  # the number of values, and the lowest
+SPANS: dict[int, tuple[int, int]] = {  # the number of values, and the lowest
     TensorProto.UINT8: (2**8, 0),
     TensorProto.INT8: (2**8, -(2**7)),
     TensorProto.UINT16: (2**16, 0),
