@@ -8,6 +8,7 @@ exporter's error. The last column is the way that `--torch` chose.
 
 from __future__ import annotations
 
+import argparse
 import io
 import sys
 from pathlib import Path
@@ -56,6 +57,7 @@ def by_tracing(net: torch.nn.Module) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     print(ROW.format("module", "tracing", "--torch", "captured by"))
     for name, build in NETS.items():
         torch.manual_seed(0)

@@ -215,6 +215,83 @@ def matmul(chain: Chain) -> None:
     chain.add("MatMul", weight.astype(chain.value.dtype))
 
 
+def normalize(chain: Chain) -> None:
+    op = str(chain.rng.choice(["LayerNormalization", "InstanceNormalization", "BatchNormalization", "LpNormalization"]))
+    axis, shape, kind = _axis(chain), chain.value.shape, chain.value.dtype
+
+    def vector(*sizes: int) -> np.ndarray:
+        return chain.rng.uniform(0.5, 2, sizes).astype(kind)
+
+    if op == "LayerNormalization":
+        chain.add(op, vector(*shape[axis:]), vector(*shape[axis:]), axis=axis)
+    elif op == "LpNormalization":
+        chain.add(op, axis=axis, p=int(chain.rng.integers(1, 3)))
+    elif len(shape) < 3:
+        raise ValueError("channels need pixels")
+    else:
+        chain.add(op, *(vector(shape[1]) for _ in range(2 if op == "InstanceNormalization" else 4)))
+
+
+def largest(chain: Chain) -> None:
+    axis = _axis(chain)
+    chain.add("TopK", np.asarray([int(chain.rng.integers(1, chain.value.shape[axis] + 1))]), axis=axis, outputs=2)
+
+
+def elements(chain: Chain) -> None:
+    axis = _axis(chain)
+    chain.add("GatherElements", chain.rng.integers(0, chain.value.shape[axis], chain.value.shape), axis=axis)
+
+
+def scatter(chain: Chain) -> None:
+    axis = _axis(chain)
+    shape = tuple(int(chain.rng.integers(1, size + 1)) for size in chain.value.shape)
+    shape = tuple(1 if index == axis else size for index, size in enumerate(shape))
+    places = chain.rng.integers(0, chain.value.shape[axis], shape)
+    chain.add("ScatterElements", places, np.ones(shape, chain.value.dtype), axis=axis)
+
+
+def choose(chain: Chain) -> None:
+    condition, name = chain.constant(chain.rng.random(chain.value.shape) < 0.5), chain.name
+    other = chain.constant(chain.rng.uniform(0.5, 2, chain.value.shape[-1:]).astype(chain.value.dtype))
+    node = helper.make_node("Where", [condition, name, other], [f"v{len(chain.nodes)}_0"])
+    chain.value = _run([node], chain.constants[-2:], name, chain.value, node.output[0])
+    chain.nodes.append(node)
+    chain.name = node.output[0]
+
+
+def triangle(chain: Chain) -> None:
+    chain.add("Trilu", upper=int(chain.rng.integers(0, 2)))
+
+
+def window(chain: Chain) -> None:
+    op = str(chain.rng.choice(["MaxPool", "AveragePool", "LpPool"]))
+    sides = [int(side) for side in chain.rng.integers(1, 4, max(chain.value.ndim - 2, 1))]
+    chain.add(op, kernel_shape=sides, strides=[int(chain.rng.integers(1, 3))] * len(sides))
+
+
+def resize(chain: Chain) -> None:
+    mode = str(chain.rng.choice(["nearest", "linear", "cubic"]))
+    scales = np.ones(chain.value.ndim, np.float32)
+    scales[-2:] = chain.rng.choice([0.5, 1, 1.5, 2], len(scales[-2:]))
+    chain.add("Resize", np.zeros(0, np.float32), scales, mode=mode)
+
+
+def convolve(chain: Chain) -> None:
+    if chain.value.ndim != 4:
+        raise ValueError("not a picture")
+    weight = chain.rng.standard_normal((3, chain.value.shape[1], 1, 3)) / math.sqrt(3 * chain.value.shape[1])
+    chain.add("Conv", weight.astype(chain.value.dtype), pads=[0, 1, 0, 1])
+
+
+def rearrange(chain: Chain) -> None:
+    op = str(chain.rng.choice(["DepthToSpace", "SpaceToDepth", "Flatten"]))
+    chain.add(op, **({"blocksize": 2} if op != "Flatten" else {"axis": _axis(chain)}))
+
+
+def power(chain: Chain) -> None:
+    chain.add(str(chain.rng.choice(["Pow", "Mod"])), np.asarray(2, chain.value.dtype))
+
+
 def _axis(chain: Chain) -> int:
     if not chain.value.ndim:
         raise ValueError("a scalar has no axes")
@@ -224,6 +301,7 @@ def _axis(chain: Chain) -> int:
 STEPS: tuple[Callable[[Chain], None], ...] = (
     unary, unary, binary, binary, binary, compare, cast, cast, reshape, reshape, reshape, transpose, transpose,
     unsqueeze, squeeze, reduce, softmax, pick, concat, gather, cut, split, pad, tile, expand, cumulate, clip, matmul,
+    normalize, normalize, largest, elements, scatter, choose, triangle, window, resize, convolve, rearrange, power,
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from .export_fuzzing import FAULTS, PASSED, REFUSED, outcome
 from .random_networks import network
 
 
-@pytest.mark.parametrize("seed", [0, 4, 8, 9, 15])
+@pytest.mark.parametrize("seed", [10002, 10007, 10005, 10013, 10021])
 def test_a_random_network_gives_a_right_package_or_a_reason(seed, tmp_path, photos):
     found = outcome(seed, tmp_path, photos)
     assert found.kind not in FAULTS, found.reason
@@ -22,7 +22,7 @@ def test_a_seed_gives_the_same_network():
 
 def test_the_networks_cover_ranks_and_types():
     ranks, types, operators = set(), set(), set()
-    for seed in range(40):
+    for seed in range(60):
         inferred = onnx.shape_inference.infer_shapes(network(seed), data_prop=True)
         operators |= {node.op_type for node in inferred.graph.node}
         for value in inferred.graph.value_info:
@@ -30,4 +30,4 @@ def test_the_networks_cover_ranks_and_types():
             ranks.add(len(value.type.tensor_type.shape.dim))
     assert ranks >= set(range(1, 8))
     assert len(types) >= 10
-    assert len(operators) >= 40
+    assert len(operators) >= 50

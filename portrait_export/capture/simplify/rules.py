@@ -21,6 +21,7 @@ from . import (
     identity_resize,
     layer_norm,
     linear_chain,
+    narrow_cast,
     scale_before_product,
     split_concat_conv,
     transposed_product,
@@ -31,6 +32,7 @@ from .rule import Rule
 
 RULES: tuple[Rule[Any], ...] = (
     identity.RULE,
+    narrow_cast.RULE,
     identity_resize.RULE,
     layer_norm.RULE,  # before channels-first, which follows whole layer norms
     gelu.RULE,

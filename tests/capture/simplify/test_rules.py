@@ -94,11 +94,28 @@ W33 = {"w": normal(4, 4, 3, 3), "wb": normal(4)}
 PER_CHANNEL = normal(4, 1, 1, seed=9)
 BATCH_NORM = "BatchNormalization({}, g, be, mu, va)"
 
+K40 = np.float32(40)  # so that casts to 8 bits wrap around
+
 # name → (rule, model, operators after, MACs in convolutions and products before and after)
 FIRES = {
     "identity_inside_and_at_the_output": (
         "identity", model(text("float[2,8] x", "a = Identity(x) b = Relu(a) c = Neg(b) y = Identity(c)")), "Relu Neg",
         (0, 0),
+    ),
+    "cast_to_uint8_and_back": (
+        "narrow-cast",
+        model(text("float[2,8] x", "s = Mul(x, k) b = Cast<to=2>(s) y = Cast<to=1>(b)"), k=K40),
+        "Mul Cast Mod Cast", (0, 0),
+    ),
+    "cast_to_int8_and_back": (
+        "narrow-cast",
+        model(text("float[2,8] x", "s = Mul(x, k) b = Cast<to=3>(s) y = Cast<to=1>(b)"), k=K40),
+        "Mul Cast Sub Mod Add Cast", (0, 0),
+    ),
+    "booleans_as_bytes": (
+        "narrow-cast",
+        model(text("float[2,8] x", "g = Greater(x, k) b = Cast<to=2>(g) y = Cast<to=1>(b)"), k=np.float32()),
+        "Greater Cast Cast", (0, 0),
     ),
     "gelu_x_times_sum_times_half": (
         "gelu",
@@ -406,6 +423,11 @@ def test_fires(case):
 
 # name → (rule, model, words of the reason)
 REFUSES = {
+    "bytes_that_are_computed_with": (
+        "narrow-cast",
+        model(text("float[2,8] x", "b = Cast<to=2>(x) c = Add(b, b) y = Cast<to=1>(c)")),
+        "something else than a cast reads it, and may compute in so few bits",
+    ),
     "input_that_is_an_output": (
         "identity", model(text("float[2,8] x", "y = Identity(x)")),
         "the names of its input and of its output must both stay",

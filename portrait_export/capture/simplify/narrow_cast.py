@@ -1,0 +1,51 @@
+"""Compute a cast to 8 or 16 bits, whose result is only cast on, in 32 bits: Core ML has no arithmetic in fewer.
+
+Algebra. cast(x) to integers of n values from `lowest` on = (⌊x⌋₀ − lowest) mod n + lowest, ⌊x⌋₀ being x without its
+fraction; of booleans it is x. Beyond those integers ONNX leaves a cast of floats open; ONNX Runtime wraps around, too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto
+
+from ..onnx.graph import Graph, Node
+from .rule import Match, Rule, at_each
+
+SPANS: dict[int, tuple[int, int]] = {  # the number of values, and the lowest
+    TensorProto.UINT8: (2**8, 0),
+    TensorProto.INT8: (2**8, -(2**7)),
+    TensorProto.UINT16: (2**16, 0),
+    TensorProto.INT16: (2**16, -(2**15)),
+}
+SOURCES = (TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL)
+
+
+def _find(graph: Graph, node: Node) -> tuple[int, int] | None:
+    return SPANS.get(int(node.attrs.get("to", 0)))
+
+
+def _check(graph: Graph, match: Match[tuple[int, int]]) -> str:
+    node = match.anchor
+    if node.output in graph.outputs or any(use.op != "Cast" for use in graph.uses(node.output)):
+        return "something else than a cast reads it, and may compute in so few bits"
+    if graph.dtype(node.input(0)) not in SOURCES or graph.shape(node.output) is None:
+        return "its input is of another type"
+    return ""
+
+
+def _rewrite(graph: Graph, match: Match[tuple[int, int]]) -> None:
+    node, (count, lowest) = match.anchor, match.parts
+    source, shape, kind = node.input(0), graph.shape(node.output) or (), TensorProto.INT32
+    value = graph.add_node("Cast", [source], name=node.name, shape=shape, dtype=kind, attrs={"to": kind}, before=node)
+    if graph.dtype(source) != TensorProto.BOOL:
+        steps = [("Sub", lowest), ("Mod", count), ("Add", lowest)] if lowest else [("Mod", count)]
+        for op, number in steps:
+            constant = graph.add_constant(np.array(number, np.int32), name=f"{node.name}/{op}_number")
+            name = f"{node.name}/{op}"
+            value = graph.add_node(op, [value, constant], name=name, shape=shape, dtype=kind, before=node)
+    graph.remove([node])
+    graph.replace_uses(node.output, value)
+
+
+RULE = Rule(name="narrow-cast", pattern=at_each("Cast", _find), check=_check, rewrite=_rewrite, since=10)
