@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations_with_replacement, pairwise
+from itertools import combinations, combinations_with_replacement, pairwise
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -51,6 +51,7 @@ class Dimensions:
         self._owners: dict[Side, tuple[Var, int]] = {}  # the first value that has a side, and the axis
         self._computed: dict[Side, Var] = {}  # int32 vectors of one element
         self._vectors: dict[tuple[Side, ...], Tensor] = {}
+        self._hits: list[Var] = []  # for each input size but the first, 1 if it is the program's, else 0
 
     def note(self, var: Var, sides: Sequence[Side]) -> None:
         """Record that `var` has these sides, so that they can be read from its shape."""
@@ -94,6 +95,40 @@ class Dimensions:
             parts = self._parts(sides, name)
             self._vectors[key] = parts[0] if len(parts) == 1 else self._emit("concat", name, values=parts, axis=0)
         return self._vectors[key]
+
+    def chosen(self, numbers: Side, name: str) -> Var:
+        """Any whole number per input size, as an int32 vector of one element, by comparing sides with the listed ones.
+
+        n₀ + Σ (nᵢ − n₀) · [the input has size i]
+        """
+        steps = [
+            self._emit("mul", f"{name}_step", x=hit, y=np.int32(number - numbers[0]))
+            for number, hit in zip(numbers[1:], self._sizes(), strict=True)
+        ]
+        value = self._emit("add", f"{name}_chosen", x=steps[0], y=np.int32(numbers[0]))
+        for step in steps[1:]:
+            value = self._emit("add", f"{name}_chosen", x=value, y=step)
+        return value
+
+    def _sizes(self) -> list[Var]:
+        if not self._hits:
+            telling = self._telling()
+            for index in range(1, len(telling[0])):
+                same = [
+                    self._emit("equal", "is_side", x=self._side(side, "input"), y=np.int32(side[index]))
+                    for side in telling
+                ]
+                whole = same[0] if len(same) == 1 else self._emit("logical_and", "is_size", x=same[0], y=same[1])
+                self._hits.append(self._emit("cast", "is_listed_size", x=whole, dtype="int32"))
+        return self._hits
+
+    def _telling(self) -> tuple[Side, ...]:
+        """One known side, or two, that are different at every input size."""
+        for count in (1, 2):
+            for sides in combinations(self._owners, count):
+                if len(set(zip(*sides, strict=True))) == len(sides[0]):
+                    return sides
+        raise Unsupported("one of its constants changes with the size, and no side tells the sizes apart")
 
     def _parts(self, sides: Sequence[Side], name: str) -> list[Tensor]:
         """The pieces of a vector: each varying side, and each run of constant ones."""

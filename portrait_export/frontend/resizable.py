@@ -5,6 +5,7 @@
     upsample_nearest    factors → `resize` (iOS17), if each pixel is repeated equally often
     slice_by_index      bounds → computed from shapes
     tile, fill          repetitions, shape → computed from shapes
+    pad                 the largest amounts at any size, then a slice of what is padded
     avg_pool, max_pool  if the windows divide the map into bins → reductions over each bin
 
 At each listed size, every form gives exactly the result of the fixed operation.
@@ -86,6 +87,15 @@ class Resizable:
     def vector(self, sides: Sequence[Side], parameter: str) -> Tensor:
         """Sides as a vector for one of the operation's parameters."""
         return self.dimensions.vector(sides, f"{self.name}_{parameter}")
+
+    def chosen(self, numbers: Sequence[Side], parameter: str) -> Tensor:
+        """The same of whole numbers that need not follow from sides."""
+        try:
+            return self.vector(numbers, parameter)
+        except Unsupported:
+            name = f"{self.name}_{parameter}"
+            parts = [self.dimensions.chosen(each, name) for each in numbers]
+            return self.emit("concat", name, values=parts, axis=0)
 
 
 def reshape(op: Resizable) -> Var:
@@ -180,6 +190,23 @@ def _mask(op: Resizable, name: str, rank: int) -> list[bool]:
     return [bool(masked) for masked in np.ravel(op.input(name).val)]
 
 
+def pad(op: Resizable) -> Var:
+    """Pad by the largest amount of any size at each end, and cut off what this size does not have."""
+    op.require_only("pad")
+    amounts = op.sides("pad")  # before and after, of the last axes
+    whole = [max(side) for side in amounts]
+    padded = op.emit("pad", f"{op.name}_whole", **{**op.inputs, "pad": np.asarray(whole, np.int32)})
+    first = len(op.out_sides) - len(amounts) // 2
+    begin = [(0,) * len(op.out_sides[0])] * first
+    begin += [tuple(most - n for n in side) for side, most in zip(amounts[::2], whole[::2], strict=True)]
+    end = [
+        tuple(start + length for start, length in zip(*both, strict=True))
+        for both in zip(begin, op.out_sides, strict=True)
+    ]
+    bounds = {"begin": op.chosen(begin, "begin"), "end": op.chosen(end, "end")}
+    return op.emit("slice_by_index", op.name, x=padded, **bounds)
+
+
 def tile(op: Resizable) -> Var:
     """Repeat as often as at each size."""
     op.require_only("reps")
@@ -250,6 +277,7 @@ FORMS: Mapping[str, Callable[[Resizable], Var]] = {
         resize_bilinear,
         upsample_nearest_neighbor,
         slice_by_index,
+        pad,
         tile,
         fill,
         avg_pool,

@@ -2,7 +2,8 @@
 
 The programs differ only in constants that depend on the size. The first is copied, operation by operation, with
 symbolic sides of its inputs. If a constant differs between the sizes, `resizable` has a form of the operation that
-computes it. The result holds each weight once.
+computes it; one that MIL does not require to be a constant is taken from a table of all of them. The result holds each
+weight once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from .values import Argument, Operation, Var
 
 CODE = "size-dependent"
 SEVERAL_INPUTS = ("iOS18", "iOS26")  # targets whose programs may list the shapes of more than one input
+WEIGHTS = ("weight", "bias")  # of layers, which may be computed in MIL; that devices run such layers is not known
+LARGEST_TABLE = 2**24  # numbers: what a package may hold of a constant at all its sizes
 HINT = "export a package for each size with `size=`."
 
 
@@ -201,10 +204,30 @@ class _Unification:
         if not _differ(group):
             return self._copied(self._partner(group))
         if not _uniform(group):
-            raise Unsupported("one of its constants changes with the size")
+            return self._chosen(op, [np.asarray(var.val) for var in group])
         name = f"{op.name}_filled"
         shape = self.dimensions.vector(_sides(group), f"{name}_shape")
         return self._emit("fill", name, shape=shape, value=group[0].val.reshape(-1)[0])
+
+    def _chosen(self, op: Operation, values: Sequence[np.ndarray]) -> Var:
+        """A constant that differs between the sizes: a table of all of them, of which the program takes a part."""
+        if len({(value.dtype, value.ndim) for value in values}) > 1:
+            raise Unsupported("one of its constants has another type or rank at another size")
+        total = sum(value.size for value in values)
+        if total > LARGEST_TABLE:
+            raise Unsupported(f"one of its constants changes with the size, and has {total:,} numbers in all")
+        sides = tuple(zip(*(value.shape for value in values), strict=True))
+        ends = tuple(int(end) for end in np.cumsum([value.size for value in values]))
+        begins = (0, *ends[:-1])
+        name = f"{op.name}_table"
+        table = self.builder.const(
+            val=np.concatenate([value.reshape(-1) for value in values]), name=self.names.take(name)
+        )
+        bounds = {"begin": self.dimensions.chosen(begins, name), "end": self.dimensions.chosen(ends, name)}
+        part = self._emit("slice_by_index", f"{name}_part", x=table, **bounds)
+        if not sides:  # a number: one element broadcasts as it does
+            return part
+        return self._emit("reshape", f"{name}_shaped", x=part, shape=self.dimensions.vector(sides, f"{name}_shape"))
 
     def _copied(self, var: Var) -> Var:
         """The copy of a Var of the first program; constants are copied when they are first used."""
@@ -282,13 +305,15 @@ def _input_groups(ops: Sequence[Operation]) -> dict[str, list[Input]]:
 def _changes(op: Operation, name: str, group: Sequence[Input]) -> bool:
     """Whether an input is a constant that differs between the programs, so that the operation needs a form for it.
 
-    A constant filled with one number needs none, unless MIL requires a constant there: it becomes a `fill`.
+    Others need none: what MIL does not require to be a constant becomes a `fill`, or a part of a table.
     """
     if isinstance(group[0], Sequence):
         return False
     variables = _single(group)
+    if not _differ(variables):
+        return False
     must_be_const = type(op).input_spec.input_types[name].const  # type: ignore[attr-defined]  # coremltools' own class
-    return _differ(variables) and (must_be_const or not _uniform(variables))
+    return must_be_const or name in WEIGHTS or (op.op_type in FORMS and name != "x" and not _uniform(variables))
 
 
 def _single(group: Sequence[Input]) -> list[Var]:

@@ -51,6 +51,16 @@ ROWS: dict[str, Function] = {
     "mean_of_four_bins": lambda x: F.adaptive_avg_pool2d(x, (2, 4)),
     "largest_of_bins": lambda x: F.max_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2)),
     "zeros_joined": lambda x: torch.cat([x, torch.zeros(1, 2, x.shape[2], x.shape[3])], 1),
+    "position_table": lambda x: x + torch.arange(x.shape[2] * x.shape[3]).reshape(x.shape[2:]).float(),
+    "resized_table": lambda x: x * F.interpolate(TABLE, size=x.shape[2:], mode="bicubic", align_corners=False),
+    "coordinates": lambda x: torch.cat([x, _coordinates(x)], 1),
+    "bias_of_tokens": lambda x: (x.flatten(2).transpose(1, 2) @ x.flatten(2) + _distances(x)).softmax(-1),
+    "cubic": lambda x: F.interpolate(x, scale_factor=2.0, mode="bicubic"),
+    "count": lambda x: x / (x.shape[2] * x.shape[3]),
+    "padded_windows": lambda x: F.pad(x, (0, 7 - x.shape[3] % 7, 0, 7 - x.shape[2] % 7), value=0.5),
+    "reflected_edge": lambda x: F.pad(x, (0, 7 - x.shape[3] % 7, 0, 0), mode="reflect"),
+    "repeated_edge": lambda x: F.pad(x, (0, 7 - x.shape[3] % 7, 0, 0), mode="replicate"),
+    "padded_before": lambda x: F.pad(x, (x.shape[3] % 5 + 1, 3, 2, x.shape[2] % 5 + 1)),
     "odd_padding": lambda x: F.conv2d(F.pad(x, (1, 2, 0, 1)), WEIGHT, stride=2),
 }
 WITH_RESIZE: dict[str, Function] = {
@@ -59,6 +69,21 @@ WITH_RESIZE: dict[str, Function] = {
     "nearest_from_bins": lambda x: F.interpolate(F.adaptive_avg_pool2d(x, 2), size=x.shape[2:], mode="nearest"),
 }
 WEIGHT = torch.randn(3, 4, 3, 3, generator=torch.Generator().manual_seed(1))
+
+
+TABLE = torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(2))
+
+
+def _coordinates(x: Tensor) -> Tensor:
+    """CoordConv's channels: where a pixel is, from -1 to 1."""
+    rows, columns = torch.linspace(-1, 1, x.shape[2]), torch.linspace(-1, 1, x.shape[3])
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
+
+
+def _distances(x: Tensor) -> Tensor:
+    """How far tokens are from each other, as a bias of attention."""
+    places = _coordinates(x)[0].flatten(1).T
+    return (places[:, None] - places[None]).abs().sum(-1)
 
 
 def _windows(x: Tensor, side: int) -> Tensor:
@@ -156,12 +181,10 @@ def test_a_side_that_stays_is_fixed_in_the_program():
 
 
 REFUSED: dict[str, tuple[Function, str]] = {
-    "position_table": (
-        lambda x: x + torch.arange(x.shape[2] * x.shape[3]).reshape(x.shape[2:]).float(),
-        "add        1 node, first position_table: its y changes with the size",
+    "weight": (
+        lambda x: F.conv2d(x, WEIGHT * x.shape[2]),
+        "conv       1 node, first weight: its weight changes with the size",
     ),
-    "cubic": (lambda x: F.interpolate(x, scale_factor=2.0, mode="bicubic"), "matmul"),
-    "count": (lambda x: x / (x.shape[2] * x.shape[3]), "its y changes"),
     "pool_of_uneven_windows": (
         lambda x: F.avg_pool2d(x, x.shape[2] // 8, stride=2),
         "its windows change, and do not divide the map into the same number of bins at every size",
@@ -179,11 +202,18 @@ def test_an_operation_that_depends_on_the_size_is_named(name):
     assert caught.value.hint == "export a package for each size with `size=`."
 
 
+def test_a_table_of_too_many_numbers_is_refused(monkeypatch):
+    monkeypatch.setattr("portrait_export.frontend.unify.LARGEST_TABLE", 1000)
+    with pytest.raises(LoweringError) as caught:
+        unified({"position_table": ROWS["position_table"]})
+    assert "one of its constants changes with the size, and has 1,664 numbers in all" in caught.value.context[0]
+
+
 def test_all_operations_that_depend_on_the_size_are_named_at_once():
-    rows = {name: REFUSED[name][0] for name in ("position_table", "count")}
+    rows = {name: REFUSED[name][0] for name in ("weight", "pool_of_uneven_windows")}
     with pytest.raises(LoweringError) as caught:
         unified(rows)
-    assert [line.split()[0] for line in caught.value.context] == ["add", "real_div"]
+    assert [line.split()[0] for line in caught.value.context] == ["avg_pool", "conv"]
 
 
 def test_a_size_that_is_not_a_fixed_multiple_needs_ios17():

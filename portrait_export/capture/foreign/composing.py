@@ -113,9 +113,10 @@ def compose(
         CaptureError: the outputs do not have that layout.
         UsageError: the person's class is not known.
     """
-    layout = detections_of(pictures, size) if kind == "yolo-seg" else queries_of(pictures, size)
     outline = upgrade_opset(original.stored.whole())
-    classes, how = person_of(layout, person_class, labels or names_in(outline))
+    names = labels or names_in(outline)
+    layout = detections_of(pictures, size, len(names)) if kind == "yolo-seg" else queries_of(pictures, size)
+    classes, how = person_of(layout, person_class, names)
     layout = replace(layout, person=classes)
     if isinstance(layout, Detections):
         layout = replace(layout, left_out=max(_next_best(layout, outputs) for outputs in pictures))

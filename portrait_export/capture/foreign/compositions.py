@@ -11,7 +11,17 @@ import numpy as np
 
 from ...errors import CaptureError, UsageError
 from .field import Field, field_of
-from .instances import BOX, FEWEST_PROTOTYPES, FEWEST_QUERIES, SELECTED, as_list, counts_of_anchors, shape_text
+from .instances import (
+    BOX,
+    DETECTIONS_IN_FORWARD,
+    FEWEST_PROTOTYPES,
+    FEWEST_QUERIES,
+    QUERIES_IN_FORWARD,
+    SELECTED,
+    as_list,
+    counts_of_anchors,
+    shape_text,
+)
 
 # Which class is the person where only the number of classes is known, and whose classes those are.
 KNOWN_SETS = {
@@ -22,6 +32,7 @@ KNOWN_SETS = {
     133: ((0,), "COCO panoptic: 0 is person"),
     150: ((12,), "ADE20K: 12 is person"),
 }
+COCO = 80  # classes that YOLO's own weights have
 MOST_DETECTIONS = 300  # of the largest score, as Ultralytics' `max_det` has it
 CROWDED = 0.05  # a score that is left out and still matters
 SLACK = 1e-3  # by how much a probability may leave 0..1
@@ -182,12 +193,13 @@ class Queries:
 Composition = Detections | Queries
 
 
-def detections_of(pictures: Sequence[Arrays], size: tuple[int, int]) -> Detections:
+def detections_of(pictures: Sequence[Arrays], size: tuple[int, int], named: int = 0) -> Detections:
     """The layout of YOLO's instance segmentation.
 
     Args:
         pictures: the network's outputs on some photographs.
         size: (H, W) of the input.
+        named: how many classes a file names; 0 where none does.
     Raises:
         CaptureError: no outputs have that layout, or their values contradict it.
     """
@@ -197,14 +209,15 @@ def detections_of(pictures: Sequence[Arrays], size: tuple[int, int]) -> Detectio
         if (field := field_of(prototypes.shape, size)) is not None and field.classes >= FEWEST_PROTOTYPES
         for key, rows in pictures[0].items()
         if key != name and as_list(rows.shape)
-        for layout in _row_layouts(key, rows.shape, name, field, size)
+        for layout in _row_layouts(key, rows.shape, name, field, size, {named, COCO} - {0})
     ]
     if len(found) != 1:
         raise _not_that_layout(
             pictures[0],
             "YOLO's instance segmentation is a list of detections (1, d, n) or (1, n, d) and prototypes (1, m, h, w):"
             f" n = {counts_of_anchors(size)[0]} at this size with d = 4 + classes + m, three times as many with"
-            " d = 5 + classes + m, or any n with d = 6 + m after its own selection",
+            " d = 5 + classes + m, any n where a file names the classes or there are 80, or any n with d = 6 + m after"
+            f" its own selection. Of another layout, {DETECTIONS_IN_FORWARD}",
         )
     (layout,) = found
     tables = [layout.table(outputs) for outputs in pictures]
@@ -226,20 +239,23 @@ def detections_of(pictures: Sequence[Arrays], size: tuple[int, int]) -> Detectio
 
 
 def _row_layouts(
-    key: str, shape: tuple[int, ...], name: str, field: Field, size: tuple[int, int]
+    key: str, shape: tuple[int, ...], name: str, field: Field, size: tuple[int, int], classes: set[int]
 ) -> Iterator[Detections]:
-    """Every way in which a list can hold detections."""
+    """Every way in which a list can hold detections. `classes`: how many there may be where nothing else tells."""
     anchors = counts_of_anchors(size)
     for features in (len(shape) - 2, len(shape) - 1):
         length = shape[features]
         count = math.prod(shape) // length
         known: dict[str, Any] = {"corners": False, "objectness": False, "numbered": False}
-        if count in anchors and length > BOX + field.classes:
+        scores = length - BOX - field.classes
+        if count in anchors and scores > 0:
             pass
-        elif count in [3 * each for each in anchors] and length > BOX + 1 + field.classes:
+        elif count in [3 * each for each in anchors] and scores > 1:
             known["objectness"] = True
         elif length == SELECTED + field.classes:
             known |= {"numbered": True, "corners": True}
+        elif scores in classes or scores - 1 in classes:
+            known["objectness"] = scores not in classes
         else:
             continue
         yield Detections(key, name, tuple(shape), features, field, size, **known)
@@ -281,7 +297,9 @@ def queries_of(pictures: Sequence[Arrays], size: tuple[int, int]) -> Queries:
         found = [layout for layout in found if layout.shape[-1] != BOX]
     if len(found) != 1:
         raise _not_that_layout(
-            first, "MaskFormer's outputs are the classes (1, queries, classes + 1) and the masks (1, queries, h, w)"
+            first,
+            "MaskFormer's outputs are the classes (1, queries, classes + 1) and the masks (1, queries, h, w). Of"
+            f" another layout, {QUERIES_IN_FORWARD}",
         )
     (layout,) = found
     problems = []
@@ -306,7 +324,7 @@ def _not_that_layout(outputs: Arrays, wanted: str) -> CaptureError:
         "The network's outputs do not have a layout from which a mask can be composed.",
         code="not-composable",
         context=[f"{key}: {value.dtype} {shape_text(value.shape)}" for key, value in outputs.items()],
-        hint=f"{wanted}. Compose another one in PyTorch, in the module's forward().",
+        hint=wanted,
     )
 
 

@@ -23,10 +23,15 @@ STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))  # of YOLO's heads; the
 PROTOTYPE_STRIDE = 4
 PYRAMID = 2  # scales of a head's maps that make it one
 
-_IN_FORWARD = (
+DETECTIONS_IN_FORWARD = (
     "compose them in the module's forward(), and give that with `torch=` or `onnx=`: masks = (coefficients @"
     " prototypes.flatten(1)).sigmoid() of the detections (coefficients: n, m; prototypes: m, h, w), then person ="
     " (masks * scores[:, None]).amax(0).view(1, 1, h, w), each mask cut to its box and scores being the person's."
+)
+QUERIES_IN_FORWARD = (
+    "compose them in the module's forward(), and give that with `torch=` or `onnx=`: person ="
+    " (classes.softmax(-1)[0, :, k] @ masks.sigmoid()[0].flatten(1)).clamp(max=1).view(1, 1, h, w), k being the"
+    " person's class."
 )
 _COMPOSED = "`compose={}` makes one mask of the person from them, which the package then returns."
 
@@ -80,7 +85,7 @@ def _with_boxes_or_queries(
                 f"{key!r} {shape_text(outputs[key].shape)} with {name!r} {shape} is instance segmentation as"
                 f" YOLACT's: {classes} coefficients of each box in {counts[count]!r}, and {classes} prototypes, none"
                 " of which is a mask by itself.",
-                _IN_FORWARD,
+                DETECTIONS_IN_FORWARD,
             )
         if classes >= FEWEST_QUERIES and first == classes:
             return Instances(

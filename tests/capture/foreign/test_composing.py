@@ -166,6 +166,17 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
 }  # fmt: skip
 
 
+def test_the_number_of_classes_tells_the_layout_where_the_number_of_detections_does_not():
+    rows = changed(Yolo("plain", classes=80), "output0", lambda x: x[..., :50])
+    assert not detections_of(rows, (SIDE, SIDE)).objectness
+    rows = changed(Yolo("objectness", classes=80), "output0", lambda x: x[:, :50])
+    assert detections_of(rows, (SIDE, SIDE)).objectness
+    rows = changed(Yolo("plain", classes=3), "output0", lambda x: x[..., :50])
+    assert detections_of(rows, (SIDE, SIDE), 3).classes == 3
+    with pytest.raises(CaptureError, match="do not have a layout"):
+        detections_of(rows, (SIDE, SIDE), 5)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_other_values_are_refused(name):
     find, outputs, words = REFUSED[name]
