@@ -12,8 +12,7 @@ from .asset import TARGET, read_asset
 from .process import Process
 
 _TENSOR = re.compile(r"NDArray \((\w+)(?:, ([^)]*))?\)")  # as Core AI prints it: NDArray (UInt8, 1 × 64 × 64 × 3)
-_BYTES = {"Float32": 4, "Int32": 4, "UInt32": 4, "Float16": 2, "BFloat16": 2, "Int16": 2, "UInt16": 2}
-_BYTES |= {"Int64": 8, "UInt64": 8, "Float64": 8}
+_BITS = re.compile(r"\d+")  # in the name of a type: Float32, UInt4; one without is a byte wide
 _MAIN = "main"
 
 
@@ -58,4 +57,5 @@ def _feature(name: str, text: str) -> dict[str, Any]:
 
 
 def _stored(kind: str, elements: int) -> dict[str, int]:
-    return {"elements": elements, "bytes": elements * _BYTES.get(kind, 1)}
+    bits = _BITS.search(kind)
+    return {"elements": elements, "bytes": -(-elements * int(bits[0] if bits else 8) // 8)}

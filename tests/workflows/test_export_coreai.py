@@ -109,13 +109,15 @@ def test_commands_take_an_asset(export, cli, network: Path, photos: Path, tmp_pa
 
 
 @needs_core_ai
-def test_another_network_fails_the_gate(export, cli, photos: Path, tmp_path: Path) -> None:
-    _, folder = export("--no-parity", "--precision", "fp32")
+@pytest.mark.parametrize(("precision", "says"), [("fp32", False), ("fp16", True)])
+def test_another_network_fails_the_gate(precision: str, says: bool, export, cli, photos: Path, tmp_path: Path) -> None:
+    _, folder = export("--no-parity", "--precision", precision)
     other = tmp_path / "other.onnx"
     onnx.save(small_net(SIDE, largest=2.0), other)
     ran = cli("parity", folder / "small.aimodel", "--onnx", other, *NETWORK, "--data", photos)
     assert ran.code == 1
     assert "✗" in ran.out
+    assert ("--precision fp32 makes an asset in float32" in " ".join(ran.out.split())) is says
 
 
 def test_commands_on_packages_refuse_an_asset(cli, network: Path, tmp_path: Path) -> None:
