@@ -111,7 +111,7 @@ def _bound(step: Instruction, found: Mapping[int, float]) -> float | None:
         return None
     try:
         result = RULES[kind](given, bound) * SLACK
-    except (KeyError, TypeError):  # an optional constant is missing, or a weight is computed
+    except (LookupError, TypeError, ValueError, RuntimeError):  # a constant is missing, or one that the kernel refuses
         return None
     if math.isnan(result) or (result > LARGEST and kind not in TAKE_INFINITY):
         return None

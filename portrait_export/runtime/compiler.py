@@ -168,7 +168,7 @@ class _Compiler:
         if isinstance(source, int):
             return Input(parameter.name, source, None if as_tensor else _from_tensor(parameter, where))
         if isinstance(source, Tensor):
-            return source if as_tensor else _from_tensor(parameter, where)(source)
+            return source if as_tensor else self._from_weight(source, parameter, where)
         if kind is Tensor or (kind is Any and _is_numeric(source.type)):
             return self._constant_tensor(source)
         return self._python(source, parameter, where)
@@ -178,9 +178,19 @@ class _Compiler:
             return source.python()
         try:
             return _FROM_NUMPY[parameter.kind](source.numpy())
-        except (ValueError, TypeError) as error:
+        except (ArithmeticError, ValueError, TypeError) as error:
             raise ExecutionError(
                 f"{where} takes {parameter.kind_name} for {parameter.name!r}, but {source.owner} is a {source.type}."
+            ) from error
+
+    def _from_weight(self, source: Tensor, parameter: Parameter, where: str) -> Any:
+        """The Python value of a decompressed weight."""
+        try:
+            return _from_tensor(parameter, where)(source)
+        except (ArithmeticError, RuntimeError, ValueError, TypeError) as error:
+            raise ExecutionError(
+                f"{where} takes {parameter.kind_name} for {parameter.name!r}, but it is a compressed weight of shape"
+                f" {list(source.shape)}."
             ) from error
 
     def _constant(self, operation: Operation) -> None:

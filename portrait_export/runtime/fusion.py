@@ -165,7 +165,7 @@ def _packed(step: Instruction, shapes: Mapping[int, tuple[int, ...]], bounds: Ma
     never_nan = step.results[0].slot in bounds
     try:
         call = pack_conv(shape, **bound, never_nan=never_nan)
-    except (ExecutionError, RuntimeError, ValueError, TypeError):
+    except (ExecutionError, LookupError, RuntimeError, ValueError, TypeError):
         return step  # the plain kernel says what is wrong
     return step if call is None or call.result != step.results[0].shape else replace(step, call=call)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from portrait_export.artifacts import ARITHMETICS
 from portrait_export.mil import coreml
 from portrait_export.runtime import load
 from portrait_export.runtime.bounds import INPUT, RULES, bounds_of
+from portrait_export.runtime.fusion import fuse
 from portrait_export.runtime.registry import kernels
 
 from .packages import from_builder
@@ -80,3 +84,20 @@ def test_an_operator_without_a_rule_has_no_bound(tmp_path):
 
 def test_the_rules_are_of_kernels():
     assert RULES.keys() <= kernels().keys()
+
+
+@pytest.mark.parametrize(
+    "changed", [{"bias": torch.ones(7)}, {"weight": torch.tensor(1.0)}, {"weight": torch.full((6, 4, 3, 3), math.nan)}]
+)
+def test_a_constant_that_does_not_fit_has_no_bound(tmp_path, changed):
+    def build(x):
+        return coreml.builder().conv(x=x, weight=normal(6, 4, 3, 3), bias=normal(6))
+
+    plan = load(from_builder(tmp_path / "a.mlpackage", {"x": ((1, 4, 8, 6), np.float32)}, build)).plan
+    [step] = plan.block.instructions
+    damaged = replace(step, call=partial(step.call.func, **{**step.call.keywords, **changed}))
+    damaged_plan = replace(plan, block=replace(plan.block, instructions=(damaged,)))
+    slot = step.results[0].slot
+    assert slot in bounds_of(plan)
+    assert slot not in bounds_of(damaged_plan)
+    fuse(damaged_plan)  # the plain kernel says what is wrong

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from portrait_export.errors import ExecutionError
 from portrait_export.mil import coreml
 from portrait_export.mil.program import read_program
 from portrait_export.runtime import load
-from tests.runtime.packages import from_torch, save, tools
+from tests.runtime.packages import block_of, edited, from_builder, from_torch, save, tools
 from tests.runtime.torch_cases import normal
 
 BIG = {"weight_threshold": 16}
@@ -116,3 +117,24 @@ def test_compressed_is_decompressed(
     (ours,) = load(package, arithmetic="fp32").predict({"x0": x}).values()
     (theirs,) = load(save(whole, tmp_path / "whole.mlpackage"), arithmetic="fp32").predict({"x0": x}).values()
     assert np.abs(ours - theirs).max() <= TOLERANCE * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("one", [False, True], ids=["many_elements", "infinity"])
+def test_a_compressed_weight_is_no_axis(tmp_path: Path, one: bool) -> None:
+    """A damaged package may read anything anywhere."""
+    mb, data = coreml.builder(), np.ones((1,) if one else (4, 4), np.uint8)
+
+    def build(x: Any) -> Any:
+        scale = np.float32(np.inf if one else 1)
+        w = mb.constexpr_affine_dequantize(quantized_data=data, zero_point=np.uint8(0), scale=scale, axis=0)
+        return mb.softmax(x=mb.mul(x=x, y=w), axis=-1)
+
+    def change(message: Any) -> None:
+        operations = block_of(message).operations
+        [weight] = [op.outputs[0].name for op in operations if op.type == "constexpr_affine_dequantize"]
+        [softmax] = [op for op in operations if op.type == "softmax"]
+        softmax.inputs["axis"].arguments[0].name = weight
+
+    package = from_builder(tmp_path / "a.mlpackage", {"x": ((4, 4), np.float32)}, build)
+    with pytest.raises(ExecutionError, match="takes int for 'axis', but it is a compressed weight of shape"):
+        load(edited(package, tmp_path / "b.mlpackage", change))
