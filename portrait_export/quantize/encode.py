@@ -24,9 +24,9 @@ from .scaled import cheapest, in_scaled_palette
 from .vectors import in_vectors
 
 SAFE_BITS = 8  # for first, last, grouped and recurrent layers, which few bits harm most, and for small ones
-# Of the elements of all weights, for the smallest of the other layers: the narrow early layers of lite0_fpn, of 2,000 to
-# 10,000 elements each, made most of the error of its masks. On everyday photographs of the evaluate half palette4 had
-# .971 without and has .983, palette6 .991 and .994, for 0.05 and 0.02 MB more.
+# Of the elements of all weights, for the smallest of the other layers: the narrow early layers of lite0_fpn, of 2,000
+# to 10,000 elements each, made most of the error of its masks. On everyday photographs of the evaluate half palette4
+# had .971 without and has .983, palette6 .991 and .994, for 0.05 and 0.02 MB more.
 SMALL_SHARE = 0.04
 MOST_LOST = 16.0  # times 4^-bits of a weight's energy: lite0_fpn's and segformer_b0's lose 0 to 4.9
 _DENSE = ("conv", "linear", "matmul")  # whose rows can be compensated
