@@ -38,6 +38,7 @@ EXPORTED = (
     "LR-ASPP",
     "DeepLabV3+",
     "PSPNet",
+    "PSPNet, bins that do not divide",  # a module: torch.export captures it
     "RVM",
     "Hiera-Tiny",  # attends inside windows of windows: six dimensions
 )
@@ -55,3 +56,9 @@ def test_a_public_architecture_keeps_its_numbers(name, tmp_path):
     assert outcome.refusal == ""
     assert outcome.spread > SPREAD
     assert outcome.psnr_db >= PSNR_DB
+
+
+def test_masks_by_query_are_refused_by_name(tmp_path):
+    outcome = measure(BY_NAME["MaskFormer on Swin-Tiny"], tmp_path, small=True)
+    assert outcome.psnr_db is None
+    assert "is segmentation by queries, as MaskFormer's: 10 masks" in outcome.refusal

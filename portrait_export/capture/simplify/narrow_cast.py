@@ -1,10 +1,12 @@
-"""Compute a cast to 8 or 16 bits, whose result is only cast on, in 32 bits: Core ML has no arithmetic in fewer.
+"""Compute a cast to 8 or 16 bits, whose result is only moved and cast on, in 32 bits: Core ML has no fewer.
 
 Algebra. cast(x) to integers of n values from `lowest` on = (⌊x⌋₀ − lowest) mod n + lowest, ⌊x⌋₀ being x without its
 fraction; of booleans it is x. Beyond those integers ONNX leaves a cast of floats open; ONNX Runtime wraps around, too.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import TensorProto
@@ -21,21 +23,45 @@ SPANS: dict[int, tuple[int, int]] = {  # the number of values, and the lowest
 SOURCES = (TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL)
 
 
-def _find(graph: Graph, node: Node) -> tuple[int, int] | None:
-    return SPANS.get(int(node.attrs.get("to", 0)))
+# Operators that move the elements of their first input
+MOVES = ("Expand", "Flatten", "Gather", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze")
 
 
-def _check(graph: Graph, match: Match[tuple[int, int]]) -> str:
+@dataclass(frozen=True)
+class _Parts:
+    """A cast's span, and the values that hold its integers; none where something computes with them."""
+
+    count: int
+    lowest: int
+    values: tuple[str, ...]
+
+
+def _find(graph: Graph, node: Node) -> _Parts | None:
+    span = SPANS.get(int(node.attrs.get("to", 0)))
+    return None if span is None else _Parts(*span, _moved(graph, node.output))
+
+
+def _moved(graph: Graph, value: str) -> tuple[str, ...]:
+    found = [value]
+    for each in found:
+        readers = [use for use in graph.uses(each) if use.op != "Cast"]
+        if graph.is_fixed(each) or any(use.op not in MOVES or each in use.inputs[1:] for use in readers):
+            return ()
+        found += [use.output for use in readers]
+    return tuple(found)
+
+
+def _check(graph: Graph, match: Match[_Parts]) -> str:
     node = match.anchor
-    if node.output in graph.outputs or any(use.op != "Cast" for use in graph.uses(node.output)):
+    if not match.parts.values:
         return "something else than a cast reads it, and may compute in so few bits"
-    if graph.dtype(node.input(0)) not in SOURCES or graph.shape(node.output) is None:
+    if graph.dtype(node.input(0)) not in SOURCES or any(graph.shape(value) is None for value in match.parts.values):
         return "its input is of another type"
     return ""
 
 
-def _rewrite(graph: Graph, match: Match[tuple[int, int]]) -> None:
-    node, (count, lowest) = match.anchor, match.parts
+def _rewrite(graph: Graph, match: Match[_Parts]) -> None:
+    node, count, lowest = match.anchor, match.parts.count, match.parts.lowest
     source, shape, kind = node.input(0), graph.shape(node.output) or (), TensorProto.INT32
     value = graph.add_node("Cast", [source], name=node.name, shape=shape, dtype=kind, attrs={"to": kind}, before=node)
     if graph.dtype(source) != TensorProto.BOOL:
@@ -44,6 +70,8 @@ def _rewrite(graph: Graph, match: Match[tuple[int, int]]) -> None:
             constant = graph.add_constant(np.array(number, np.int32), name=f"{node.name}/{op}_number")
             name = f"{node.name}/{op}"
             value = graph.add_node(op, [value, constant], name=name, shape=shape, dtype=kind, before=node)
+    for moved in match.parts.values[1:]:
+        graph.declare(moved, graph.shape(moved) or (), kind)
     graph.remove([node])
     graph.replace_uses(node.output, value)
 

@@ -112,6 +112,12 @@ FIRES = {
         model(text("float[2,8] x", "s = Mul(x, k) b = Cast<to=3>(s) y = Cast<to=1>(b)"), k=K40),
         "Mul Cast Sub Mod Add Cast", (0, 0),
     ),
+    "bytes_that_are_moved": (
+        "narrow-cast",
+        model(text("float[2,8] x", "s = Mul(x, k) b = Cast<to=2>(s) t = Transpose(b) y = Cast<to=1>(t)"), k=K40),
+        "Mul Cast Mod Transpose Cast",
+        (0, 0),
+    ),
     "booleans_as_bytes": (
         "narrow-cast",
         model(text("float[2,8] x", "g = Greater(x, k) b = Cast<to=2>(g) y = Cast<to=1>(b)"), k=np.float32()),
