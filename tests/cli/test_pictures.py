@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 from portrait_export.errors import ExecutionError
@@ -287,6 +288,16 @@ def test_a_torchscript_of_two_pictures_becomes_a_package(cli, people, tmp_path):
 # ---- what is refused --------------------------------------------------------------------------------------------
 
 
+def retyped(model, name, kind):
+    """The model with an input of another type, which is cast inside."""
+    for node in model.graph.node:
+        node.input[:] = [f"{name}_float" if each == name else each for each in node.input]
+    (value,) = (value for value in model.graph.input if value.name == name)
+    value.type.tensor_type.elem_type = kind
+    model.graph.node.insert(0, helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT))
+    return model
+
+
 REFUSED = {
     "two_pictures_unnamed": (
         matting, (), "2 of the network's inputs are pictures, and which of them the photograph is was not said.",
@@ -303,6 +314,15 @@ REFUSED = {
     "two_channels": (
         lambda: with_trimap(2), ("--image-input", "image", "--image-input", "trimap"),
         "The network's input 'trimap' is not a picture: it needs 1, 3 or 4 channels", "export the network again",
+    ),
+    "three_channels_of_a_trimap": (
+        lambda: with_trimap(3), ("--image-input", "image", "--image-input", "trimap"),
+        "shows a trimap in three channels: gray three times, or a channel each", "make them from one gray channel",
+    ),
+    "whole_numbers": (
+        lambda: retyped(with_trimap(), "trimap", TensorProto.INT64),
+        ("--image-input", "image", "--image-input", "trimap"),
+        "pixels are floats or bytes (uint8), and its values are int64", "export the network again",
     ),
     "two_channels_unnamed": (
         lambda: with_trimap(2), (), "the network takes 1 inputs that nothing would fill", "2 channels are no picture",

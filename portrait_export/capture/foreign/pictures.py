@@ -18,9 +18,11 @@ from ...preprocessing import SHOWS
 from ...utils.names import unique_name
 from .interface import (
     DEFAULT_SIZE,
+    FLOATS,
     ImageInput,
     described,
     dims_of,
+    dtype_of,
     find_image_input,
     free_inputs,
     layouts_of,
@@ -118,6 +120,7 @@ def find_pictures(
     refuse_unfilled(values, list(chosen), fixed)
     counts = {name: _require_picture(values[name], size) for name in chosen}
     roles = _roles(chosen, counts, values)
+    _refuse_coloured_trimaps(roles, counts, values)
     outputs = [value.name for value in model.graph.output]
     taken = {*RESERVED, *outputs}
     inputs: list[PictureInput] = []
@@ -169,8 +172,14 @@ def _require_picture(value: Any, size: Size | None) -> int:
             return count
     if len(dims_of(value)) == 4 and layouts_of(value, 0):
         return 3
+    kind, rank = dtype_of(value), len(dims_of(value))
+    why = "it needs 1, 3 or 4 channels, and a batch of one"
+    if kind not in (*FLOATS, "UINT8"):
+        why = f"pixels are floats or bytes (uint8), and its values are {kind.lower()}"
+    elif rank not in (3, 4):
+        why = f"it has {rank} dimensions, and a picture has channels, rows and columns, with or without a batch"
     raise CaptureError(
-        f"The network's input {value.name!r} is not a picture: it needs 1, 3 or 4 channels, and a batch of one.",
+        f"The network's input {value.name!r} is not a picture: {why}.",
         code="not-a-picture",
         context=[described(value)],
         hint="a package takes pictures of one channel (gray) or three. One of 4 channels is made of a photograph and a"
@@ -249,6 +258,20 @@ def _roles(chosen: Mapping[str, str], counts: Mapping[str, int], values: Mapping
             " pictures of its photographs. A fourth channel belongs to the photograph's input alone.",
         )
     return {first: shown.pop(first), **shown}
+
+
+def _refuse_coloured_trimaps(roles: Mapping[str, str], counts: Mapping[str, int], values: Mapping[str, Any]) -> None:
+    """Raise CaptureError for a trimap of three channels: gray three times, or a channel for each of its kinds."""
+    coloured = [name for name, shows in roles.items() if shows == "trimap" and counts[name] == 3]
+    if coloured:
+        raise CaptureError(
+            f"The network's input {coloured[0]!r} shows a trimap in three channels: gray three times, or a channel each"
+            " for background, unknown and person. Nothing tells which.",
+            code="which-trimap",
+            context=[described(values[name]) for name in coloured],
+            hint="make them from one gray channel t inside the network, and export it again: t.expand(-1, 3, -1, -1),"
+            " or torch.cat([t < 0.25, (t >= 0.25) & (t <= 0.75), t > 0.75], 1).float().",
+        )
 
 
 def _parts(name: str, shows: str, count: int, taken: set[str], *, first: bool) -> tuple[Part, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -155,3 +156,42 @@ def memory_file(path: Path, names: Sequence[str] = ("h0", "h1"), results: Sequen
 
 def wide_file(path: Path) -> Path:
     return written(wide(), ("image", "h0", "h1"), ("matte", "h0_out", "h1_out"), path, open_sides=False)
+
+
+def shrinking_rvm_file(path: Path) -> Path:
+    """The same with RobustVideoMatting's fifth input: the ratio by which its graph shrinks the picture first."""
+    model = onnx.load(rvm_file(path))
+    graph = model.graph
+    for node in graph.node:
+        node.input[:] = ["small" if name == "src" else name for name in node.input]
+        node.output[:] = [f"{name}_small" if name in ("fgr", "pha") else name for name in node.output]
+    ones = onnx.numpy_helper.from_array(np.ones(2, np.float32), "ones")
+    bounds = [onnx.numpy_helper.from_array(np.array([number], np.int64), f"at_{number}") for number in (0, 2, 4)]
+    graph.initializer.extend([ones, *bounds])
+    node = onnx.helper.make_node
+    before = [
+        node("Concat", ["ones", "downsample_ratio", "downsample_ratio"], ["scales"], axis=0),
+        node("Resize", ["src", "", "scales"], ["small"], mode="linear", coordinate_transformation_mode="half_pixel"),
+        node("Shape", ["src"], ["whole"]),
+        node("Slice", ["whole", "at_2", "at_4"], ["sides"]),
+    ]
+    after = []
+    for name in ("fgr", "pha"):
+        after += [
+            node("Shape", [f"{name}_small"], [f"{name}_shape"]),
+            node("Slice", [f"{name}_shape", "at_0", "at_2"], [f"{name}_channels"]),
+            node("Concat", [f"{name}_channels", "sides"], [f"{name}_size"], axis=0),
+            node("Resize", [f"{name}_small", "", "", f"{name}_size"], [name], mode="linear"),
+        ]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.input.append(onnx.helper.make_tensor_value_info("downsample_ratio", onnx.TensorProto.FLOAT, [1]))
+    del graph.value_info[:]
+    opened = [
+        onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, [None] * 4) for value in graph.output
+    ]
+    del graph.output[:]
+    graph.output.extend(opened)
+    onnx.save(model, path)
+    return path

@@ -18,7 +18,8 @@ from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.capture.onnx.check import make_session, run_session
 from portrait_export.errors import CaptureError, ExecutionError, UsageError
 
-from .recurrent_nets import SIDE, memory, memory_file, rvm, rvm_file, written
+from .nets import bilinear
+from .recurrent_nets import SIDE, memory, memory_file, rvm, rvm_file, shrinking_rvm_file, written
 
 PLAIN = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "size": (SIDE, SIDE)}
 
@@ -214,6 +215,22 @@ def test_the_ratio_of_robust_video_matting_has_its_authors_default(name):
     assert notes[0].startswith(f"downsample_ratio is {expected:g}")
     told = ForeignOptions(onnx=Path("n"), fix_inputs=(("downsample_ratio", 0.25),))
     assert with_ratio(model, told, image) == (told, ())
+
+
+def test_the_ratio_shrinks_the_picture_inside_the_graph(tmp_path):
+    file = shrinking_rvm_file(tmp_path / "rvm.onnx")
+    network = load_foreign(ForeignOptions(onnx=file, fix_inputs=(("downsample_ratio", 0.5),), **PLAIN))
+    shapes = {value.name: value.shape[2:] for value in network.carried}
+    assert shapes == {"r1i": (16, 16), "r2i": (8, 8), "r3i": (4, 4), "r4i": (2, 2)}
+    assert network.head.output == "pha"
+    network.to_onnx()  # compares two frames
+    states = [torch.zeros(1, 1, 1, 1)] * 4
+    for picture, found in zip(pictures(4), network.open_runner().run(sequence()), strict=True):
+        tensor = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            _, small, *states = rvm()(bilinear(tensor, [SIDE // 2, SIDE // 2]), *states)
+            expected = bilinear(small, [SIDE, SIDE])[0, 0].numpy()
+        np.testing.assert_allclose(found.probability, expected, atol=1e-5)
 
 
 class FedBack(torch.nn.Module):
