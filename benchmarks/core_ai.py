@@ -109,8 +109,8 @@ def row(name: str, recipe: str, photos: int, size: tuple[int, int] | None) -> Ro
 
 def table(rows: Sequence[dict]) -> str:
     """The rows in Markdown: both formats against PyTorch, and against each other."""
-    columns = ("model", "weights", "IoU, Core ML", "IoU, Core AI", "largest ΔP, ML / AI", "IoU, ML with AI")
-    columns = (*columns, "MB, ML / AI", "s, ML / AI")
+    columns = ["model", "weights", "IoU, Core ML", "IoU, Core AI", "largest ΔP, ML / AI", "IoU, ML with AI"]
+    columns += ["MB, ML / AI", "s, ML / AI"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for entry in rows:
         ml, ai, between = entry["core_ml"], entry["core_ai"], entry["between"]
