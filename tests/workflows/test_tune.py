@@ -11,6 +11,7 @@ import pytest
 from portrait_export.errors import QuantizeError
 from portrait_export.mil.program import read_program
 from portrait_export.mil.values import Values
+from portrait_export.quantize import encode
 from portrait_export.quantize.apply import check_recipe
 from portrait_export.quantize.recipes import RECIPES, get_recipe
 from portrait_export.workflows import tune
@@ -22,6 +23,7 @@ WORDS = ["coreml", "-m", "segformer_b0", "--random-weights", "--size", "64x64", 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "STEPS", 16)
     monkeypatch.setattr(tune, "PHOTOGRAPHS", 4)
+    monkeypatch.setattr(encode, "SMALL_SHARE", 0.0)  # few bits in early layers lose what tuning can win back
 
 
 def exported(cli, photos: Path, folder: Path, *more: str) -> dict:
@@ -36,7 +38,7 @@ def constants(folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_tuned_package_has_other_biases_and_norms_and_the_audit_holds(cli, photos, tmp_path, quick):
-    nearest = ("--rounding", "nearest")  # loses what tuning can win back, also with random weights
+    nearest = ("--rounding", "nearest")  # loses it, too, also with random weights
     rounded = exported(cli, photos, tmp_path / "rounded", *nearest)
     tuned = exported(cli, photos, tmp_path / "tuned", *nearest, "--tune")
     assert tuned["audit"]["problems"] == rounded["audit"]["problems"] == []
