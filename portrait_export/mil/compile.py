@@ -20,7 +20,8 @@ from .mixed import Kept
 if TYPE_CHECKING:
     import numpy as np
 
-_CAST_TO_HALF = "common::add_fp16_cast"  # coremltools' pass
+_CAST_TO_HALF = "common::add_fp16_cast"  # coremltools' passes
+_FUSE_TO_BATCH_NORM = "common::fuse_elementwise_to_batchnorm"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def compile_program(
         )
     ct = coreml.coremltools()
     pipeline = ct.PassPipeline()
+    if _is_mistaken_for_batch_norm(lowered.program.functions["main"]):
+        pipeline.remove_passes({_FUSE_TO_BATCH_NORM})
     originals: dict[str, np.ndarray] = {}
     recording = coreml.recording_pass()
     pipeline.append_pass(recording)
@@ -99,6 +102,35 @@ def compile_program(
     return CompiledProgram(
         spec=spec, weights=content, originals=_with_lost_values(originals, too_small), kept=kept.found
     )
+
+
+def _is_mistaken_for_batch_norm(block: Any) -> bool:
+    """Whether coremltools' pass would make a batch norm of a scale and a shift that are none.
+
+    It looks at the scale's shape alone: one channel times a constant per channel makes several, and a shift of a single
+    number is no vector of one per channel.
+    """
+    for operation in block.operations:
+        if any(map(_is_mistaken_for_batch_norm, operation.blocks)):
+            return True
+        if operation.op_type != "mul":
+            continue
+        scale, scaled = _constant_and_other(operation)
+        if scale is None or len(scale.shape) not in (3, 4) or len(scaled.shape) != 4 or scale.shape[-3] == 1:
+            continue
+        shifts = [_constant_and_other(child)[0] for child in operation.outputs[0].child_ops if child.op_type == "add"]
+        several = [shift for shift in shifts if shift is not None and len(shift.shape) in (3, 4)]
+        if scaled.shape[1] == 1 or any(shift.shape[-3] != scale.shape[-3] for shift in several):
+            return True
+    return False
+
+
+def _constant_and_other(operation: Any) -> tuple[Any, Any]:
+    """The constant operand of a binary operation, None if both are computed, and the other one."""
+    x, y = operation.x, operation.y
+    if y.val is not None:
+        return y, x
+    return (x, y) if x.val is not None else (None, x)
 
 
 def _with_lost_values(

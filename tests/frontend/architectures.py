@@ -712,6 +712,7 @@ TRANSFORMERS = (
         {**TINY_VIT, "mlp_ratio": 2, "image_size": 112, "patch_size": 14, "out_features": ["stage1", "stage3"]},
         size=252,
         small_size=56,
+        module=True,  # its positions are resized with antialiasing
     ),
     _transformers(
         "DINOv3 ViT-Small",
