@@ -263,12 +263,10 @@ def _segment(
     refine: bool,
 ) -> Segmentation:
     """Segment a photo; a note says so where a recurrent network takes it as a first frame."""
-    from ..workflows.segment import first_frame_note
-
     found, _ = _segment_frame(opened, image, depth, pictures, refine=refine, carried=None)
     if not opened.carried:
         return found
-    note = f"{first_frame_note(opened)}: `Package.predict_sequence` takes the frames of a film."
+    note = f"{opened.first_frame_note}: `Package.predict_sequence` takes the frames of a film."
     return replace(found, notes=(*found.notes, note))
 
 

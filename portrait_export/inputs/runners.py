@@ -40,6 +40,14 @@ class OpenRunner(Generic[R]):
     warnings: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
 
+    @property
+    def first_frame_note(self) -> str:
+        """That photos which are run one by one are the first frames of films; empty unless the network is recurrent."""
+        if not self.carried:
+            return ""
+        names = ", ".join(self.carried)
+        return f"{self.runner.name} carries {names} from frame to frame, and each photo is run as a first frame"
+
 
 def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner[Runner]:
     """Open a saved package, or else the network that the source describes.

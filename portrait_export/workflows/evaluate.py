@@ -14,7 +14,6 @@ from ..inputs.sources import ModelSource
 from ..preprocessing import PortraitSpec
 from ..utils.stages import Observer, Stages
 from .parity import few_photos
-from .segment import first_frame_note
 
 if TYPE_CHECKING:
     from ..artifacts import LabelledFrame, Prediction, Runner
@@ -110,5 +109,6 @@ def runner_of(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, Po
     opened = open_runner(source, request.package)
     stage.details += opened.notes
     stage.warnings += opened.warnings
-    stage.warnings += [f"{first_frame_note(opened)}, which scores none of what is carried."] if opened.carried else []
+    if opened.carried:
+        stage.warnings.append(f"{opened.first_frame_note}, which scores none of what is carried.")
     return opened.runner, opened.spec

@@ -132,14 +132,6 @@ def require_recurrent(opened: OpenRunner[Any], asked: str) -> None:
         )
 
 
-def first_frame_note(opened: OpenRunner[Any]) -> str:
-    """That photos which are run one by one are the first frames of films, with a recurrent network."""
-    return (
-        f"{opened.runner.name} carries {', '.join(opened.carried)} from frame to frame, and each photo is run as a"
-        " first frame"
-    )
-
-
 def _sequence_warnings(opened: OpenRunner[Runner], request: SegmentRequest, photos: int) -> list[str]:
     """Warn where a recurrent network gets photos one by one. Raises UsageError for a sequence that nothing carries."""
     if request.sequence:
