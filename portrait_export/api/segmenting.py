@@ -264,9 +264,9 @@ def _segment(
 ) -> Segmentation:
     """Segment a photo; a note says so where a recurrent network takes it as a first frame."""
     found, _ = _segment_frame(opened, image, depth, pictures, refine=refine, carried=None)
-    if not opened.first_frames:
+    if not opened.carried:
         return found
-    note = f"{opened.first_frames}: `Package.predict_sequence` takes the frames of a film."
+    note = f"{opened.first_frame_note}: `Package.predict_sequence` takes the frames of a film."
     return replace(found, notes=(*found.notes, note))
 
 

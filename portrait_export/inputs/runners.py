@@ -41,8 +41,8 @@ class OpenRunner(Generic[R]):
     carried: tuple[str, ...] = ()
 
     @property
-    def first_frames(self) -> str:
-        """That photos which a recurrent network runs one by one are the first frames of films; empty for others."""
+    def first_frame_note(self) -> str:
+        """That photos which are run one by one are the first frames of films; empty unless the network is recurrent."""
         if not self.carried:
             return ""
         names = ", ".join(self.carried)

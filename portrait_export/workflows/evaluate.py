@@ -109,6 +109,6 @@ def runner_of(request: EvaluateRequest, stage: RunningStage) -> tuple[Runner, Po
     opened = open_runner(source, request.package)
     stage.details += opened.notes
     stage.warnings += opened.warnings
-    if opened.first_frames:
-        stage.warnings.append(f"{opened.first_frames}, which scores none of what is carried.")
+    if opened.carried:
+        stage.warnings.append(f"{opened.first_frame_note}, which scores none of what is carried.")
     return opened.runner, opened.spec

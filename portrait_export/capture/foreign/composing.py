@@ -115,7 +115,8 @@ def compose(
     """
     outline = upgrade_opset(original.stored.whole())
     names = labels or names_in(outline)
-    layout = detections_of(pictures, size, len(names)) if kind == "yolo-seg" else queries_of(pictures, size)
+    find = detections_of if kind == "yolo-seg" else queries_of
+    layout: Composition = find(pictures, size, len(names))
     classes, how = person_of(layout, person_class, names)
     layout = replace(layout, person=classes)
     if isinstance(layout, Detections):

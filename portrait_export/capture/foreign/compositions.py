@@ -282,7 +282,7 @@ def _box_problems(rows: np.ndarray) -> list[str]:
     return []
 
 
-def queries_of(pictures: Sequence[Arrays], size: tuple[int, int]) -> Queries:
+def queries_of(pictures: Sequence[Arrays], size: tuple[int, int], named: int = 0) -> Queries:
     """The layout of MaskFormer's outputs. Arguments and errors as of `detections_of`."""
     first = pictures[0]
     found = [
@@ -303,6 +303,9 @@ def queries_of(pictures: Sequence[Arrays], size: tuple[int, int]) -> Queries:
         )
     (layout,) = found
     problems = []
+    scores, without = layout.shape[-1], {named} if named else KNOWN_SETS.keys() - {1}
+    if scores in without and layout.classes not in without:
+        problems.append(f"{layout.scores}: {scores} scores are as many as there are classes, without one for none")
     for name in layout.reads:
         values = np.concatenate([outputs[name].reshape(-1) for outputs in pictures])
         if not np.isfinite(values).all():
@@ -314,7 +317,8 @@ def queries_of(pictures: Sequence[Arrays], size: tuple[int, int]) -> Queries:
             f"{layout.scores!r} and {layout.masks!r} have the shapes of MaskFormer's outputs, and other values.",
             code="not-composable",
             context=problems,
-            hint="export the network without the softmax over classes and the sigmoid of masks.",
+            hint="export the network without the softmax over classes and the sigmoid of masks. Where a class has a"
+            f" sigmoid of its own, {QUERIES_IN_FORWARD.replace('softmax(-1)', 'sigmoid()')}",
         )
     return layout
 

@@ -93,6 +93,7 @@ class Queries(nn.Module):
         self.queries, self.side = queries, SIDE
         for layer in (self.classes, self.masks):
             nn.init.normal_(layer.weight, 0, 6 / layer.weight[0].numel() ** 0.5)
+        nn.init.constant_(self.masks.bias, -4)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.classes(x).mean((2, 3)).reshape(1, self.queries, -1), self.masks(x)

@@ -157,6 +157,9 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "infinite_boxes": (detections_of, scaled(0, 1, float("inf")), "NaN or infinity"),
     "queries_as_detections": (detections_of, outputs_of(Queries()), "do not have a layout"),
     "detections_as_queries": (queries_of, outputs_of(Yolo("plain")), "do not have a layout"),
+    "classes_without_none": (
+        queries_of, outputs_of(Queries(classes=79)), "80 scores are as many as there are classes, without one for none",
+    ),
     "masks_after_a_sigmoid": (
         queries_of, changed(Queries(), "output1", torch.sigmoid), "which are probabilities, not logits",
     ),
@@ -175,6 +178,13 @@ def test_the_number_of_classes_tells_the_layout_where_the_number_of_detections_d
     assert detections_of(rows, (SIDE, SIDE), 3).classes == 3
     with pytest.raises(CaptureError, match="do not have a layout"):
         detections_of(rows, (SIDE, SIDE), 5)
+
+
+def test_names_tell_whether_a_query_has_a_score_for_none():
+    outputs = outputs_of(Queries(classes=3))
+    assert queries_of(outputs, (SIDE, SIDE), 3).classes == 3
+    with pytest.raises(CaptureError, match="other values"):
+        queries_of(outputs, (SIDE, SIDE), 4)
 
 
 @pytest.mark.parametrize("name", REFUSED)
