@@ -179,7 +179,7 @@ def compare_masks(
                 report = replace(report, notes=(*report.notes, *frames.made_pictures()))
             broken, worst = shown.take_broken(), shown.take_worst()
             rounding = _step_notes(candidate, worst) or _half_notes(candidate, worst, report, kind)
-            if core_ai and facts["precision"] == "fp16" and fails_on_masks(report.gates):
+            if core_ai and kind == "fp16" and fails_on_masks(report.gates):
                 rounding = (HALF_ASSET,)
             notes = (*_origin_notes(candidate, broken), *rounding)
             report = replace(report, notes=(*report.notes, *notes))
