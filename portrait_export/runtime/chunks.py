@@ -52,6 +52,7 @@ class Step:
         value: the kernel's parameter that takes the chain's value.
         other: the parameter that takes another value of the same shape, or None.
         rounds: whether the result is rounded to half.
+        rounds_other: whether the other value is still to be rounded before it is used.
     """
 
     operator: str = ""
@@ -60,6 +61,7 @@ class Step:
     value: str = "x"
     other: str | None = None
     rounds: bool = True
+    rounds_other: bool = False
 
     def __call__(self, x: Tensor, other: Tensor | None, *, owned: bool) -> Tensor:
         """The result before rounding. If the step owns x, it may write the result over it."""
@@ -84,18 +86,22 @@ def run_steps(x: Tensor, steps: Sequence[Step], others: Sequence[Tensor], *, in_
     result = x if in_place else torch.empty_like(x)  # dense, in the order of x's axes where x is dense
     target = _flat(result)
     assert target is not None
-    one_pass = len(steps) == 1 and not steps[0].rounds  # needs no chunks
+    one_pass = len(steps) == 1 and not (steps[0].rounds or steps[0].rounds_other)  # needs no chunks
     size = max(1, x.numel() if one_pass else min(CHUNK, x.numel()))
     targets = target.split(size)  # all views at once: making them one by one takes as long as some operations
     sources = targets if in_place else _aligned(x, result).split(size)
     missing = iter([_aligned(other, result).split(size) for other in others])
     operands = [[None] * len(targets) if step.other is None else next(missing) for step in steps]
     buffer = torch.empty(0 if one_pass else size, dtype=torch.float16, device=x.device)
+    spare = torch.empty(size if any(step.rounds_other for step in steps) else 0, dtype=x.dtype, device=x.device)
     for index, part in enumerate(targets):
         half = buffer if part.numel() == size else buffer[: part.numel()]
         value, owned = sources[index], in_place
         for step, operand in zip(steps, operands, strict=True):
-            value = step(value, operand[index], owned=owned)
+            other = operand[index]
+            if step.rounds_other and other is not None:
+                other = spare[: part.numel()].copy_(half.copy_(other))
+            value = step(value, other, owned=owned)
             owned = owned or step.call is not None
             if step.rounds:
                 rounded = half.copy_(value)

@@ -224,7 +224,7 @@ class _Fuser:
         value = next(one for one in free if one.slots == slot)
         chain: _Open = placed.pop(open_.pop(slot))
         others = [one for one in operands if one is not value]
-        made = _step(step, value, others, result)
+        made = replace(_step(step, value, others, result), rounds_other=self._takes_rounding(others, placed, open_))
         if step.operation.type in MONOTONE and chain.steps and chain.steps[-1].rounds:
             chain.steps[-1] = replace(chain.steps[-1], rounds=False)
             made = replace(made, rounds=True)
@@ -232,6 +232,15 @@ class _Fuser:
         chain.others += _slots(others)
         chain.last = step
         return chain
+
+    def _takes_rounding(self, others: list[Input], placed: dict[int, Any], open_: dict[int, int]) -> bool:
+        """Leave the rounding of another value, which nothing else reads, to the step that reads it: one pass less."""
+        for one in others:
+            chain = placed.get(open_.get(one.slots, -1)) if isinstance(one.slots, int) else None
+            if chain is not None and self._reads[one.slots] == 1 and chain.head and chain.steps == [Step()]:
+                chain.steps.clear()
+                return True
+        return False
 
     def _operands(self, step: Instruction, result: Result) -> list[Input] | None:
         """The computed inputs of an elementwise instruction, all of the result's shape; None for others."""

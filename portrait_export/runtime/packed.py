@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -117,7 +116,7 @@ def pack_conv(
     even = all(a == b for a, b in padding)
     inner = [a for a, _ in padding] if even else [0, 0]
     sizes = list(shape) if even else [*shape[:2], *(n + a + b for n, (a, b) in zip(shape[2:], padding, strict=True))]
-    settings: tuple[Any, ...] = (inner, steps, spread, groups)
+    settings = (inner, steps, spread, groups)
     arranged = weight.contiguous(memory_format=torch.channels_last)
     packed = torch.ops.mkldnn._reorder_convolution_weight(arranged, *settings, sizes)
     return PackedConv(

@@ -49,6 +49,15 @@ def build_one_sided_padding(x):
     return coreml.builder().leaky_relu(x=conv(x, pad=(0, 1, 0, 1), strides=[2, 2]), alpha=0.3)
 
 
+def build_sum_of_resized(x):
+    """As a SegFormer's decoder adds its levels: each value is read once, and rounded where it is read."""
+    mb = coreml.builder()
+    levels = [conv(x, WEIGHT + i, strides=[2, 2]) for i in range(3)]
+    sizes = {"target_size_height": 16, "target_size_width": 12, "sampling_mode": "UNALIGN_CORNERS"}
+    first, second, third = (mb.resize_bilinear(x=level, **sizes) for level in levels)
+    return mb.relu(x=mb.sub(x=mb.add(x=first, y=second), y=third))
+
+
 def build_scalars(x):
     mb = coreml.builder()
     return mb.sub(x=np.float32(1), y=mb.real_div(x=mb.add(x=x, y=x), y=np.float32(3)))
@@ -88,6 +97,7 @@ CHAINS = {
     "a_value_that_is_read_twice_ends_its_chain": (build_residual, 3),
     "padding_of_one_side": (build_one_sided_padding, 1),
     "scalars_on_either_side": (build_scalars, 1),
+    "values_that_are_rounded_where_they_are_read": (build_sum_of_resized, 6),
     "the_later_of_two_operands_is_continued": (build_two_convolutions, 2),
     "operands_in_another_layout": (build_layouts, 4),
     "depthwise_of_one_sided_padding": (build_depthwise_of_one_sided_padding, 2),
@@ -278,6 +288,20 @@ def test_a_step_with_two_values(name, value):
     for given in (b, strided):
         found = run_steps(a.clone(), [step], [given], in_place=True)
         torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("value", ["x", "y"])
+def test_a_step_rounds_the_other_value(value):
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(3, 4, 128, 128, generator=generator) for _ in range(2))
+    kernel, other = kernels()["sub"].function, "y" if value == "x" else "x"
+    before = b.clone()
+    for rounds in (False, True):
+        step = Step("sub", kernel, {}, value, other, rounds, rounds_other=True)
+        expected = kernel(**{value: a, other: b.half().float()})
+        found = run_steps(a.clone(), [step], [b], in_place=True)
+        assert torch.equal(found, expected.half().float() if rounds else expected)
+    assert torch.equal(b, before)
 
 
 def test_steps_leave_their_input_alone_unless_they_own_it():
