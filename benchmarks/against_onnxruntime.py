@@ -5,7 +5,8 @@ Ours runs the int8 package, ONNX Runtime the simplified ONNX file of the same ne
     python benchmarks/against_onnxruntime.py [--model segformer_b0 …] [--rounds 9]
 
 Both run alternately in one process on one thread, at 512x512. It prints processor time: the medians, the median of the
-rounds' ratios with their quartiles, and the ratio of each side's fastest round, which a busy machine disturbs least. ONNX Runtime computes in float32; `as_typed` also rounds each value to half.
+rounds' ratios with their quartiles, and the ratio of each side's fastest round, which a busy machine disturbs least.
+ONNX Runtime computes in float32; `as_typed` also rounds each value to half.
 """
 
 from __future__ import annotations
