@@ -235,9 +235,9 @@ class _Fuser:
 
     def _takes_rounding(self, others: list[Input], placed: dict[int, Any], open_: dict[int, int]) -> bool:
         """Leave the rounding of another value, which nothing else reads, to the step that reads it: one pass less."""
-        for one in others:
-            chain = placed.get(open_.get(one.slots, -1)) if isinstance(one.slots, int) else None
-            if chain is not None and self._reads[one.slots] == 1 and chain.head and chain.steps == [Step()]:
+        for slot in _slots(others):
+            chain = placed.get(open_.get(slot, -1))
+            if chain is not None and self._reads[slot] == 1 and chain.head and chain.steps == [Step()]:
                 chain.steps.clear()
                 return True
         return False

@@ -120,20 +120,29 @@ def list_scatter(ls: Any, indices: list[int], value: Tensor) -> list[Any]:
 # States (iOS18): a `StateCell` keeps its value between calls
 
 
+def _state(given: Any) -> Any:
+    """The cell of a state. A damaged package may name any value."""
+    if not isinstance(getattr(given, "value", None), Tensor):
+        raise ExecutionError(f"a state is needed; found a {type(given).__name__}")
+    return given
+
+
 @kernel("read_state", exact=True)
 def read_state(input: Any) -> Tensor:
     """A copy of a state's value."""
-    return input.value.clone()
+    value: Tensor = _state(input).value
+    return value.clone()
 
 
 @kernel("write_state", exact=True)
 def write_state(input: Any, data: Tensor) -> tuple[()]:
     """Store a value in a state. No outputs."""
-    if input.value.shape != data.shape:
+    state = _state(input)
+    if state.value.shape != data.shape:
         raise ExecutionError(
-            f"a value of shape {list(data.shape)} does not match a state of shape {list(input.value.shape)}"
+            f"a value of shape {list(data.shape)} does not match a state of shape {list(state.value.shape)}"
         )
-    input.value = data.to(input.value.dtype).clone()
+    state.value = data.to(state.value.dtype).clone()
     return ()
 
 

@@ -623,6 +623,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"x": DATA, "indices": np.array([-1], np.int32), "validate_indices": True},
         "index -1 is outside an axis of 2",
     ),
+    "no_state_to_read": ("read_state", {"input": DATA}, "a state is needed; found a ndarray"),
+    "no_state_to_write": ("write_state", {"input": DATA, "data": DATA}, "a state is needed; found a ndarray"),
     "unknown_mode": ("gelu", {"x": DATA, "mode": "FAST"}, "mode 'FAST' is not EXACT"),
     "unknown_sampling": ("resize_bilinear", {"x": IMAGE, "sampling_mode": "MIDDLE"}, "is not one of DEFAULT"),
     "initial_state_of_another_batch": (
