@@ -206,8 +206,8 @@ def _refuse_asset(package: Path) -> None:
 
     if is_asset(package):
         raise UsageError(
-            f"{package.name} is a Core AI asset, whose values cannot be compared: Apple's runtime gives outputs alone,"
-            " and the asset keeps no names of the values between operations.",
+            f"{package.name} is a Core AI asset, whose values between operations are not read: Apple's runtime gives"
+            " outputs alone, and the asset keeps no names of the other values.",
             code="core-ai-asset",
             hint="export the network with `portrait-export coreml` and blame that package: both share every step up to"
             " the simplified ONNX file. An asset with `precision=fp32` tells whether half precision is the reason.",
