@@ -17,7 +17,7 @@ FIRST_SHARE = 0.3  # of the bytes of half precision that the first choice takes:
 MOST_TRIALS = 7
 CAUTION = 0.9  # of the loss that is allowed, aimed for
 CLOSE = 0.01  # of the weights' size: a trial that could save less is not worth its time
-FITS = 6  # attempts to meet a size exactly
+FITS = 12  # attempts to meet a size
 MOST_SWAPS = 3  # within a size
 LEAST_LOSS = 1e-6  # of a trial without any, so that the next one can be scaled from it
 
@@ -69,7 +69,7 @@ def _fullest(frontier: Frontier, trials: Trials, most: int) -> tuple[Choice, int
         found = trials.size_bytes(fuller)
         if found <= most:
             return fuller, found
-        room -= found - most
+        room = total_bytes(fuller) - (found - most)  # below what was chosen, so the next choice is another one
     return choice, size
 
 

@@ -319,10 +319,10 @@ REFUSED = {
         lambda: with_trimap(3), ("--image-input", "image", "--image-input", "trimap"),
         "shows a trimap in three channels: gray three times, or a channel each", "make them from one gray channel",
     ),
-    "whole_numbers": (
-        lambda: retyped(with_trimap(), "trimap", TensorProto.INT64),
+    "truth_values": (
+        lambda: retyped(with_trimap(), "trimap", TensorProto.BOOL),
         ("--image-input", "image", "--image-input", "trimap"),
-        "pixels are floats or bytes (uint8), and its values are int64", "export the network again",
+        "pixels are floats or integers, and its values are bool", "export the network again",
     ),
     "two_channels_unnamed": (
         lambda: with_trimap(2), (), "the network takes 1 inputs that nothing would fill", "2 channels are no picture",

@@ -51,6 +51,13 @@ RUN_ELSEWHERE = {
         ),
         "tests/workflows/test_recurrent.py",
     ),
+    **dict.fromkeys(
+        (
+            "coreml --onnx yolo11n-seg.onnx --compose yolo-seg --scale 1/255 --mean 0 --std 1 --resize fit",
+            "coreml --onnx mask2former.onnx --compose maskformer --person-class 0",
+        ),
+        "tests/capture/foreign/test_composing.py",
+    ),
     "demo": "tests/ios_demo/test_app.py",
     "demo --package my.mlpackage": "tests/ios_demo/test_app.py",
     "serve my.mlpackage": "tests/workflows/test_serve.py",

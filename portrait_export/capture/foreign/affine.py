@@ -22,6 +22,7 @@ from .interface import ImageInput
 
 _LARGEST_CONSTANT = 2**24  # elements; a larger one is not looked into
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+_LARGEST_PATCH = 2**12  # pixels that are joined into one axis of channels
 _MEASURES = ("Shape", "Size")  # they read how large a value is, not what it holds
 
 
@@ -188,16 +189,33 @@ def _squeeze(reading: _Reading) -> Results:
 
 
 def _reshape(reading: _Reading) -> Results:
-    """The channels stay an axis where as many values come before and after it as before."""
+    """An axis of channels stays one where it is kept, or joined with pixels beside it (patches, pixel unshuffle)."""
     first = reading.operands[0]
     old, new = reading.graph.shape(reading.node.input(0)), reading.graph.shape(reading.node.output)
     if first is None or first.axis is None or old is None or new is None:
         return ()
-    before = int(np.prod(old[: first.axis], dtype=np.int64))
+    count, before = first.channels, int(np.prod(old[: first.axis], dtype=np.int64))
     for axis, length in enumerate(new):
-        if length == first.channels and int(np.prod(new[:axis], dtype=np.int64)) == before:
-            return (replace(first, axis=axis, rank=len(new)),)
+        outer = int(np.prod(new[:axis], dtype=np.int64))
+        if not outer or before % outer or (outer * length) % (before * count):
+            continue
+        lead, tail = before // outer, outer * length // (before * count)  # pixels before and after each channel
+        if tail and lead * tail <= _LARGEST_PATCH:
+            channels = tuple(k for _ in range(lead) for k in range(count) for _ in range(tail))
+            taken = first if lead == tail == 1 else first.chosen(channels, "Reshape")
+            return (replace(taken, axis=axis, rank=len(new)),)
     return ()
+
+
+def _space_to_depth(reading: _Reading) -> Results:
+    """Each block of pixels becomes channels: all channels of its first pixel, then of its second, …"""
+    first = reading.operands[0]
+    if first is None or first.axis != 1:
+        return ()
+    pixels = int(reading.node.attrs["blocksize"]) ** 2
+    if pixels > _LARGEST_PATCH:
+        return ()
+    return (first.chosen(tuple(range(first.channels)) * pixels, "SpaceToDepth"),)
 
 
 def _gather(reading: _Reading) -> Results:
@@ -399,6 +417,29 @@ def _gemm(reading: _Reading) -> Results:
     return _product(first, rows.astype(np.float64), offset, "Gemm")
 
 
+def _einsum(reading: _Reading) -> Results:
+    """A number per channel, or a stored matrix over the channels, beside pixels whose axes may be transposed."""
+    terms, _, result = str(reading.node.attrs["equation"]).replace(" ", "").partition("->")
+    place = 0 if reading.operands[0] is not None else 1
+    first, weight = reading.operands[place], reading.array(1 - place)
+    if first is None or first.axis is None or weight is None or terms.count(",") != 1 or "." in terms:
+        return ()
+    own, stored = terms.split(",")[place], terms.split(",")[1 - place]
+    if len(own) != first.rank or len(set(own)) != len(own) or len(stored) != weight.ndim:
+        return ()
+    channel, numbers = own[first.axis], weight.astype(np.float64)
+    new = stored.replace(channel, "") or channel
+    if sorted(result) != sorted(own.replace(channel, new)):
+        return ()
+    if stored == channel:
+        found: Results = (first.scaled(numbers, np.zeros(first.channels), "Einsum"),)
+    elif len(stored) == 2 and channel in stored and len(new) == 1 and new not in own:
+        found = _product(first, numbers if stored[0] == new else numbers.T, None, "Einsum")
+    else:
+        return ()
+    return tuple(replace(one, axis=result.index(new)) for one in found)
+
+
 def _product(first: Pixels, rows: np.ndarray, bias: np.ndarray | None, op: str) -> Results:
     if rows.shape[1] != first.channels:
         return ()
@@ -412,6 +453,7 @@ _RULES: dict[str, Callable[[_Reading], Results]] = {
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,
+    "SpaceToDepth": _space_to_depth,
     "Reshape": _reshape,
     "Gather": _gather,
     "Slice": _slice,
@@ -425,4 +467,5 @@ _RULES: dict[str, Callable[[_Reading], Results]] = {
     "Conv": _conv,
     "MatMul": _mat_mul,
     "Gemm": _gemm,
+    "Einsum": _einsum,
 }

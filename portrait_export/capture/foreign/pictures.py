@@ -19,6 +19,7 @@ from ...utils.names import unique_name
 from .interface import (
     DEFAULT_SIZE,
     FLOATS,
+    INTEGERS,
     ImageInput,
     described,
     dims_of,
@@ -174,8 +175,8 @@ def _require_picture(value: Any, size: Size | None) -> int:
         return 3
     kind, rank = dtype_of(value), len(dims_of(value))
     why = "it needs 1, 3 or 4 channels, and a batch of one"
-    if kind not in (*FLOATS, "UINT8"):
-        why = f"pixels are floats or bytes (uint8), and its values are {kind.lower()}"
+    if kind not in (*FLOATS, *INTEGERS):
+        why = f"pixels are floats or integers, and its values are {kind.lower()}"
     elif rank not in (3, 4):
         why = f"it has {rank} dimensions, and a picture has channels, rows and columns, with or without a batch"
     raise CaptureError(

@@ -193,6 +193,49 @@ NOTICED = {
         {**DIAGONAL, "list": np.array([-1, 3], np.int64), "map": np.array([1, SIDE, SIDE, 3], np.int64)},
         shape=(1, SIDE, SIDE, 3),
     ),
+    "a_diagonal_by_einsum": Case(
+        [node("Einsum", ["x", "k"], ["t"], equation="nhwc,cd->ndhw"), node("Sub", ["t", "o"], ["normal"])],
+        bytes_of, {"k": DIAGONAL["k"], "o": row(*(MEAN / STD))}, shape=(1, SIDE, SIDE, 3),
+    ),
+    "a_factor_by_einsum": Case(
+        [node("Einsum", ["k", "x"], ["t"], equation="c,nchw->nchw"), node("Sub", ["t", "o"], ["normal"])],
+        bytes_of, {"k": np.diag(DIAGONAL["k"]).copy(), "o": row(*(MEAN / STD))},
+    ),
+    "space_to_depth": Case(
+        [
+            node("SpaceToDepth", ["x"], ["v"], blocksize=2), node("Sub", ["v", "m"], ["t"]),
+            node("Div", ["t", "s"], ["d"]), node("DepthToSpace", ["d"], ["normal"], blocksize=2),
+        ],
+        bytes_of, {"m": row(*np.tile(MEAN * 255, 4)), "s": row(*np.tile(STD * 255, 4))},
+    ),
+    "pixels_unshuffled_by_reshape": Case(
+        [
+            node("Reshape", ["x", "blocks"], ["b_"]), node("Transpose", ["b_"], ["p_"], perm=[0, 1, 3, 5, 2, 4]),
+            node("Reshape", ["p_", "deep"], ["v"]), node("Sub", ["v", "m"], ["t"]), node("Div", ["t", "s"], ["d"]),
+            node("DepthToSpace", ["d"], ["normal"], blocksize=2, mode="CRD"),
+        ],
+        bytes_of,
+        {
+            "blocks": np.array([1, 3, SIDE // 2, 2, SIDE // 2, 2], np.int64),
+            "deep": np.array([1, 12, SIDE // 2, SIDE // 2], np.int64),
+            "m": row(*np.repeat(MEAN * 255, 4)), "s": row(*np.repeat(STD * 255, 4)),
+        },
+    ),
+    "patches_of_channels_last": Case(
+        [
+            node("Reshape", ["x", "blocks"], ["b_"]), node("Transpose", ["b_"], ["p_"], perm=[0, 1, 3, 2, 4, 5]),
+            node("Reshape", ["p_", "deep"], ["v"]), node("Sub", ["v", "m"], ["t"]), node("Div", ["t", "s"], ["d"]),
+            node("Transpose", ["d"], ["e"], perm=[0, 3, 1, 2]),
+            node("DepthToSpace", ["e"], ["normal"], blocksize=2),
+        ],
+        bytes_of,
+        {
+            "blocks": np.array([1, SIDE // 2, 2, SIDE // 2, 2, 3], np.int64),
+            "deep": np.array([1, SIDE // 2, SIDE // 2, 12], np.int64),
+            "m": np.tile(MEAN * 255, 4).astype(np.float32), "s": np.tile(STD * 255, 4).astype(np.float32),
+        },
+        shape=(1, SIDE, SIDE, 3),
+    ),
     "clipped": normalised_after(node("Clip", ["x", "lowest", "c255"], ["v"]), constants={"lowest": np.float32(0)}),
     "numbers_as_large_as_the_picture": Case(
         shifted().nodes, bytes_of,
