@@ -115,7 +115,8 @@ def test_runtime_decodes_what_is_stored(name: str, tmp_path: Path) -> None:
     metadata = Metadata(user_defined={SPEC_KEY: spec_of_side().to_json()})
     decoded = save_asset(plain, tmp_path / "decoded.aimodel", metadata=metadata).path
     [found], [expected] = (CoreAIRunner(asset).run([Frame(photo())]) for asset in (path, decoded))
-    assert found.logits is not None and expected.logits is not None
+    assert found.logits is not None
+    assert expected.logits is not None
     np.testing.assert_array_equal(found.logits, expected.logits)
     exact = run_onnx(with_pixels(with_weights(encoded), spec_of_side()), image=photo()[None])["logits"][0, 0]
     assert np.abs(found.logits - exact).max() < 1e-2 * np.abs(exact).max()  # the asset computes in half precision
