@@ -6,7 +6,7 @@ Packages run under our runtime, assets under Apple's.
 
 For each bundled model and recipe: the mean mask IoU with PyTorch and the largest difference of P(person) on the same
 photographs, the size on disk, and processor seconds per photograph. Then how far the two formats are from each other.
-Needs the extra `coreai`. Apple's runtime takes 8 to 40 s per photograph of 512x512: with --out each result is kept in a
+Needs the extra `coreai`. Apple's runtime takes 8 to 72 s per photograph of 512x512: with --out each result is kept in a
 JSON file as soon as it is there, and a run that was interrupted goes on where it stopped.
 """
 
