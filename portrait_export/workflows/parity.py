@@ -46,7 +46,7 @@ JUDGING_SPLIT = "evaluate"  # of the calibration set, where the other half was u
 FITTED_NOTE = (
     "The recipe was fitted to the calibrate half of the calibration set, so the masks are compared on the other half."
 )
-CORE_AI_PHOTOS = 4  # Apple's runtime takes 8 to 40 s of a processor per picture of 512x512 on Linux, ours 0.5 s
+CORE_AI_PHOTOS = 4  # Apple's runtime takes 8 to 72 s of a processor per picture of 512x512 on Linux, ours 0.5 s
 ORIGINS = 3  # how many operations that give NaN or infinity are named
 CORES_OF_OVERLAP = 2  # on more, a reference that runs one photograph at a time takes all of them instead
 
