@@ -285,7 +285,8 @@ def convolve(chain: Chain) -> None:
 
 def rearrange(chain: Chain) -> None:
     op = str(chain.rng.choice(["DepthToSpace", "SpaceToDepth", "Flatten"]))
-    chain.add(op, **({"blocksize": 2} if op != "Flatten" else {"axis": _axis(chain)}))
+    attributes: dict[str, Any] = {"axis": _axis(chain)} if op == "Flatten" else {"blocksize": 2}
+    chain.add(op, **attributes)
 
 
 def power(chain: Chain) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -43,7 +44,7 @@ def captured(net: nn.Module) -> tuple[onnx.ModelProto, str]:
     return found.model, found.note
 
 
-def resized(y: Tensor, size: int, **options: object) -> Tensor:
+def resized(y: Tensor, size: int, **options: Any) -> Tensor:
     small = functional.interpolate(y, size=(size, size + 1), **options)
     return functional.interpolate(small, size=(SIDE, SIDE), **options)
 
@@ -74,7 +75,7 @@ def attention(part: nn.Module, y: Tensor) -> Tensor:
 
 def unpooled(part: nn.Module, y: Tensor) -> Tensor:
     values, places = functional.max_pool2d(y, 2, return_indices=True)
-    return functional.max_unpool2d(values, places, 2)
+    return functional.max_unpool2d(values, places, 2)  # type: ignore[arg-type]  # as people call it
 
 
 def filtered(part: nn.Module, y: Tensor) -> Tensor:
@@ -85,6 +86,7 @@ def filtered(part: nn.Module, y: Tensor) -> Tensor:
 
 def modulated(part: nn.Module, y: Tensor) -> Tensor:
     """A global filter: the spectrum times complex weights."""
+    assert isinstance(part.weight, Tensor)
     weights = torch.complex(part.weight[:, :, 0, 0], part.weight[:, :, 0, 0] * 0.5)
     return torch.fft.irfft2(torch.fft.rfft2(y[..., :23]) * weights, s=(SIDE, SIDE))
 
@@ -136,7 +138,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("build", NETS.values(), ids=NETS)
-def test_what_a_trace_cannot_express_is_captured_by_torch_export(build):
+def test_what_a_trace_cannot_express_is_captured_by_torch_export(build: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     net = build().eval()
     with torch.no_grad():
@@ -151,7 +153,7 @@ def test_what_a_trace_cannot_express_is_captured_by_torch_export(build):
     np.testing.assert_allclose(run_once(model, {"image": picture.numpy()})["output"], expected, atol=1e-5)
 
 
-def test_a_trace_that_agrees_is_preferred():
+def test_a_trace_that_agrees_is_preferred() -> None:
     folded = Head(lambda part, y: functional.fold(functional.unfold(y, 3, padding=1), (SIDE, SIDE), 3, padding=1))
     assert captured(folded)[1].startswith("captured by tracing")
 
@@ -194,7 +196,9 @@ BLAMED = {
 
 
 @pytest.mark.parametrize(("build", "line"), BLAMED.values(), ids=BLAMED)
-def test_a_trace_that_differs_is_said_to_be_that(build, line, capfd):
+def test_a_trace_that_differs_is_said_to_be_that(
+    build: Callable[[], nn.Module], line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(CaptureError, match="gives another result than the network itself") as caught:
         captured(build())
     assert caught.value.code == "trace-differs"
@@ -210,7 +214,7 @@ class Unwritable(nn.Module):
         return torch.linalg.svdvals(image)
 
 
-def test_a_module_that_no_way_captures_is_refused_with_each_reason():
+def test_a_module_that_no_way_captures_is_refused_with_each_reason() -> None:
     with pytest.raises(CaptureError, match="could not be exported to ONNX at 24x24") as caught:
         captured(Unwritable())
     assert "svd" in caught.value.message
