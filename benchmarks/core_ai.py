@@ -1,4 +1,4 @@
-"""Compare the masks of Core ML packages and Core AI assets with PyTorch's, and with each other.
+"""Compare the masks of both formats with PyTorch's.
 
 Packages run under our runtime, assets under Apple's.
 

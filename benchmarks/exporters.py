@@ -1,4 +1,6 @@
-"""Export small modules that a trace gets wrong, by tracing alone and as `--torch` does, and compare with the module.
+"""Try both ways to capture a PyTorch module.
+
+Small modules that a trace gets wrong are exported by tracing alone and as `--torch` does, and compared with the module.
 
     python benchmarks/exporters.py
 

@@ -283,12 +283,12 @@ def _segment_frame(
     import numpy as np
 
     from ..imaging.photo import open_depth
-    from ..workflows.segment import segment_frame
+    from ..workflows.segment import segment_photo
 
     photo = _open(image)
     values = depth if depth is None or isinstance(depth, np.ndarray) else open_depth(depth)
     further = {name: _open(picture).pixels for name, picture in (pictures or {}).items()}
-    probability, left = segment_frame(opened, photo, values, pictures=further, refine=refine, carried=carried)
+    probability, left = segment_photo(opened, photo, values, pictures=further, refine=refine, carried=carried)
     return Segmentation(photo.pixels, probability, opened.spec.threshold, photo.notes), left
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import collapse_norms
-from .groups import Collapsed, collapsed, grouped, merged, merged_around
+from .groups import Collapsed, alone, collapsed, grouped, merged, merged_around
 from .values import MAX_RANK, TensorSequence, Value, axis_of, shape_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _reduction(node: NodeContext) -> Collapsed | None:
 def _along_axis(node: NodeContext) -> Collapsed | None:
     shape = node.shape()
     axis = axis_of(node.attributes.get("axis", 0 if node.op_type in PICKING else -1), len(shape))
-    groups = [list(range(axis)), [axis], list(range(axis + 1, len(shape)))]
+    groups = alone(axis, len(shape))
     picking = node.op_type in PICKING
     result = _kept(node, shape, [axis]) if picking else shape
     attributes = {"axis": 1, **({"keepdims": 1} if picking else {})}
@@ -109,7 +109,7 @@ def _flattened(node: NodeContext) -> Collapsed | None:
 def _concat(node: NodeContext) -> Collapsed | None:
     shapes = [node.shape(index) for index in range(len(node.inputs))]
     axis = axis_of(node.attributes["axis"], len(shapes[0]))
-    groups = [list(range(axis)), [axis], list(range(axis + 1, len(shapes[0])))]
+    groups = alone(axis, len(shapes[0]))
     inputs = [merged(node, value, shape, groups) for value, shape in zip(node.inputs, shapes, strict=True)]
     total = sum(shape[axis] for shape in shapes)
     return collapsed(node, inputs, {"axis": 1}, groups, (*shapes[0][:axis], total, *shapes[0][axis + 1 :]))
@@ -177,7 +177,7 @@ def _quantized(node: NodeContext) -> Collapsed | None:
     axis = axis_of(node.attributes.get("axis", 1), len(shape))
     if node.attributes.get("block_size", 0):
         return None
-    groups = [list(range(axis)), [axis], list(range(axis + 1, len(shape)))]
+    groups = alone(axis, len(shape))
     inputs = [merged(node, node.value(0), shape, groups), *node.inputs[1:]]
     return collapsed(node, inputs, {"axis": 1}, groups, shape)
 
@@ -188,7 +188,7 @@ def _picked_elements(node: NodeContext) -> Collapsed | None:
     axis = axis_of(node.attributes.get("axis", 0), len(shape))
     if any(own != new for place, (own, new) in enumerate(zip(shape, wanted, strict=True)) if place != axis):
         return None
-    groups = [list(range(axis)), [axis], list(range(axis + 1, len(shape)))]
+    groups = alone(axis, len(shape))
     inputs = [merged(node, node.value(index), node.shape(index), groups) for index in range(2)]
     return collapsed(node, inputs, {"axis": 1}, groups, wanted)
 
@@ -196,7 +196,7 @@ def _picked_elements(node: NodeContext) -> Collapsed | None:
 def _top_k(node: NodeContext) -> Collapsed | None:
     shape = node.shape()
     axis = axis_of(node.attributes.get("axis", -1), len(shape))
-    groups = [list(range(axis)), [axis], list(range(axis + 1, len(shape)))]
+    groups = alone(axis, len(shape))
     count = node.ints(1, "k")[0] if node.has(1) else int(node.attributes["k"])
     inputs = [merged(node, node.value(0), shape, groups), *node.inputs[1:]]
     return collapsed(node, inputs, {"axis": 1}, groups, (*shape[:axis], count, *shape[axis + 1 :]))

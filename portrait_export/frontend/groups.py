@@ -1,4 +1,6 @@
-"""Merge adjacent dimensions of a node's inputs, so that it can be lowered in the five that Core ML has."""
+"""Merge adjacent dimensions of a node's inputs.
+
+The node can then be lowered in the five dimensions that Core ML has."""
 
 from __future__ import annotations
 
@@ -31,6 +33,11 @@ class Collapsed:
         """The results in the shape that ONNX gives them."""
         values = list(result) if isinstance(result, Sequence) else [result]
         return [self.node.reshape_any_rank(value, self.shape) for value in values]  # type: ignore[arg-type]  # tensors
+
+
+def alone(axis: int, rank: int) -> list[list[int]]:
+    """One dimension alone; all before it as one, and all behind it."""
+    return [list(range(axis)), [axis], list(range(axis + 1, rank))]
 
 
 def merged_around(shape: Sequence[int], changed: Sequence[int]) -> list[list[int]]:

@@ -1,4 +1,6 @@
-"""Express MIL operations whose constants change with the input size so that they fit every listed size.
+"""Make single MIL operations fit every listed input size.
+
+Their constants change with the size.
 
     reshape             result shape → one -1, or a vector computed from shapes
     resize_bilinear     result size → scale factors if they are the same at every size, else `resize` (iOS17)

@@ -1,4 +1,4 @@
-"""Unify programs of one network, lowered at several input sizes, into one program that accepts every size.
+"""Unify the programs of one network at several input sizes.
 
 The programs differ only in constants that depend on the size. The first is copied, operation by operation, with
 symbolic sides of its inputs. If a constant differs between the sizes, `resizable` has a form of the operation that

@@ -1,4 +1,4 @@
-"""Arrange a weight as the matrix that its operators multiply their inputs with: one row per output channel."""
+"""Arrange a weight as a matrix, one row per output channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Bound the values of a plan for inputs of a bounded size, to prove which of them are never NaN."""
+"""Prove which values of a plan are never NaN.
+
+The bounds of all values are computed, for inputs of a bounded size."""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ExecutionError
-from .dtypes import HALF_MAX
 from .executor import Instruction, Plan
 
+HALF_MAX = torch.finfo(torch.float16).max
 INPUT = 1024.0  # the largest magnitude of an input that the bounds hold for; pictures reach 255
 LARGEST = 1e37  # a sum whose terms may be larger together is not bounded: in float32 it may overflow on the way
 SQUARES = 1e15  # numbers whose squares do not overflow when some millions are added

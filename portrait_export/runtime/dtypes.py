@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-HALF_MAX = 65504.0  # the largest finite half
 FLOATS = ("fp16", "fp32", "fp64", "bf16", "fp8e4m3fn", "fp8e5m2")
 
 # MIL type → (carrier, smallest, largest value) of the integer types.

@@ -1,4 +1,6 @@
-"""Sum x xᵀ over the inputs x of layers while a program runs: what error-compensated rounding of weights needs."""
+"""Sum x xᵀ over the inputs x of layers while a program runs.
+
+Error-compensated rounding of weights needs it."""
 
 from __future__ import annotations
 

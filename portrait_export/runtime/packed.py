@@ -1,4 +1,4 @@
-"""Convolve with weights that are packed once, in the layout in which oneDNN is fastest: channels last."""
+"""Convolve with weights that are packed once."""
 
 from __future__ import annotations
 

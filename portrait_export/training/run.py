@@ -55,6 +55,9 @@ class Run(lightning.LightningModule):
         self.automatic_optimization = False  # the critic is a second optimizer
         self.config, self.spec, self.split, self.on_row = config, spec, split, on_row
         self.net = build_net(spec, seed=config.seed)
+        for name in ("distill", "features"):
+            if getattr(config.loss, name) and teacher is None:
+                raise TrainingError(f"loss.{name} is above 0, but no teacher was given.")
         # In a list, to stay out of checkpoints; a copy, because it is changed below.
         self._teacher = [copy.deepcopy(teacher).eval().requires_grad_(False)] if teacher is not None else []
         if precision(config) == "bf16-mixed" and not torch.cuda.is_available():
@@ -63,7 +66,8 @@ class Run(lightning.LightningModule):
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.critic = _seeded_critic(config.seed) if config.loss.critic else None
         self.augment = Augment(config.augment)
-        self.features = self._feature_loss() if config.loss.features else None
+        features = config.loss.features > 0
+        self.features = FeatureLoss(self.net, self._teacher[0], seed=config.seed) if features else None
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("best_iou", torch.full((), -1.0))
         self.register_buffer("first_iou", torch.full((), -1.0))
@@ -202,14 +206,7 @@ class Run(lightning.LightningModule):
 
     @torch.no_grad()
     def _taught(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        if not self._teacher:
-            raise TrainingError("loss.distill is above 0, but no teacher was given.")
         return torch.sigmoid(losses.at_size(self._teacher[0](image).float(), size))
-
-    def _feature_loss(self) -> FeatureLoss:
-        if not self._teacher:
-            raise TrainingError("loss.features is above 0, but no teacher was given.")
-        return FeatureLoss(self.net, self._teacher[0], seed=self.config.seed)
 
     def _teach_critic(self, optimizer: Any, batch: dict[str, Tensor], predicted: Tensor) -> None:
         assert self.critic is not None

@@ -1,4 +1,4 @@
-"""Find what half precision costs, and choose the values of a network that must not be rounded to it."""
+"""Find the values that half precision must not round."""
 
 from __future__ import annotations
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..artifacts import Value
+from .error_sums import HALF_MAX
 
 if TYPE_CHECKING:
     import numpy as np
-
-HALF_MAX = 65504.0  # the largest finite number of IEEE 754 binary16
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Round the activations of a compiled program to 8 bits, with ranges that our runtime measures on photographs."""
+"""Round the activations of a program to 8 bits."""
 
 from __future__ import annotations
 

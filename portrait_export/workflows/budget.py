@@ -1,4 +1,4 @@
-"""Search for the best choice of storage within a budget: try it on photographs that were not fitted, and correct it."""
+"""Search for the best choice of storage within a budget."""
 
 from __future__ import annotations
 

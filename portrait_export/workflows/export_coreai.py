@@ -1,4 +1,4 @@
-"""Export a model to a Core AI asset: the stages up to the simplified ONNX, then Apple's converter, audit and masks."""
+"""Export a model to a Core AI asset."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ..mil.package import SavedPackage
     from ..quantize.recipe import Recipe
 
-RECIPES = ("none", "int8", "int8-block32", "int4-block32", *(f"palette{bits}" for bits in (8, 6, 4, 3, 2)))
-RECIPES = (*RECIPES, "palette4-vector")  # what Core AI can store and the audit can find again
+_PALETTES = ("palette8", "palette6", "palette4", "palette3", "palette2", "palette4-vector")
+RECIPES = ("none", "int8", "int8-block32", "int4-block32", *_PALETTES)  # what Core AI stores and the audit finds again
 _TARGET = "iOS18"  # of the package whose weights an asset shares: the first with every operator
 NO_FORM = {
     "w8a8": "8-bit activations are not written to assets",

@@ -1,4 +1,6 @@
-"""Store each weight in its own form: by a file of rules, or the best choice within a budget of size or mask IoU."""
+"""Store each weight in its own form.
+
+A file of rules decides it, or the best choice within a budget of size or mask IoU."""
 
 from __future__ import annotations
 

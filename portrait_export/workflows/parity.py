@@ -1,4 +1,4 @@
-"""Compare a saved model's masks with its network's on photos at every size, and write the report.
+"""Compare a saved model's masks with its network's.
 
 A saved model is a Core ML package or a Core AI asset.
 """

@@ -1,4 +1,4 @@
-"""Place packages and photos into the iOS demo's folder, with the list by which the app finds them."""
+"""Place packages and photos into the iOS demo's folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export and compare recurrent networks: how a package has their carried values, and what a comparison shows."""
+"""Export and compare recurrent networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segment photos with a model or a saved package, and write pictures at the photos' own resolution."""
+"""Segment photos and write pictures at their own resolution."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def segment_one(
     photo = open_photo(path)
     further = {name: open_photo(file).pixels for name, file in pictures.items()}
     values = None if depth is None else open_depth(depth)
-    probability = segment_photo(opened, photo, values, pictures=further, refine=refine, continues=continues)
+    probability, _ = segment_photo(opened, photo, values, pictures=further, refine=refine, continues=continues)
     write_picture(out, paint(photo, probability), force=force)
     return SegmentResult(path, out, photo.notes, float((probability >= opened.spec.threshold).mean()))
 
@@ -177,7 +177,8 @@ def segment_photo(
     pictures: Mapping[str, np.ndarray] | None = None,
     refine: bool = True,
     continues: bool = False,
-) -> np.ndarray:
+    carried: Mapping[str, np.ndarray] | None = None,
+) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
     """Segment a photo of any size at the input size that suits it best.
 
     Args:
@@ -185,26 +186,9 @@ def segment_photo(
         pictures: what the model takes besides the photo, by input: (h, w, 3) uint8 of the same view at any resolution.
         refine: sharpen the mask along the photo's edges; False keeps the network's own.
         continues: it follows the photo before it in a sequence.
+        carried: what a recurrent network takes instead of the values after the photo before it, or of zeros.
     Returns:
-        (H, W) float32 in 0..1: P(person) at the photo's resolution.
-    """
-    return segment_frame(opened, photo, depth, pictures=pictures, refine=refine, continues=continues)[0]
-
-
-def segment_frame(
-    opened: OpenRunner[Runner],
-    photo: Photo,
-    depth: np.ndarray | None = None,
-    *,
-    pictures: Mapping[str, np.ndarray] | None = None,
-    refine: bool = True,
-    continues: bool = False,
-    carried: Mapping[str, np.ndarray] | None = None,
-) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-    """Segment a photo as `segment_photo` does, and return what a recurrent network carries to the next one, too.
-
-    Args:
-        carried: what it takes instead of the values after the photo before it, or of zeros.
+        (H, W) float32 in 0..1: P(person) at the photo's resolution; and what a recurrent network carries to the next.
     """
     from ..imaging.companions import fitted, with_pictures
     from ..imaging.placement import mask_back, refined_back, to_frame

@@ -1,4 +1,4 @@
-"""Measure on photographs how much each way to store each weight changes the masks, and keep the result in a file."""
+"""Measure how much each way to store a weight changes the masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make packages of choices of storage, judge their masks, and measure what single weights do to them."""
+"""Make packages of choices of storage, and judge their masks."""
 
 from __future__ import annotations
 

@@ -49,13 +49,20 @@ def small_net(side: int = SIDE, *, largest: float = 1.0) -> onnx.ModelProto:
         helper.make_node("Resize", ["logits", "", "scales"], ["big"], mode="linear"),
         helper.make_node("Sigmoid", ["big"], ["mask"]),
     ]
+    return _model("small", nodes, weights, side, stride=2)
+
+
+def _model(
+    name: str, nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], side: int, *, stride: int
+) -> onnx.ModelProto:
+    """From `image` to `logits` at 1/stride of its size, and `mask` at its size."""
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
-        "small",
+        name,
         [value("image", TensorProto.FLOAT, [1, 3, side, side])],
         [
-            value("logits", TensorProto.FLOAT, [1, 1, side // 2, side // 2]),
+            value("logits", TensorProto.FLOAT, [1, 1, side // stride, side // stride]),
             value("mask", TensorProto.FLOAT, [1, 1, side, side]),
         ],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
@@ -88,20 +95,7 @@ def wide_net(side: int = SIDE) -> onnx.ModelProto:
         helper.make_node("Resize", ["logits", "", "scales"], ["big"], mode="linear"),
         helper.make_node("Sigmoid", ["big"], ["mask"]),
     ]
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "wide",
-        [value("image", TensorProto.FLOAT, [1, 3, side, side])],
-        [
-            value("logits", TensorProto.FLOAT, [1, 1, side // 4, side // 4]),
-            value("mask", TensorProto.FLOAT, [1, 1, side, side]),
-        ],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return _model("wide", nodes, weights, side, stride=4)
 
 
 def photo(side: int = SIDE) -> np.ndarray:

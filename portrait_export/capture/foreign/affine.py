@@ -202,8 +202,7 @@ def _reshape(reading: _Reading) -> Results:
         lead, tail = before // outer, outer * length // (before * count)  # pixels before and after each channel
         if tail and lead * tail <= _LARGEST_PATCH:
             channels = tuple(k for _ in range(lead) for k in range(count) for _ in range(tail))
-            taken = first if lead == tail == 1 else first.chosen(channels, "Reshape")
-            return (replace(taken, axis=axis, rank=len(new)),)
+            return (replace(first.chosen(channels, "Reshape"), axis=axis, rank=len(new)),)
     return ()
 
 

@@ -28,7 +28,7 @@ def composed(layout: object, model: onnx.ModelProto, name: str) -> onnx.ModelPro
 def _(layout: Detections, model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     surgeon = _Composer(model)
     table = surgeon.shaped(layout.rows, layout.shape[-2:])
-    if layout.features == len(layout.shape) - 2:
+    if layout.turned:
         table = surgeon.emit("Transpose", [table], perm=[1, 0])
     scores = surgeon.scores(table, layout)
     if layout.kept < layout.count:
@@ -38,7 +38,7 @@ def _(layout: Detections, model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     inside_x, inside_y = surgeon.insides(table, layout)
     weight = surgeon.emit("Mul", [inside_x, surgeon.shaped(scores, (layout.kept, 1, 1))])
     masks = surgeon.emit("Mul", [surgeon.emit("Mul", [masks, weight]), inside_y])  # (n, h, w)
-    surgeon.shaped(surgeon.largest(masks, axis=0), (1, 1, *layout.field.pixels), output=name)
+    surgeon.shaped(surgeon.maximum(masks, axis=0), (1, 1, *layout.field.pixels), output=name)
     return surgeon.with_output(name, layout.field.pixels)
 
 
@@ -82,12 +82,6 @@ class _Composer(Surgeon):
         found = [self.columns(table, column, column + 1) for column in columns]
         return found[0] if len(found) == 1 else self.emit("Concat", found, axis=1)
 
-    def largest(self, value: str, *, axis: int) -> str:
-        """The largest along an axis, which stays."""
-        if self.opset >= 18:
-            return self.emit("ReduceMax", [value, self.index(axis, "axis")], keepdims=1)
-        return self.emit("ReduceMax", [value], axes=[axis], keepdims=1)
-
     def best(self, scores: str, count: int, kept: int) -> tuple[str, str]:
         """The largest of some scores, and their places."""
         values = self.emit("TopK", [self.shaped(scores, (count,)), self.index(kept, "kept")], axis=0)
@@ -108,7 +102,7 @@ class _Composer(Surgeon):
             )
         score = self.chosen(table, tuple(layout.first_score + k for k in layout.person))
         if len(layout.person) > 1:
-            score = self.largest(score, axis=1)
+            score = self.maximum(score)
         return self.emit("Mul", [score, self.columns(table, BOX, BOX + 1)]) if layout.objectness else score
 
     def weighed_prototypes(self, table: str, layout: Detections) -> str:

@@ -1,4 +1,4 @@
-"""Compose one mask of the person from a network's outputs in NumPy, detection by detection; see `compositions`."""
+"""Compose one mask of the person in NumPy; see `compositions`."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Recognise the layout of instance and query outputs, from which one mask of the person can be composed."""
+"""Recognise outputs from which one mask of the person can be composed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,9 +79,14 @@ class Detections:
         return self.rows, self.prototypes
 
     @property
+    def turned(self) -> bool:
+        """Whether the list is (d, n) instead of (n, d)."""
+        return self.features == len(self.shape) - 2
+
+    @property
     def count(self) -> int:
         """Detections."""
-        return self.shape[-1] if self.features == len(self.shape) - 2 else self.shape[-2]
+        return self.shape[-1 if self.turned else -2]
 
     @property
     def coefficients(self) -> int:
@@ -129,7 +134,7 @@ class Detections:
     def table(self, outputs: Arrays) -> np.ndarray:
         """The detections (n, d)."""
         rows = outputs[self.rows].astype(np.float64).reshape(self.shape[-2:])
-        return rows.T if self.features == len(self.shape) - 2 else rows
+        return rows.T if self.turned else rows
 
     def scores(self, table: np.ndarray) -> np.ndarray:
         """(n,): how likely each detection is the person."""
@@ -235,7 +240,7 @@ def detections_of(pictures: Sequence[Arrays], size: tuple[int, int], named: int 
             context=problems,
             hint="export the network with its own decoding of boxes and scores, as Ultralytics' exporter does.",
         )
-    return Detections(**{**vars(layout), "corners": corners})
+    return replace(layout, corners=corners)
 
 
 def _row_layouts(

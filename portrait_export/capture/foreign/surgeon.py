@@ -62,11 +62,11 @@ class Surgeon:
         """A stored array of one index; returns its name."""
         return self.constant(np.array([index], np.int64), name)
 
-    def maximum(self, value: str) -> str:
-        """The largest of the classes (1, K, h, w)."""
+    def maximum(self, value: str, *, axis: int = 1) -> str:
+        """The largest along an axis, which stays; by default of the classes (1, K, h, w)."""
         if self.opset >= 18:
-            return self.emit("ReduceMax", [value, self.index(1, "class_axis")], keepdims=1)
-        return self.emit("ReduceMax", [value], axes=[1], keepdims=1)
+            return self.emit("ReduceMax", [value, self.index(axis, "class_axis")], keepdims=1)
+        return self.emit("ReduceMax", [value], axes=[axis], keepdims=1)
 
     def finished(self) -> onnx.ModelProto:
         """The model with the new operators in their places."""

@@ -1,4 +1,6 @@
-"""Replace shapes that an ONNX file states of its values and that its operators contradict, as ONNX Runtime does."""
+"""Infer shapes anew where an ONNX file states wrong ones.
+
+ONNX Runtime does so, too."""
 
 from __future__ import annotations
 

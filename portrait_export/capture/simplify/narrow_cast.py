@@ -1,4 +1,6 @@
-"""Compute a cast to 8 or 16 bits, whose result is only moved and cast on, in 32 bits: Core ML has no fewer.
+"""Compute casts to 8 or 16 bits in 32 bits.
+
+Core ML has no fewer. The result of such a cast must only be moved and cast on.
 
 Algebra. cast(x) to integers of n values from `lowest` on = (⌊x⌋₀ − lowest) mod n + lowest, ⌊x⌋₀ being x without its
 fraction; of booleans it is x. Beyond those integers ONNX leaves a cast of floats open; ONNX Runtime wraps around, too.
