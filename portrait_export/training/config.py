@@ -177,7 +177,7 @@ class TrainConfig:
         average: decay of the exponential moving average of the weights, which is what is validated and saved.
         precision: one of PRECISIONS; `auto` is bf16-mixed where the processor computes bfloat16, else 32-true.
         workers: processes that cut photographs; 0 does it in the run's own.
-        memory: MiB of photographs that are kept decoded; the others are decoded each time they come up.
+        memory: MiB of photographs and cut-outs that are kept decoded; the others are decoded each time they come up.
         pictures: how many validation photographs are shown with their predictions.
         eight_bit: `rebuild` rounds the weights to 8-bit steps, so that an int8 package stores them exactly.
         seed: of everything random.

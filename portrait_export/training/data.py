@@ -206,7 +206,7 @@ class Crops(Dataset[dict[str, Tensor]]):
         self.items, self.cutouts, self.config = split.train, split.cutouts, config
         self.memory = config.memory << 20  # bytes left for decoded photographs
         self._kept: dict[Item, LabelledFrame] = {}
-        self._people: dict[Any, CutOut | None] = {}
+        self._people: dict[Item | Path, CutOut | None] = {}
         self.composer = Composer(
             config.composite, background=self._background, texture=self._texture, person=self._person
         )
@@ -229,11 +229,17 @@ class Crops(Dataset[dict[str, Tensor]]):
         return scene_tensors(self._finished(_as_scene(part), generator))
 
     def keep(self) -> None:
-        """Decode as many photographs as may be kept, now. Processes that are forked later share them."""
+        """Decode as many photographs and cut-outs as may be kept, now. Processes that are forked later share them."""
         for item in self.items:
             if self.memory <= 0:
                 return
             self._decoded(item)
+        if self.config.composite.share:
+            pasted = [item for item, weight in zip(self.items, self._paste, strict=True) if weight]
+            for source in (*self.cutouts, *pasted):
+                if self.memory <= 0:
+                    return
+                self._cut(source)
 
     def _finished(self, scene: Scene, generator: np.random.Generator) -> Scene:
         """Turned and compressed, as photographs come from phones."""
@@ -262,18 +268,23 @@ class Crops(Dataset[dict[str, Tensor]]):
         """People of a photograph or of an RGBA picture."""
         for _ in range(FEW_ATTEMPTS):
             if self.cutouts and generator.random() < self.config.composite.rendered:
-                path = _one_of(self.cutouts, generator)
-                if path not in self._people:
-                    self._people[path] = read_cutout(path)
-                found = self._people[path]
+                found = self._cut(_one_of(self.cutouts, generator))
             else:
-                item = self.items[int(generator.choice(len(self.items), p=self._paste))]
-                if item not in self._people:
-                    self._people[item] = cut_from(self._decoded(item))
-                found = self._people[item]
+                found = self._cut(self.items[int(generator.choice(len(self.items), p=self._paste))])
             if found is not None:
                 return found
         raise DataError("No photograph shows people that can be cut out for composites.")
+
+    def _cut(self, source: Item | Path) -> CutOut | None:
+        """The people of a photograph, if they can be cut out, or of an RGBA picture; kept as `_decoded` keeps."""
+        if source in self._people:
+            return self._people[source]
+        found = read_cutout(source) if isinstance(source, Path) else cut_from(self._decoded(source))
+        size = 0 if found is None else found.colours.nbytes + found.alpha.nbytes
+        if size <= self.memory:
+            self.memory -= size
+            self._people[source] = found
+        return found
 
     def _scenes(self) -> list[int]:
         """The photographs without people."""
