@@ -204,7 +204,10 @@ class Crops(Dataset[dict[str, Tensor]]):
 
     def __init__(self, split: Split, config: TrainConfig):
         self.items, self.cutouts, self.config = split.train, split.cutouts, config
-        self.memory = config.memory << 20  # bytes left for decoded photographs
+        # Bytes left: a third is for cut-outs, which are small and take longest to make.
+        memory = config.memory << 20
+        self.cutout_memory = memory // 3 if config.composite.share else 0
+        self.memory = memory - self.cutout_memory
         self._kept: dict[Item, LabelledFrame] = {}
         self._people: dict[Item | Path, CutOut | None] = {}
         self.composer = Composer(
@@ -232,14 +235,13 @@ class Crops(Dataset[dict[str, Tensor]]):
         """Decode as many photographs and cut-outs as may be kept, now. Processes that are forked later share them."""
         for item in self.items:
             if self.memory <= 0:
-                return
+                break
             self._decoded(item)
-        if self.config.composite.share:
-            pasted = [item for item, weight in zip(self.items, self._paste, strict=True) if weight]
-            for source in (*self.cutouts, *pasted):
-                if self.memory <= 0:
-                    return
-                self._cut(source)
+        pasted = [item for item, weight in zip(self.items, self._paste, strict=True) if weight]
+        for source in (*self.cutouts, *pasted):
+            if self.cutout_memory <= 0:
+                break
+            self._cut(source)
 
     def _finished(self, scene: Scene, generator: np.random.Generator) -> Scene:
         """Turned and compressed, as photographs come from phones."""
@@ -281,8 +283,8 @@ class Crops(Dataset[dict[str, Tensor]]):
             return self._people[source]
         found = read_cutout(source) if isinstance(source, Path) else cut_from(self._decoded(source))
         size = 0 if found is None else found.colours.nbytes + found.alpha.nbytes
-        if size <= self.memory:
-            self.memory -= size
+        if size <= self.cutout_memory:
+            self.cutout_memory -= size
             self._people[source] = found
         return found
 

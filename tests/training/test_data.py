@@ -185,6 +185,21 @@ def test_composites_show_people_of_the_photographs_where_the_mask_says(painted: 
     assert np.mean(agreements) > 0.95
 
 
+def test_cutouts_are_made_once_if_memory_allows(painted: Path) -> None:
+    config = scenes(painted)
+    split = prepare(config)
+    crops, forgetful = (Crops(split, replace(config, memory=memory)) for memory in (64, 0))
+    crops.keep()
+    forgetful.keep()
+    places = [Pick(index, 64, (0, 1, index)) for index in range(len(split.train))]
+    before = [forgetful[pick]["image"] for pick in places]
+    for item in split.train:
+        item.image.unlink()
+    assert all(bool((crops[pick]["image"] == image).all()) for pick, image in zip(places, before, strict=True))
+    with pytest.raises(PhotoError):
+        forgetful[places[0]]
+
+
 def test_cutouts_of_a_folder_are_pasted_and_broken_ones_refused_before_training(painted: Path) -> None:
     config = scenes(painted)
     config = replace(config, composite=replace(config.composite, cutouts="cut", rendered=1.0, people=(0.0, 1.0)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from portrait_export.training.trust import trusted
+from portrait_export.training.trust import EDGE, trusted
 
 
 def half(side: int = 100) -> np.ndarray:
@@ -33,3 +34,15 @@ def test_gray_that_touches_background_but_no_person_is_not_trusted() -> None:
     mask = np.zeros((100, 100), np.float32)
     mask[40:60, 40:60] = 0.5
     assert not trusted(mask)[40:60, 40:60].any()
+
+
+@pytest.mark.parametrize("shape", [(31, 17), (4, 90), (200, 3)])
+def test_edge_is_gray_within_a_square_of_both_person_and_background(shape: tuple[int, int]) -> None:
+    mask = np.random.default_rng(0).choice([0.0, 0.5, 1.0], shape, p=[0.08, 0.84, 0.08]).astype(np.float32)
+    radius = max(2, round(EDGE * max(shape)))
+    expected = np.ones(shape, bool)
+    for y, x in zip(*np.nonzero(mask == 0.5), strict=True):
+        near = mask[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+        expected[y, x] = bool((near == 0).any() and (near == 1).any())
+    assert 0 < (~expected).sum() < mask.size
+    assert np.array_equal(trusted(mask), expected)
