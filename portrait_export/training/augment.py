@@ -51,6 +51,7 @@ class Augment(nn.Module):
             image, depth = self._replace(image, mask, depth)
             image = self.defects(image).clamp(0, 1)
             image = self._darken(image)
+            image, depth, trust = self._blend(image, depth, trust)
         out = {"image": image, "mask": mask, "trust": trust}
         return out if "depth" not in batch else {**out, "depth": depth}
 
@@ -75,6 +76,16 @@ class Augment(nn.Module):
         dark = image.clamp(min=1e-4) ** exponent * torch.empty_like(chosen).uniform_(0.5, 1.0)
         dark = (dark + 0.04 * torch.randn_like(image) * torch.rand_like(chosen)).clamp(0, 1)
         return image + chosen * (dark - image)
+
+    def _blend(self, image: Tensor, depth: Tensor, trust: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Blend some photographs with others of the batch (Zhang et al., mixup, ICLR 2018); no mask is right there."""
+        chosen = (torch.rand(len(image), 1, 1, 1, device=image.device) < self.config.blend).to(image.dtype)
+        if not chosen.any():
+            return image, depth, trust
+        other = torch.randperm(len(image), device=image.device)
+        share = chosen * torch.rand_like(chosen)
+        image, depth = (x.lerp(x[other], share) for x in (image, depth))
+        return image, depth, trust * (1 - chosen)
 
     def _replace(self, image: Tensor, mask: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Put other backgrounds behind some people; they are at depth 0, far away."""

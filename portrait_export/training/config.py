@@ -12,7 +12,7 @@ from ..utils.toml import read_toml
 CONFIGS = Path(__file__).parent / "configs"
 IMAGENET = "imagenet"  # as `init`: the encoder's published weights
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")  # Lightning's names, and `auto`
-CHANCES = ("flip", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace", "turn", "dark", "jpeg")
+CHANCES = ("flip", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace", "turn", "dark", "jpeg", "blend")
 COMPOSITE_CHANCES = ("share", "rendered", "crowd", "match_light", "shadow")
 
 
@@ -91,6 +91,9 @@ class AugmentConfig:
         dark: probability of low light.
         jpeg: probability of JPEG's artefacts.
         clothes: probability of other clothes.
+        blend: probability of being blended with another photograph of the batch. Only the teacher's answer is learned
+            from it, which keeps a network from learning a few photographs by heart (Beyer et al., Knowledge
+            distillation: A good teacher is patient and consistent, CVPR 2022).
         replace: probability of another background behind the person.
         backgrounds: a folder of pictures without people for that; without it, backgrounds are other photographs'
             with the person smoothed away, and plain colour fields.
@@ -110,6 +113,7 @@ class AugmentConfig:
     dark: float = 0.05
     jpeg: float = 0.2
     clothes: float = 0.3
+    blend: float = 0.0
     replace: float = 0.5
     backgrounds: str = ""
 
@@ -292,6 +296,14 @@ def _impossible(config: TrainConfig) -> list[str]:
         *(
             (not getattr(config.loss, name) or bool(config.teacher), f"loss.{name} needs a teacher")
             for name in ("distill", "features")
+        ),
+        (
+            not config.augment.blend or not config.loss.critic,
+            "augment.blend and loss.critic: a blend has no mask that the critic could be shown",
+        ),
+        (
+            not config.augment.blend or config.loss.distill + config.loss.features > 0,
+            "augment.blend needs loss.distill or loss.features: only they say what is in a blend",
         ),
         *((value >= 0, f"{name} = {value}; it must not be negative") for name, value in (*shares, *weights)),
         *((0 <= value <= 1, f"{name} = {value}; it must be in 0..1") for name, value in chances),

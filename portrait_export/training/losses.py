@@ -32,16 +32,19 @@ def bce(logits: Tensor, target: Tensor, trust: Tensor) -> Tensor:
     return (each * trust).sum() / trust.sum().clamp(min=1)
 
 
-def firm(probability: Tensor, target: Tensor) -> Tensor:
+def firm(probability: Tensor, target: Tensor, trust: Tensor) -> Tensor:
     """Doubt away from the drawn edges: the mean of 4p(1−p) over pixels with no soft or opposite target near them.
 
+    Gray inside a person is not trusted, and doubt is wrong there all the same. Images of which nothing is trusted are
+    left out: they are blends.
+
     Args:
-        probability, target: (N, 1, H, W) in 0..1.
+        probability, target, trust: (N, 1, H, W) in 0..1.
     """
     radius = max(1, round(FIRM_RADIUS * target.shape[-1]))
     highest = F.max_pool2d(target, 2 * radius + 1, 1, radius)
     lowest = -F.max_pool2d(-target, 2 * radius + 1, 1, radius)
-    inside = ((highest - lowest) < FIRM_RANGE).to(probability.dtype)
+    inside = ((highest - lowest) < FIRM_RANGE).to(probability.dtype) * trust.amax((1, 2, 3), keepdim=True)
     doubt = 4 * probability * (1 - probability)
     return (doubt * inside).sum() / inside.sum().clamp(min=1)
 

@@ -190,7 +190,7 @@ class Run(lightning.LightningModule):
         if share.dice:
             parts["dice"] = share.dice * losses.dice(probability, mask, trust)
         if share.firm:
-            parts["firm"] = share.firm * losses.firm(probability, mask)
+            parts["firm"] = share.firm * losses.firm(probability, mask, trust)
         if share.crf:
             parts["crf"] = share.crf * losses.crf(probability, image)
         if share.distill or share.features:

@@ -116,3 +116,17 @@ def test_backgrounds_are_the_middle_squares_of_a_folders_pictures(tmp_path: Path
     out = Augment(AugmentConfig(**{**STILL, "replace": 1.0}, backgrounds=str(tmp_path)))(disk(16), (0,))
     far = out["image"][disk(16)["mask"].expand(-1, 3, -1, -1) < 0.01]
     assert float(((far - 200 / 255).abs() < 0.02).float().mean()) > 0.2
+
+
+def test_blends_lie_between_two_photographs_and_their_masks_are_not_trusted() -> None:
+    batch = disk(16)
+    batch["image"] = torch.linspace(0, 1, 16).view(16, 1, 1, 1).expand(16, 3, 48, 48).clone()
+    out = Augment(AugmentConfig(**STILL, blend=0.5))(batch, (2,))
+    blended = out["trust"].amax((1, 2, 3)) == 0
+    assert 2 <= int(blended.sum()) <= 14
+    assert torch.equal(out["image"][~blended], batch["image"][~blended])
+    assert torch.equal(out["trust"][~blended], batch["trust"][~blended])
+    change = (out["image"] - batch["image"])[blended].abs().amax((1, 2, 3))
+    assert float(change.max()) > 0.1
+    assert float(out["image"].std((1, 2, 3)).max()) < 1e-6  # one share for the whole photograph
+    assert 0 <= float(out["image"].min()) <= float(out["image"].max()) <= 1

@@ -77,6 +77,8 @@ def test_all_problems_come_in_one_error(tmp_path: Path) -> None:
         ("[loss]\nbce = 0\ndice = 0", "nothing would be learnt"),
         ("[loss]\ndistill = 0.5", "loss.distill needs a teacher"),
         ("[loss]\nfeatures = 0.5", "loss.features needs a teacher"),
+        ("[augment]\nblend = 0.5", "augment.blend needs loss.distill or loss.features"),
+        ("[augment]\nblend = 0.5\n[loss]\ncritic = 0.1", "a blend has no mask that the critic could be shown"),
         ("[loss]\ncrf = -1", "loss.crf = -1.0; it must not be negative"),
         ("[augment]\nreplace = 2", "augment.replace = 2.0; it must be in 0..1"),
         ("[augment]\nscale = 0.5", "augment.scale = 0.5; it must be at least 1"),

@@ -86,10 +86,12 @@ def test_firmness_asks_for_certainty_only_away_from_drawn_edges() -> None:
     doubt_at_edge, doubt_inside = target.clone(), target.clone()
     doubt_at_edge[..., 49:51] = 0.5
     doubt_inside[..., 70:80] = 0.5
-    assert float(losses.firm(target, target)) == 0
-    assert float(losses.firm(doubt_at_edge, target)) == 0
-    assert float(losses.firm(doubt_inside, target)) == pytest.approx(0.1, rel=0.1)
-    assert float(losses.firm(1 - target, target)) == 0  # firm, if wrong: the other losses see to that
+    everywhere = torch.ones_like(target)
+    assert float(losses.firm(target, target, everywhere)) == 0
+    assert float(losses.firm(doubt_at_edge, target, everywhere)) == 0
+    assert float(losses.firm(doubt_inside, target, everywhere)) == pytest.approx(0.1, rel=0.1)
+    assert float(losses.firm(1 - target, target, everywhere)) == 0  # firm, if wrong: the other losses see to that
+    assert float(losses.firm(doubt_inside, target, 0 * everywhere)) == 0
 
 
 def test_bce_of_a_soft_target_is_least_at_the_target() -> None:
