@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import TrainingError
 from .augment import seeded
 
+RIDGE = 0.01  # of the mean variance of the student's channels, added to it when projections are fitted
 PROBE = 64  # side of the picture that shows the maps' strides and channels
 
 
@@ -49,12 +51,30 @@ class FeatureLoss(nn.Module):
 
     def forward(self, side: int) -> Tensor:
         """The mean over the strides. `side`: of the images that both networks have just seen, in pixels."""
+        unexplained = [F.mse_loss(project(x).float(), told) for project, x, told in self._compared(side)]
+        return torch.stack(unexplained).mean()
+
+    @torch.no_grad()
+    def fit(self, side: int) -> None:
+        """Set the projections to those that explain the most on these images (ridge regression).
+
+        From random ones, the first steps would spoil an encoder that knows something already.
+        """
+        for project, x, told in self._compared(side):
+            known, wanted = (maps.detach().float().transpose(0, 1).flatten(1) for maps in (x, told))  # (C, M), (D, M)
+            mean = known.mean(1, keepdim=True)
+            covariance = (known - mean) @ (known - mean).T / known.shape[1]
+            covariance += RIDGE * covariance.diagonal().mean() * torch.eye(len(known), device=known.device)
+            weight = torch.linalg.solve(covariance, (known - mean) @ wanted.T / known.shape[1]).T
+            project.weight.copy_(weight[:, :, None, None])
+            project.bias.copy_(-(weight @ mean)[:, 0])
+
+    def _compared(self, side: int) -> Iterator[tuple[nn.Conv2d, Tensor, Tensor]]:
+        """Per stride: the projection, the student's map, and the teacher's, standardised over the batch."""
         student, teacher = (by_stride(listener.maps, side) for listener in self._heard)
-        unexplained = []
         for stride, project in self.projections.items():
             told = F.batch_norm(teacher[int(stride)].detach().float(), None, None, training=True)
-            unexplained.append(F.mse_loss(project(student[int(stride)]).float(), told))
-        return torch.stack(unexplained).mean()
+            yield cast(nn.Conv2d, project), student[int(stride)], told
 
 
 class _Listener:

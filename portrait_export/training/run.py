@@ -198,6 +198,8 @@ class Run(lightning.LightningModule):
             if share.distill:
                 parts["distill"] = share.distill * losses.bce(logits, taught, torch.ones_like(mask))
             if self.features is not None:
+                if self.step == 0:
+                    self._fit_projections(self.features, image.shape[-1])
                 parts["features"] = share.features * self.features(image.shape[-1])
         if self.critic is not None:
             with _frozen(self.critic):
@@ -207,6 +209,13 @@ class Run(lightning.LightningModule):
     @torch.no_grad()
     def _taught(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         return torch.sigmoid(losses.at_size(self._teacher[0](image).float(), size))
+
+    @torch.no_grad()
+    def _fit_projections(self, features: FeatureLoss, side: int) -> None:
+        """Fit them on the first batch; of several processes, all take what the first one fitted."""
+        features.fit(side)
+        for parameter in features.parameters():
+            parameter.copy_(self.trainer.strategy.broadcast(parameter.detach().clone()))
 
     def _teach_critic(self, optimizer: Any, batch: dict[str, Tensor], predicted: Tensor) -> None:
         assert self.critic is not None

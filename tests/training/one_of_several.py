@@ -13,8 +13,9 @@ from pathlib import Path
 
 import lightning.pytorch as lightning
 
+from portrait_export.models.registry import create_model
 from portrait_export.training.config import LossConfig, Phase, TrainConfig
-from portrait_export.training.fit import train
+from portrait_export.training.fit import normalised, train
 
 
 class Witness(lightning.Callback):
@@ -28,7 +29,9 @@ class Witness(lightning.Callback):
         self.batches.append(hashlib.sha256(batch["image"].numpy().tobytes()).hexdigest())
 
     def on_train_end(self, trainer, module) -> None:
-        tensors = [tensor.detach().numpy().tobytes() for tensor in module.net.parameters()]
+        tensors = [
+            tensor.detach().numpy().tobytes() for tensor in (*module.net.parameters(), *module.features.parameters())
+        ]
         self.weights = hashlib.sha256(b"".join(tensors)).hexdigest()
 
 
@@ -41,10 +44,12 @@ def main(data: str, out: str) -> None:
         pictures=1,
         precision="32-true",
         phases=(Phase(steps=2, size=32, batch=2),),
-        loss=LossConfig(critic=0.1),
+        teacher="lite0_fpn",
+        loss=LossConfig(critic=0.1, features=0.5),
     )
     witness = Witness()
-    done = train(config, callbacks=[witness])
+    teacher = normalised(create_model("lite0_fpn", seed=1), [0.5] * 3, [0.5] * 3)
+    done = train(config, teacher=teacher, callbacks=[witness])
     record = {"first": done.first_process, "batches": witness.batches, "weights": witness.weights}
     Path(out, f"rank{os.environ['RANK']}.json").write_text(json.dumps(record))
 

@@ -47,6 +47,28 @@ def test_loss_is_the_unexplained_share_of_the_teachers_variance() -> None:
         assert loss(64).item() == pytest.approx(0, abs=1e-5)
 
 
+def test_fitted_projections_explain_what_a_linear_map_can() -> None:
+    net = create_model("segformer_b0", seed=1).eval()
+    same = FeatureLoss(net, net)
+    net(pictures(3, count=16))
+    same.fit(64)
+    assert same(64).item() < 0.05
+    other = create_model("lite0_fpn", seed=2).eval()
+    loss = FeatureLoss(net, other)
+    net(pictures(3, count=16))
+    other(pictures(3, count=16))
+    random = loss(64).item()
+    loss.fit(64)
+    fitted = loss(64).item()
+    assert fitted < 1 < random
+    for project in loss.projections.values():  # no other map is better
+        with torch.no_grad():
+            kept = project.weight.clone()
+            project.weight *= 0.9
+            assert loss(64).item() > fitted
+            project.weight.copy_(kept)
+
+
 def test_training_on_the_loss_teaches_the_encoder() -> None:
     student, teacher = create_model("segformer_b0", seed=1), create_model("lite0_fpn", seed=2).eval()
     loss = FeatureLoss(student, teacher, seed=4)
