@@ -238,7 +238,8 @@ class Crops(Dataset[dict[str, Tensor]]):
                 break
             self._decoded(item)
         pasted = [item for item, weight in zip(self.items, self._paste, strict=True) if weight]
-        for source in (*self.cutouts, *pasted):
+        sources: list[Item | Path] = [*self.cutouts, *pasted]
+        for source in sources:
             if self.cutout_memory <= 0:
                 break
             self._cut(source)

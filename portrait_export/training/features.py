@@ -67,7 +67,7 @@ class FeatureLoss(nn.Module):
             covariance += RIDGE * covariance.diagonal().mean() * torch.eye(len(known), device=known.device)
             weight = torch.linalg.solve(covariance, (known - mean) @ wanted.T / known.shape[1]).T
             project.weight.copy_(weight[:, :, None, None])
-            project.bias.copy_(-(weight @ mean)[:, 0])
+            cast(Tensor, project.bias).copy_(-(weight @ mean)[:, 0])
 
     def _compared(self, side: int) -> Iterator[tuple[nn.Conv2d, Tensor, Tensor]]:
         """Per stride: the projection, the student's map, and the teacher's, standardised over the batch."""
