@@ -63,11 +63,12 @@ class FeatureLoss(nn.Module):
         for project, x, told in self._compared(side):
             known, wanted = (maps.detach().float().transpose(0, 1).flatten(1) for maps in (x, told))  # (C, M), (D, M)
             mean = known.mean(1, keepdim=True)
-            covariance = (known - mean) @ (known - mean).T / known.shape[1]
-            covariance += RIDGE * covariance.diagonal().mean() * torch.eye(len(known), device=known.device)
-            weight = torch.linalg.solve(covariance, (known - mean) @ wanted.T / known.shape[1]).T
-            project.weight.copy_(weight[:, :, None, None])
-            cast(Tensor, project.bias).copy_(-(weight @ mean)[:, 0])
+            with torch.autocast(x.device.type, enabled=False):  # covariances need more digits than bfloat16 has
+                covariance = (known - mean) @ (known - mean).T / known.shape[1]
+                covariance += RIDGE * covariance.diagonal().mean() * torch.eye(len(known), device=known.device)
+                weight = torch.linalg.solve(covariance, (known - mean) @ wanted.T / known.shape[1]).T
+                project.weight.copy_(weight[:, :, None, None])
+                cast(Tensor, project.bias).copy_(-(weight @ mean)[:, 0])
 
     def _compared(self, side: int) -> Iterator[tuple[nn.Conv2d, Tensor, Tensor]]:
         """Per stride: the projection, the student's map, and the teacher's, standardised over the batch."""

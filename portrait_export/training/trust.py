@@ -24,9 +24,7 @@ def trusted(mask: np.ndarray) -> np.ndarray:
 
 def _near(where: np.ndarray, radius: int) -> np.ndarray:
     """Dilation by a square of side 2·radius + 1, at a cost that does not grow with it."""
-    for axis in (0, 1):
-        padded = np.pad(where, [(radius + 1, radius) if i == axis else (0, 0) for i in (0, 1)])
-        count = padded.cumsum(axis, dtype=np.int32)
-        first, last = (slice(None, -(2 * radius + 1)), slice(2 * radius + 1, None))
-        where = count[last] > count[first] if axis == 0 else count[:, last] > count[:, first]
+    for _ in range(2):  # columns, then, of the transposed picture, rows
+        count = np.pad(where, [(radius + 1, radius), (0, 0)]).cumsum(0, dtype=np.int32)
+        where = (count[2 * radius + 1 :] > count[: -(2 * radius + 1)]).T
     return where

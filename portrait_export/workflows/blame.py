@@ -317,8 +317,7 @@ def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tu
     from ..imaging.placement import to_frame
 
     if not images:
-        whole = load_frames(None, spec)
-        chosen = whole[:: max(1, len(whole) // PHOTOS)][:PHOTOS]
+        chosen = load_frames(None, spec).spread(PHOTOS)
         return [labelled.frame for labelled in chosen], chosen.without_depth
     reads_depth = "depth" in spec.inputs
     photos = [open_photo(path) for path in images]

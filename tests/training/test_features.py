@@ -69,6 +69,19 @@ def test_fitted_projections_explain_what_a_linear_map_can() -> None:
             project.weight.copy_(kept)
 
 
+def test_projections_are_fitted_in_single_precision_under_autocast() -> None:
+    net = create_model("segformer_b0", seed=1).eval()
+    loss = FeatureLoss(net, net)
+    net(pictures(3, count=16))
+    loss.fit(64)
+    expected = [project.weight.detach().clone() for project in loss.projections.values()]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss.fit(64)
+    assert all(
+        torch.equal(project.weight, weight) for project, weight in zip(loss.projections.values(), expected, strict=True)
+    )
+
+
 def test_training_on_the_loss_teaches_the_encoder() -> None:
     student, teacher = create_model("segformer_b0", seed=1), create_model("lite0_fpn", seed=2).eval()
     loss = FeatureLoss(student, teacher, seed=4)

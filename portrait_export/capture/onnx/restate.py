@@ -1,6 +1,4 @@
-"""Infer shapes anew where an ONNX file states wrong ones.
-
-ONNX Runtime does so, too."""
+"""Replace wrong shapes in an ONNX file with inferred ones, as ONNX Runtime does."""
 
 from __future__ import annotations
 
