@@ -23,7 +23,7 @@ from .data import Crops, Order, Picks, Split, Whole, source_of
 from .features import FeatureLoss
 from .folder import BEST, LOG, append_row, save_checkpoint
 from .pictures import prediction_sheet
-from .speed import quicken_convolutions
+from .speed import quicken_convolutions, without_norms
 from .validation import measured, validation_numbers
 
 T = TypeVar("T")
@@ -60,11 +60,9 @@ class Run(lightning.LightningModule):
         for name in ("distill", "features"):
             if getattr(config.loss, name) and teacher is None:
                 raise TrainingError(f"loss.{name} is above 0, but no teacher was given.")
-        # In a list, to stay out of checkpoints; a copy, because it is changed below.
-        self._teacher = [copy.deepcopy(teacher).eval().requires_grad_(False)] if teacher is not None else []
+        self._teacher = [without_norms(teacher)] if teacher is not None else []  # in a list, to stay out of checkpoints
         if precision(config) == "bf16-mixed" and not torch.cuda.is_available():
-            for net in (self.net, *self._teacher):
-                quicken_convolutions(net)
+            quicken_convolutions(self.net)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.critic = _seeded_critic(config.seed) if config.loss.critic else None
         self.augment = Augment(config.augment)
