@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, overload
 from ..artifacts import LabelledFrame
 from ..errors import DataError
 from ..preprocessing import PortraitSpec
+from ..utils.evenly import evenly
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +91,7 @@ class Frames(Sequence[LabelledFrame]):
 
     def spread(self, count: int) -> Frames:
         """At most `count` of the photos, evenly spread."""
-        return self[:: max(1, len(self) // count)][:count]
+        return Frames(evenly(self.items, count), self._spec, self._own)
 
 
 def load_frames(

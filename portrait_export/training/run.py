@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import lightning.pytorch as lightning
 import torch
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from ..errors import TrainingError
 from ..models.registry import build_net
 from ..models.spec import ModelSpec
+from ..utils.evenly import evenly
 from ..utils.files import write_bytes
 from . import losses
 from .augment import Augment, seeded
@@ -25,8 +26,6 @@ from .folder import BEST, LOG, append_row, save_checkpoint
 from .pictures import prediction_sheet
 from .speed import quicken_convolutions, without_norms
 from .validation import measured, validation_numbers
-
-T = TypeVar("T")
 
 # Independent streams of random numbers are seeded with (seed, stream, step, process).
 AUGMENTING, DROPPING = 1, 2
@@ -238,7 +237,7 @@ class Run(lightning.LightningModule):
 
     @torch.no_grad()
     def _show_pictures(self) -> None:
-        places = Whole(spread(self.split.val, self.config.pictures), (self.config.phases[-1].size,) * 2)
+        places = Whole(evenly(self.split.val, self.config.pictures), (self.config.phases[-1].size,) * 2)
         shown = []
         for i in range(len(places)):
             batch = {name: tensor[None].to(self.device) for name, tensor in places[i].items()}
@@ -249,12 +248,6 @@ class Run(lightning.LightningModule):
             png, pixels = prediction_sheet(shown)
             write_bytes(Path(self.config.out) / "pictures" / f"{int(self.step):07d}.png", png, force=True)
             self.logger.experiment.add_image("val", pixels, int(self.step), dataformats="HWC")  # type: ignore[union-attr]
-
-
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """`count` of them, or all if there are fewer, at even distances: photographs of one kind follow each other."""
-    count = min(count, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

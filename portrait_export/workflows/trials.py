@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..inputs.runners import RememberingRunner
 from ..inputs.sources import LoadedModel
 from ..preprocessing import LOGITS_KEY
+from ..utils.evenly import evenly
 from ..utils.stages import RunningStage, Stages
 from .compress import PHOTOGRAPHS
 from .recurrent import fitted_photographs
@@ -114,7 +115,7 @@ class Trials:
         changes = {name: torch.from_numpy(self._encoder.change(name, choice[name].name)) for name in worst}
         measuring = MaskChanges(work.path, worst, work.metadata.user_defined[LOGITS_KEY])
         runner, every = PackageRunner(work.path), fitted_photographs(work.model, PHOTOGRAPHS)
-        frames = every[:: max(1, len(every) // MEASURED_PHOTOGRAPHS)][:MEASURED_PHOTOGRAPHS]
+        frames = evenly(every, MEASURED_PHOTOGRAPHS)
         sums: dict[str, float] = {}
         for done in range(len(frames)):
             stage.progress(done, len(frames))

@@ -110,3 +110,11 @@ def test_a_split_of_a_tree_leaves_the_others_closed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no split `test`") as caught:
         load_frames(tmp_path, SPEC, split="test")
     assert caught.value.hint == "the splits are: train, val."
+
+
+@pytest.mark.parametrize("count", [20, 40])
+def test_some_of_the_calibration_set_show_every_kind(count: int) -> None:
+    frames = load_frames(None, SPEC)
+    few = frames.spread(count)
+    assert len(few) == count
+    assert {item.kind for item in few.items} == {item.kind for item in frames.items}

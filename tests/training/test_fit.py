@@ -20,7 +20,7 @@ from portrait_export.models.registry import create_model, model_spec
 from portrait_export.training.config import AugmentConfig, LossConfig, OptimizerConfig, Phase, TrainConfig
 from portrait_export.training.fit import normalised, start_from, train
 from portrait_export.training.folder import claim, save_checkpoint
-from portrait_export.training.run import learning_rate, parameter_groups, spread
+from portrait_export.training.run import learning_rate, parameter_groups
 from portrait_export.training.validation import measured, validation_numbers
 
 ALL_LOSSES = LossConfig(bce=0.8, dice=0.2, crf=0.1, critic=0.01, distill=0.1, features=0.2)
@@ -271,8 +271,3 @@ def test_average_has_the_statistics_that_belong_to_its_weights(painted: Path, tm
     means = [name for name in state if name.startswith("net.") and name.endswith("running_mean")]
     apart = [name for name in means if not torch.equal(state[name], state[f"average.{name.removeprefix('net.')}"])]
     assert len(apart) == len(means)
-
-
-@pytest.mark.parametrize(("count", "shown"), [(3, [0, 3, 6]), (10, list(range(10))), (99, list(range(10))), (0, [])])
-def test_pictures_are_of_photographs_spread_over_all(count: int, shown: list[int]) -> None:
-    assert spread(range(10), count) == shown

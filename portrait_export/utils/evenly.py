@@ -1,0 +1,20 @@
+"""Choose a few of many so that all parts of the many are seen: photographs of one kind follow each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """`count` of the items at even distances, from the first one on; all if there are fewer.
+
+    >>> evenly("abcdefg", 3)
+    ['a', 'c', 'e']
+    >>> evenly("abc", 5)
+    ['a', 'b', 'c']
+    """
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
