@@ -31,9 +31,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ONNX file whose masks cover about half of every picture."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        net = Net().eval()
+        net, pictures = Net().eval(), torch.rand(4, 3, SIDE, SIDE)
     with torch.no_grad():
-        pictures = torch.rand(4, 3, SIDE, SIDE)
         logits = net(pictures)
         net.last.bias -= logits.mean()
         net.last.weight *= 4 / logits.std()

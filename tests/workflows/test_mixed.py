@@ -68,7 +68,7 @@ def test_a_budget_that_cannot_be_kept_is_reported_with_the_best_that_was_found(c
 
 
 def test_a_mixed_package_can_be_tuned(cli, network, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("portrait_export.workflows.tune.STEPS", 8)
+    monkeypatch.setattr("portrait_export.workflows.tune.STEPS", 32)
     rules = tmp_path / "rules.toml"
     rules.write_text('recipe = "palette2"\n')
     words = ("--quantize", rules)
