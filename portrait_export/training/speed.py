@@ -1,4 +1,4 @@
-"""Make a training step faster: convolutions on a CPU in bfloat16, and a teacher without its norms."""
+"""Speed up the convolutions of a training step."""
 
 from __future__ import annotations
 
@@ -73,21 +73,16 @@ def _followed_by_norms(net: nn.Module, picture: Tensor) -> list[tuple[str, str]]
     """Names of convolutions, each with the BatchNorm that reads its output."""
     made: dict[int, tuple[str, Tensor]] = {}  # by id of the output, which is kept so that no other tensor gets its id
     pairs: list[tuple[str, str]] = []
-    hooks = []
-    for name, module in net.named_modules():
+    heard = (nn.Conv2d, nn.BatchNorm2d)
+    names: dict[nn.Module, str] = {module: name for name, module in net.named_modules() if isinstance(module, heard)}
+
+    def listen(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         if isinstance(module, nn.Conv2d):
+            made[id(output)] = (names[module], output)
+        elif id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], names[module]))
 
-            def keep(_module: nn.Module, _inputs: object, output: Tensor, name: str = name) -> None:
-                made[id(output)] = (name, output)
-
-            hooks.append(module.register_forward_hook(keep))
-        elif isinstance(module, nn.BatchNorm2d):
-
-            def pair(_module: nn.Module, inputs: tuple[Tensor], name: str = name) -> None:
-                if id(inputs[0]) in made:
-                    pairs.append((made[id(inputs[0])][0], name))
-
-            hooks.append(module.register_forward_pre_hook(pair))
+    hooks = [module.register_forward_hook(listen) for module in names]
     net(picture)
     for hook in hooks:
         hook.remove()

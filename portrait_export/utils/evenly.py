@@ -1,4 +1,4 @@
-"""Choose a few of many so that all parts of the many are seen: photographs of one kind follow each other."""
+"""Choose items at even distances."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ T = TypeVar("T")
 
 def evenly(items: Sequence[T], count: int) -> list[T]:
     """`count` of the items at even distances, from the first one on; all if there are fewer.
+
+    Photographs of one kind follow each other, so the first ones would be of one kind.
 
     >>> evenly("abcdefg", 3)
     ['a', 'c', 'e']
