@@ -24,11 +24,14 @@ class Phase:
         steps: optimizer steps.
         size: side of the square input, in pixels.
         batch: images per step and process.
+        graft: share of the images for which a stage of the encoder reads the teacher's map, not the map of the stage
+            before (see graft.py); needs loss.features. End with phases that have none.
     """
 
     steps: int = 1000
     size: int = 256
     batch: int = 16
+    graft: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,11 @@ class TrainConfig:
         """Optimizer steps of the whole run."""
         return sum(phase.steps for phase in self.phases)
 
+    @property
+    def grafts(self) -> bool:
+        """Whether a phase has stages that read the teacher's maps."""
+        return any(phase.graft for phase in self.phases)
+
     def phase_at(self, step: int) -> Phase:
         """The phase that a step, counted from 0, belongs to."""
         for phase in self.phases:
@@ -268,6 +276,7 @@ def _impossible(config: TrainConfig) -> list[str]:
     chances = [
         *((f"augment.{n}", getattr(config.augment, n)) for n in CHANCES),
         *((f"composite.{n}", getattr(composite, n)) for n in COMPOSITE_CHANCES),
+        *((f"phases[{i}].graft", phase.graft) for i, phase in enumerate(config.phases)),
     ]
     weights = [
         *((f"sources[{i}].{n}", getattr(s, n)) for i, s in enumerate(config.sources) for n in ("weight", "paste")),
@@ -296,6 +305,10 @@ def _impossible(config: TrainConfig) -> list[str]:
         *(
             (not getattr(config.loss, name) or bool(config.teacher), f"loss.{name} needs a teacher")
             for name in ("distill", "features")
+        ),
+        (
+            not config.grafts or config.loss.features > 0,
+            "phases: graft needs loss.features, which compares the maps of the two encoders",
         ),
         (
             not config.augment.blend or not config.loss.critic,

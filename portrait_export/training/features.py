@@ -28,6 +28,8 @@ class FeatureLoss(nn.Module):
     Args:
         student, teacher: networks with one submodule named `encoder`, which gives a sequence of maps (N, C, h, w).
         seed: of the projections.
+    Attributes:
+        channels, channels_told: {stride: channels} of the student's maps and of the teacher's.
     Raises:
         TrainingError: a network has no such encoder, or the two have no stride in common.
     """
@@ -36,17 +38,19 @@ class FeatureLoss(nn.Module):
         super().__init__()
         # In a list: the networks are not part of this module's state.
         self._heard = [_Listener(student, "the model"), _Listener(teacher, "the teacher")]
-        channels = [_channels(net, listener) for net, listener in zip((student, teacher), self._heard, strict=True)]
-        strides = sorted(channels[0].keys() & channels[1].keys())
+        self.channels, self.channels_told = (
+            _channels(net, listener) for net, listener in zip((student, teacher), self._heard, strict=True)
+        )
+        strides = sorted(self.channels.keys() & self.channels_told.keys())
         if not strides:
-            of_model, of_teacher = (sorted(strides) for strides in channels)
+            of_model, of_teacher = sorted(self.channels), sorted(self.channels_told)
             raise TrainingError(
                 f"The model's encoder has maps at strides {of_model}, the teacher's at {of_teacher}.",
                 hint="loss.features needs a stride in common; set it to 0.",
             )
         with seeded((seed, 0), torch.device("cpu")):
             self.projections = nn.ModuleDict(
-                {str(stride): nn.Conv2d(channels[0][stride], channels[1][stride], 1) for stride in strides}
+                {str(stride): nn.Conv2d(self.channels[stride], self.channels_told[stride], 1) for stride in strides}
             )
 
     def forward(self, side: int) -> Tensor:
@@ -61,38 +65,60 @@ class FeatureLoss(nn.Module):
         From random ones, the first steps would spoil an encoder that knows something already.
         """
         for project, x, told in self._compared(side):
-            known, wanted = (maps.detach().float().transpose(0, 1).flatten(1) for maps in (x, told))  # (C, M), (D, M)
-            mean = known.mean(1, keepdim=True)
-            with torch.autocast(x.device.type, enabled=False):  # covariances need more digits than bfloat16 has
-                covariance = (known - mean) @ (known - mean).T / known.shape[1]
-                covariance += RIDGE * covariance.diagonal().mean() * torch.eye(len(known), device=known.device)
-                weight = torch.linalg.solve(covariance, (known - mean) @ wanted.T / known.shape[1]).T
-                project.weight.copy_(weight[:, :, None, None])
-                cast(Tensor, project.bias).copy_(-(weight @ mean)[:, 0])
+            set_to_ridge(project, x, told)
+
+    def maps(self, side: int) -> dict[int, Tensor]:
+        """The student's last maps, by stride."""
+        return by_stride(self._heard[0].maps, side)
+
+    def told(self, side: int) -> dict[str, Tensor]:
+        """The teacher's last maps at the strides that are compared, standardised over the batch, float32."""
+        maps = by_stride(self._heard[1].maps, side)
+        return {s: F.batch_norm(maps[int(s)].detach().float(), None, None, training=True) for s in self.projections}
 
     def _compared(self, side: int) -> Iterator[tuple[nn.Conv2d, Tensor, Tensor]]:
-        """Per stride: the projection, the student's map, and the teacher's, standardised over the batch."""
-        student, teacher = (by_stride(listener.maps, side) for listener in self._heard)
-        for stride, project in self.projections.items():
-            told = F.batch_norm(teacher[int(stride)].detach().float(), None, None, training=True)
-            yield cast(nn.Conv2d, project), student[int(stride)], told
+        """Per stride: the projection, the student's map, and the teacher's."""
+        maps = self.maps(side)
+        for stride, told in self.told(side).items():
+            yield cast(nn.Conv2d, self.projections[stride]), maps[int(stride)], told
+
+
+@torch.no_grad()
+def set_to_ridge(conv: nn.Module, known: Tensor, wanted: Tensor) -> None:
+    """Set a 1×1 convolution to the ridge regression of one map on another: (N, C, h, w) → (N, D, h, w)."""
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    known, wanted = (maps.detach().float().transpose(0, 1).flatten(1) for maps in (known, wanted))  # (C, M), (D, M)
+    means = known.mean(1, keepdim=True), wanted.mean(1, keepdim=True)
+    known, wanted = known - means[0], wanted - means[1]
+    with torch.autocast(known.device.type, enabled=False):  # covariances need more digits than bfloat16 has
+        covariance = known @ known.T / known.shape[1]
+        covariance += RIDGE * covariance.diagonal().mean() * torch.eye(len(known), device=known.device)
+        weight = torch.linalg.solve(covariance, known @ wanted.T / known.shape[1]).T
+        conv.weight.copy_(weight[:, :, None, None])
+        conv.bias.copy_((means[1] - weight @ means[0])[:, 0])
 
 
 class _Listener:
     """Keeps what a network's encoder gave last."""
 
     def __init__(self, net: nn.Module, whose: str):
-        encoders = [module for name, module in net.named_modules() if name.split(".")[-1] == "encoder"]
-        if len(encoders) != 1:
-            raise TrainingError(
-                f"loss.features compares encoders, and {whose} has {len(encoders) or 'none'}.",
-                hint="set loss.features to 0, or choose networks with one submodule named `encoder`.",
-            )
         self.maps: Sequence[Tensor] = ()
-        encoders[0].register_forward_hook(self._keep)
+        encoder_of(net, whose).register_forward_hook(self._keep)
 
     def _keep(self, _module: nn.Module, _inputs: object, maps: Sequence[Tensor]) -> None:
         self.maps = maps
+
+
+def encoder_of(net: nn.Module, whose: str) -> nn.Module:
+    """The submodule named `encoder`. Raises TrainingError: there is none, or several."""
+    encoders = [module for name, module in net.named_modules() if name.split(".")[-1] == "encoder"]
+    if len(encoders) != 1:
+        raise TrainingError(
+            f"loss.features compares encoders, and {whose} has {len(encoders) or 'none'}.",
+            hint="set loss.features to 0, or choose networks with one submodule named `encoder`.",
+        )
+    return encoders[0]
 
 
 def by_stride(maps: Sequence[Tensor], side: int) -> dict[int, Tensor]:

@@ -110,7 +110,7 @@ def train(
         enable_model_summary=False,
         log_every_n_steps=10,
         default_root_dir=str(out),
-        **launched(os.environ, several_optimizers=run.critic is not None),
+        **launched(os.environ, some_unused=run.critic is not None or run.graft is not None),
     )
     try:
         trainer.fit(run, ckpt_path=str(state) if resuming else None, weights_only=True)
@@ -130,18 +130,18 @@ def train(
     return Trained(out / BEST, *numbers, first_process=trainer.is_global_zero)
 
 
-def launched(environment: Mapping[str, str], *, several_optimizers: bool) -> dict[str, Any]:
+def launched(environment: Mapping[str, str], *, some_unused: bool) -> dict[str, Any]:
     """The Trainer arguments for the processes that `torchrun` started; empty for a single process.
 
     Each process takes a whole batch of its own photographs; gradients are averaged over the processes.
 
     Args:
         environment: WORLD_SIZE, the number of processes; LOCAL_WORLD_SIZE, of those on this machine.
-        several_optimizers: a backward pass does not reach every parameter.
+        some_unused: a backward pass does not reach every parameter.
     """
     world = int(environment.get("WORLD_SIZE", "1"))
     here = int(environment.get("LOCAL_WORLD_SIZE", world))
-    strategy = "ddp_find_unused_parameters_true" if several_optimizers else "ddp"
+    strategy = "ddp_find_unused_parameters_true" if some_unused else "ddp"
     if world > 1:
         return {"devices": here, "num_nodes": world // here, "strategy": strategy}
     return {"strategy": strategy} if torch.cuda.device_count() > 1 else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .config import TrainConfig
 from .data import Crops, Order, Picks, Split, Whole, source_of
 from .features import FeatureLoss
 from .folder import BEST, LOG, append_row, save_checkpoint
+from .graft import Graft
 from .pictures import prediction_sheet
 from .speed import quicken_convolutions, without_norms
 from .validation import measured, validation_numbers
@@ -67,6 +69,7 @@ class Run(lightning.LightningModule):
         self.augment = Augment(config.augment)
         features = config.loss.features > 0
         self.features = FeatureLoss(self.net, self._teacher[0], seed=config.seed) if features else None
+        self.graft = Graft(self.net, self.features, seed=config.seed) if self.features and config.grafts else None
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("best_iou", torch.full((), -1.0))
         self.register_buffer("first_iou", torch.full((), -1.0))
@@ -84,7 +87,8 @@ class Run(lightning.LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         groups = parameter_groups(self.net, self.config)
         if self.features is not None:
-            groups.append({"params": list(self.features.parameters()), "weight_decay": 0.0, "factor": 1.0})
+            maps = [*self.features.parameters(), *(self.graft.parameters() if self.graft is not None else ())]
+            groups.append({"params": maps, "weight_decay": 0.0, "factor": 1.0})
         optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=self.config.optimizer.lr)]
         if self.critic is not None:
             optimizers.append(torch.optim.AdamW(self.critic.parameters(), lr=2e-4, betas=(0.5, 0.99)))
@@ -181,7 +185,9 @@ class Run(lightning.LightningModule):
     def _losses_of(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """The losses whose share is not 0, weighted, and P(person) at the labels' size."""
         share, image, mask, trust = self.config.loss, batch["image"], batch["mask"], batch["trust"]
-        logits = losses.at_size(self._forward(self.net, image, batch), _size(mask))
+        taught = self._taught(image, _size(mask)) if share.distill or share.features else mask
+        with self._grafted(image.shape[-1]):
+            logits = losses.at_size(self._forward(self.net, image, batch), _size(mask))
         probability = torch.sigmoid(logits)
         parts = {}
         if share.bce:
@@ -192,14 +198,12 @@ class Run(lightning.LightningModule):
             parts["firm"] = share.firm * losses.firm(probability, mask, trust)
         if share.crf:
             parts["crf"] = share.crf * losses.crf(probability, image)
-        if share.distill or share.features:
-            taught = self._taught(image, _size(mask))
-            if share.distill:
-                parts["distill"] = share.distill * losses.bce(logits, taught, torch.ones_like(mask))
-            if self.features is not None:
-                if self.step == 0:
-                    self._fit_projections(self.features, image.shape[-1])
-                parts["features"] = share.features * self.features(image.shape[-1])
+        if share.distill:
+            parts["distill"] = share.distill * losses.bce(logits, taught, torch.ones_like(mask))
+        if self.features is not None:
+            if self.step == 0:
+                self._fit_linear_maps(self.features, image.shape[-1])
+            parts["features"] = share.features * self.features(image.shape[-1])
         if self.critic is not None:
             with _frozen(self.critic):
                 parts["critic"] = share.critic * losses.adversarial_loss(self.critic(image, probability).float())
@@ -209,11 +213,20 @@ class Run(lightning.LightningModule):
     def _taught(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         return torch.sigmoid(losses.at_size(self._teacher[0](image).float(), size))
 
+    def _grafted(self, side: int) -> AbstractContextManager[None]:
+        """Where stages read the teacher's maps; not at the first step, on which the linear maps are fitted."""
+        share = self.config.phase_at(int(self.step)).graft if self.step > 0 else 0.0
+        if self.graft is None or self.features is None or not share:
+            return nullcontext()
+        return self.graft.reading(self.features.told(side), share)
+
     @torch.no_grad()
-    def _fit_projections(self, features: FeatureLoss, side: int) -> None:
-        """Fit them on the first batch; of several processes, all take what the first one fitted."""
+    def _fit_linear_maps(self, features: FeatureLoss, side: int) -> None:
+        """Fit those between the two encoders; of several processes, all take what the first one fitted."""
         features.fit(side)
-        for parameter in features.parameters():
+        if self.graft is not None:
+            self.graft.fit(features, side)
+        for parameter in (*features.parameters(), *(self.graft.parameters() if self.graft is not None else ())):
             parameter.copy_(self.trainer.strategy.broadcast(parameter.detach().clone()))
 
     def _teach_critic(self, optimizer: Any, batch: dict[str, Tensor], predicted: Tensor) -> None:

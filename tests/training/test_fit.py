@@ -61,7 +61,8 @@ def test_run_killed_between_validations_ends_with_the_weights_of_the_unbroken_ru
     painted: Path, tmp_path: Path
 ) -> None:
     teacher = create_model("segformer_b0", seed=5)
-    whole = small(painted, tmp_path / "whole", loss=ALL_LOSSES, teacher="given")
+    phases = (Phase(steps=3, size=32, batch=2, graft=0.7), Phase(steps=3, size=64, batch=2))
+    whole = small(painted, tmp_path / "whole", loss=ALL_LOSSES, teacher="given", phases=phases)
     unbroken = train(whole, teacher=teacher)
     broken = replace(whole, out=str(tmp_path / "broken"))
     with pytest.raises(Killed):

@@ -42,10 +42,10 @@ def test_two_processes_train_one_network(painted: Path, tmp_path: Path) -> None:
     ids=["two_machines", "one_machine", "one_process_each"],
 )
 def test_numbers_of_the_launcher_are_passed_on(environment: dict[str, str], devices: int, nodes: int) -> None:
-    arguments = launched(environment, several_optimizers=False)
+    arguments = launched(environment, some_unused=False)
     assert arguments == {"devices": devices, "num_nodes": nodes, "strategy": "ddp"}
 
 
 def test_without_a_launcher_lightning_gets_no_arguments(monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    assert launched({}, several_optimizers=True) == {}
+    assert launched({}, some_unused=True) == {}
