@@ -16,6 +16,7 @@ from ..inputs.frames import load_frames
 from ..inputs.sequences import load_sequences
 from ..inputs.sources import LoadedModel
 from ..preprocessing import LOGITS_KEY
+from ..utils.evenly import evenly
 from ..utils.stages import Stages
 from .budget import search
 from .compress import PHOTOGRAPHS, Calibration, measure
@@ -185,7 +186,7 @@ def _measure_options(work: Work, encoder: Encoder, measured: Measured) -> None:
         reason = "it has no logits" if not logits else ""
         if logits:
             candidates = encoder.candidates(target, measured=True, on_weight=stage.progress)
-            frames = fitted_photographs(work.model, PHOTOGRAPHS)[:GRADIENT_PHOTOGRAPHS]
+            frames = evenly(fitted_photographs(work.model, PHOTOGRAPHS), GRADIENT_PHOTOGRAPHS)
             try:
                 errors = by_gradients(stage, work.path, logits, encoder, candidates, frames)
                 measured.method = BY_GRADIENTS
