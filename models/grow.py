@@ -6,6 +6,7 @@ on their results, or as an identity. Training then only has to find out how to u
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import cast
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 from .blocks.dam import DAM, DualAttention
 from .config import SegformerConfig, SersegConfig
 from .remap import with_backbone
+from .serseg import SersegHead
 from .weights_io import backbone_name, load_encoder
 
 PROJECTION = re.compile(r"decode_head\.linear_c\.(\d)\.proj\.weight")
 BOOSTED_NORM = re.compile(r"\.(patch_embeddings\.\d\.layer_norm|attention\.self\.layer_norm)\.(weight|bias)$")
 BOOSTED_DENSE = re.compile(r"\.mlp\.dense2\.weight$")
+CLASSIFIER = "decode_head.classifier"
 BOOST_GAIN = 3 / 2  # of x + x·σ(x) at 0
 MEAN_ATTENTION = 1 / 2  # σ(0)
 
@@ -28,8 +31,9 @@ MEAN_ATTENTION = 1 / 2  # σ(0)
 def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[str]:
     """Load the tensors of a smaller SegFormer or SERSeg into a larger one, in place.
 
-    DbN, AfN, DAM and depth change nothing at first. AbG has no weights that could cancel it; its gain is divided
-    out of the tensors next to it, and the network computes nearly the same.
+    DbN, AfN, DAM and depth change nothing at first. The DConv decoder enlarges the smaller network's logits (not with
+    AfN, which comes between its blocks). AbG has no weights that could cancel it; its gain is divided out of the
+    tensors next to it, and the network computes nearly the same.
 
     Args:
         net: a SegFormer or SERSeg, whose tensors are initialized.
@@ -56,6 +60,8 @@ def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[st
     with torch.no_grad():
         if isinstance(config, SersegConfig) and config.abg:
             _divide_out_boost(net)
+        if _newly_enlarges(config, given):
+            _carry_logits(net, given[f"{CLASSIFIER}.weight"], given[f"{CLASSIFIER}.bias"])
         if not any(".dam." in key for key in given):
             for module in net.modules():
                 if isinstance(module, DAM):
@@ -78,6 +84,39 @@ def _divide_out_boost(net: nn.Module) -> None:
             tensor /= BOOST_GAIN
         elif BOOSTED_DENSE.search(key):
             tensor /= 2  # GELU(h) + h·σ(h) is nearly 2·GELU(h)
+
+
+def _newly_enlarges(config: SegformerConfig, given: Mapping[str, Tensor]) -> bool:
+    """Whether the network gets the DConv decoder behind a classifier that had none."""
+    enlarges = isinstance(config, SersegConfig) and config.upsample and not config.afn
+    return enlarges and f"{CLASSIFIER}.weight" in given and not any(".upsample1." in key for key in given)
+
+
+def _carry_logits(net: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    """Make the upsampling blocks pass on the logits of a classifier before them, in their first channels.
+
+    A channel is each class's logit and one its negative, since PReLU(x) − PReLU(−x) = (1 + slope)·x.
+
+    Args:
+        weight, bias: of that classifier: (K, decoder_width), (K,).
+    """
+    head = cast(SersegHead, net.decode_head)
+    classes = len(weight)
+    if classes != len(head.classifier.weight) or 2 * classes > head.upsample2.conv.out_channels:
+        return
+    weight, bias = torch.cat([weight, -weight]), torch.cat([bias, -bias])
+    for block in (head.upsample1, head.upsample2):
+        carried = slice(0, 2 * classes)
+        block.conv.weight[carried] = 0
+        block.conv.weight[carried, :, 1, 1] = weight
+        cast(Tensor, block.bn.running_mean)[carried], cast(Tensor, block.bn.running_var)[carried] = 0, 1
+        block.bn.weight[carried], block.bn.bias[carried] = math.sqrt(1 + block.bn.eps), bias
+        logits = torch.zeros(classes, block.conv.out_channels)
+        logits[:, :classes] = torch.eye(classes) / (1 + block.relu.weight)
+        logits[:, classes : 2 * classes] = -logits[:, :classes]
+        weight, bias = torch.cat([logits, -logits]), torch.zeros(2 * classes)
+    head.classifier.weight.copy_(logits)
+    head.classifier.bias.zero_()
 
 
 def _pass_through(dam: DAM) -> None:

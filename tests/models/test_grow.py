@@ -47,6 +47,32 @@ def test_grown_network_computes_what_the_smaller_one_did(case: str) -> None:
     torch.testing.assert_close(logits(large), logits(small), rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("switches", [{}, {"dbn": True, "dam": True}, {"depth": True}])
+def test_upsampling_decoder_enlarges_the_logits(switches: dict[str, bool]) -> None:
+    small = serseg({}, 1)
+    large = randomize_(Serseg(SersegConfig(**SMALL, **switches)), seed=2).eval()
+    grow(large, small.state_dict(), source="small")
+    expected = logits(small)
+    for _ in range(2):
+        size = (expected.shape[2] * 2, expected.shape[3] * 2)
+        expected = torch.nn.functional.interpolate(expected, size=size, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(logits(large), expected, rtol=0, atol=2e-5)
+
+
+def test_upsampling_decoder_that_was_trained_is_kept() -> None:
+    small = randomize_(Serseg(SersegConfig(**SMALL)), seed=1).eval()
+    large = randomize_(Serseg(SersegConfig(**SMALL, dbn=True)), seed=2).eval()
+    grow(large, small.state_dict(), source="small")
+    torch.testing.assert_close(logits(large), logits(small), rtol=0, atol=2e-5)
+
+
+def test_other_channels_of_the_upsampling_decoder_can_learn() -> None:
+    small, large = serseg({}, 1), randomize_(Serseg(SersegConfig(**SMALL)), seed=2)
+    grow(large, small.state_dict(), source="small")
+    large.train()(IMAGE).square().mean().backward()
+    assert (large.decode_head.classifier.weight.grad != 0).all()
+
+
 def test_segformer_grows_too() -> None:
     small = randomize_(Segformer(SegformerConfig(**SMALL)), seed=1).eval()
     large = serseg({"afn": True}, 2)
