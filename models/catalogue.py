@@ -8,7 +8,7 @@ from __future__ import annotations
 from .config import EfficientNetFPNConfig, SegformerConfig, SernetConfig, SersegConfig
 from .spec import ModelSpec
 
-# Weights that were trained on head-and-shoulders portraits alone; their cards say how they fail elsewhere.
+# Weights that are good enough for head-and-shoulders portraits alone; their cards say how they fail elsewhere.
 PORTRAITS = ("portrait",)
 # TensorFlow's Lite models were trained on (x − 127) / 128.
 EFFICIENTNET_LITE_MEAN = (127 / 255,) * 3

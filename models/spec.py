@@ -25,8 +25,8 @@ class ModelSpec:
         positive: the class that the logits are about, `person` or `background`.
         paper: where the network comes from.
         licence: of the code and shipped weights.
-        kinds: the kinds of bundled photographs (`calibration.dataset.KINDS`) that the shipped weights were trained for;
-            empty: all.
+        kinds: the kinds of bundled photographs (`calibration.dataset.KINDS`) for which the shipped weights are good
+            enough; empty: all.
         weights: file name under models/weights, or None for a model that is never shipped with weights.
         params: trainable parameters, with this config.
         gmacs: 10⁹ multiply-adds of convolutions and matrix products for one image of `size`.

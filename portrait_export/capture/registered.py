@@ -27,7 +27,7 @@ class RegisteredNetwork:
         author, licence: of the weights; empty where they are not known.
         paper: of the network.
         provenance: where the weights came from, for metadata and reports.
-        kinds: the kinds of bundled photographs that its weights were trained for; empty: all.
+        kinds: the kinds of bundled photographs for which its weights are good enough; empty: all.
         size_multiple: the sides of its input are multiples of it, in pixels.
         size_problem: why its own size is not known; empty where it is.
     """

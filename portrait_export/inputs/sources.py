@@ -89,7 +89,7 @@ class LoadedModel(Protocol):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of bundled photographs that its weights were trained for; empty: all."""
+        """The kinds of bundled photographs for which its weights are good enough; empty: all."""
 
     @property
     def provenance(self) -> Mapping[str, str]:

@@ -300,9 +300,9 @@ def overlapping(reference: Runner, candidate: Runner) -> tuple[Callable[..., Ite
 
 
 def kinds_warning(model: LoadedModel, consequence: str) -> str:
-    """The warning about weights that were trained for photographs of some kinds alone."""
+    """The warning about weights that are good enough for photographs of some kinds alone."""
     return (
-        f"The weights of {model.name} were trained for photographs of kind {', '.join(model.kinds)} alone, so"
+        f"The weights of {model.name} are good enough for photographs of kind {', '.join(model.kinds)} alone, so"
         f" {consequence}. Its masks of others are not reliable: `portrait-export evaluate` shows by how much."
     )
 

@@ -112,7 +112,7 @@ def test_photographs_that_the_toolkit_does_not_know_are_compared(cli, small_expo
 
 @pytest.fixture
 def for_portraits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models load as if their weights had been trained for portraits alone."""
+    """Models load as if their weights were good enough for portraits alone."""
     load = steps.load
     monkeypatch.setattr(
         steps, "load", lambda *given, **more: [replace(model, kinds=("portrait",)) for model in load(*given, **more)]
