@@ -147,7 +147,8 @@ async def run(asset: Path, requests: BinaryIO, out: BinaryIO) -> None:
     async with AIModelAsset.load(asset).executable() as model:
         function = model.load_function(ENTRY)
         while (inputs := read_message(requests)) is not None:
-            outputs: Mapping[str, Any] = await function({name: NDArray(np.ascontiguousarray(value)) for name, value in inputs.items()})
+            arrays: dict[str, Any] = {name: NDArray(np.ascontiguousarray(value)) for name, value in inputs.items()}
+            outputs: Mapping[str, Any] = await function(arrays)
             write_message(out, {name: np.array(value.numpy()) for name, value in outputs.items()})
 
 
