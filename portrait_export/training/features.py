@@ -127,9 +127,14 @@ def by_stride(maps: Sequence[Tensor], side: int) -> dict[int, Tensor]:
 
 
 @torch.no_grad()
-def _channels(net: nn.Module, listener: _Listener) -> dict[int, int]:
-    """{stride: channels} of an encoder."""
+def probe(net: nn.Module) -> None:
+    """Run a network on a black picture of PROBE pixels a side, for whoever listens to its parts."""
     training = net.training
     net.eval()(torch.zeros(1, 3, PROBE, PROBE))
     net.train(training)
+
+
+def _channels(net: nn.Module, listener: _Listener) -> dict[int, int]:
+    """{stride: channels} of an encoder."""
+    probe(net)
     return {stride: x.shape[1] for stride, x in by_stride(listener.maps, PROBE).items()}

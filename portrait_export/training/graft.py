@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import TrainingError
 from .augment import seeded
-from .features import PROBE, FeatureLoss, by_stride, encoder_of, set_to_ridge
+from .features import PROBE, FeatureLoss, encoder_of, probe, set_to_ridge
 
 
 class Graft(nn.Module):
@@ -34,7 +34,7 @@ class Graft(nn.Module):
 
     def __init__(self, student: nn.Module, features: FeatureLoss, *, seed: int = 0):
         super().__init__()
-        readers = _readers(student)
+        readers = _readers(student, features)
         strides = [stride for stride in readers if str(stride) in features.projections]
         if not strides:
             raise TrainingError(
@@ -83,26 +83,21 @@ class Graft(nn.Module):
         return (torch.where(chosen, self.embeddings[stride](self._told[stride]).to(own.dtype), own), *rest)
 
 
-@torch.no_grad()
-def _readers(student: nn.Module) -> dict[int, nn.Module]:
+def _readers(student: nn.Module, features: FeatureLoss) -> dict[int, nn.Module]:
     """{stride: the module of the encoder that takes the map of that stride}; the outermost, if it has parts."""
     encoder = encoder_of(student, "the model")
     calls: list[tuple[nn.Module, Tensor]] = []
-    maps: list[Tensor] = []
 
     def called(module: nn.Module, inputs: tuple[object, ...]) -> None:
         if inputs and isinstance(inputs[0], Tensor):
             calls.append((module, inputs[0]))
 
     hooks = [part.register_forward_pre_hook(called) for part in encoder.modules() if part is not encoder]
-    hooks.append(encoder.register_forward_hook(lambda _module, _inputs, output: maps.extend(output)))
-    training = student.training
-    student.eval()(torch.zeros(1, 3, PROBE, PROBE))
-    student.train(training)
+    probe(student)
     for hook in hooks:
         hook.remove()
     readers: dict[int, nn.Module] = {}
-    for stride, x in by_stride(maps, PROBE).items():
+    for stride, x in features.maps(PROBE).items():
         for module, read in calls:
             if read is x:
                 readers.setdefault(stride, module)

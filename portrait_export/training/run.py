@@ -87,8 +87,7 @@ class Run(lightning.LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         groups = parameter_groups(self.net, self.config)
         if self.features is not None:
-            maps = [*self.features.parameters(), *(self.graft.parameters() if self.graft is not None else ())]
-            groups.append({"params": maps, "weight_decay": 0.0, "factor": 1.0})
+            groups.append({"params": self._linear_maps(), "weight_decay": 0.0, "factor": 1.0})
         optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=self.config.optimizer.lr)]
         if self.critic is not None:
             optimizers.append(torch.optim.AdamW(self.critic.parameters(), lr=2e-4, betas=(0.5, 0.99)))
@@ -220,13 +219,18 @@ class Run(lightning.LightningModule):
             return nullcontext()
         return self.graft.reading(self.features.told(side), share)
 
+    def _linear_maps(self) -> list[nn.Parameter]:
+        """The parameters of the linear maps between the two encoders."""
+        parts = (self.features, self.graft)
+        return [parameter for part in parts if part is not None for parameter in part.parameters()]
+
     @torch.no_grad()
     def _fit_linear_maps(self, features: FeatureLoss, side: int) -> None:
         """Fit those between the two encoders; of several processes, all take what the first one fitted."""
         features.fit(side)
         if self.graft is not None:
             self.graft.fit(features, side)
-        for parameter in (*features.parameters(), *(self.graft.parameters() if self.graft is not None else ())):
+        for parameter in self._linear_maps():
             parameter.copy_(self.trainer.strategy.broadcast(parameter.detach().clone()))
 
     def _teach_critic(self, optimizer: Any, batch: dict[str, Tensor], predicted: Tensor) -> None:
