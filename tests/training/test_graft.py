@@ -11,9 +11,7 @@ from portrait_export.models.registry import create_model
 from portrait_export.training.features import FeatureLoss
 from portrait_export.training.graft import Graft
 
-
-def pictures(seed: int, count: int = 4) -> torch.Tensor:
-    return torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+from .test_features import descend, pictures
 
 
 @pytest.fixture
@@ -86,18 +84,15 @@ def test_fitted_maps_are_near_the_students_own(grafted) -> None:
 
 def test_a_deep_stage_learns_from_the_teachers_maps(grafted) -> None:
     student, teacher, features, graft = grafted
-    optimizer = torch.optim.AdamW([*student.parameters(), *features.parameters(), *graft.parameters()], lr=2e-3)
-    seen = []
-    for _ in range(12):
+
+    def unexplained() -> torch.Tensor:
         with torch.no_grad():
             teacher(pictures(7))
         with graft.reading(features.told(64), 1.0):
             student(pictures(7))
-        value = features(64)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        seen.append(value.item())
+        return features(64)
+
+    seen = descend(unexplained, student, features, graft)
     assert seen[-1] < 0.8 * seen[0]
     assert all(parameter.grad is not None for parameter in graft.parameters())
 
