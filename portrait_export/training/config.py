@@ -13,6 +13,7 @@ CONFIGS = Path(__file__).parent / "configs"
 IMAGENET = "imagenet"  # as `init`: the encoder's published weights
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")  # Lightning's names, and `auto`
 CHANCES = ("flip", "gray", "noise", "blur", "sharpen", "clahe", "clothes", "replace", "turn", "dark", "jpeg", "blend")
+OPTIMIZERS = ("adamw", "muon")
 COMPOSITE_CHANCES = ("share", "rendered", "crowd", "match_light", "shadow")
 
 
@@ -36,9 +37,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with a linear warm-up and polynomial decay to 0.
+    """A linear warm-up and polynomial decay to 0.
 
     Attributes:
+        kind: one of OPTIMIZERS. With `muon`, AdamW moves only what is not a matrix (see optimizers.py).
         lr: the peak. From scratch 1e-3 is good; to fine-tune a checkpoint take 1e-4 or less.
         weight_decay: of tensors with two or more dimensions; norms and biases have none.
         warmup: steps up to the peak.
@@ -47,6 +49,7 @@ class OptimizerConfig:
         encoder: factor of the encoder's learning rate; below 1 keeps more of what it was pretrained for.
     """
 
+    kind: str = "adamw"
     lr: float = 1e-3
     weight_decay: float = 0.03
     warmup: int = 300
@@ -187,6 +190,8 @@ class TrainConfig:
         memory: MiB of photographs and cut-outs that are kept decoded; the others are decoded each time they come up.
         pictures: how many validation photographs are shown with their predictions.
         eight_bit: `rebuild` rounds the weights to 8-bit steps, so that an int8 package stores them exactly.
+        dropout: the network's own dropout and stochastic depth. Without them a small network follows its teacher more
+            closely.
         seed: of everything random.
         deterministic: refuse operations whose result depends on timing.
     """
@@ -206,6 +211,7 @@ class TrainConfig:
     memory: int = 2048
     pictures: int = 8
     eight_bit: bool = False
+    dropout: bool = True
     seed: int = 0
     deterministic: bool = False
     phases: tuple[Phase, ...] = (Phase(),)
@@ -286,6 +292,10 @@ def _impossible(config: TrainConfig) -> list[str]:
     ]
     rules = [
         (config.precision in PRECISIONS, f"precision = {config.precision!r}; it may be {', '.join(PRECISIONS)}"),
+        (
+            config.optimizer.kind in OPTIMIZERS,
+            f"optimizer.kind = {config.optimizer.kind!r}; it may be {', '.join(OPTIMIZERS)}",
+        ),
         (bool(config.phases), "phases is empty"),
         (config.every > 0, f"every = {config.every}; it must be positive"),
         (config.memory >= 0, f"memory = {config.memory}; it must not be negative"),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..errors import TrainingError
+from ..models.blocks.mix_transformer import DropPath
 from ..models.registry import build_net
 from ..models.spec import ModelSpec
 from ..utils.evenly import evenly
@@ -25,6 +26,7 @@ from .data import Crops, Order, Picks, Split, Whole, source_of
 from .features import FeatureLoss
 from .folder import BEST, LOG, append_row, save_checkpoint
 from .graft import Graft
+from .optimizers import learning_rate, optimizers_for
 from .pictures import prediction_sheet
 from .speed import quicken_convolutions, without_norms
 from .validation import measured, validation_numbers
@@ -58,6 +60,8 @@ class Run(lightning.LightningModule):
         self.automatic_optimization = False  # the critic is a second optimizer
         self.config, self.spec, self.split, self.on_row = config, spec, split, on_row
         self.net = build_net(spec, seed=config.seed)
+        if not config.dropout:
+            _turn_off_dropout(self.net)
         for name in ("distill", "features"):
             if getattr(config.loss, name) and teacher is None:
                 raise TrainingError(f"loss.{name} is above 0, but no teacher was given.")
@@ -85,10 +89,7 @@ class Run(lightning.LightningModule):
     # ---- what Lightning calls --------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        groups = parameter_groups(self.net, self.config)
-        if self.features is not None:
-            groups.append({"params": self._linear_maps(), "weight_decay": 0.0, "factor": 1.0})
-        optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=self.config.optimizer.lr)]
+        optimizers = optimizers_for(self.net, self.config, self._linear_maps())
         if self.critic is not None:
             optimizers.append(torch.optim.AdamW(self.critic.parameters(), lr=2e-4, betas=(0.5, 0.99)))
         return optimizers
@@ -125,9 +126,10 @@ class Run(lightning.LightningModule):
         step, rank = int(self.step), self.trainer.global_rank
         batch = {**batch, "image": batch["image"].float() / 255}
         batch = self.augment(batch, (self.config.seed, AUGMENTING, step, rank))
-        optimizers = self.optimizers()
-        optimizer, *rest = optimizers if isinstance(optimizers, list) else [optimizers]
-        for group in optimizer.param_groups:
+        found = self.optimizers()
+        optimizers = [*found] if isinstance(found, list) else [found]
+        critics = optimizers.pop() if self.critic is not None else None
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(self.config, step) * group["factor"]
         with seeded((self.config.seed, DROPPING, step, rank), self.device):
             parts, probability = self._losses_of(batch)
@@ -138,12 +140,14 @@ class Run(lightning.LightningModule):
                 context=[f"{name}: {value.item()}" for name, value in parts.items()],
                 hint="lower optimizer.lr, or set precision 32-true; the state of the last validation is kept.",
             )
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         self.manual_backward(total)
         nn.utils.clip_grad_norm_(self.net.parameters(), self.config.optimizer.clip)
-        optimizer.step()
-        if self.critic is not None:
-            self._teach_critic(rest[0], batch, probability.detach())
+        for optimizer in optimizers:
+            optimizer.step()
+        if critics is not None:
+            self._teach_critic(critics, batch, probability.detach())
         self._follow(step)
         self.step += 1
         self._losses.append(total.item())
@@ -267,27 +271,12 @@ class Run(lightning.LightningModule):
             self.logger.experiment.add_image("val", pixels, int(self.step), dataformats="HWC")  # type: ignore[union-attr]
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """lr · min(1, (step+1)/warmup) · (1 − step/steps)^power."""
-    warm = min(1.0, (step + 1) / max(1, config.optimizer.warmup))
-    left = max(0.0, 1 - step / max(1, config.steps))
-    return float(config.optimizer.lr * warm * left**config.optimizer.power)
-
-
-def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """AdamW's groups: matrices decay, norms and biases do not; the encoder's learning rate has its own factor."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
-        key = ("encoder." in name, parameter.dim() > 1)
-        groups.setdefault(key, []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "weight_decay": config.optimizer.weight_decay if decays else 0.0,
-            "factor": config.optimizer.encoder if of_encoder else 1.0,
-        }
-        for (of_encoder, decays), parameters in groups.items()
-    ]
+def _turn_off_dropout(net: nn.Module) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, DropPath):
+            module.rate = 0.0
 
 
 def precision(config: TrainConfig) -> str:

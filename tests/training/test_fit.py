@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from portrait_export.errors import CheckpointError, DataError, TrainingError
 from portrait_export.models.registry import create_model, model_spec
 from portrait_export.training.config import AugmentConfig, LossConfig, OptimizerConfig, Phase, TrainConfig
+from portrait_export.training.data import prepare
 from portrait_export.training.fit import normalised, start_from, train
 from portrait_export.training.folder import claim, save_checkpoint
-from portrait_export.training.run import learning_rate, parameter_groups
+from portrait_export.training.run import Run
 from portrait_export.training.validation import measured, validation_numbers
 
 ALL_LOSSES = LossConfig(bce=0.8, dice=0.2, crf=0.1, critic=0.01, distill=0.1, features=0.2)
@@ -62,7 +63,8 @@ def test_run_killed_between_validations_ends_with_the_weights_of_the_unbroken_ru
 ) -> None:
     teacher = create_model("segformer_b0", seed=5)
     phases = (Phase(steps=3, size=32, batch=2, graft=0.7), Phase(steps=3, size=64, batch=2))
-    whole = small(painted, tmp_path / "whole", loss=ALL_LOSSES, teacher="given", phases=phases)
+    muon = OptimizerConfig(kind="muon", lr=3e-3, warmup=1)
+    whole = small(painted, tmp_path / "whole", loss=ALL_LOSSES, teacher="given", phases=phases, optimizer=muon)
     unbroken = train(whole, teacher=teacher)
     broken = replace(whole, out=str(tmp_path / "broken"))
     with pytest.raises(Killed):
@@ -98,6 +100,15 @@ def test_run_learns_painted_portraits_and_writes_its_files(painted: Path, tmp_pa
         assert sheet.size == (3 * 160, 2 * 160)
     net = create_model("segformer_b0", seed=9)
     assert start_from(net, load_file(done.best / "model.safetensors"), source="best") == []
+
+
+@pytest.mark.parametrize("dropout", [True, False], ids=["as_the_network_has_it", "off"])
+def test_dropout_of_the_network_can_be_turned_off(painted: Path, tmp_path: Path, *, dropout: bool) -> None:
+    config = small(painted, tmp_path / "out", dropout=dropout)
+    net = Run(config, model_spec("segformer_b0"), prepare(config)).net.train()
+    image = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    assert torch.equal(net(image), net(image)) is not dropout
 
 
 def test_finished_run_called_again_does_nothing(painted: Path, tmp_path: Path) -> None:
@@ -210,16 +221,6 @@ def test_saved_half_precision_weights_are_the_rounded_ones(tmp_path: Path) -> No
     assert torch.equal(stored[name], net.state_dict()[name].half())
 
 
-@pytest.mark.parametrize(
-    ("step", "expected"),
-    [(0, 0.1), (9, 0.91), (10, 0.9), (50, 0.5), (100, 0.0)],
-    ids=["first", "warm", "after_warm_up", "middle", "end"],
-)
-def test_learning_rate_warms_up_and_decays_to_zero(step: int, expected: float) -> None:
-    config = TrainConfig(phases=(Phase(steps=100),), optimizer=OptimizerConfig(lr=1.0, warmup=10, power=1.0))
-    assert learning_rate(config, step) == pytest.approx(expected)
-
-
 def test_validation_numbers_per_photograph_source_and_set() -> None:
     logits, mask = torch.full((4, 1, 2, 2), -3.0), torch.zeros(4, 1, 2, 2)
     logits[0] = 3
@@ -245,17 +246,6 @@ def test_missing_a_person_entirely_scores_zero() -> None:
     mask[..., 0] = 1
     numbers = validation_numbers(measured(torch.full((1, 1, 4, 4), -5.0), mask), ["*"])
     assert (numbers["iou"], numbers["false_person"]) == (0.0, 0.0)
-
-
-def test_encoder_learns_at_its_own_rate_and_norms_do_not_decay() -> None:
-    net = create_model("segformer_b0")
-    config = TrainConfig(optimizer=OptimizerConfig(encoder=0.25, weight_decay=0.5))
-    groups = parameter_groups(net, config)
-    assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in net.parameters())
-    for name, parameter in net.named_parameters():
-        (group,) = (g for g in groups if any(p is parameter for p in g["params"]))
-        assert group["factor"] == (0.25 if ".encoder." in name else 1.0), name
-        assert group["weight_decay"] == (0.5 if parameter.dim() > 1 else 0.0), name
 
 
 def test_teacher_normalises_its_input() -> None:
