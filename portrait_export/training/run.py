@@ -128,7 +128,7 @@ class Run(lightning.LightningModule):
         batch = self.augment(batch, (self.config.seed, AUGMENTING, step, rank))
         found = self.optimizers()
         optimizers = [*found] if isinstance(found, list) else [found]
-        critics = optimizers.pop() if self.critic is not None else None
+        of_critic = optimizers.pop() if self.critic is not None else None
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(self.config, step) * group["factor"]
         with seeded((self.config.seed, DROPPING, step, rank), self.device):
@@ -146,8 +146,8 @@ class Run(lightning.LightningModule):
         nn.utils.clip_grad_norm_(self.net.parameters(), self.config.optimizer.clip)
         for optimizer in optimizers:
             optimizer.step()
-        if critics is not None:
-            self._teach_critic(critics, batch, probability.detach())
+        if of_critic is not None:
+            self._teach_critic(of_critic, batch, probability.detach())
         self._follow(step)
         self.step += 1
         self._losses.append(total.item())
