@@ -1,4 +1,4 @@
-"""Initialize a larger network from a smaller one so that it starts with the same outputs.
+"""Initialize a larger network from a smaller one, or back, so that it starts with the same outputs.
 
 The idea of Net2Net (https://arxiv.org/abs/1511.05641): new modules are added next to the existing ones, with weight 0
 on their results, or as an identity. Training then only has to find out how to use the new modules.
@@ -29,15 +29,17 @@ MEAN_ATTENTION = 1 / 2  # σ(0)
 
 
 def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[str]:
-    """Load the tensors of a smaller SegFormer or SERSeg into a larger one, in place.
+    """Load the tensors of a smaller SegFormer or SERSeg into a larger one, or the other way round, in place.
 
     DbN, AfN, DAM and depth change nothing at first. The DConv decoder enlarges the smaller network's logits (not with
     AfN, which comes between its blocks). AbG has no weights that could cancel it; its gain is divided out of the
-    tensors next to it, and the network computes nearly the same.
+    tensors next to it, and the network computes nearly the same. A smaller network leaves out what the larger one's
+    further modules give: one that was grown and not trained since then computes the same as before.
 
     Args:
         net: a SegFormer or SERSeg, whose tensors are initialized.
-        state: under our names (see `remap.canonical`); its encoder must fit.
+        state: under our names (see `remap.canonical`); its encoder must fit, so either both take depth or neither, or
+            `net` alone does.
     Returns:
         The names of the tensors that stayed as they were.
     Raises:
@@ -56,6 +58,8 @@ def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[st
         if projection and key in own and own[key].shape[1] > value.shape[1]:
             depth = new_depth if int(projection[1]) < 3 else 0  # the last stage's map gets no depth
             fitting[key] = _widen_projection(value, like=own[key], depth=depth)
+        elif projection and key in own:
+            fitting[key] = value[:, value.shape[1] - own[key].shape[1] :]  # new modules' channels come first
     net.load_state_dict(fitting, strict=False)
     with torch.no_grad():
         if isinstance(config, SersegConfig) and config.abg:

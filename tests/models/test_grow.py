@@ -47,6 +47,14 @@ def test_grown_network_computes_what_the_smaller_one_did(case: str) -> None:
     torch.testing.assert_close(logits(large), logits(small), rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("switches", [{"dbn": True}, {"afn": True}, {"dbn": True, "afn": True}])
+def test_smaller_network_starts_as_the_one_that_was_grown_from_its_like(switches: dict[str, bool]) -> None:
+    small, large, again = serseg({}, 1), serseg(switches, 2), serseg({}, 3)
+    grow(large, small.state_dict(), source="small")
+    assert grow(again, large.state_dict(), source="large") == []
+    torch.testing.assert_close(logits(again), logits(small), rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("switches", [{}, {"dbn": True, "dam": True}, {"depth": True}])
 def test_upsampling_decoder_enlarges_the_logits(switches: dict[str, bool]) -> None:
     small = serseg({}, 1)
