@@ -1,4 +1,4 @@
-"""Initialize a larger network from a smaller one, or back, so that it starts with the same outputs.
+"""Initialize a network from a smaller or larger one of its family so that it starts with the same outputs.
 
 The idea of Net2Net (https://arxiv.org/abs/1511.05641): new modules are added next to the existing ones, with weight 0
 on their results, or as an identity. Training then only has to find out how to use the new modules.
@@ -29,12 +29,12 @@ MEAN_ATTENTION = 1 / 2  # σ(0)
 
 
 def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[str]:
-    """Load the tensors of a smaller SegFormer or SERSeg into a larger one, or the other way round, in place.
+    """Load the tensors of a smaller or larger SegFormer or SERSeg into a network, in place.
 
     DbN, AfN, DAM and depth change nothing at first. The DConv decoder enlarges the smaller network's logits (not with
     AfN, which comes between its blocks). AbG has no weights that could cancel it; its gain is divided out of the
-    tensors next to it, and the network computes nearly the same. A smaller network leaves out what the larger one's
-    further modules give: one that was grown and not trained since then computes the same as before.
+    tensors next to it, and the network computes nearly the same. What DbN, AfN and DAM of a larger network give is left
+    out: where they still change nothing, the smaller one computes the same.
 
     Args:
         net: a SegFormer or SERSeg, whose tensors are initialized.
@@ -55,11 +55,9 @@ def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[st
     new_depth = int(config.takes_depth and not _saw_depth(given, backbone))
     for key, value in given.items():
         projection = PROJECTION.fullmatch(key)
-        if projection and key in own and own[key].shape[1] > value.shape[1]:
+        if projection and key in own:
             depth = new_depth if int(projection[1]) < 3 else 0  # the last stage's map gets no depth
-            fitting[key] = _widen_projection(value, like=own[key], depth=depth)
-        elif projection and key in own:
-            fitting[key] = value[:, value.shape[1] - own[key].shape[1] :]  # new modules' channels come first
+            fitting[key] = _fit_projection(value, like=own[key], depth=depth)
     net.load_state_dict(fitting, strict=False)
     with torch.no_grad():
         if isinstance(config, SersegConfig) and config.abg:
@@ -77,8 +75,9 @@ def _saw_depth(state: Mapping[str, Tensor], backbone: str) -> bool:
     return state[f"{backbone}.encoder.patch_embeddings.0.proj.weight"].shape[1] > 3
 
 
-def _widen_projection(weight: Tensor, *, like: Tensor, depth: int) -> Tensor:
-    """Widen a projection [D, C] to [D, C'] with zeros: new modules' channels come first, depth channels last."""
+def _fit_projection(weight: Tensor, *, like: Tensor, depth: int) -> Tensor:
+    """Widen a projection [D, C] to [D, C'] with zeros, or cut it: modules' channels come first, depth channels last."""
+    # Padding by a negative number cuts.
     return nn.functional.pad(weight, (like.shape[1] - weight.shape[1] - depth, depth))
 
 

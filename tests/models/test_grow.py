@@ -55,6 +55,13 @@ def test_smaller_network_starts_as_the_one_that_was_grown_from_its_like(switches
     torch.testing.assert_close(logits(again), logits(small), rtol=0, atol=2e-5)
 
 
+def test_network_that_loses_a_module_may_gain_depth() -> None:
+    small, large, deep = serseg({}, 1), serseg({"afn": True}, 2), serseg({"depth": True}, 3)
+    grow(large, small.state_dict(), source="small")
+    grow(deep, large.state_dict(), source="large")
+    torch.testing.assert_close(logits(deep), logits(small), rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("switches", [{}, {"dbn": True, "dam": True}, {"depth": True}])
 def test_upsampling_decoder_enlarges_the_logits(switches: dict[str, bool]) -> None:
     small = serseg({}, 1)
