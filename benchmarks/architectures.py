@@ -29,7 +29,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the table is shared with the tests
 
-from portrait_export.capture.simplify import folding
 from tests.frontend.architecture_parity import Outcome, measure
 from tests.frontend.architectures import ARCHITECTURES, Architecture
 
@@ -70,7 +69,6 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="shrunk nets, as in the tests")
     parser.add_argument("--markdown", type=Path, help="append rows to this file")
     arguments = parser.parse_args()
-    folding._run_apart = folding._run  # onnxsim in this process: importing it again for each network takes a second
     chosen = [a for a in ARCHITECTURES if not arguments.only or {a.name, a.source} & set(arguments.only)]
     done = arguments.markdown.read_text() if arguments.markdown and arguments.markdown.exists() else ""
     runnable = [a for a in chosen if a.available and f"| {a.name} |" not in done]

@@ -19,7 +19,6 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the generator is shared with the tests
 
-from portrait_export.capture.simplify import folding
 from tests.workflows.export_fuzzing import FAULTS, outcome
 
 
@@ -39,7 +38,6 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--steps", type=int, default=8, help="operators in the chain of each")
     arguments = parser.parse_args()
-    folding._run_apart = folding._run  # onnxsim in this process: importing it again for each network takes a second
     kinds: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as photos:
         pictures(Path(photos))

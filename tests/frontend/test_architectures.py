@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pytest
 
-from portrait_export.capture.simplify import folding
 from tests.frontend.architecture_parity import measure
 from tests.frontend.architectures import ARCHITECTURES
 
@@ -42,12 +41,6 @@ EXPORTED = (
     "RVM",
     "Hiera-Tiny",  # attends inside windows of windows: six dimensions
 )
-
-
-@pytest.fixture(autouse=True)
-def fold_here(monkeypatch):
-    """onnxsim in this process: these graphs do not crash it, and importing it again for each takes a second."""
-    monkeypatch.setattr(folding, "_run_apart", folding._run)
 
 
 @pytest.mark.parametrize("name", EXPORTED)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-
 import onnx
 
 from ...errors import CaptureError, first_line
 from ...utils.quiet import quiet
-from ..onnx.light import infer_shapes, read_model, write_model
+from ..onnx.light import infer_shapes
 from ..onnx.stored import StoredModel
+from .apart import Apart, Simplifier, answer
 from .untouched import join, split
 
 # A folded constant may not be larger than this: expanding a small computation into a large weight saves nothing.
 LARGEST_FOLDED = "4MB"
 
 OUR_PRODUCER = "portrait-export"  # what `export_onnx` writes; those graphs are known to pass
-LONGEST_RUN_S = 600
 
 # Optimizers of onnxsim that would prevent our rules. Versions that do not know a name ignore it.
 SKIPPED = (
@@ -80,23 +75,9 @@ def _run(model: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
-def _run_apart(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`_run` in another process that finds its modules where this one does. Raises RuntimeError where it fails."""
-    program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
-    with tempfile.TemporaryDirectory() as folder:
-        source, result = Path(folder) / "model.onnx", Path(folder) / "folded.onnx"
-        write_model(model, source)
-        command = [sys.executable, "-c", program, str(source), str(result)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=LONGEST_RUN_S)
-        if done.returncode < 0:
-            raise RuntimeError(f"it crashed with signal {-done.returncode}")
-        if done.returncode:
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            raise RuntimeError((lines or ["no reason given"])[-1])
-        return read_model(result)
+_run_apart: Simplifier = Apart(__name__)
 
 
 def serve() -> None:
-    """The other process: it reads a model from the first file named in its arguments, and writes the folded one."""
-    source, result = map(Path, sys.argv[1:])
-    write_model(_run(read_model(source)), result)
+    """What the other process runs."""
+    answer(_run)

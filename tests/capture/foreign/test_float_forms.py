@@ -1,4 +1,8 @@
-"""8-bit operators become float operators that give the same integers, against ONNX Runtime's own integer kernels."""
+"""8-bit operators become float operators that give the same integers, against ONNX Runtime's own integer kernels.
+
+Weights have 7 bits here: on processors with AVX2 and without VNNI those kernels add pairs of products in 16 bits, and
+255 · 127 + 255 · 127 saturates there.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ SCALES = {"sx": 0.0213, "sy": 0.0317, "so": 0.0409}  # no small ratios, so that 
 
 
 def integers(*shape: int, dtype: type = np.int8) -> np.ndarray:
-    return GENERATOR.integers(-100, 100, shape).astype(dtype)
+    return GENERATOR.integers(-64, 64, shape).astype(dtype)
 
 
 def model(node: onnx.NodeProto, zero: np.generic, constants: dict[str, np.ndarray], x: np.ndarray) -> onnx.ModelProto:
