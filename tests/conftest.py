@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,16 @@ class Ran:
     code: int
     out: str
     err: str
+
+
+def pytest_collection_finish() -> None:
+    """Take what is imported and collected by now out of garbage collection.
+
+    coremltools collects garbage at each conversion. That looks at every object, most of them torch's and pytest's: half
+    a second to a second, for a conversion of some hundredths.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
