@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import UsageError, nearest
@@ -27,12 +30,15 @@ class Phase:
         batch: images per step and process.
         graft: share of the images for which a stage of the encoder reads the teacher's map, not the map of the stage
             before (see graft.py); needs loss.features. End with phases that have none.
+        turn: steps of one turn. Phases in a row that have turns alternate until each has had its steps, so that a
+            network does not forget small pictures while it learns large ones. 0: all steps at once.
     """
 
     steps: int = 1000
     size: int = 256
     batch: int = 16
     graft: float = 0.0
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -230,13 +236,34 @@ class TrainConfig:
         """Whether a phase has stages that read the teacher's maps."""
         return any(phase.graft for phase in self.phases)
 
+    @cached_property
+    def stretches(self) -> tuple[Phase, ...]:
+        """The phases in the order in which they are trained, cut into their turns."""
+        return stretches_of(self.phases)
+
     def phase_at(self, step: int) -> Phase:
-        """The phase that a step, counted from 0, belongs to."""
-        for phase in self.phases:
+        """The stretch that a step, counted from 0, belongs to."""
+        for phase in self.stretches:
             if step < phase.steps:
                 return phase
             step -= phase.steps
         return self.phases[-1]
+
+
+def stretches_of(phases: Sequence[Phase]) -> tuple[Phase, ...]:
+    """Phases in the order in which they are trained, cut into their turns."""
+    found: list[Phase] = []
+    for _, alternating in itertools.groupby(phases, key=lambda phase: phase.turn > 0):
+        left = list(alternating)
+        while left:
+            found += [replace(phase, steps=_of_one_turn(phase)) for phase in left]
+            left = [replace(phase, steps=phase.steps - _of_one_turn(phase)) for phase in left]
+            left = [phase for phase in left if phase.steps > 0]
+    return tuple(found)
+
+
+def _of_one_turn(phase: Phase) -> int:
+    return min(phase.steps, phase.turn) if phase.turn > 0 else phase.steps
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -334,5 +361,6 @@ def _impossible(config: TrainConfig) -> list[str]:
             (min(p.steps, p.batch) > 0 and p.size >= 32 and p.size % 32 == 0, f"phases[{i}]: {p} (size: 32, 64, …)")
             for i, p in enumerate(config.phases)
         ),
+        *((p.turn >= 0, f"phases[{i}].turn = {p.turn}; it must not be negative") for i, p in enumerate(config.phases)),
     ]
     return [text for holds, text in rules if not holds]

@@ -189,7 +189,7 @@ class Picks(Sampler[list[Pick]]):
 
     def _drawn_before(self, step: int) -> int:
         total = 0
-        for phase in self.config.phases:
+        for phase in self.config.stretches:
             taken = min(step, phase.steps)
             total, step = total + taken * phase.batch * self.world, step - taken
         return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..models.config_json import config_to_json
 from ..models.spec import ModelSpec
 from ..models.weights_io import to_store
 from ..utils.files import write_bytes, write_json
-from .config import TrainConfig
+from .config import Phase, TrainConfig, stretches_of
 
 LAST = "last.ckpt"  # everything that a resumed run needs
 BEST = "best"  # a checkpoint folder, as `--checkpoint` takes it
@@ -54,17 +54,18 @@ def claim(out: Path, config: TrainConfig, resuming: bool) -> None:
 
 def _prolonged(before: Any, now: list[dict[str, Any]], every: int) -> bool:
     """Whether phases go on where others ended. Only whole stretches of `every` steps can be gone on from."""
-    if not isinstance(before, list) or not before or len(now) < len(before):
+    try:
+        done, planned = (stretches_of([Phase(**phase) for phase in phases]) for phases in (before, now))
+    except TypeError:  # the folder's file has been edited
         return False
-    if sum(phase["steps"] for phase in before) % every:
+    if not done or len(planned) < len(done) or sum(phase.steps for phase in done) % every:
         return False
-    *same, last = before
-    longer = now[len(same)]
+    *same, last = done
+    longer = planned[len(same)]
     return (
-        now[: len(same)] == same
-        and isinstance(last, dict)
-        and {**last, "steps": longer["steps"]} == longer
-        and last["steps"] <= longer["steps"]
+        planned[: len(same)] == tuple(same)
+        and replace(last, steps=longer.steps) == longer
+        and last.steps <= longer.steps
     )
 
 

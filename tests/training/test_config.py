@@ -43,6 +43,21 @@ def test_tables_fill_their_dataclasses(tmp_path: Path) -> None:
     assert [config.phase_at(step).size for step in (0, 9, 10, 14, 99)] == [128, 128, 256, 256, 256]
 
 
+def test_phases_with_turns_alternate_until_each_has_had_its_steps(tmp_path: Path) -> None:
+    text = """
+    phases = [
+        {steps = 3, size = 32},
+        {steps = 5, size = 64, turn = 2},
+        {steps = 2, size = 96, turn = 1},
+        {steps = 2, size = 128},
+    ]
+    """
+    config = read_config(written(tmp_path, text))
+    sizes = [32, 32, 32, 64, 64, 96, 64, 64, 96, 64, 128, 128]
+    assert [config.phase_at(step).size for step in range(config.steps)] == sizes
+    assert config.phase_at(99).size == 128
+
+
 def test_all_problems_come_in_one_error(tmp_path: Path) -> None:
     text = """
     modle = "serseg_b0"
@@ -74,6 +89,7 @@ def test_all_problems_come_in_one_error(tmp_path: Path) -> None:
         ("phases = []", "phases is empty"),
         ("[[phases]]\nsize = 100", "size: 32, 64"),
         ("[[phases]]\nsteps = 0", "Phase(steps=0"),
+        ("[[phases]]\nturn = -1", "phases[0].turn = -1; it must not be negative"),
         ("[loss]\nbce = 0\ndice = 0", "nothing would be learnt"),
         ("[loss]\ndistill = 0.5", "loss.distill needs a teacher"),
         ("[loss]\nfeatures = 0.5", "loss.features needs a teacher"),

@@ -39,6 +39,18 @@ def test_picks_follow_the_phases() -> None:
     assert [batch[0].size for batch in batches] == [32] * 4 + [64] * 4
 
 
+def test_picks_of_phases_that_take_turns_go_on_where_a_run_was_stopped() -> None:
+    config = replace(
+        CONFIG, phases=(Phase(steps=3, size=32, batch=3, turn=2), Phase(steps=3, size=64, batch=2, turn=1))
+    )
+    order = Order(named(5), config.sources, config.seed)
+    whole = list(Picks(config, order, start=0, stop=6))
+    assert [batch[0].size for batch in whole] == [32, 32, 64, 32, 64, 64]
+    assert list(Picks(config, order, start=3, stop=6)) == whole[3:]
+    flat = [pick.index for batch in whole for pick in batch]
+    assert sorted(flat[:5]) == [0, 1, 2, 3, 4]
+
+
 def test_every_pass_shows_every_photograph_once() -> None:
     flat = [pick.index for batch in picks(5, start=0, stop=8) for pick in batch]
     for start in range(0, 20, 5):

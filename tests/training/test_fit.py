@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import multiprocessing
 import os
@@ -151,6 +152,19 @@ def test_what_does_not_prolong_a_run_is_another_configuration(tmp_path: Path, na
     claim(tmp_path, config, resuming=False)
     with pytest.raises(TrainingError, match="another configuration"):
         claim(tmp_path, replace(config, phases=SHORTENED[name]), resuming=True)
+
+
+@pytest.mark.parametrize(("steps", "goes_on"), [((6, 2), True), ((4, 4), False)])
+def test_turns_prolong_a_run_if_what_is_done_stays_as_it_is(
+    tmp_path: Path, steps: tuple[int, int], goes_on: bool
+) -> None:
+    def turns(small: int, large: int) -> TrainConfig:
+        phases = (Phase(steps=small, size=32, batch=2, turn=1), Phase(steps=large, size=64, batch=2, turn=1))
+        return TrainConfig(out=str(tmp_path), every=2, phases=phases)
+
+    claim(tmp_path, turns(4, 2), resuming=False)
+    with contextlib.nullcontext() if goes_on else pytest.raises(TrainingError, match="another configuration"):
+        claim(tmp_path, turns(*steps), resuming=True)
 
 
 def test_every_fault_of_the_data_is_reported_before_training(painted: Path, tmp_path: Path) -> None:
