@@ -30,8 +30,8 @@ class Phase:
         batch: images per step and process.
         graft: share of the images for which a stage of the encoder reads the teacher's map, not the map of the stage
             before (see graft.py); needs loss.features. End with phases that have none.
-        turn: steps of one turn. Phases in a row that have turns alternate until each has had its steps, so that a
-            network does not forget small pictures while it learns large ones. 0: all steps at once.
+        turn: steps of one turn. Phases in a row that have turns alternate until each has had its steps. 0: all steps at
+            once.
     """
 
     steps: int = 1000
@@ -257,8 +257,7 @@ def stretches_of(phases: Sequence[Phase]) -> tuple[Phase, ...]:
         left = list(alternating)
         while left:
             found += [replace(phase, steps=_of_one_turn(phase)) for phase in left]
-            left = [replace(phase, steps=phase.steps - _of_one_turn(phase)) for phase in left]
-            left = [phase for phase in left if phase.steps > 0]
+            left = [replace(phase, steps=rest) for phase in left if (rest := phase.steps - _of_one_turn(phase)) > 0]
     return tuple(found)
 
 

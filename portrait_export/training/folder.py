@@ -53,7 +53,7 @@ def claim(out: Path, config: TrainConfig, resuming: bool) -> None:
 
 
 def _prolonged(before: Any, now: list[dict[str, Any]], every: int) -> bool:
-    """Whether phases go on where others ended. Only whole stretches of `every` steps can be gone on from."""
+    """Whether phases go on where others ended, after a multiple of `every` steps: a run is saved at no other."""
     try:
         done, planned = (stretches_of([Phase(**phase) for phase in phases]) for phases in (before, now))
     except TypeError:  # the folder's file has been edited

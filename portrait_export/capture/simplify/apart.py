@@ -1,7 +1,7 @@
 """Run onnxsim in a process of its own, as its C++ code crashes on some models.
 
 The process is started at the first model and kept for the next ones: importing onnxsim takes longer than most models.
-After a crash the next model gets a new one.
+After a crash, a model that took too long or an interrupt, the next model gets a new one.
 """
 
 from __future__ import annotations
@@ -75,9 +75,13 @@ class Apart:
             raise
         finally:
             timer.cancel()
-        if line:
+            timer.join()  # it may be about to end the process
+        if line and not late.is_set():
             return str(json.loads(line))
-        return f"it took longer than {self._longest_s:g} s" if late.is_set() else self._ending()
+        code = child.wait()  # so that the next model sees that it needs a new process
+        if late.is_set():
+            return f"it took longer than {self._longest_s:g} s"
+        return f"it crashed with signal {-code}" if code < 0 else f"its process ended with code {code}"
 
     def _running(self) -> subprocess.Popen[bytes]:
         """The process, started if there is none. It finds its modules where this one does."""
@@ -91,11 +95,6 @@ class Apart:
             )
             self._owner = os.getpid()
         return self._child
-
-    def _ending(self) -> str:
-        assert self._child is not None
-        code = self._child.wait()
-        return f"it crashed with signal {-code}" if code < 0 else f"its process ended with code {code}"
 
 
 def answer(simplified: Simplifier) -> None:

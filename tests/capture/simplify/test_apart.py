@@ -64,12 +64,14 @@ def test_after_a_crash_the_next_model_has_a_new_process():
     assert run(told("")).doc_string != before
 
 
-def test_a_model_that_takes_too_long_is_given_up():
-    run = apart(longest_s=10)
-    run(told(""))  # the process has started
+def test_a_model_that_takes_too_long_is_given_up_and_the_next_has_a_new_process():
+    run = apart()
+    before = run(told("")).doc_string
     run._longest_s = 0.2
     with pytest.raises(RuntimeError, match=r"^it took longer than 0.2 s$"):
         run(told("wait"))
+    run._longest_s = 60.0
+    assert run(told("")).doc_string != before
 
 
 def test_an_interrupted_models_answer_is_not_the_next_ones(monkeypatch):
