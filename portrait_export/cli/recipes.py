@@ -8,7 +8,8 @@ from . import options
 
 INTRODUCTION = """\
 All buy a smaller package: Core ML decodes the weights when it loads the package or while it computes, so whether a
-recipe is also faster depends on the device. First, last, grouped and recurrent layers keep 8 bits.
+recipe is also faster depends on the device. First and last layers stay as they are if that costs little; if not, they
+keep 8 bits, as grouped and recurrent layers do.
 
 w8a8 buys speed on Neural Engines from A17 Pro and M4 on, which multiply integers: values between layers are rounded to
 8 bits, by ranges measured on photographs. Additions, and layers that 8 bits would harm, keep half precision.

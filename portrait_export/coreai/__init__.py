@@ -5,7 +5,6 @@ worker.py     the only file that imports Core AI's packages; it runs in a proces
 process.py    starts that process and talks to it
 graph.py      an ONNX model that takes 8-bit pixels, as the asset does
 half.py       the same model in half precision
-weights.py    its weights as 8-bit integers
 shared.py     its weights in the stored form that the Core ML package has
 decoders.py   that form in Core AI's text form
 asset.py      the folder on disk: written whole, read with bounds, hashed

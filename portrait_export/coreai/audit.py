@@ -22,8 +22,7 @@ from .asset import program_bytes
 from .decoders import stored_parts
 
 MIN_BYTES = 256  # the bytes of smaller constants could occur by chance, and biases matter less
-TYPES = {"float32": "fp32", "float16": "fp16", "int8": "int8"}
-_CODES = "/codes"
+TYPES = {"float32": "fp32", "float16": "fp16"}
 
 
 def audit_asset(
@@ -85,16 +84,14 @@ def _holds(stored: bytes, array: np.ndarray) -> bool:
 
 
 def _weight(name: str, array: np.ndarray, model: onnx.ModelProto, skipped: Mapping[str, str]) -> StoredWeight:
-    compressed = name.endswith(_CODES) and array.dtype == np.int8
     readers = {node.op_type for node in model.graph.node if name in node.input}
-    plain = name.removesuffix(_CODES)
     return StoredWeight(
-        name=plain,
+        name=name,
         used_by=tuple(sorted(readers)),
         shape=array.shape,
         dtype=TYPES[array.dtype.name],
-        compressed=compressed,
+        compressed=False,
         size_bytes=array.nbytes,
-        skipped=skipped.get(plain, ""),
-        form="linear" if compressed else "plain",
+        skipped=skipped.get(name, ""),
+        form="plain",
     )

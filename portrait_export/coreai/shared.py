@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..mil.encoded import EncodedWeight
+from ..mil.encoded import Compression, EncodedWeight
 from .decoders import transposed
 
 _INPUT = "asset/weight"  # and a number: what a compressed weight is called until it is decoded
@@ -21,7 +21,7 @@ NOT_FOUND = "the Core ML package has no such weight"
 
 def matched(
     model: onnx.ModelProto,
-    encoded: Mapping[str, EncodedWeight],
+    compression: Compression,
     originals: Mapping[str, np.ndarray],
     *,
     dtype: np.dtype,
@@ -31,27 +31,32 @@ def matched(
 
     Args:
         model: with float32 weights.
-        encoded, originals: the package's weights by its own names, as it stores them and before compression.
+        compression: how the package stores its weights, by its own names.
+        originals: its weights before compression, likewise.
         dtype: of the package's weights.
         min_elements: smaller weights stay, as in the package.
     """
-    forms = {_key(originals[name].astype(dtype)): form for name, form in encoded.items() if name in originals}
+    keys = {name: _key(array.astype(dtype)) for name, array in originals.items()}
+    forms = {keys[name]: form for name, form in compression.encoded.items() if name in keys}
+    reasons = {keys[name]: reason for name, reason in compression.left.items() if name in keys}
     found: dict[str, EncodedWeight] = {}
     skipped: dict[str, str] = {}
     for tensor in model.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) < 2 or np.prod(tensor.dims) <= min_elements:
+        if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) < 2:
+            continue
+        if np.prod(tensor.dims) <= min_elements:
+            skipped[tensor.name] = f"it has no more than {min_elements} elements"
             continue
         with np.errstate(over="ignore"):  # `half.in_half` reports it by name
             array = numpy_helper.to_array(tensor).astype(dtype)
-        straight, turned = forms.get(_key(array)), None
-        if straight is None and array.ndim == 2:
-            turned = forms.get(_key(np.ascontiguousarray(array.T)))
+        key, flipped = _key(array), _key(np.ascontiguousarray(array.T))
+        straight, turned = forms.get(key), forms.get(flipped) if array.ndim == 2 else None
         if straight is not None:
             found[tensor.name] = straight
         elif turned is not None:
             found[tensor.name] = transposed(turned)
         else:
-            skipped[tensor.name] = NOT_FOUND
+            skipped[tensor.name] = reasons.get(key) or reasons.get(flipped, NOT_FOUND)
     return found, skipped
 
 

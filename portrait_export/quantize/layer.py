@@ -19,6 +19,7 @@ class Layer:
         edge: whether no other layer lies between an operator and the program's input, or its output.
         transposed: whether output channels are the last axis (the second factor of a matmul), not the first.
         small: whether it is one of the smallest weights, whose bits hardly change the size of a package.
+        light: whether it is an edge that half precision hardly makes larger: recipes leave it as it is.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Layer:
     edge: bool = False
     transposed: bool = False
     small: bool = False
+    light: bool = False
 
     @property
     def elements(self) -> int:

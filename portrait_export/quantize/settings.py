@@ -8,7 +8,7 @@
     recipe = "int8"              # or "none"
 
 The first rule that takes a weight decides. Its recipe holds exactly: also for first, last and grouped layers, which
-keep at least 8 bits otherwise.
+keep at least 8 bits otherwise, and small first and last layers, which stay as they are otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..errors import QuantizeError, nearest
 from ..utils.toml import read_toml, setting
 from .apply import check_recipe
 from .assignment import Assignment, Storage
-from .encode import bits_of
+from .encode import assign
 from .layer import Layer
 from .layers import Weights
 from .recipes import RECIPES
@@ -103,6 +103,7 @@ def assign_by_rules(weights: Weights, settings: Settings, *, file: str) -> Assig
     Raises:
         QuantizeError: patterns that fit no weight, and rules that take none because others do, all at once.
     """
+    default = assign(weights, RECIPES[settings.recipe])
     stored, left = {}, dict(weights.left)
     taken = dict.fromkeys(range(len(settings.rules)), 0)
     for name, layer in weights.layers.items():
@@ -112,10 +113,12 @@ def assign_by_rules(weights: Weights, settings: Settings, *, file: str) -> Assig
         recipe = RECIPES[settings.recipe if index is None else settings.rules[index].recipe]
         if recipe.form == "none":
             left[name] = LEFT_BY_DEFAULT if index is None else LEFT_BY_RULE
-        elif index is None:
-            stored[name] = Storage(recipe.form, bits_of(layer, recipe), recipe.block)
-        else:
+        elif index is not None:
             stored[name] = Storage.of(recipe)
+        elif name in default.stored:
+            stored[name] = default.stored[name]
+        else:
+            left[name] = default.left[name]
     problems = _unused(weights.layers, settings, taken)
     if problems:
         raise QuantizeError(

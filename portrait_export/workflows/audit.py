@@ -98,7 +98,6 @@ def audit_package(request: AuditRequest, observer: Observer) -> AuditResult:
     from ..mil.audit import audit_program
     from ..mil.folder import package_size_bytes
     from ..mil.program import read_program
-    from ..quantize.layers import find_weights
 
     requested, allowed = _requested(request)
     stages = Stages(observer)
@@ -112,7 +111,7 @@ def audit_package(request: AuditRequest, observer: Observer) -> AuditResult:
             requested=requested,
             allowed=allowed,
             min_elements=MIN_ELEMENTS,
-            left=find_weights(program.main, min_elements=MIN_ELEMENTS).left,
+            left=_left(program),
             originals=_originals(program, reference, candidates) if reference else None,
         )
         audit = replace(audit, problems=(*audit.problems, *_broken_promise(program, audit)))
@@ -120,6 +119,17 @@ def audit_package(request: AuditRequest, observer: Observer) -> AuditResult:
     path = request.package
     size_bytes = package_size_bytes(path) if path.is_dir() else path.stat().st_size
     return AuditResult(path, size_bytes, program.deployment_target, reference, audit)
+
+
+def _left(program: Program) -> dict[str, str]:
+    """Why large weights need not be compressed, by name."""
+    from ..mil.audit import list_weights
+    from ..quantize.encode import LEFT_LIGHT, light_edges
+    from ..quantize.layers import find_weights
+
+    found = find_weights(program.main, min_elements=MIN_ELEMENTS)
+    total = sum(weight.elements for weight in list_weights(program).weights if weight.elements > MIN_ELEMENTS)
+    return {**found.left, **dict.fromkeys(light_edges(found.layers.values(), total), LEFT_LIGHT)}
 
 
 def _requested(request: AuditRequest) -> tuple[str | None, tuple[str, ...]]:

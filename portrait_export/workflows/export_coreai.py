@@ -122,11 +122,9 @@ def _converted(
     graph = simplified.whole()
     skipped: dict[str, str] = {}
     encoded: dict[str, EncodedWeight] = {}
-    if recipe.form in ("blocks", "palette"):
+    if recipe.compresses:
         encoded, skipped = _of_package(stages, graph, simplified, model, recipe, request, folder)
     with stages.stage("convert") as stage:
-        if recipe.form == "channels":
-            graph, skipped = _with_integers(graph, recipe, request.precision)
         stage.details = [f"not {recipe.dtype}: {name}, {reason}" for name, reason in skipped.items()]
         if request.precision == "fp16":
             graph = in_half(graph)
@@ -166,18 +164,4 @@ def _of_package(
     built = steps.compiled(stages, lowered, [model], recipe, package, folder)
     assert built.compression is not None
     dtype = np.dtype(np.float16 if request.precision == "fp16" else np.float32)
-    found, skipped = matched(
-        graph, built.compression.encoded, built.program.originals, dtype=dtype, min_elements=recipe.min_elements
-    )
-    return found, skipped
-
-
-def _with_integers(graph: onnx.ModelProto, recipe: Recipe, precision: str) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Store weights as the integers that a Core ML package with this recipe stores."""
-    import numpy as np
-
-    from ..coreai.weights import with_integers
-    from ..quantize.channels import codes_and_scales
-
-    dtype = np.dtype(np.float16 if precision == "fp16" else np.float32)
-    return with_integers(graph, lambda matrix: codes_and_scales(matrix, dtype), min_elements=recipe.min_elements)
+    return matched(graph, built.compression, built.program.originals, dtype=dtype, min_elements=recipe.min_elements)

@@ -11,6 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from portrait_export.quantize.encode import LEFT_LIGHT
+
 from ..mil.audit.damage import damage, halves, nibbles_swapped
 from ..mil.audit.packages import FORMS, ORIGINALS, built, plain_model, write
 
@@ -124,6 +126,11 @@ def test_weights_must_be_stored_as_asked(audit, packages):
     assert "is stored as int8, not int4" in result
     assert "stayed fp16" in audit(packages["plain"], "--stored-as", "int4", expect=1)
     assert "did you mean `int4`" in audit(packages["plain"], "--stored-as", "int44", expect=2)
+
+
+def test_a_first_layer_that_the_recipe_left_is_no_fault(audit, small_export):
+    result = audit(small_export / "segformer_b0.mlpackage", "--stored-as", "int8", "--verbose")
+    assert LEFT_LIGHT in " ".join(result.split())
 
 
 REFUSED = {

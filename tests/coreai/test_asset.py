@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import numpy_helper
 
@@ -17,12 +19,14 @@ from portrait_export.coreai.graph import with_pixels
 from portrait_export.coreai.half import in_half
 from portrait_export.coreai.installed import CoreAIError
 from portrait_export.coreai.runner import CoreAIRunner
-from portrait_export.coreai.weights import with_integers
+from portrait_export.coreai.shared import with_open_weights
 from portrait_export.coreai.worker import with_stable_names
 from portrait_export.errors import ExecutionError, PackageError, PortraitError
+from portrait_export.mil.encoded import EncodedWeight, Part
 from portrait_export.mil.program import Metadata
 from portrait_export.preprocessing import SPEC_KEY
-from portrait_export.quantize.channels import codes_and_scales
+from portrait_export.quantize.channels import in_channels
+from portrait_export.quantize.layer import Layer
 
 from .nets import needs_core_ai, photo, run_onnx, small_net, spec_of_side
 
@@ -32,14 +36,29 @@ METADATA = Metadata(
 FP16 = np.dtype(np.float16)
 
 
-def int8_half():
-    model, _ = with_integers(small_net(), lambda matrix: codes_and_scales(matrix, FP16), min_elements=200)
-    return with_pixels(in_half(model), spec_of_side())
+def in_int8() -> dict[str, EncodedWeight]:
+    """Two weights of `small_net` as 8-bit integers."""
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in small_net().graph.initializer}
+    layers = [
+        Layer("deep.weight", weights["deep.weight"].shape, ("conv",)),
+        Layer("mix.weight", weights["mix.weight"].shape, ("matmul",), transposed=True),
+    ]
+    return {one.name: in_channels(one, one.matrix(weights[one.name]), FP16, ios18=True) for one in layers}
+
+
+def int8_half() -> tuple[onnx.ModelProto, dict[str, EncodedWeight]]:
+    graph, opened = with_open_weights(in_half(small_net()), in_int8())
+    return with_pixels(graph, spec_of_side()), opened
+
+
+def save(path: Path) -> Path:
+    graph, opened = int8_half()
+    return save_asset(graph, path, metadata=METADATA, encoded=opened).path
 
 
 @pytest.fixture(scope="module")
 def asset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_asset(int8_half(), tmp_path_factory.mktemp("asset") / "small.aimodel", metadata=METADATA).path
+    return save(tmp_path_factory.mktemp("asset") / "small.aimodel")
 
 
 def damaged(asset: Path, folder: Path) -> Path:
@@ -50,7 +69,7 @@ def damaged(asset: Path, folder: Path) -> Path:
 
 @needs_core_ai
 def test_repeated_export_is_byte_identical(asset: Path, tmp_path: Path) -> None:
-    again = save_asset(int8_half(), tmp_path / "small.aimodel", metadata=METADATA).path
+    again = save(tmp_path / "small.aimodel")
     for name in ("main.mlirb", "main.hash", "metadata.json"):
         assert (again / name).read_bytes() == (asset / name).read_bytes(), name
     assert sorted(file.name for file in again.iterdir()) == ["main.hash", "main.mlirb", "metadata.json"]
@@ -80,17 +99,17 @@ def test_runtime_agrees_with_onnx_runtime(half: bool, tmp_path: Path) -> None:
 
 @needs_core_ai
 def test_audit_finds_every_weight_and_a_wrong_one(asset: Path) -> None:
-    model = int8_half()
-    audit = audit_asset(asset, model, requested="int8")
+    model, _ = int8_half()
+    encoded = in_int8()
+    audit = audit_asset(asset, model, requested="int8", encoded=encoded)
     assert audit.passed
     assert {weight.name for weight in audit.applied} == {"deep.weight", "mix.weight"}
-    other = int8_half()
-    [codes] = [tensor for tensor in other.graph.initializer if tensor.name == "mix.weight/codes"]
-    wrong = numpy_helper.to_array(codes).copy()
+    mix = encoded["mix.weight"]
+    wrong = mix.parts["data"].values.copy()
     wrong[3, 3] += 1
-    codes.CopyFrom(numpy_helper.from_array(wrong, codes.name))
-    assert audit_asset(asset, other, requested="int8").problems == (
-        "mix.weight/codes (16, 16) int8 is not in the asset as it was given",
+    other = {**encoded, "mix.weight": replace(mix, parts={**mix.parts, "data": Part("int8", wrong)})}
+    assert audit_asset(asset, model, requested="int8", encoded=other).problems == (
+        "mix.weight (16, 16): its int8 are not in the asset as they were given",
     )
     assert audit_asset(asset, with_pixels(in_half(small_net()), spec_of_side()), requested="int8").problems[-1] == (
         "no weight is stored as int8"

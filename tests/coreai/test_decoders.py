@@ -19,7 +19,7 @@ from portrait_export.coreai.runner import CoreAIRunner
 from portrait_export.coreai.shared import NOT_FOUND, matched, with_open_weights
 from portrait_export.coreai.worker import with_decoders
 from portrait_export.errors import QuantizeError
-from portrait_export.mil.encoded import EncodedWeight, Part
+from portrait_export.mil.encoded import Compression, EncodedWeight, Part
 from portrait_export.mil.program import Metadata
 from portrait_export.preprocessing import SPEC_KEY
 
@@ -212,12 +212,15 @@ def test_weights_are_found_by_their_values() -> None:
         "other": np.ones((16, 16), FP16),
     }
     encoded = {"conv_0_weight": palette((16, 3, 3, 3), 4), "linear_1": vectors((16, 16), 8)}
-    found, skipped = matched(model, encoded, originals, dtype=FP16, min_elements=200)
+    found, skipped = matched(model, Compression(encoded, {}), originals, dtype=FP16, min_elements=200)
     assert found[KERNEL] is encoded["conv_0_weight"]
     np.testing.assert_array_equal(found[MATRIX].decoded, encoded["linear_1"].decoded.T)
     assert found[MATRIX].parts["vector_axis"].values == 1
     assert found[MATRIX].parts["indices"].values.shape == (16, 8)
-    assert skipped == {}
+    small = {"head.weight": "it has no more than 200 elements"}
+    assert skipped == small
     del encoded["linear_1"]
-    found, skipped = matched(model, encoded, originals, dtype=FP16, min_elements=200)
-    assert skipped == {MATRIX: NOT_FOUND}
+    _, skipped = matched(model, Compression(encoded, {}), originals, dtype=FP16, min_elements=200)
+    assert skipped == {MATRIX: NOT_FOUND, **small}
+    _, skipped = matched(model, Compression(encoded, {"linear_1": "last"}), originals, dtype=FP16, min_elements=200)
+    assert skipped == {MATRIX: "last", **small}

@@ -1,24 +1,18 @@
-"""The models given to Core AI's converter, run by ONNX Runtime: pixels in, half precision, integers."""
+"""The models given to Core AI's converter, run by ONNX Runtime: pixels in, half precision."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from portrait_export.artifacts import Frame
 from portrait_export.coreai.graph import with_pixels
 from portrait_export.coreai.half import in_half
-from portrait_export.coreai.weights import with_integers
 from portrait_export.errors import LoweringError
-from portrait_export.quantize.channels import codes_and_scales
 
 from .nets import photo, run_onnx, small_net, spec_of_side
-
-
-def encode(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return codes_and_scales(matrix, np.dtype(np.float32))
 
 
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
@@ -75,25 +69,3 @@ def test_half_refuses_branches() -> None:
     model.graph.node.append(helper.make_node("If", ["c"], ["x"], then_branch=branch, else_branch=branch))
     with pytest.raises(LoweringError, match="branches or loops"):
         in_half(model)
-
-
-def test_integers_are_those_of_the_recipe() -> None:
-    model, skipped = with_integers(small_net(), encode, min_elements=200)
-    onnx.checker.check_model(model)
-    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    original = {tensor.name: numpy_helper.to_array(tensor) for tensor in small_net().graph.initializer}
-    codes, scales = encode(original["mix.weight"].T.astype(np.float64))  # its output channels are the last axis
-    np.testing.assert_array_equal(tensors["mix.weight/codes"], codes.T)
-    np.testing.assert_array_equal(tensors["mix.weight/scales"], scales)
-    assert tensors["deep.weight/codes"].dtype == np.int8
-    assert skipped == {"head.weight": "it has fewer than 200 elements"}
-    x = spec_of_side().normalise(Frame(photo()))
-    error = np.abs(run_onnx(model, image=x)["logits"] - run_onnx(small_net(), image=x)["logits"]).max()
-    assert 0 < error < 0.05
-
-
-def test_weight_read_in_two_ways_stays() -> None:
-    model = small_net()
-    model.graph.node.append(helper.make_node("Add", ["m", "mix.weight"], ["sum"]))
-    _, skipped = with_integers(model, encode, min_elements=200)
-    assert skipped["mix.weight"] == "it is read in several ways"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from portrait_export.quantize import encode
-from portrait_export.quantize.encode import bits_of, sensitive, weights_of
+from portrait_export.quantize.encode import LEFT_LIGHT, assign, bits_of, sensitive, weights_of
 from portrait_export.quantize.layer import Layer
 from portrait_export.quantize.layers import Weights
 from portrait_export.quantize.recipes import RECIPES
@@ -19,14 +21,14 @@ def layer(name: str, elements: int, **options) -> Layer:
 
 @pytest.fixture
 def found(monkeypatch):
-    """`weights_of` a network of the given layers."""
+    """The layers of `weights_of` a network of the given ones."""
+    return lambda *layers: weights_in(monkeypatch, layers).layers
 
-    def of(*layers: Layer) -> dict[str, Layer]:
-        weights = Weights({one.name: one for one in layers}, {}, {}, {})
-        monkeypatch.setattr(encode, "find_weights", lambda function, min_elements: weights)
-        return weights_of(None, RECIPES["palette4"]).layers
 
-    return of
+def weights_in(monkeypatch: pytest.MonkeyPatch, layers: Sequence[Layer]) -> Weights:
+    weights = Weights({one.name: one for one in layers}, {}, {}, {})
+    monkeypatch.setattr(encode, "find_weights", lambda function, min_elements: weights)
+    return weights_of(None, RECIPES["palette4"])
 
 
 @pytest.mark.parametrize("recipe", LOW)
@@ -50,3 +52,21 @@ def test_a_network_of_a_few_equal_weights_has_no_small_ones(found):
 def test_recipes_of_8_bits_are_the_same_for_all(found):
     layers = found(layer("deep", 960_000), layer("early", 16_000))
     assert {bits_of(one, RECIPES["palette8"]) for one in layers.values()} == {8}
+
+
+@pytest.mark.parametrize("recipe", [name for name, recipe in RECIPES.items() if recipe.form not in ("none", "mixed")])
+def test_first_and_last_layers_stay_as_they_are_where_that_costs_little(monkeypatch, recipe):
+    first, last = layer("first", 16_000, edge=True), layer("last", 8_000, edge=True)
+    weights = weights_in(monkeypatch, [first, layer("deep", 960_000), last])
+    found = assign(weights, RECIPES[recipe])
+    assert set(found.stored) == {"deep"}
+    assert found.left == {"first": LEFT_LIGHT, "last": LEFT_LIGHT}
+
+
+def test_a_large_first_layer_is_compressed_and_a_small_last_one_is_not(monkeypatch):
+    weights = weights_in(
+        monkeypatch, [layer("first", 40_000, edge=True), layer("deep", 900_000), layer("last", 4_000, edge=True)]
+    )
+    found = assign(weights, RECIPES["palette4"])
+    assert {name: storage.bits for name, storage in found.stored.items()} == {"first": 8, "deep": 4}
+    assert found.left == {"last": LEFT_LIGHT}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from portrait_export.errors import PortraitError, QuantizeError
 from portrait_export.quantize.assignment import Storage
+from portrait_export.quantize.encode import LEFT_LIGHT
 from portrait_export.quantize.layer import Layer
 from portrait_export.quantize.layers import Weights
 from portrait_export.quantize.settings import LEFT_BY_DEFAULT, LEFT_BY_RULE, assign_by_rules, read_settings
@@ -57,6 +59,14 @@ def test_the_default_keeps_8_bits_in_sensitive_layers(tmp_path):
         "block_depthwise": 8,
         "memory": 8,
     }
+
+
+def test_the_default_leaves_light_layers_and_a_rule_can_take_them(tmp_path):
+    light = replace(WEIGHTS, layers={"stem_weight": replace(LAYERS["stem_weight"], light=True)})
+    settings = read(tmp_path, 'recipe = "palette4"')
+    assert assign_by_rules(light, settings, file="rules.toml").left == {**WEIGHTS.left, "stem_weight": LEFT_LIGHT}
+    rule = read(tmp_path, '[[rules]]\nweights = "stem*"\nrecipe = "int8"')
+    assert assign_by_rules(light, rule, file="rules.toml").stored == {"stem_weight": Storage("channels", 8)}
 
 
 def test_without_a_default_the_other_weights_stay_as_they_are(tmp_path):
