@@ -178,6 +178,11 @@ def patterns_of(value: str | Sequence[str]) -> tuple[str, ...]:
     return patterns
 
 
+def names_of(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Return one or several names as a tuple."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def require_known(argument: str, value: str, known: Iterable[str]) -> None:
     """Raise UsageError, with the nearest name, unless the value is one of the known ones."""
     names = list(known)

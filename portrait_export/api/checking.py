@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..artifacts import ARITHMETICS, BASELINE_TOLERANCE, RUNTIMES
 from ..utils.stages import Observer, SilentObserver
-from .arguments import NetworkOptions, Size, StrPath, path_of, require_known, source_of
+from .arguments import NetworkOptions, Size, StrPath, names_of, path_of, require_known, source_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -30,6 +30,7 @@ def check_parity(
     random_weights: bool = False,
     size: Size | None = None,
     data: StrPath | None = None,
+    kinds: Sequence[str] = (),
     min_iou: float | None = None,
     runtime: str = "portrait",
     arithmetic: str = "as_typed",
@@ -48,6 +49,7 @@ def check_parity(
         model, checkpoint, onnx, torch, torchscript, random_weights, network: the model, as for `export`.
         size: (height, width) in pixels; by default every size of the package is compared.
         data: a folder of photos, or one with images/ and masks/; by default the bundled calibration set.
+        kinds: as for `export`.
         min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's.
         runtime: what runs the package: `portrait` (our runtime) or `coreml` (Core ML itself, macOS only).
         arithmetic: of our runtime: `as_typed` (as the package declares), `fp16` (every result rounded) or `fp32`.
@@ -77,6 +79,7 @@ def check_parity(
     )
     request = ParityRequest(
         data=path_of(data),
+        kinds=names_of(kinds),
         min_iou=min_iou,
         runtime=runtime,
         arithmetic=arithmetic,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..artifacts import ACTIVATIONS, AUTO, DEFAULT_OPSET, PRECISIONS, ROUNDINGS
 from ..utils.stages import Observer, SilentObserver
-from .arguments import NetworkOptions, Size, StrPath, path_of, patterns_of, require_known, size_of, source_of
+from .arguments import NetworkOptions, Size, StrPath, names_of, path_of, patterns_of, require_known, size_of, source_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,6 +41,7 @@ def export(
     license: str | None = None,
     parity: bool = True,
     data: StrPath | None = None,
+    kinds: Sequence[str] = (),
     min_iou: float | None = None,
     max_mb: float | None = None,
     force: bool = False,
@@ -86,6 +87,8 @@ def export(
         license: of the weights, for the metadata; by default, for weights of your own, what their model card states.
         parity: whether to compare masks.
         data: a folder of photos to compare on, or one with images/ and masks/; by default the bundled calibration set.
+        kinds: of the bundled photos, `portrait`, `everyday`, `empty`, or several; by default those that the weights are
+            good enough for.
         min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's. With `quantize="mixed"` alone, the smallest
             package that reaches it is made.
         max_mb: with `quantize="mixed"`, the package has the best masks within this size in MB.
@@ -136,7 +139,9 @@ def export(
         name=name,
         author=author,
         license=license,
-        parity=ParityRequest(data=path_of(data), min_iou=min_iou, max_mb=max_mb) if parity else None,
+        parity=ParityRequest(data=path_of(data), kinds=names_of(kinds), min_iou=min_iou, max_mb=max_mb)
+        if parity
+        else None,
         force=force,
         sizes=tuple(map(size_of, sizes)),
     )
@@ -161,6 +166,7 @@ def export_coreai(
     license: str | None = None,
     parity: bool = True,
     data: StrPath | None = None,
+    kinds: Sequence[str] = (),
     min_iou: float | None = None,
     force: bool = False,
     observer: Observer | None = None,
@@ -182,6 +188,7 @@ def export_coreai(
         name, author, license: as for `export`.
         parity: whether to run the asset and compare masks.
         data: a folder of photos to compare on; by default 4 of the bundled ones, because Apple's runtime is slow.
+        kinds: as for `export`.
         min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's.
         force: replace an existing asset.
         observer: receives the progress; by default nothing does.
@@ -215,7 +222,7 @@ def export_coreai(
         name=name,
         author=author,
         license=license,
-        parity=ParityRequest(data=path_of(data), min_iou=min_iou) if parity else None,
+        parity=ParityRequest(data=path_of(data), kinds=names_of(kinds), min_iou=min_iou) if parity else None,
         force=force,
     )
     return run(request, observer or SilentObserver())

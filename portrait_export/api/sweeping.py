@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..utils.stages import Observer, SilentObserver
-from .arguments import NetworkOptions, Size, StrPath, path_of, require_known, source_of
+from .arguments import NetworkOptions, Size, StrPath, names_of, path_of, require_known, source_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -28,6 +28,7 @@ def sweep(
     tune: bool = False,
     target: str = "iOS18",
     data: StrPath | None = None,
+    kinds: Sequence[str] = (),
     photos: int | None = None,
     out: StrPath | None = None,
     force: bool = False,
@@ -51,6 +52,7 @@ def sweep(
         target: the oldest iOS that must run the packages: `iOS16`, `iOS17`, `iOS18` or `iOS26`.
         data: a folder of photos to compare on, or one with images/ and masks/; by default the evaluate half of the
             bundled calibration set.
+        kinds: as for `export`.
         photos: compare on at most so many of the photos, evenly spread.
         out: output folder; by default build/MODEL-sweep.
         force: make every package again, even if a run before has.
@@ -85,6 +87,7 @@ def sweep(
         tune=tune,
         target=target,
         data=path_of(data),
+        kinds=names_of(kinds),
         photos=photos,
         out=path_of(out),
         force=force,

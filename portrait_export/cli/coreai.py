@@ -45,6 +45,7 @@ def _recipes() -> list[str]:
     "--parity/--no-parity", default=True, help="Run the saved asset with Apple's runtime and gate on its masks."
 )
 @options.DATA
+@options.KINDS
 @options.MIN_IOU
 @options.FORCE
 @options.OUTPUT_OPTIONS
@@ -59,6 +60,7 @@ def coreai(
     license: str | None,
     parity: bool,
     data: Path | None,
+    kinds: tuple[str, ...],
     min_iou: float | None,
     force: bool,
     console: options.Console,
@@ -85,7 +87,7 @@ def coreai(
         name=name,
         author=author,
         license=license,
-        parity=ParityRequest(data=data, min_iou=min_iou) if parity else None,
+        parity=ParityRequest(data=data, kinds=kinds, min_iou=min_iou) if parity else None,
         force=force,
     )
     export = export_coreai(request, console.observer())

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
 @options.LICENSE
 @click.option("--parity/--no-parity", default=True, help="Run the saved package and gate on its masks.")
 @options.DATA
+@options.KINDS
 @options.MIN_IOU
 @options.FORCE
 @options.OUTPUT_OPTIONS
@@ -99,6 +100,7 @@ def coreml(
     license: str | None,
     parity: bool,
     data: Path | None,
+    kinds: tuple[str, ...],
     min_iou: float | None,
     force: bool,
     console: options.Console,
@@ -131,7 +133,7 @@ def coreml(
         name=name,
         author=author,
         license=license,
-        parity=ParityRequest(data=data, min_iou=min_iou, max_mb=max_mb) if parity else None,
+        parity=ParityRequest(data=data, kinds=kinds, min_iou=min_iou, max_mb=max_mb) if parity else None,
         force=force,
         sizes=sizes or (),
     )

@@ -38,12 +38,12 @@ def command_line(command: click.Command, arguments: Mapping[str, Any]) -> str:
     words = ["portrait-export", str(command.name)]
     for name, value in arguments.items():
         flag = max(options[name].opts, key=len)
-        for typed in _typed(name, value):
+        for typed in _typed(name, value, repeated=getattr(options[name], "multiple", False)):
             words += [flag, typed] if typed else [flag]
     return shlex.join(words)
 
 
-def _typed(name: str, value: Any) -> list[str]:
+def _typed(name: str, value: Any, *, repeated: bool) -> list[str]:
     """What is typed after an option, each time that it is repeated; an empty text is a flag alone."""
     if value is True:
         return [""]
@@ -52,7 +52,7 @@ def _typed(name: str, value: Any) -> list[str]:
     if name == "size":
         return ["x".join(map(str, value))]
     if isinstance(value, tuple):
-        return list(value) if isinstance(value[0], str) else [",".join(map(str, value))]
+        return list(value) if repeated and isinstance(value[0], str) else [",".join(map(str, value))]
     return [str(value)]
 
 

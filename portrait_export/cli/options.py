@@ -153,6 +153,13 @@ def model_names() -> list[str]:
     return list_models()
 
 
+def photograph_kinds() -> list[str]:
+    """Return the kinds of bundled photographs."""
+    from ..calibration.dataset import KINDS
+
+    return list(KINDS)
+
+
 def recipe_names() -> list[str]:
     """Return the names of the quantization recipes."""
     from ..quantize.recipes import RECIPES
@@ -247,6 +254,14 @@ DATA = click.option(
     "--data",
     type=File(),
     help="Photos to compare on: a folder, or images/ + masks/.  [default: the bundled calibration set]",
+)
+KINDS = click.option(
+    "--kinds",
+    type=Listed(Named("kind", photograph_kinds)),
+    default=(),
+    show_default=False,
+    help="Which bundled photos to use: portrait, everyday, empty, or several with commas.  [default: those that"
+    " the weights are good enough for]",
 )
 OUTPUT = click.option(
     "--output",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @options.SOURCE
 @own_network
 @options.DATA
+@options.KINDS
 @options.MIN_IOU
 @click.option(
     "--runtime",
@@ -57,6 +58,7 @@ def parity(
     package: Path,
     source: ModelSource,
     data: Path | None,
+    kinds: tuple[str, ...],
     min_iou: float | None,
     runtime: str,
     arithmetic: str,
@@ -85,6 +87,7 @@ def parity(
         raise UsageError("--from-device cannot be used together with --size, --runtime or --arithmetic.")
     request = ParityRequest(
         data=data,
+        kinds=kinds,
         min_iou=min_iou,
         runtime=runtime,
         arithmetic=arithmetic,

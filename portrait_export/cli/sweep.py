@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     type=options.File(),
     help="Photos to compare on: a folder, or images/ + masks/.  [default: the evaluate half of the calibration set]",
 )
+@options.KINDS
 @click.option("--photos", type=click.IntRange(min=1), help="Compare on at most so many photos, evenly spread.")
 @click.option("--out", "-o", type=options.File(), help="Output folder.  [default: build/MODEL-sweep]")
 @click.option("--force", is_flag=True, help="Make every package again, even if a run before has.")
@@ -56,6 +57,7 @@ def sweep(
     tune: bool,
     target: str,
     data: Path | None,
+    kinds: tuple[str, ...],
     photos: int | None,
     out: Path | None,
     force: bool,
@@ -79,6 +81,7 @@ def sweep(
         tune=tune,
         target=target,
         data=data,
+        kinds=kinds,
         photos=photos,
         out=out,
         force=force,

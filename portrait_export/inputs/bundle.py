@@ -163,11 +163,11 @@ class DeviceFrames(Sequence[LabelledFrame]):
         kept = [entry for entry in self.entries if known.get(entry.name, "") in ("", *kinds)]
         if not kept:
             raise DataError(
-                f"None of the {len(self)} photographs in the bundle can be compared: the model's weights were trained"
-                f" for photographs of kind {', '.join(kinds)} alone.",
+                f"None of the {len(self)} photographs in the bundle can be compared: they are not of kind"
+                f" {', '.join(kinds)}.",
                 code="bad-bundle",
                 context=[f"{entry.name}: {known[entry.name]}" for entry in self.entries[:LISTED]],
-                hint="write the bundle again with photographs of that kind.",
+                hint="write the bundle again with photographs of that kind, or name other kinds with `kinds=`.",
             )
         return DeviceFrames(kept, self._photographs)
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UsageError, nearest
 from .requests import CoreAIRequest, CoreMLRequest, ParityRequest
 
 PACKAGE_SUFFIXES = (".mlpackage", ".mlmodelc", ".mlmodel", ".aimodel")
@@ -35,11 +35,18 @@ def check_request(request: CoreMLRequest | CoreAIRequest) -> None:
 
 def check_photos(request: ParityRequest) -> None:
     """Raise PortraitError if the bar is out of range, or the photographs or the baseline cannot be used."""
-    from ..calibration.dataset import usable_items
+    from ..calibration.dataset import KINDS, usable_items
     from ..verify.baseline import read_baseline
     from ..verify.gates import thresholds_for
 
     thresholds_for("fp16", min_iou=request.min_iou)
+    unknown = [kind for kind in request.kinds if kind not in KINDS]
+    if unknown:
+        raise UsageError(
+            f"There is no kind of photograph {unknown[0]!r}.", hint=nearest(unknown[0], KINDS, what="kind")
+        )
+    if request.kinds and request.data is not None:
+        raise UsageError("`kinds=` chooses among the bundled photographs; with `data=` yours are compared.")
     if request.baseline is not None:
         read_baseline(request.baseline)
     if request.data is not None:

@@ -22,7 +22,7 @@ from .checks import check_request
 from .parity import compare_masks
 from .precision import chosen, require_parity
 from .records import EXPORT_FILE, begin_record, export_record, is_unfinished
-from .requests import CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest
+from .requests import CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest, kinds_of
 
 if TYPE_CHECKING:
     from ..artifacts import Lowered
@@ -63,7 +63,8 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
     if request.precision == AUTO:
         require_parity(request)
     stages = Stages(observer)
-    models = steps.load(stages, request.source, request.sizes, output=request.output)
+    kinds = kinds_of(request.parity)
+    models = steps.load(stages, request.source, request.sizes, output=request.output, kinds=kinds)
     _require_packageable(models, request)
     name = request.name or models[0].name
     folder = request.out or Path("build") / f"{name}-{recipe.name}"

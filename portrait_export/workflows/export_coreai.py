@@ -15,7 +15,7 @@ from . import steps
 from .checks import check_request
 from .parity import compare_masks
 from .records import EXPORT_FILE, asset_metadata, asset_record, begin_record, is_unfinished
-from .requests import CoreAIExport, CoreAIRequest, CoreMLRequest
+from .requests import CoreAIExport, CoreAIRequest, CoreMLRequest, kinds_of
 
 if TYPE_CHECKING:
     import onnx
@@ -60,7 +60,7 @@ def export_coreai(request: CoreAIRequest, observer: Observer) -> CoreAIExport:
     recipe = get_recipe(request.recipe)
     check_request(request)
     stages = Stages(observer)
-    (model,) = steps.load(stages, request.source, output=request.output)
+    (model,) = steps.load(stages, request.source, output=request.output, kinds=kinds_of(request.parity))
     _require_one_photograph(model)
     name = request.name or model.name
     folder = request.out or Path("build") / f"{name}-{recipe.name}-coreai"

@@ -70,7 +70,9 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
         sizes = (source.size,)
     elif not sizes and saved is not None:
         sizes = ((saved.height, saved.width),)
-    models = steps.load(stages, source, sizes, any_size=bool(listed), package=package.name, stored=found.metadata)
+    models = steps.load(
+        stages, source, sizes, any_size=bool(listed), kinds=request.kinds, package=package.name, stored=found.metadata
+    )
     if bundle is not None:
         _refuse_further_pictures(models)
     recipe = RECIPES.get(found.recipe, RECIPES["none"])
@@ -338,7 +340,7 @@ def _photos(
     """
     split = _judging_split(request, recipe)
     frames = load_frames(request.data, model.spec, split=split, kinds=model.kinds)
-    if request.data is None and model.kinds:
+    if request.data is None and model.kinds and not request.kinds:
         stage.warnings.append(
             kinds_warning(model, f"the masks are compared on the {len(frames)} bundled photographs of that kind")
         )
@@ -377,7 +379,7 @@ def _device_frames(
     if not model.kinds:
         return frames
     kept = frames.of_kinds(model.kinds)
-    if len(kept) < len(frames):
+    if len(kept) < len(frames) and not request.kinds:
         consequence = f"{len(frames) - len(kept)} of the bundle's {len(frames)} photographs are left out"
         stage.warnings.append(kinds_warning(model, consequence))
     return kept

@@ -54,6 +54,7 @@ class SweepRequest:
         tune: also make each package below 8 bits with `tune`.
         target: the oldest system that must run the packages.
         data: a folder of photos to compare on; None uses the evaluate half of the calibration set.
+        kinds: as for `ParityRequest`.
         photos: compare on at most so many of the photos, evenly spread.
         out: output folder; None is build/MODEL-sweep.
         force: make every package again.
@@ -66,6 +67,7 @@ class SweepRequest:
     tune: bool = False
     target: str = "iOS18"
     data: Path | None = None
+    kinds: tuple[str, ...] = ()
     photos: int | None = None
     out: Path | None = None
     force: bool = False
@@ -166,7 +168,7 @@ class PointMaker:
             tune=plan.tune,
             max_mb=plan.max_mb,
             name=self._model.name,
-            parity=ParityRequest(data=request.data, max_mb=plan.max_mb),
+            parity=ParityRequest(data=request.data, kinds=request.kinds, max_mb=plan.max_mb),
             force=True,
         )
 
@@ -207,8 +209,9 @@ class PointMaker:
 
     def _command(self, plan: Plan) -> str:
         request = self._request
-        data = {} if request.data is None else {"data": request.data}
-        return request.command({**arguments_of(request.source), **plan.arguments, "target": request.target, **data})
+        photographs = {"data": request.data, "kinds": request.kinds}
+        given = {name: value for name, value in photographs.items() if value}
+        return request.command({**arguments_of(request.source), **plan.arguments, "target": request.target, **given})
 
     def _made(self, stage: RunningStage, plan: Plan) -> Point:
         """Make a package, audit it, and compare its masks."""

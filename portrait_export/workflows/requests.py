@@ -26,6 +26,8 @@ class ParityRequest:
 
     Attributes:
         data: a folder of photos; None uses the bundled calibration set.
+        kinds: measure and compare on these kinds of bundled photographs alone (`calibration.dataset.KINDS`); empty:
+            on those for which the model's weights are good enough.
         min_iou: gate on this mean mask IoU (0..1) instead of the recipe's.
         max_mb: gate on this size of the package in MB instead of the recipe's.
         runtime: `portrait` (our runtime) or `coreml` (Core ML itself, macOS only).
@@ -37,6 +39,7 @@ class ParityRequest:
     """
 
     data: Path | None = None
+    kinds: tuple[str, ...] = ()
     min_iou: float | None = None
     max_mb: float | None = None
     runtime: str = "portrait"
@@ -44,6 +47,11 @@ class ParityRequest:
     from_device: Path | None = None
     baseline: Path | None = None
     tolerance: float = BASELINE_TOLERANCE
+
+
+def kinds_of(request: ParityRequest | None) -> tuple[str, ...]:
+    """The kinds of bundled photographs that were asked for; none without a comparison."""
+    return () if request is None else request.kinds
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from ..artifacts import DEFAULT_OPSET
 from ..inputs.sizes import label, labels, load_sizes, size_of
@@ -46,6 +46,7 @@ def load(
     *,
     output: str = "mask",
     any_size: bool = False,
+    kinds: Sequence[str] = (),
     package: str = "",
     stored: Mapping[str, str] | None = None,
 ) -> tuple[LoadedModel, ...]:
@@ -55,6 +56,7 @@ def load(
         sizes: empty uses the source's own.
         output: what the package returns, one of `preprocessing.OUTPUTS`.
         any_size: as for `load_sizes`.
+        kinds: the kinds of bundled photographs to use; empty: those for which the weights are good enough.
         package, stored: name and metadata of a package that the network is to be compared with.
     """
     with stages.stage("load") as stage:
@@ -69,7 +71,19 @@ def load(
         stage.warnings += [other] if other else []
         stage.details += model.notes
         stage.warnings += dict.fromkeys(line for each in models for line in each.warnings)
-        return tuple(model.with_output(output) for model in models)
+        if model.kinds and not set(kinds) <= set(model.kinds):
+            stage.warnings.append(
+                f"The weights of {model.name} are good enough for photographs of kind {', '.join(model.kinds)} alone."
+                " On the others the gates say whether the package gives the network's masks, not whether those are"
+                " good: `portrait-export evaluate` shows that."
+            )
+        models = tuple(model.with_output(output) for model in models)
+        return tuple(_on_kinds(model, kinds) for model in models) if kinds else models
+
+
+def _on_kinds(model: LoadedModel, kinds: Sequence[str]) -> LoadedModel:
+    changed: LoadedModel = replace(cast(Any, model), kinds=tuple(kinds))
+    return changed
 
 
 def size_prefixes(models: Sequence[LoadedModel]) -> list[str]:

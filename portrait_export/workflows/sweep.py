@@ -79,7 +79,7 @@ def sweep(request: SweepRequest, observer: Observer) -> Sweep:
     """
     stages = Stages(observer)
     _check(request)
-    (model,) = steps.load(stages, request.source)
+    (model,) = steps.load(stages, request.source, kinds=request.kinds)
     frames, notes = _photographs(request, model)
     folder = request.out or Path("build") / f"{model.name}-sweep"
     with held_alone(folder), ExitStack() as stack:
@@ -124,7 +124,7 @@ def _check(request: SweepRequest) -> None:
         raise UsageError(f"`photos={request.photos}` leaves no photograph to compare on.")
     if request.out is not None:
         check_folder(request.out)
-    check_photos(ParityRequest(data=request.data))
+    check_photos(ParityRequest(data=request.data, kinds=request.kinds))
 
 
 def _photographs(request: SweepRequest, model: LoadedModel) -> tuple[Judged, list[str]]:
@@ -132,7 +132,7 @@ def _photographs(request: SweepRequest, model: LoadedModel) -> tuple[Judged, lis
     bundled = request.data is None
     split = JUDGING_SPLIT if bundled else None
     notes = [FITTED_NOTE] if bundled else []
-    if model.kinds and bundled:
+    if model.kinds and bundled and not request.kinds:
         notes.append(kinds_warning(model, "the masks are compared on photographs of that kind"))
     if model.carried:
         sequences = load_sequences(

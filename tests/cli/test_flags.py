@@ -95,3 +95,8 @@ def test_one_error_in_both_languages(cli, small_export):
     ran = cli("coreml", "-m", "segformer_b0", "--random-weights", "--size", "64x64", "-o", out)
     assert "hint: pass --force to replace it, or another --name or --out to keep both." in ran.err
     assert caught.value.message in ran.err
+
+
+def test_listed_values_are_typed_with_commas():
+    line = command_line(coreml, {"model": "serseg_b0", "kinds": ("portrait", "empty")})
+    assert line == "portrait-export coreml --model serseg_b0 --kinds portrait,empty"

@@ -36,6 +36,25 @@ def test_json_is_the_report_on_stdout_and_states_what_was_compared(cli, made):
     assert package == {"sha256": sha256, "recipe": "none", "precision": "fp16", "target": "iOS17"}
 
 
+def on_kinds(cli, made: Path, *arguments: object):
+    return cli("parity", made / "out" / "own.mlpackage", "--onnx", made / "own.onnx", *PLAIN, *arguments)
+
+
+def test_kinds_choose_among_the_bundled_photographs(cli, made):
+    ran = on_kinds(cli, made, "--kinds", "empty", "--json")
+    assert {image["kind"] for image in json.loads(ran.out)["images"]} == {"empty"}
+
+
+def test_kinds_that_do_not_exist_and_kinds_of_own_photographs_are_refused(cli, made):
+    ran = on_kinds(cli, made, "--kinds", "portrait,evryday")
+    assert (ran.code, "did you mean `everyday`" in ran.err) == (2, True), ran.err
+    ran = parity(cli, made, "own.onnx", "--kinds", "portrait")
+    assert ran.code == 2
+    assert "--kinds chooses among the bundled photographs; with --data yours are compared" in " ".join(ran.err.split())
+    with pytest.raises(pe.PortraitError, match="no kind of photograph 'cats'"):
+        pe.check_parity(made / "out" / "own.mlpackage", onnx=made / "own.onnx", mean=0.0, std=1.0, kinds="cats")
+
+
 def test_other_weights_are_reported_before_the_numbers(cli, made, tmp_path):
     ran = parity(cli, made, "other.onnx", "--out", tmp_path / "parity.json", "-q")
     assert any(
