@@ -36,9 +36,9 @@ def matched(
         dtype: of the package's weights.
         min_elements: smaller weights stay, as in the package.
     """
-    keys = {name: _key(array.astype(dtype)) for name, array in originals.items()}
-    forms = {keys[name]: form for name, form in compression.encoded.items() if name in keys}
-    reasons = {keys[name]: reason for name, reason in compression.left.items() if name in keys}
+    # The stored form of each weight, or why it has none.
+    decided: dict[str, EncodedWeight | str] = {**compression.left, **compression.encoded}
+    known = {_key(originals[name].astype(dtype)): what for name, what in decided.items() if name in originals}
     found: dict[str, EncodedWeight] = {}
     skipped: dict[str, str] = {}
     for tensor in model.graph.initializer:
@@ -49,14 +49,15 @@ def matched(
             continue
         with np.errstate(over="ignore"):  # `half.in_half` reports it by name
             array = numpy_helper.to_array(tensor).astype(dtype)
-        key, flipped = _key(array), _key(np.ascontiguousarray(array.T))
-        straight, turned = forms.get(key), forms.get(flipped) if array.ndim == 2 else None
-        if straight is not None:
+        straight, turned = known.get(_key(array)), None
+        if not isinstance(straight, EncodedWeight) and array.ndim == 2:
+            turned = known.get(_key(np.ascontiguousarray(array.T)))
+        if isinstance(straight, EncodedWeight):
             found[tensor.name] = straight
-        elif turned is not None:
+        elif isinstance(turned, EncodedWeight):
             found[tensor.name] = transposed(turned)
         else:
-            skipped[tensor.name] = reasons.get(key) or reasons.get(flipped, NOT_FOUND)
+            skipped[tensor.name] = straight or turned or NOT_FOUND
     return found, skipped
 
 

@@ -21,18 +21,12 @@ def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: boo
         dtype: of the weight, float16 or float32.
         ios18: write the operator of iOS18.
     """
-    codes, scales = codes_and_scales(matrix, dtype)
+    scales = _scales(np.abs(matrix).max(axis=1), dtype)
+    codes = np.rint(matrix / scales.astype(np.float64)[:, None]).clip(-MOST, MOST).astype(np.int8)
     decoded = (codes * scales.astype(np.float32)[:, None]).astype(dtype)
     axis = len(layer.shape) - 1 if layer.transposed else 0
     zeros = np.zeros(len(scales), np.int8)
     return along_axis(layer.restore(codes), zeros, scales, axis, layer.restore(decoded), ios18=ios18)
-
-
-def codes_and_scales(matrix: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """The int8 codes of a float64 (outputs, inputs) matrix, and one scale of a float type for each output."""
-    scales = _scales(np.abs(matrix).max(axis=1), dtype)
-    codes = np.rint(matrix / scales.astype(np.float64)[:, None]).clip(-MOST, MOST).astype(np.int8)
-    return codes, scales
 
 
 def along_axis(

@@ -1,4 +1,6 @@
-"""Read rules that choose a recipe by the name of a weight or the type of its operations, from a TOML file.
+"""Read a TOML file of rules that choose a recipe for each weight.
+
+A rule takes weights by their names, or by the types of the operations that read them.
 
     recipe = "palette4"          # of the weights that no rule takes
 

@@ -1,4 +1,7 @@
-"""Audit the weights of a package from anywhere: what is stored how, and whether it is still what it should be."""
+"""Audit how a package stores its weights.
+
+The package may be anybody's. The audit can also say whether the weights are still what they should be.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Export a model to Core ML or ONNX: run the stages in order and write the output files.
+"""Export a model to Core ML or ONNX.
+
+The stages run in order, and the output files are written.
 
 `steps.py` has the stages up to the package, `parity.py` the comparison of its masks with the model's.
 """

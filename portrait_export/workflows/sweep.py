@@ -1,4 +1,6 @@
-"""Make packages of one network with every recipe and several budgets, and compare their sizes and masks.
+"""Compare the packages that all recipes make of one network.
+
+The recipe for each weight makes several, one per budget. Sizes and masks are compared.
 
 `points.py` makes one package. Each is kept in a folder of its own, so that an interrupted sweep goes on where it was.
 """
