@@ -40,6 +40,7 @@ RUN_ELSEWHERE = {
     "inspect serseg_b0.aimodel": "the same",
     "agree -o docs/agreement": "tests/workflows/test_agree.py; Core ML runs on a Mac only",
     "sweep --model segformer_b0": "tests/workflows/test_sweep.py",
+    "sweep --model segformer_b0 --kinds portrait,everyday,empty": "the same",
     "sweep --model segformer_b0 --recipes int8,palette4 --budgets 1.4,1.7,2.0 --photos 8": "the same",
     **dict.fromkeys(
         (

@@ -94,6 +94,15 @@ def test_the_python_call_of_a_point_is_an_expression(swept, network, photos, tmp
     assert given == {"onnx": str(network), "quantize": "palette4", "target": "iOS18", "data": str(photos)}
 
 
+def test_bundled_photographs_are_of_the_kinds_asked_for(cli, network, tmp_path):
+    words = ["--recipes", "int8", "--kinds", "empty,everyday", "--photos", "40"]
+    assert cli("sweep", "--onnx", network, *words, "-o", tmp_path / "out").code == 0
+    assert record(tmp_path / "out")["photographs"] == 16  # of each kind, the half that judges
+    point = points(tmp_path / "out")["int8"]
+    assert [kind["kind"] for kind in point["kinds"]] == ["everyday", "empty"]
+    assert "--kinds empty,everyday" in point["command"]
+
+
 class Interrupted(pe.SilentObserver):
     """Stops a run when a stage starts, and lists what has finished."""
 
