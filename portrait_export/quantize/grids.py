@@ -9,6 +9,7 @@ rounding can change the columns that follow. Its scales and its table are fixed 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from .kmeans import assign, centroids
 
 LEAST_SCALE = float(np.finfo(np.float16).tiny)  # a normal number: hardware may flush smaller ones to zero
 LARGEST = float(np.finfo(np.float16).max)
+FEW_STEPS = 7  # of 4 bits
 MOST_STEPS = 127  # between 0 and the largest integer of any grid
 SOLVER_STEPS = 4  # of conjugate gradients: within 4 % of the least error, from a table that was not chosen at all
 FITTED_ENTRIES = 16  # of a table that is fitted to the codes: larger ones lose too little to be worth the time
@@ -53,14 +55,20 @@ class Blocks:
     def of(cls, matrix: np.ndarray, bits: int, block: int, importance: np.ndarray) -> Blocks:
         """The scales of least error for a matrix, none smaller than normal. `block` divides its number of inputs.
 
+        A block may have the range of its whole row: a weight that lies on 8-bit steps per output channel, as one does
+        that was trained or stored with them, is off the finer steps of its blocks.
+
         Args:
             importance: (inputs,), the weight of each column's squared error.
         """
         rows, columns = matrix.shape
+        whole = np.abs(matrix).max(axis=1)
         grid = cls(bits, block, np.zeros(matrix.shape, np.int8), np.zeros((rows, columns // block), np.float16))
         for first in range(0, columns, block):
             part = slice(first, first + block)
-            grid.scales[:, first // block] = best_scales(matrix[:, part], importance[part], grid.most, LEAST_SCALE)
+            grid.scales[:, first // block] = best_scales(
+                matrix[:, part], importance[part], grid.most, LEAST_SCALE, [whole]
+            )
         return grid
 
     @property
@@ -104,22 +112,27 @@ def divided(numbers: np.ndarray, by: np.ndarray) -> np.ndarray:
     return np.where(by > 0, numbers / np.where(by > 0, by, 1), 0.0)
 
 
-def best_scales(values: np.ndarray, importance: np.ndarray, most: int, smallest: float) -> np.ndarray:
+def best_scales(
+    values: np.ndarray, importance: np.ndarray, most: int, smallest: float, wider: Sequence[np.ndarray] = ()
+) -> np.ndarray:
     """The half-precision scale of least weighted squared error for each row of (rows, columns); 0 for rows of zeros.
 
-    From 8 bits on clipping gains nothing, and the range is kept. No other scale is below `smallest`.
+    It is a row's range over `most`, for few bits also a part of it, which clips: from 8 bits on that gains nothing.
+
+    Args:
+        importance: (columns,), the weight of each column's squared error.
+        smallest: no other scale is below this.
+        wider: (rows,) each, further ranges to try.
     """
     peak = np.abs(values).max(axis=1)
+    ranges = [*(peak * shrink for shrink in (SHRINKS if most <= FEW_STEPS else (1.0,))), *wider]
     with np.errstate(over="ignore"):  # the caller looks for scales that are infinite
-        best = np.where(peak > 0, np.maximum(peak / most, smallest), 0).astype(np.float16)
-    if most > 7:
-        return best
-    error = np.full(len(values), np.inf)
-    for shrink in SHRINKS:
-        scale = np.where(peak > 0, np.maximum(peak * shrink / most, smallest), 0).astype(np.float16)
-        wide = np.where(scale > 0, scale, 1).astype(np.float64)[:, None]
+        scales = [np.where(peak > 0, np.maximum(one / most, smallest), 0).astype(np.float16) for one in ranges]
+    best, error = scales[0], np.full(len(values), np.inf)
+    for scale in scales:
+        wide = np.where((scale > 0) & np.isfinite(scale), scale, 1).astype(np.float64)[:, None]
         found = ((np.rint(values / wide).clip(-most, most) * wide - values) ** 2) @ importance
-        better = found < error
+        better = np.isfinite(scale) & (found < error)
         best, error = np.where(better, scale, best), np.where(better, found, error)
     return best
 

@@ -125,6 +125,15 @@ def test_eight_bits_in_blocks_are_within_half_a_step():
     assert (np.abs(round_nearest(matrix, grid) - matrix) <= 0.505 * step).all()
 
 
+def test_weights_on_steps_per_channel_are_stored_exactly_in_blocks_of_8_bits():
+    """As those of networks that were trained with int8 weights, or stored as them."""
+    scales = np.geomspace(1e-3, 1, 24).astype(np.float16).astype(np.float64)[:, None]
+    codes = np.rint(random(24, 64) * 40).clip(-127, 127)
+    codes[:, 5] = 127
+    matrix = scales * codes
+    assert np.array_equal(round_nearest(matrix, blocks(matrix, 8, 32)), matrix)
+
+
 GRIDS = {
     "palette": lambda matrix: palette(matrix, 3),
     "scaled palette": lambda matrix: ScaledPalette.of(matrix, 3, np.ones(matrix.shape[1])),
