@@ -15,6 +15,7 @@ from ..mil.program import Function, Operation, Reference
 from ..mil.types import TensorType
 from ..mil.values import Values
 from .activations import Histogram, grid_of, ranges_of
+from .encode import LEFT_LIGHT, light_edges
 from .layers import Weights, find_weights
 from .recipe import Recipe
 
@@ -84,6 +85,8 @@ def find_candidates(function: Function) -> Candidates:
             hint="`quantize=int8` stores its weights in 8 bits and keeps those operations.",
         )
     values = Values.of(function.inputs, function.block)
+    weights = find_weights(function, min_elements=0)
+    light = {use.operation.name for name in _light(weights) for use in weights.uses[name]}
     readers: dict[str, list[Operation]] = {}
     for op in function.block.operations:
         for name in op.references:
@@ -92,7 +95,7 @@ def find_candidates(function: Function) -> Candidates:
     for op in function.block.operations:
         if op.type in (*LAYERS, *POOLS, "add") and not all(values.stored_inputs(op, "x")):
             outputs = _outputs(op, readers)
-            reason = _reason(op, outputs, function, values)
+            reason = LEFT_LIGHT if op.name in light else _reason(op, outputs, function, values)
             if reason:
                 left[op.name] = reason
             else:
@@ -202,9 +205,15 @@ def weights_behind(function: Function, recipe: Recipe, layers: Collection[str]) 
     """The weights to store in 8 bits: all of layers that read 8-bit values, however small, and other large ones."""
     every = find_weights(function, min_elements=0)
     large = find_weights(function, min_elements=recipe.min_elements)
+    light = _light(every)
     behind = {
-        name: layer
+        name: replace(layer, light=name in light)
         for name, layer in every.layers.items()
         if name in large.layers or any(use.operation.name in layers for use in every.uses[name])
     }
     return replace(large, layers=behind, uses=every.uses, constants=every.constants)
+
+
+def _light(weights: Weights) -> set[str]:
+    """The first and last layers that stay as they are."""
+    return light_edges(weights.layers.values(), sum(layer.elements for layer in weights.layers.values()))

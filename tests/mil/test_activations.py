@@ -21,8 +21,10 @@ from portrait_export.mil.compile import CompiledProgram, compile_program
 from portrait_export.mil.encoded import ActivationGrid, Activations
 from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata, Program, read_program
-from portrait_export.quantize.activation_layers import find_candidates
+from portrait_export.quantize.activation_layers import find_candidates, weights_behind
 from portrait_export.quantize.activations import grid_of
+from portrait_export.quantize.encode import LEFT_LIGHT, assign
+from portrait_export.quantize.recipes import get_recipe
 
 from .programs import IMAGE, MASK, SIDE, weights
 
@@ -84,8 +86,11 @@ def test_the_layout_is_that_of_linear_quantize_activations(asymmetric, tmp_path,
     statistics = {name: dict(zip(("rmin", "rmax"), RANGES, strict=True)) for name in intended.grids}
     monkeypatch.setattr(own, "_get_activation_calibration_stats", lambda *_: statistics)
     mode = "linear" if asymmetric else "linear_symmetric"
+    left = find_candidates(before.main).left
     config = optimize.OptimizationConfig(
-        global_config=optimize.OpLinearQuantizerConfig(mode=mode), op_type_configs={"add": None}
+        global_config=optimize.OpLinearQuantizerConfig(mode=mode),
+        op_type_configs={"add": None},
+        op_name_configs=dict.fromkeys(name for name, reason in left.items() if reason == LEFT_LIGHT),
     )
     model = coreml.coremltools().models.MLModel(str(before.path), skip_model_load=True)
     with coreml.quiet():
@@ -106,6 +111,20 @@ def test_values_are_rounded_once_for_all_readers_and_additions_read_halves(tmp_p
     assert [reason for name, reason in candidates.left.items() if name.startswith("sum")] == [
         "additions keep half precision, in which they lose less"
     ]
+
+
+def test_a_last_layer_that_weighs_little_keeps_halves_and_its_weight(tmp_path):
+    """4 of 188 elements; the first layer, 24 of them, is rounded."""
+    lowered = network()
+    main = saved(compile_program(lowered), lowered, tmp_path / "before.mlpackage").main
+    found = find_candidates(main)
+    layers = [candidate.operation for candidate in found.found]
+    assert [name for name, reason in found.left.items() if reason == LEFT_LIGHT] == ["logits_cast_fp16"]
+    assert "first_cast_fp16" in layers
+    recipe = replace(get_recipe("w8a8"), min_elements=0)
+    stored = assign(weights_behind(main, recipe, layers), recipe)
+    assert list(stored.left.values()).count(LEFT_LIGHT) == 1
+    assert sorted(name.split("_")[0] for name in stored.stored) == ["first", "left", "right", "wide"]
 
 
 def wrong_scale(intended: Activations) -> Activations:
