@@ -28,18 +28,19 @@ BOOST_GAIN = 3 / 2  # of x + x·σ(x) at 0
 MEAN_ATTENTION = 1 / 2  # σ(0)
 
 
-def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[str]:
+def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str, abg: bool = False) -> list[str]:
     """Load the tensors of a smaller or larger SegFormer or SERSeg into a network, in place.
 
     DbN, AfN, DAM and depth change nothing at first. The DConv decoder enlarges the smaller network's logits (not with
-    AfN, which comes between its blocks). AbG has no weights that could cancel it; its gain is divided out of the
-    tensors next to it, and the network computes nearly the same. What DbN, AfN and DAM of a larger network give is left
+    AfN, which comes between its blocks). AbG has no weights that could cancel it; where one network has it and the other
+    does not, its gain goes out of or into the tensors next to it, and the networks compute nearly the same. What DbN, AfN and DAM of a larger network give is left
     out: where they still change nothing, the smaller one computes the same.
 
     Args:
         net: a SegFormer or SERSeg, whose tensors are initialized.
         state: under our names (see `remap.canonical`); its encoder must fit, so either both take depth or neither, or
             `net` alone does.
+        abg: whether `state` is of a network with AbG, which has no tensors.
     Returns:
         The names of the tensors that stayed as they were.
     Raises:
@@ -60,8 +61,9 @@ def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[st
             fitting[key] = _fit_projection(value, like=own[key], depth=depth)
     net.load_state_dict(fitting, strict=False)
     with torch.no_grad():
-        if isinstance(config, SersegConfig) and config.abg:
-            _divide_out_boost(net)
+        boosted = isinstance(config, SersegConfig) and config.abg
+        if boosted != abg:
+            _carry_boost(net, -1 if boosted else 1)
         if _newly_enlarges(config, given):
             _carry_logits(net, given[f"{CLASSIFIER}.weight"], given[f"{CLASSIFIER}.bias"])
         if not any(".dam." in key for key in given):
@@ -81,12 +83,13 @@ def _fit_projection(weight: Tensor, *, like: Tensor, depth: int) -> Tensor:
     return nn.functional.pad(weight, (like.shape[1] - weight.shape[1] - depth, depth))
 
 
-def _divide_out_boost(net: nn.Module) -> None:
+def _carry_boost(net: nn.Module, power: int) -> None:
+    """Multiply the tensors next to the gates by their gain to a power: -1 for gates that are new, 1 for lost ones."""
     for key, tensor in net.state_dict().items():
         if BOOSTED_NORM.search(key):
-            tensor /= BOOST_GAIN
+            tensor *= BOOST_GAIN**power
         elif BOOSTED_DENSE.search(key):
-            tensor /= 2  # GELU(h) + h·σ(h) is nearly 2·GELU(h)
+            tensor *= 2.0**power  # GELU(h) + h·σ(h) is nearly 2·GELU(h)
 
 
 def _newly_enlarges(config: SegformerConfig, given: Mapping[str, Tensor]) -> bool:

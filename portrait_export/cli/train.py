@@ -11,6 +11,7 @@ from . import options
 
 if TYPE_CHECKING:
     from ..training.config import TrainConfig
+    from ..training.start import Start
 
 
 @click.command()
@@ -91,23 +92,24 @@ def require_extra() -> None:
         )
 
 
-def _start(settings: TrainConfig) -> Any:
-    """Return the tensors of `init`, or None."""
+def _start(settings: TrainConfig) -> Start | None:
+    """Return what `init` names, or None."""
     if not settings.init:
         return None
     from ..capture.checkpoint.tensors import read_tensors
     from ..inputs.sources import ModelSource, load_registered
     from ..models.efficientnet_weights import is_published_lite, packaged_lite
     from ..training.config import IMAGENET
+    from ..training.start import Start
 
     if settings.init == IMAGENET:
-        return packaged_lite()
+        return Start(packaged_lite())
     file = Path(settings.init)
     if file.is_file():
         tensors = read_tensors(file)
         if is_published_lite(tensors):
-            return tensors
-    return load_registered(_source(settings.init, ModelSource)).module.state_dict()
+            return Start(tensors)
+    return Start.of(load_registered(_source(settings.init, ModelSource)).module)
 
 
 def _teacher(settings: TrainConfig) -> Any:

@@ -12,18 +12,15 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, TrainingError
-from ..models.efficientnet_fpn import EfficientNetFPN
-from ..models.efficientnet_weights import is_published_lite, load_published_lite
-from ..models.grow import grow
+from ..errors import TrainingError
 from ..models.registry import model_spec
 from ..models.spec import ModelSpec
-from ..models.weights_io import backbone_name, load_into
 from ..utils.quiet import mute
 from .config import TrainConfig
 from .data import Split, prepare
 from .folder import BEST, LAST, claim
 from .run import Run, precision
+from .start import Start, start_from
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -53,7 +50,7 @@ class Trained:
 def train(
     config: TrainConfig,
     *,
-    start: Mapping[str, Tensor] | None = None,
+    start: Start | None = None,
     teacher: nn.Module | None = None,
     resume: bool = True,
     progress_bar: bool = False,
@@ -66,7 +63,7 @@ def train(
     a resumed run gives the same weights as an uninterrupted one.
 
     Args:
-        start: tensors to start from (see `start_from`), as `config.init` names them; the caller has read them.
+        start: what `config.init` names; the caller has read it.
         teacher: (N, 3, H, W) in 0..1 → logits about the person; for `loss.distill`.
         resume: False starts over and overwrites what is in the folder.
         on_row: called after each validation with the row that is logged.
@@ -145,27 +142,6 @@ def launched(environment: Mapping[str, str], *, some_unused: bool) -> dict[str, 
     if world > 1:
         return {"devices": here, "num_nodes": world // here, "strategy": strategy}
     return {"strategy": strategy} if torch.cuda.device_count() > 1 else {}
-
-
-def start_from(net: nn.Module, state: Mapping[str, Tensor], *, source: str) -> list[str]:
-    """Load a checkpoint's tensors into a network: all of them if it is the same network, else those that fit.
-
-    Args:
-        state: under our names. Of another model, its encoder must fit: a SERSeg starts from a SegFormer, and as one
-            (see `models.grow`); an EfficientNet-Lite network starts from the published ImageNet weights, too.
-    Returns:
-        The names of the tensors that stayed random.
-    Raises:
-        CheckpointError: not even the encoder fits.
-    """
-    if set(net.state_dict()) == set(state):
-        load_into(net, state, source=source)
-        return []
-    if is_published_lite(state) and isinstance(net, EfficientNetFPN):
-        return load_published_lite(net, state, source=source)
-    if backbone_name(net) is None:
-        raise CheckpointError(f"{source} is not of this network, and this network has no encoder to start from it.")
-    return grow(net, state, source=source)
 
 
 def normalised(net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 
 from ..calibration.dataset import Item, load_item, pictures_by_stem
 from ..errors import DataError
@@ -21,6 +21,7 @@ from ..utils.files import write_bytes, written_whole
 from .config import IMAGENET, TrainConfig, read_config
 from .label import Segmenter, write_mask
 from .review import complete
+from .start import Start
 
 HERE = Path(__file__).parent
 CORRECTIONS = HERE / "rejected.json"
@@ -249,13 +250,17 @@ def train_chain(
     return files
 
 
-def _start(name: str, best: Mapping[str, Path]) -> Mapping[str, Tensor] | None:
-    """The tensors of a network of the chain, or of the bundled weights."""
+def _start(name: str, best: Mapping[str, Path]) -> Start | None:
     if not name:
         return None
-    if name == IMAGENET:
-        return packaged_lite()
-    return load_file(best[name] / "model.safetensors") if name in best else load_shipped(name).state_dict()
+    return Start(packaged_lite()) if name == IMAGENET else Start.of(_trained(name, best))
+
+
+def _trained(name: str, best: Mapping[str, Path]) -> nn.Module:
+    """A network of the chain, or one with the bundled weights."""
+    if name not in best:
+        return load_shipped(name)
+    return load_into(build_net(model_spec(name)), load_file(best[name] / "model.safetensors"), source=name)
 
 
 def _teacher(name: str, best: Mapping[str, Path]) -> nn.Module | None:
@@ -263,6 +268,5 @@ def _teacher(name: str, best: Mapping[str, Path]) -> nn.Module | None:
 
     if not name:
         return None
-    spec, start = model_spec(name), _start(name, best)
-    assert start is not None
-    return normalised(load_into(build_net(spec), start, source=name), spec.mean, spec.std)
+    spec = model_spec(name)
+    return normalised(_trained(name, best), spec.mean, spec.std)

@@ -25,6 +25,7 @@ EXACT = {
     "dam_behind_dbn": ({"dbn": True}, {"dbn": True, "dam": True}),
     "depth_with_afn": ({}, {"afn": True, "depth": True}),
     "depth_is_kept": ({"depth": True}, {"depth": True, "dam": True}),
+    "gates_are_kept": ({"abg": True}, {"abg": True, "dbn": True, "dam": True, "depth": True}),
 }
 
 
@@ -43,7 +44,7 @@ def test_grown_network_computes_what_the_smaller_one_did(case: str) -> None:
     before, after = EXACT[case]
     small, large = serseg(before, 1), serseg(after, 2)
     assert (logits(large) - logits(small)).abs().max() > 0.1
-    grow(large, small.state_dict(), source="small")
+    grow(large, small.state_dict(), source="small", abg="abg" in before)
     torch.testing.assert_close(logits(large), logits(small), rtol=0, atol=2e-5)
 
 
@@ -112,6 +113,13 @@ def test_gates_of_abg_change_little() -> None:
     grow(large, small.state_dict(), source="small")
     grown = logits(large) - logits(small)
     assert grown.square().mean() < 0.5 * untouched.square().mean()
+
+
+def test_network_that_gains_the_gates_and_loses_them_is_as_before() -> None:
+    small, large, again = serseg({}, 1), serseg({"abg": True}, 2), serseg({}, 3)
+    grow(large, small.state_dict(), source="small")
+    grow(again, large.state_dict(), source="large", abg=True)
+    torch.testing.assert_close(logits(again), logits(small), rtol=0, atol=2e-5)
 
 
 def test_other_classes_stay_random() -> None:

@@ -17,12 +17,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from portrait_export.errors import CheckpointError, DataError, TrainingError
+from portrait_export.models.config import SersegConfig
 from portrait_export.models.registry import create_model, model_spec
+from portrait_export.models.serseg import Serseg
 from portrait_export.training.config import AugmentConfig, LossConfig, OptimizerConfig, Phase, TrainConfig
 from portrait_export.training.data import prepare
-from portrait_export.training.fit import normalised, start_from, train
+from portrait_export.training.fit import normalised, train
 from portrait_export.training.folder import claim, save_checkpoint
 from portrait_export.training.run import Run
+from portrait_export.training.start import Start, start_from
 from portrait_export.training.validation import measured, validation_numbers
 
 ALL_LOSSES = LossConfig(bce=0.8, dice=0.2, crf=0.1, critic=0.01, distill=0.1, features=0.2)
@@ -100,7 +103,7 @@ def test_run_learns_painted_portraits_and_writes_its_files(painted: Path, tmp_pa
     with Image.open(tmp_path / "out/pictures/0000060.png") as sheet:
         assert sheet.size == (3 * 160, 2 * 160)
     net = create_model("segformer_b0", seed=9)
-    assert start_from(net, load_file(done.best / "model.safetensors"), source="best") == []
+    assert start_from(net, Start(load_file(done.best / "model.safetensors")), source="best") == []
 
 
 @pytest.mark.parametrize("dropout", [True, False], ids=["as_the_network_has_it", "off"])
@@ -214,7 +217,7 @@ def test_killed_worker_is_reported_as_killed(painted: Path, tmp_path: Path) -> N
 
 def test_serseg_starts_from_a_segformers_encoder_and_fusion() -> None:
     teacher, net = create_model("segformer_b0", seed=1), create_model("serseg_b0", seed=2)
-    random = start_from(net, teacher.state_dict(), source="segformer")
+    random = start_from(net, Start.of(teacher), source="segformer")
     key = "encoder.block.0.0.mlp.dense1.weight"
     assert torch.equal(net.state_dict()[f"sersegformer.{key}"], teacher.state_dict()[f"segformer.{key}"])
     assert torch.equal(net.decode_head.linear_fuse.weight, teacher.decode_head.linear_fuse.weight)
@@ -223,7 +226,18 @@ def test_serseg_starts_from_a_segformers_encoder_and_fusion() -> None:
 
 def test_network_without_encoder_starts_only_from_its_own_checkpoint() -> None:
     with pytest.raises(CheckpointError, match="no encoder to start from"):
-        start_from(create_model("sernet_former"), create_model("segformer_b0").state_dict(), source="s")
+        start_from(create_model("sernet_former"), Start.of(create_model("segformer_b0")), source="s")
+
+
+def test_gates_without_tensors_are_known_by_the_network() -> None:
+    """The tensors of a SERSeg with and without AbG have the same names; only with the same gates they are its own."""
+    gated, plain = (Serseg(SersegConfig(abg=abg, upsample=False)) for abg in (True, False))
+    given = {key: value.clone() for key, value in gated.state_dict().items()}
+    key = "sersegformer.encoder.block.0.0.mlp.dense2.weight"
+    assert start_from(plain, Start.of(gated), source="gated") == []
+    assert torch.equal(plain.state_dict()[key], given[key] * 2)
+    assert start_from(gated, Start(given, abg=True), source="gated") == []
+    assert torch.equal(gated.state_dict()[key], given[key])
 
 
 def test_saved_half_precision_weights_are_the_rounded_ones(tmp_path: Path) -> None:
