@@ -32,9 +32,9 @@ def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str, abg: bool 
     """Load the tensors of a smaller or larger SegFormer or SERSeg into a network, in place.
 
     DbN, AfN, DAM and depth change nothing at first. The DConv decoder enlarges the smaller network's logits (not with
-    AfN, which comes between its blocks). AbG has no weights that could cancel it; where one network has it and the other
-    does not, its gain goes out of or into the tensors next to it, and the networks compute nearly the same. What DbN, AfN and DAM of a larger network give is left
-    out: where they still change nothing, the smaller one computes the same.
+    AfN, which comes between its blocks). AbG has no weights that could cancel it; where one network has it and the
+    other does not, its gain goes out of or into the tensors next to it, and both compute nearly the same. What DbN, AfN
+    and DAM of a larger network give is left out: where they still change nothing, the smaller one computes the same.
 
     Args:
         net: a SegFormer or SERSeg, whose tensors are initialized.
