@@ -55,19 +55,19 @@ class Blocks:
     def of(cls, matrix: np.ndarray, bits: int, block: int, importance: np.ndarray) -> Blocks:
         """The scales of least error for a matrix, none smaller than normal. `block` divides its number of inputs.
 
-        A block may have the range of its whole row: a weight that lies on 8-bit steps per output channel, as one does
-        that was trained or stored with them, is off the finer steps of its blocks.
+        A block of 8 bits may have the range of its whole row: a weight that lies on 8-bit steps per output channel, as
+        one does that was trained or stored with them, is off the finer steps of its blocks.
 
         Args:
             importance: (inputs,), the weight of each column's squared error.
         """
         rows, columns = matrix.shape
-        whole = np.abs(matrix).max(axis=1)
         grid = cls(bits, block, np.zeros(matrix.shape, np.int8), np.zeros((rows, columns // block), np.float16))
+        wider = [np.abs(matrix).max(axis=1)] if grid.most > FEW_STEPS else []
         for first in range(0, columns, block):
             part = slice(first, first + block)
             grid.scales[:, first // block] = best_scales(
-                matrix[:, part], importance[part], grid.most, LEAST_SCALE, [whole]
+                matrix[:, part], importance[part], grid.most, LEAST_SCALE, wider
             )
         return grid
 
