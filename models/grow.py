@@ -1,7 +1,8 @@
-"""Initialize a network from a smaller or larger one of its family so that it starts with the same outputs.
+"""Start a network with the outputs of another one.
 
-The idea of Net2Net (https://arxiv.org/abs/1511.05641): new modules are added next to the existing ones, with weight 0
-on their results, or as an identity. Training then only has to find out how to use the new modules.
+The other is a smaller or larger one of its family. The idea is that of Net2Net (https://arxiv.org/abs/1511.05641): new
+modules are added next to the existing ones, with weight 0 on their results, or as an identity. Training then only has
+to find out how to use the new modules.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from .blocks.dam import DAM, DualAttention
 from .config import SegformerConfig, SersegConfig
 from .remap import with_backbone
-from .serseg import SersegHead
+from .serseg import Serseg, SersegHead
 from .weights_io import backbone_name, load_encoder
 
 PROJECTION = re.compile(r"decode_head\.linear_c\.(\d)\.proj\.weight")
@@ -61,9 +62,8 @@ def grow(net: nn.Module, state: Mapping[str, Tensor], *, source: str, abg: bool 
             fitting[key] = _fit_projection(value, like=own[key], depth=depth)
     net.load_state_dict(fitting, strict=False)
     with torch.no_grad():
-        boosted = isinstance(config, SersegConfig) and config.abg
-        if boosted != abg:
-            _carry_boost(net, -1 if boosted else 1)
+        if has_abg(net) != abg:
+            _carry_boost(net, 1 if abg else -1)
         if _newly_enlarges(config, given):
             _carry_logits(net, given[f"{CLASSIFIER}.weight"], given[f"{CLASSIFIER}.bias"])
         if not any(".dam." in key for key in given):
@@ -81,6 +81,11 @@ def _fit_projection(weight: Tensor, *, like: Tensor, depth: int) -> Tensor:
     """Widen a projection [D, C] to [D, C'] with zeros, or cut it: modules' channels come first, depth channels last."""
     # Padding by a negative number cuts.
     return nn.functional.pad(weight, (like.shape[1] - weight.shape[1] - depth, depth))
+
+
+def has_abg(net: nn.Module) -> bool:
+    """Whether a network has attention-boosting gates."""
+    return isinstance(net, Serseg) and net.config.abg
 
 
 def _carry_boost(net: nn.Module, power: int) -> None:

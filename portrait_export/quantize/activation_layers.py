@@ -15,7 +15,7 @@ from ..mil.program import Function, Operation, Reference
 from ..mil.types import TensorType
 from ..mil.values import Values
 from .activations import Histogram, grid_of, ranges_of
-from .encode import LEFT_LIGHT, light_edges
+from .encode import LEFT_LIGHT, weights_of
 from .layers import Weights, find_weights
 from .recipe import Recipe
 
@@ -85,8 +85,8 @@ def find_candidates(function: Function) -> Candidates:
             hint="`quantize=int8` stores its weights in 8 bits and keeps those operations.",
         )
     values = Values.of(function.inputs, function.block)
-    weights = find_weights(function, min_elements=0)
-    light = {use.operation.name for name in _light(weights) for use in weights.uses[name]}
+    weights = weights_of(function, min_elements=0)
+    light = {use.operation.name for name, layer in weights.layers.items() if layer.light for use in weights.uses[name]}
     readers: dict[str, list[Operation]] = {}
     for op in function.block.operations:
         for name in op.references:
@@ -203,17 +203,11 @@ def _harm(candidate: Candidate, snr: Mapping[str, float]) -> str:
 
 def weights_behind(function: Function, recipe: Recipe, layers: Collection[str]) -> Weights:
     """The weights to store in 8 bits: all of layers that read 8-bit values, however small, and other large ones."""
-    every = find_weights(function, min_elements=0)
+    every = weights_of(function, min_elements=0)
     large = find_weights(function, min_elements=recipe.min_elements)
-    light = _light(every)
     behind = {
-        name: replace(layer, light=name in light)
+        name: layer
         for name, layer in every.layers.items()
         if name in large.layers or any(use.operation.name in layers for use in every.uses[name])
     }
     return replace(large, layers=behind, uses=every.uses, constants=every.constants)
-
-
-def _light(weights: Weights) -> set[str]:
-    """The first and last layers that stay as they are."""
-    return light_edges(weights.layers.values(), sum(layer.elements for layer in weights.layers.values()))

@@ -37,9 +37,9 @@ MOST_LOST = 16.0  # times 4^-bits of a weight's energy: lite0_fpn's and segforme
 _DENSE = ("conv", "linear", "matmul")  # whose rows can be compensated
 
 
-def weights_of(function: Function, recipe: Recipe) -> Weights:
-    """The weights that a recipe compresses, and why it leaves others alone."""
-    found = find_weights(function, min_elements=recipe.min_elements)
+def weights_of(function: Function, *, min_elements: int) -> Weights:
+    """The weights of more than `min_elements` elements that recipes compress, and why others are left alone."""
+    found = find_weights(function, min_elements=min_elements)
     every = tuple(found.layers.values())
     total = sum(layer.elements for layer in every)
     small = _smallest((one for one in every if not sensitive(one)), SMALL_SHARE * total)

@@ -63,11 +63,11 @@ class Blocks:
         """
         rows, columns = matrix.shape
         grid = cls(bits, block, np.zeros(matrix.shape, np.int8), np.zeros((rows, columns // block), np.float16))
-        wider = [np.abs(matrix).max(axis=1)] if grid.most > FEW_STEPS else []
+        whole = np.abs(matrix).max(axis=1)
         for first in range(0, columns, block):
             part = slice(first, first + block)
             grid.scales[:, first // block] = best_scales(
-                matrix[:, part], importance[part], grid.most, LEAST_SCALE, wider
+                matrix[:, part], importance[part], grid.most, LEAST_SCALE, [whole]
             )
         return grid
 
@@ -117,15 +117,15 @@ def best_scales(
 ) -> np.ndarray:
     """The half-precision scale of least weighted squared error for each row of (rows, columns); 0 for rows of zeros.
 
-    It is a row's range over `most`, for few bits also a part of it, which clips: from 8 bits on that gains nothing.
+    It is a row's range over `most`, for few bits also a part of it, which clips. From 8 bits on that gains nothing.
 
     Args:
         importance: (columns,), the weight of each column's squared error.
         smallest: no other scale is below this.
-        wider: (rows,) each, further ranges to try.
+        wider: (rows,) each, further ranges to try from 8 bits on.
     """
     peak = np.abs(values).max(axis=1)
-    ranges = [*(peak * shrink for shrink in (SHRINKS if most <= FEW_STEPS else (1.0,))), *wider]
+    ranges = [peak * shrink for shrink in SHRINKS] if most <= FEW_STEPS else [peak, *wider]
     with np.errstate(over="ignore"):  # the caller looks for scales that are infinite
         scales = [np.where(peak > 0, np.maximum(one / most, smallest), 0).astype(np.float16) for one in ranges]
     best, error = scales[0], np.full(len(values), np.inf)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..models.efficientnet_fpn import EfficientNetFPN
 from ..models.efficientnet_weights import is_published_lite, load_published_lite
-from ..models.grow import grow
-from ..models.serseg import Serseg
+from ..models.grow import grow, has_abg
 from ..models.weights_io import backbone_name, load_into
 
 
@@ -31,11 +30,6 @@ class Start:
     def of(cls, net: nn.Module) -> Start:
         """A network's own tensors."""
         return cls(net.state_dict(), has_abg(net))
-
-
-def has_abg(net: nn.Module) -> bool:
-    """Whether a network has attention-boosting gates."""
-    return isinstance(net, Serseg) and net.config.abg
 
 
 def start_from(net: nn.Module, start: Start, *, source: str) -> list[str]:

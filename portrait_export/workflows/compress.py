@@ -84,7 +84,7 @@ def compress(
         save_package(compiled, lowered, path, metadata=metadata)
         function = read_program(path).main
         weights = (
-            weights_of(function, recipe)
+            weights_of(function, min_elements=recipe.min_elements)
             if activations is None
             else weights_behind(function, recipe, frozenset(activations.layers))
         )

@@ -88,7 +88,7 @@ def opened(
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "uncompressed.mlpackage"
         saved = save_package(compiled, lowered, path, metadata=metadata)
-        weights = weights_of(read_program(path).main, RECIPES["mixed"])
+        weights = weights_of(read_program(path).main, min_elements=RECIPES["mixed"].min_elements)
         yield Work(stages, compiled, lowered, model, request, metadata, saved, weights)
 
 

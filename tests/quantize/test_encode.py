@@ -28,7 +28,7 @@ def found(monkeypatch):
 def weights_in(monkeypatch: pytest.MonkeyPatch, layers: Sequence[Layer]) -> Weights:
     weights = Weights({one.name: one for one in layers}, {}, {}, {})
     monkeypatch.setattr(encode, "find_weights", lambda function, min_elements: weights)
-    return weights_of(None, RECIPES["palette4"])
+    return weights_of(None, min_elements=RECIPES["palette4"].min_elements)
 
 
 @pytest.mark.parametrize("recipe", LOW)

@@ -50,7 +50,7 @@ def saved(folder: Path, recipe: str, target: str, spread: float) -> tuple[Path, 
     lowered = separable(target, spread)
     compiled = compile_program(lowered)
     save_package(compiled, lowered, folder / "float.mlpackage", metadata=Metadata())
-    found = weights_of(read_program(folder / "float.mlpackage").main, RECIPES[recipe])
+    found = weights_of(read_program(folder / "float.mlpackage").main, min_elements=RECIPES[recipe].min_elements)
     compression = encode(found, RECIPES[recipe], ios18=compiled.spec.specificationVersion >= 9)
     save_package(store(compiled, compression.encoded), lowered, folder / "a.mlpackage", metadata=Metadata())
     return folder / "a.mlpackage", compression
