@@ -30,6 +30,8 @@ class Phase:
         batch: images per step and process.
         graft: share of the images for which a stage of the encoder reads the teacher's map, not the map of the stage
             before (see graft.py); needs loss.features. End with phases that have none.
+        encoder_only: the decoder rests: a 1×1 convolution on the encoder's deepest map gives the mask (see head.py).
+            The last phase trains the decoder.
         turn: steps of one turn. Phases in a row that have turns alternate until each has had its steps. 0: all steps at
             once.
     """
@@ -38,6 +40,7 @@ class Phase:
     size: int = 256
     batch: int = 16
     graft: float = 0.0
+    encoder_only: bool = False
     turn: int = 0
 
 
@@ -236,6 +239,11 @@ class TrainConfig:
         """Whether a phase has stages that read the teacher's maps."""
         return any(phase.graft for phase in self.phases)
 
+    @property
+    def warms_up(self) -> bool:
+        """Whether a phase trains the encoder alone."""
+        return any(phase.encoder_only for phase in self.phases)
+
     @cached_property
     def stretches(self) -> tuple[Phase, ...]:
         """The phases in the order in which they are trained, cut into their turns."""
@@ -345,6 +353,10 @@ def _impossible(config: TrainConfig) -> list[str]:
         (
             not config.grafts or config.loss.features > 0,
             "phases: graft needs loss.features, which compares the maps of the two encoders",
+        ),
+        (
+            not config.phases or not config.stretches[-1].encoder_only,
+            "phases: the last one has encoder_only, so the decoder would stay as it is",
         ),
         (
             not config.augment.blend or not config.loss.critic,

@@ -19,8 +19,10 @@ PROBE = 64  # side of the picture that shows the maps' strides and channels
 class FeatureLoss(nn.Module):
     """How much of the teacher's feature maps a linear map of the student's cannot explain.
 
-    FitNets (Romero et al., ICLR 2015, section 2.2) at every stride that both encoders have. A teacher's channel is
-    standardised over the batch, so the loss is the unexplained share of its variance: 1 for a student that knows
+    FitNets (Romero et al., ICLR 2015, section 2.2) at every stride that both encoders have. The teacher's maps that are
+    deeper than all of the student's are compared with the student's deepest, averaged down to their size: a shallow
+    encoder has to know on its last map what a deep one finds out later. A teacher's channel is standardised over the
+    batch, so the loss is the unexplained share of its variance: 1 for a student that knows
     nothing, 0 for one that knows all of it.
 
     It listens to the encoders: call it after both networks have run on the same images.
@@ -41,7 +43,8 @@ class FeatureLoss(nn.Module):
         self.channels, self.channels_told = (
             _channels(net, listener) for net, listener in zip((student, teacher), self._heard, strict=True)
         )
-        strides = sorted(self.channels.keys() & self.channels_told.keys())
+        deepest = max(self.channels)
+        strides = sorted(stride for stride in self.channels_told if stride in self.channels or stride > deepest)
         if not strides:
             of_model, of_teacher = sorted(self.channels), sorted(self.channels_told)
             raise TrainingError(
@@ -50,7 +53,10 @@ class FeatureLoss(nn.Module):
             )
         with seeded((seed, 0), torch.device("cpu")):
             self.projections = nn.ModuleDict(
-                {str(stride): nn.Conv2d(self.channels[stride], self.channels_told[stride], 1) for stride in strides}
+                {
+                    str(stride): nn.Conv2d(self.channels[min(stride, deepest)], self.channels_told[stride], 1)
+                    for stride in strides
+                }
             )
 
     def forward(self, side: int) -> Tensor:
@@ -80,7 +86,9 @@ class FeatureLoss(nn.Module):
         """Per stride: the projection, the student's map, and the teacher's."""
         maps = self.maps(side)
         for stride, told in self.told(side).items():
-            yield cast(nn.Conv2d, self.projections[stride]), maps[int(stride)], told
+            nearest = min(int(stride), max(maps))
+            x = F.avg_pool2d(maps[nearest], int(stride) // nearest)
+            yield cast(nn.Conv2d, self.projections[stride]), x, told
 
 
 @torch.no_grad()
@@ -115,8 +123,8 @@ def encoder_of(net: nn.Module, whose: str) -> nn.Module:
     encoders = [module for name, module in net.named_modules() if name.split(".")[-1] == "encoder"]
     if len(encoders) != 1:
         raise TrainingError(
-            f"loss.features compares encoders, and {whose} has {len(encoders) or 'none'}.",
-            hint="set loss.features to 0, or choose networks with one submodule named `encoder`.",
+            f"loss.features and encoder_only need one encoder, and {whose} has {len(encoders) or 'none'}.",
+            hint="switch them off, or choose networks with one submodule named `encoder`.",
         )
     return encoders[0]
 

@@ -107,7 +107,7 @@ def train(
         enable_model_summary=False,
         log_every_n_steps=10,
         default_root_dir=str(out),
-        **launched(os.environ, some_unused=run.critic is not None or run.graft is not None),
+        **launched(os.environ, some_unused=any(part is not None for part in (run.critic, run.graft, run.head))),
     )
     try:
         trainer.fit(run, ckpt_path=str(state) if resuming else None, weights_only=True)

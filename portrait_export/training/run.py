@@ -26,6 +26,7 @@ from .data import Crops, Order, Picks, Split, Whole, source_of
 from .features import FeatureLoss
 from .folder import BEST, LOG, append_row, save_checkpoint
 from .graft import Graft
+from .head import LinearHead
 from .optimizers import learning_rate, optimizers_for
 from .pictures import prediction_sheet
 from .speed import quicken_convolutions, without_norms
@@ -74,6 +75,7 @@ class Run(lightning.LightningModule):
         features = config.loss.features > 0
         self.features = FeatureLoss(self.net, self._teacher[0], seed=config.seed) if features else None
         self.graft = Graft(self.net, self.features, seed=config.seed) if self.features and config.grafts else None
+        self.head = LinearHead(self.net, spec, seed=config.seed) if config.warms_up else None
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("best_iou", torch.full((), -1.0))
         self.register_buffer("first_iou", torch.full((), -1.0))
@@ -169,7 +171,7 @@ class Run(lightning.LightningModule):
         self.log_dict({name: float(value) for name, value in row.items() if name not in ("step", "loss")})
         if self.first_iou < 0:
             self.first_iou.fill_(row["iou"])
-        if row["iou"] > self.best_iou:
+        if row["iou"] > self.best_iou and not self.config.phase_at(int(self.step)).encoder_only:
             self.best_iou.fill_(row["iou"])
             if self.trainer.is_global_zero:
                 save_checkpoint(self.average, self.spec, Path(self.config.out) / BEST)
@@ -182,6 +184,8 @@ class Run(lightning.LightningModule):
 
     def _forward(self, net: nn.Module, image: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         normal = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        if self.head is not None and self.config.phase_at(int(self.step)).encoder_only:
+            return self.head(net, normal).float()
         logits: Tensor = net(normal, batch["depth"]) if "depth" in self.spec.inputs else net(normal)
         return logits.float()
 
@@ -224,17 +228,19 @@ class Run(lightning.LightningModule):
         return self.graft.reading(self.features.told(side), share)
 
     def _linear_maps(self) -> list[nn.Parameter]:
-        """The parameters of the linear maps between the two encoders."""
-        parts = (self.features, self.graft)
+        """The parameters of the linear maps that are not the network's: between the two encoders, and of the head."""
+        parts = (self.features, self.graft, self.head)
         return [parameter for part in parts if part is not None for parameter in part.parameters()]
 
     @torch.no_grad()
     def _fit_linear_maps(self, features: FeatureLoss, side: int) -> None:
         """Fit those between the two encoders; of several processes, all take what the first one fitted."""
         features.fit(side)
+        fitted = [*features.parameters()]
         if self.graft is not None:
             self.graft.fit(features, side)
-        for parameter in self._linear_maps():
+            fitted += self.graft.parameters()
+        for parameter in fitted:
             parameter.copy_(self.trainer.strategy.broadcast(parameter.detach().clone()))
 
     def _teach_critic(self, optimizer: Any, batch: dict[str, Tensor], predicted: Tensor) -> None:

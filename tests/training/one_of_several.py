@@ -29,7 +29,7 @@ class Witness(lightning.Callback):
         self.batches.append(hashlib.sha256(batch["image"].numpy().tobytes()).hexdigest())
 
     def on_train_end(self, trainer, module) -> None:
-        parts = (module.net, module.features, module.graft)
+        parts = (module.net, module.features, module.graft, module.head)
         tensors = [tensor.detach().numpy().tobytes() for part in parts for tensor in part.parameters()]
         self.weights = hashlib.sha256(b"".join(tensors)).hexdigest()
 
@@ -42,7 +42,7 @@ def main(data: str, out: str) -> None:
         every=2,
         pictures=1,
         precision="32-true",
-        phases=(Phase(steps=2, size=32, batch=2, graft=0.5),),
+        phases=(Phase(steps=1, size=32, batch=2, graft=0.5, encoder_only=True), Phase(steps=1, size=32, batch=2)),
         teacher="lite0_fpn",
         loss=LossConfig(critic=0.1, features=0.5),
     )

@@ -94,6 +94,11 @@ def test_all_problems_come_in_one_error(tmp_path: Path) -> None:
         ("[loss]\ndistill = 0.5", "loss.distill needs a teacher"),
         ("[loss]\nfeatures = 0.5", "loss.features needs a teacher"),
         ("[[phases]]\ngraft = 0.5", "graft needs loss.features"),
+        ("[[phases]]\nencoder_only = true", "the last one has encoder_only"),
+        (
+            "[[phases]]\nturn = 1\n[[phases]]\nturn = 1\nsteps = 2000\nencoder_only = true",
+            "the last one has encoder_only",
+        ),
         ("[[phases]]\ngraft = 1.5", "phases[0].graft = 1.5; it must be in 0..1"),
         ("[augment]\nblend = 0.5", "augment.blend needs loss.distill or loss.features"),
         ("[augment]\nblend = 0.5\n[loss]\ncritic = 0.1", "a blend has no mask that the critic could be shown"),

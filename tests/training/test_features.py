@@ -30,6 +30,30 @@ def test_every_common_stride_is_compared() -> None:
     }
 
 
+def test_maps_deeper_than_the_students_are_compared_with_its_deepest() -> None:
+    """Averaged down, and only those: its maps at 2 and 8 have their own partners."""
+    student, teacher = WithEncoder(8), create_model("lite0_fpn", seed=2).eval()
+    features = FeatureLoss(student, teacher)
+    assert {name: tuple(p.weight.shape[:2]) for name, p in features.projections.items()} == {
+        "8": (40, 2),
+        "16": (112, 2),
+        "32": (320, 2),
+    }
+    with torch.no_grad():
+        student(pictures(3, count=16))
+        teacher(pictures(3, count=16))
+        features.fit(64)
+        told = features.told(64)["32"]
+        x = features.maps(64)[8]
+        coarse = x.reshape(16, 2, 2, 4, 2, 4).mean((3, 5))
+        unexplained = [((features.projections["32"](coarse) - told) ** 2).mean()]
+        for stride, size in (("8", 1), ("16", 2)):
+            own = torch.nn.functional.avg_pool2d(x, size)
+            unexplained.append(((features.projections[stride](own) - features.told(64)[stride]) ** 2).mean())
+        assert features(64).item() == pytest.approx(float(torch.stack(unexplained).mean()), rel=1e-5)
+        assert unexplained[0] < 1
+
+
 def test_loss_is_the_unexplained_share_of_the_teachers_variance() -> None:
     """The right projection of the teacher's own maps explains all of it, a projection of zeros nothing."""
     net = create_model("segformer_b0", seed=1).eval()

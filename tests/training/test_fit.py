@@ -66,7 +66,7 @@ def test_run_killed_between_validations_ends_with_the_weights_of_the_unbroken_ru
     painted: Path, tmp_path: Path
 ) -> None:
     teacher = create_model("segformer_b0", seed=5)
-    phases = (Phase(steps=3, size=32, batch=2, graft=0.7), Phase(steps=3, size=64, batch=2))
+    phases = (Phase(steps=3, size=32, batch=2, graft=0.7, encoder_only=True), Phase(steps=3, size=64, batch=2))
     muon = OptimizerConfig(kind="muon", lr=3e-3, warmup=1)
     whole = small(painted, tmp_path / "whole", loss=ALL_LOSSES, teacher="given", phases=phases, optimizer=muon)
     unbroken = train(whole, teacher=teacher)
@@ -113,6 +113,40 @@ def test_dropout_of_the_network_can_be_turned_off(painted: Path, tmp_path: Path,
     image = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(1)
     assert torch.equal(net(image), net(image)) is not dropout
+
+
+def test_decoder_rests_while_the_encoder_warms_up(painted: Path, tmp_path: Path) -> None:
+    """It keeps its weights, and `best` waits for it."""
+    alone = Phase(steps=4, size=64, batch=4, encoder_only=True)
+    config = small(painted, tmp_path / "out", phases=(alone, Phase(steps=2, size=64, batch=4)))
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+    best: list[bool] = []
+
+    class Keep(lightning.Callback):
+        def on_train_batch_end(self, trainer, run, *_) -> None:
+            seen[int(run.step)] = {name: tensor.clone() for name, tensor in run.net.state_dict().items()}
+
+    train(config, on_row=lambda row: best.append((tmp_path / "out/best").exists()), callbacks=[Keep()])
+
+    def moved(start: int, end: int) -> set[bool]:
+        """Whether tensors of the encoder moved; all others are of the decoder."""
+        return {".encoder." in name for name in seen[start] if not torch.equal(seen[start][name], seen[end][name])}
+
+    assert moved(1, 4) == {True}
+    assert moved(4, 6) == {True, False}
+    assert best == [False, True, True]  # the validation after step 4 is of the whole network
+
+
+def test_while_the_encoder_warms_up_masks_come_from_its_deepest_map(painted: Path, tmp_path: Path) -> None:
+    alone = Phase(steps=2, size=64, batch=4, encoder_only=True)
+    config = small(painted, tmp_path / "out", phases=(alone, Phase(steps=2, size=64, batch=4)))
+    run = Run(config, model_spec("segformer_b0"), prepare(config))
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    sizes = []
+    for step in (0, 1, 2):
+        run.step.fill_(step)
+        sizes.append(run._forward(run.average, image, {}).shape[2:])
+    assert sizes == [(2, 2), (2, 2), (16, 16)]
 
 
 def test_finished_run_called_again_does_nothing(painted: Path, tmp_path: Path) -> None:
