@@ -12,6 +12,7 @@ from ..errors import ExecutionError
 from ..mil.program import read_program
 from .compiler import compile_function
 from .environment import Environment
+from .executor import Hook
 from .model import SEED, CoreMLProgram
 from .substitute import replaceable, with_constants
 
@@ -33,18 +34,26 @@ class DifferentiableProgram:
         can = self.replaceable(names)
         return {name: self._plan.constants[name]().clone().requires_grad_() for name in names if name in can}
 
-    def run(self, data: Mapping[str, object], name: str, constants: Mapping[str, Tensor] | None = None) -> Tensor:
+    def run(
+        self,
+        data: Mapping[str, object],
+        name: str,
+        constants: Mapping[str, Tensor] | None = None,
+        *,
+        hook: Hook | None = None,
+    ) -> Tensor:
         """Return one computed value.
 
         Args:
             data: the inputs, as for `CoreMLProgram.predict`.
             constants: values that replace the program's own, by name.
+            hook: as for `CoreMLProgram.predict`.
         Raises:
             ExecutionError: the program does not compute it.
         """
         plan = with_constants(self._plan, constants) if constants else self._plan
         program = CoreMLProgram(self._program, self._program.main, plan, self._environment)
-        found = program.tensors(data, [name])
+        found = program.tensors(data, [name], hook=hook)
         if name not in found:
             raise ExecutionError(f"The program computes no value {name!r}.")
         return found[name]

@@ -185,14 +185,15 @@ class CoreMLProgram:
                 self._fused[kept] = fuse(self.plan.with_outputs(kept))
             return self._fused[kept]
 
-    def tensors(self, data: Mapping[str, Any], names: Iterable[str]) -> dict[str, Tensor]:
+    def tensors(self, data: Mapping[str, Any], names: Iterable[str], *, hook: Hook | None = None) -> dict[str, Tensor]:
         """Run a program without states and return computed values as they are, with gradients if constants need them.
 
-        The run stops after the last of them. Values that the program does not compute are left out.
+        The run stops after the last of them. Values that the program does not compute are left out. A hook, as for
+        `predict`, may replace values.
         For gradients the plan must have been compiled outside of inference mode: see `gradients.py`.
         """
         found: dict[str, Tensor] = {}
-        self._collect(self._inputs(data, None), set(names), found, lambda value: value)
+        self._collect(self._inputs(data, None), set(names), found, lambda value: value, hook)
         return found
 
     def trace(
@@ -229,15 +230,23 @@ class CoreMLProgram:
         return HeldRun(self.plan, self._inputs(data, None))
 
     def _collect(
-        self, inputs: Mapping[str, Any], names: set[str], found: dict[str, Any], convert: Callable[[Tensor], Any]
+        self,
+        inputs: Mapping[str, Any],
+        names: set[str],
+        found: dict[str, Any],
+        convert: Callable[[Tensor], Any],
+        hook: Hook | None = None,
     ) -> None:
         """Run the program and add the named values to `found`, converted; stop as soon as all are there."""
 
-        def collect(name: str, value: Any) -> None:
+        def collect(name: str, value: Any) -> Any:
+            replaced = None if hook is None else hook(name, value)
+            value = value if replaced is None else replaced
             if name in names and isinstance(value, Tensor):
                 found[name] = convert(value)
             if names <= found.keys() and not self._loops:
                 raise StopExecution
+            return replaced
 
         try:
             self.plan.run(inputs, collect)

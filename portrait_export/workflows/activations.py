@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import QuantizeError
 from ..utils.stages import Stages
+from .spare import Rounding, spare
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..mil.program import Metadata
     from ..runtime.ranges import Ranges
     from ..utils.stages import RunningStage
+    from ..verify.gates import Thresholds
 
 
 def round_activations(
@@ -29,6 +31,7 @@ def round_activations(
     metadata: Metadata,
     *,
     asymmetric: bool,
+    thresholds: Thresholds | None = None,
 ) -> tuple[CompiledProgram, Activations]:
     """Return the program with 8-bit activations, and what was decided for each value.
 
@@ -37,10 +40,10 @@ def round_activations(
         frames: whose activations are measured.
         method: how ranges are chosen, one of `artifacts.ACTIVATIONS`.
         metadata: of the package; the uncompressed one needs its PortraitSpec to be run.
+        thresholds: of the gates that the masks are to pass; None if they mean nothing.
     Raises:
         QuantizeError: a value is NaN or infinite on a photograph, or no operation can read 8-bit values.
     """
-    from ..mil.activations import quantize_activations
     from ..mil.package import save_package
     from ..mil.program import read_program
     from ..quantize.activation_layers import decide, find_candidates
@@ -66,7 +69,13 @@ def round_activations(
                     f"No operation can read 8-bit activations: {_reasons(activations)}.",
                     hint="`quantize=int8` stores the weights alone in 8 bits.",
                 )
-            rounded = quantize_activations(compiled, path, activations.layers, ends, asymmetric=zeros)
+            stage.summary = f"{len(activations.layers)} operations could read 8-bit values"
+        rounding = Rounding(compiled, lowered, metadata, path, frames, candidates, ends, zeros)
+        if thresholds is not None:
+            with stages.stage("trials") as stage:
+                activations = spare(stage, rounding, activations, thresholds)
+        with stages.stage("round") as stage:
+            rounded = rounding.program(activations)
             unsigned = ", unsigned where nothing is negative" if zeros else ""
             side = "asymmetric" if asymmetric else f"symmetric{unsigned}"
             stage.summary = (

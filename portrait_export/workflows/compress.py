@@ -70,14 +70,23 @@ def compress(
     from ..quantize.activation_layers import weights_behind
     from ..quantize.encode import SAFE_BITS, encode, weights_of
     from ..quantize.sensitivity import low_bits
+    from ..verify.gates import thresholds_for
 
     rounding = request.rounding or recipe.rounding
     activations = None
     if recipe.activations:
         method, asymmetric = request.activations or recipe.activations, request.asymmetric
         frames = fitted_photographs(model, PHOTOGRAPHS)
+        masked = model.trained and not model.carried  # the masks of a sequence depend on those before
         compiled, activations = round_activations(
-            stages, compiled, lowered, frames, method, metadata, asymmetric=asymmetric
+            stages,
+            compiled,
+            lowered,
+            frames,
+            method,
+            metadata,
+            asymmetric=asymmetric,
+            thresholds=thresholds_for(recipe.name, min_iou=request.min_iou) if masked else None,
         )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "uncompressed.mlpackage"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +22,12 @@ from portrait_export.mil.compile import compile_program
 from portrait_export.mil.encoded import Activations
 from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata, Program, read_program
+from portrait_export.preprocessing import LOGITS_KEY
 from portrait_export.runtime import load
-from portrait_export.utils.stages import SilentObserver, Stages
+from portrait_export.utils.stages import RunningStage, SilentObserver, Stages
+from portrait_export.verify.gates import Gate, Thresholds
 from portrait_export.workflows.activations import round_activations
+from portrait_export.workflows.spare import share_lost
 
 from ..mil.programs import IMAGE, LOGITS, SIDE, weights
 
@@ -57,10 +62,10 @@ def rounded(build: Build, folder: Path, **asked) -> tuple[Program, Activations, 
     lowered = network(build)
     compiled = compile_program(lowered)
     save_package(compiled, lowered, folder / "before.mlpackage", metadata=Metadata())
-    choice = {"method": "mse", "asymmetric": False, **asked}
-    method = choice.pop("method")
+    choice = {"method": "mse", "asymmetric": False, "metadata": Metadata(), **asked}
+    method, metadata = choice.pop("method"), choice.pop("metadata")
     after, activations = round_activations(
-        Stages(SilentObserver()), compiled, lowered, frames(), method, Metadata(), **choice
+        Stages(SilentObserver()), compiled, lowered, frames(), method, metadata, **choice
     )
     save_package(after, lowered, folder / "after.mlpackage", metadata=Metadata())
     return read_program(folder / "before.mlpackage"), activations, read_program(folder / "after.mlpackage")
@@ -145,6 +150,73 @@ def test_a_layer_that_an_outlier_would_harm_keeps_half_precision_with_the_reason
     assert activations.left["second_cast_fp16"] == "8 bits would keep its input to 0.0 dB"
     assert "hidden_cast_fp16" not in {value.name for value in rounded_values(after)}
     assert "first_cast_fp16" in activations.layers
+
+
+WITH_LOGITS = Metadata(user_defined={LOGITS_KEY: "logits"})
+
+
+def test_operations_whose_values_move_the_masks_most_keep_half_precision(tmp_path):
+    """As many as the gates ask for, and the masks are better for it."""
+    results = {}
+    for name, thresholds in {"free": Thresholds(mean_iou=0.9), "asked": Thresholds(mean_iou=0.993)}.items():
+        (tmp_path / name).mkdir()
+        results[name] = rounded(wider, tmp_path / name, metadata=WITH_LOGITS, thresholds=thresholds)
+    (before, free, loose), (_, asked, after) = results["free"], results["asked"]
+    assert 0 < len(asked.layers) < len(free.layers)
+    newly = asked.left.keys() - free.left.keys()
+    assert newly == set(free.layers) - set(asked.layers)
+    assert all(re.fullmatch(r"8 bits of \S+ would make \d+\.\d % of the masks' error", asked.left[n]) for n in newly)
+    assert activation_problems(after, asked) == ()
+
+    def moved(program: Program) -> float:
+        pairs = [(logits(before, frame), logits(program, frame)) for frame in frames()]
+        return float(np.mean([np.square(1 / (1 + np.exp(-a)) - 1 / (1 + np.exp(-b))).mean() for a, b in pairs]))
+
+    assert moved(after) < 0.5 * moved(loose)
+
+
+def wider(mb: object, x: object) -> object:
+    """Four more layers, the first of which has values of very different sizes."""
+    for index, scale in enumerate((6.0, 1.0, 1.0, 1.0)):
+        y = mb.conv(x=x, weight=scale * weights(10 + index, 8, 8, 1, 1), name=f"more{index}")  # type: ignore[attr-defined]
+        x = mb.tanh(x=y, name=f"tanh{index}")  # type: ignore[attr-defined]
+    return x
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        (Metadata(), r"lose 6\.\d+ times what the gates of the masks allow, and which .* \(it has no logits\)"),
+        (WITH_LOGITS, "without the worst of them none are left"),
+    ],
+    ids=["no_logits", "nothing_left"],
+)
+def test_where_nothing_helps_the_values_alone_decide_with_a_warning(tmp_path, metadata, said):
+    stage = RunningStage("trials", SilentObserver())
+    _, free, _ = rounded(NETWORKS["plain"], tmp_path)
+    (tmp_path / "strict").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stages, "stage", lambda self, name: nullcontext(stage))
+        strict = Thresholds(mean_iou=0.999)
+        _, found, _ = rounded(NETWORKS["plain"], tmp_path / "strict", metadata=metadata, thresholds=strict)
+    assert found.layers == free.layers
+    assert len(stage.warnings) == 1
+    assert re.search(said, stage.warnings[0])
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold", "better", "share"),
+    [
+        (0.99, 0.98, "at_least", 0.5),
+        (0.9, 1.0, "at_least", 1e5),
+        (0.002, 0.001, "at_most", 2.0),
+        (0.0, 0.0, "at_most", 0.0),
+        (float("nan"), 0.5, "at_least", 0.0),
+    ],
+)
+def test_a_loss_is_counted_in_what_its_gate_allows(value, threshold, better, share):
+    gate = Gate("mean_mask_iou", "mean mask IoU", value, threshold, better, passed=False, where="")
+    assert share_lost(gate) == pytest.approx(share)
 
 
 def test_nan_is_refused_with_the_value_and_the_photograph(tmp_path):
