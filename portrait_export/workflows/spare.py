@@ -100,6 +100,11 @@ def spare(stage: RunningStage, rounding: Rounding, activations: Activations, thr
             )
             break
         found = fewer
+    if 2 * len(found.layers) < len(activations.layers):
+        stage.warnings.append(
+            f"Only {len(found.layers)} of {len(activations.layers)} operations read 8-bit values: with more of them the"
+            " masks would not pass their gates. `quantize=int8` stores the weights alone in 8 bits."
+        )
     stage.summary = tried[-1]
     stage.details = tried[:-1]
     return found
