@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ExecutionError
+from ..inputs.runners import RememberingRunner
 from ..preprocessing import LOGITS_KEY
 from ..utils.evenly import evenly
 from .sensitivities import GRADIENT_PHOTOGRAPHS, SUMS
@@ -16,7 +17,7 @@ from .sensitivities import GRADIENT_PHOTOGRAPHS, SUMS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..artifacts import LabelledFrame, Lowered
+    from ..artifacts import LabelledFrame, Lowered, Runner
     from ..mil.compile import CompiledProgram
     from ..mil.encoded import ActivationGrid, Activations
     from ..mil.program import Metadata
@@ -54,6 +55,11 @@ class Rounding:
     ends: Mapping[str, tuple[float, float]]
     zeros: bool
 
+    @property
+    def trial(self) -> Path:
+        """Where packages are written to be tried."""
+        return self.package.with_name("trial.mlpackage")
+
     def program(self, activations: Activations) -> CompiledProgram:
         """The program whose operations read 8-bit values as decided."""
         from ..mil.activations import quantize_activations
@@ -72,19 +78,21 @@ def spare(stage: RunningStage, rounding: Rounding, activations: Activations, thr
         thresholds: of the gates.
     """
     from ..quantize.activation_budget import within
+    from ..runtime.runner import PackageRunner
 
+    expected = RememberingRunner(PackageRunner(rounding.package))
     moved: dict[str, float] | None = None
     kept, found, tried = 1.0, activations, []
-    for _ in range(MOST_TRIALS):
-        loss = _loss(stage, rounding, found, thresholds)
+    for trial in range(1, MOST_TRIALS + 1):
+        loss = _loss(stage, rounding, expected, found, thresholds)
         tried.append(
             f"{len(found.layers)} operations with 8-bit values: {loss:.2f} times the loss that the gates allow"
         )
-        if loss <= CAUTION:
+        if loss <= CAUTION or trial == MOST_TRIALS:
             break
         if moved is None:
             try:
-                moved = _moved(stage, rounding, activations.grids)
+                moved = _moved(stage, rounding, activations.grids)  # of the first trial: it rounds all of them
             except ExecutionError as error:
                 stage.warnings.append(
                     f"8-bit values lose {loss:.2f} times what the gates of the masks allow, and which of them do cannot"
@@ -102,22 +110,28 @@ def spare(stage: RunningStage, rounding: Rounding, activations: Activations, thr
         found = fewer
     if 2 * len(found.layers) < len(activations.layers):
         stage.warnings.append(
-            f"Only {len(found.layers)} of {len(activations.layers)} operations read 8-bit values: with more of them the"
-            " masks would not pass their gates. `quantize=int8` stores the weights alone in 8 bits."
+            f"Only {len(found.layers)} of {len(activations.layers)} operations read 8-bit values: with more, masks are"
+            " likely to fail their gates. `quantize=int8` stores the weights alone in 8 bits."
         )
     stage.summary = tried[-1]
     stage.details = tried[:-1]
     return found
 
 
-def _loss(stage: RunningStage, rounding: Rounding, activations: Activations, thresholds: Thresholds) -> float:
-    """What the masks lose by rounding, in units of what the gates allow; 0 if no gate is about masks."""
+def _loss(
+    stage: RunningStage, rounding: Rounding, expected: Runner, activations: Activations, thresholds: Thresholds
+) -> float:
+    """What the masks lose by rounding, in units of what the gates allow; 0 if no gate is about masks.
+
+    Args:
+        expected: of the uncompressed program.
+    """
     from ..mil.package import save_package
     from ..runtime.runner import PackageRunner
     from ..verify.parity import compare
 
-    path = rounding.package.with_name("rounded.mlpackage")
-    save_package(rounding.program(activations), rounding.lowered, path, metadata=rounding.metadata, force=True)
+    program = rounding.program(activations)
+    save_package(program, rounding.lowered, rounding.trial, metadata=rounding.metadata, force=True)
     done = 0
 
     def step(compared: Comparison) -> None:
@@ -125,7 +139,7 @@ def _loss(stage: RunningStage, rounding: Rounding, activations: Activations, thr
         done += 1
         stage.progress(done, len(rounding.frames))
 
-    report = compare(PackageRunner(rounding.package), PackageRunner(path), rounding.frames, thresholds, on_image=step)
+    report = compare(expected, PackageRunner(rounding.trial), rounding.frames, thresholds, on_image=step)
     return max((share_lost(gate) for gate in report.gates if gate.name.split(".")[0] in MASK_GATES), default=0.0)
 
 
@@ -141,9 +155,13 @@ def share_lost(gate: Gate) -> float:
 def _moved(stage: RunningStage, rounding: Rounding, grids: Mapping[str, ActivationGrid]) -> dict[str, float]:
     """The mean over pixels of the squared change of P(person) that rounding each value makes, by gradients.
 
+    Only of values that the trial's package rounds: a layer's result that a fused activation function reads is not.
+
     Raises:
         ExecutionError: the network has no logits or no gradients.
     """
+    from ..mil.activations import rounded_values
+    from ..mil.program import read_program
     from ..runtime.runner import PackageRunner
     from ..runtime.value_gradients import ValueGradients, mean_of
 
@@ -151,7 +169,8 @@ def _moved(stage: RunningStage, rounding: Rounding, grids: Mapping[str, Activati
     if not logits:
         raise ExecutionError("it has no logits")
     runner, gradients = PackageRunner(rounding.package), ValueGradients(rounding.package, logits)
-    errors = {name: _Error(grid) for name, grid in grids.items()}
+    rounded = {value.name for value in rounded_values(read_program(rounding.trial))}
+    errors = {name: _Error(grid) for name, grid in grids.items() if name in rounded}
     frames, found = evenly(rounding.frames, GRADIENT_PHOTOGRAPHS), []
     for done, one in enumerate(frames):
         stage.progress(done, len(frames))
