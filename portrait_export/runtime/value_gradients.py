@@ -1,4 +1,4 @@
-"""Differentiate what a program computes by its values: how much an error of each value moves the masks.
+"""Estimate how much an error of each computed value moves the masks.
 
 As `weight_gradients` does for weights: to first order an error Δv of a value changes s = Σ ±P(person) by ⟨∂s/∂v, Δv⟩,
 whose square is on average Σ (change of P(person))².

@@ -1,4 +1,4 @@
-"""Warm up an encoder without its decoder: a linear head on its deepest map gives the mask meanwhile."""
+"""Give masks from an encoder alone, while it is trained without its decoder."""
 
 from __future__ import annotations
 

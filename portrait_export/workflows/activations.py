@@ -71,11 +71,12 @@ def round_activations(
                 )
             stage.summary = f"{len(activations.layers)} operations could read 8-bit values"
         rounding = Rounding(compiled, lowered, metadata, path, frames, candidates, ends, zeros)
+        rounded = None
         if thresholds is not None:
             with stages.stage("trials") as stage:
-                activations = spare(stage, rounding, activations, thresholds)
+                activations, rounded = spare(stage, rounding, activations, thresholds)
         with stages.stage("round") as stage:
-            rounded = rounding.program(activations)
+            rounded = rounded or rounding.program(activations)
             unsigned = ", unsigned where nothing is negative" if zeros else ""
             side = "asymmetric" if asymmetric else f"symmetric{unsigned}"
             stage.summary = (

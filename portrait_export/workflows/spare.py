@@ -1,4 +1,4 @@
-"""Leave operations in half precision where 8-bit values would lose more of the masks than the gates allow."""
+"""Leave operations in half precision until the masks pass their gates."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..mil.encoded import ActivationGrid, Activations
     from ..mil.program import Metadata
     from ..quantize.activation_layers import Candidates
+    from ..runtime.runner import PackageRunner
     from ..utils.stages import RunningStage
     from ..verify.gates import Gate, Thresholds
     from ..verify.parity import Comparison
@@ -67,7 +68,9 @@ class Rounding:
         return quantize_activations(self.compiled, self.package, activations.layers, self.ends, asymmetric=self.zeros)
 
 
-def spare(stage: RunningStage, rounding: Rounding, activations: Activations, thresholds: Thresholds) -> Activations:
+def spare(
+    stage: RunningStage, rounding: Rounding, activations: Activations, thresholds: Thresholds
+) -> tuple[Activations, CompiledProgram]:
     """Leave the operations out whose values move the masks most, as many as the gates ask for.
 
     The masks of the rounded program are compared with those of the uncompressed one. If they lose too much, gradients
@@ -76,15 +79,19 @@ def spare(stage: RunningStage, rounding: Rounding, activations: Activations, thr
     Args:
         activations: what was decided by the values alone.
         thresholds: of the gates.
+    Returns:
+        What is decided now, and the program with it.
     """
     from ..quantize.activation_budget import within
     from ..runtime.runner import PackageRunner
 
-    expected = RememberingRunner(PackageRunner(rounding.package))
+    runner = PackageRunner(rounding.package)
+    expected = RememberingRunner(runner)
     moved: dict[str, float] | None = None
     kept, found, tried = 1.0, activations, []
     for trial in range(1, MOST_TRIALS + 1):
-        loss = _loss(stage, rounding, expected, found, thresholds)
+        program = rounding.program(found)
+        loss = _loss(stage, rounding, expected, program, thresholds)
         tried.append(
             f"{len(found.layers)} operations with 8-bit values: {loss:.2f} times the loss that the gates allow"
         )
@@ -92,20 +99,16 @@ def spare(stage: RunningStage, rounding: Rounding, activations: Activations, thr
             break
         if moved is None:
             try:
-                moved = _moved(stage, rounding, activations.grids)  # of the first trial: it rounds all of them
+                moved = _moved(stage, rounding, runner, activations.grids)  # of the first trial: it rounds all of them
             except ExecutionError as error:
                 stage.warnings.append(
-                    f"8-bit values lose {loss:.2f} times what the gates of the masks allow, and which of them do cannot"
-                    f" be measured ({error.message.rstrip('.')})."
+                    _unmended(loss, f"which of them do cannot be measured ({error.message.rstrip('.')})")
                 )
                 break
         kept *= (CAUTION / loss) ** 2
         fewer = within(rounding.candidates, activations, moved, kept=kept)
         if not fewer.layers:
-            stage.warnings.append(
-                f"8-bit values lose {loss:.2f} times what the gates of the masks allow, and without the worst of them"
-                " none are left."
-            )
+            stage.warnings.append(_unmended(loss, "without the worst of them none are left"))
             break
         found = fewer
     if 2 * len(found.layers) < len(activations.layers):
@@ -115,22 +118,26 @@ def spare(stage: RunningStage, rounding: Rounding, activations: Activations, thr
         )
     stage.summary = tried[-1]
     stage.details = tried[:-1]
-    return found
+    return found, program
+
+
+def _unmended(loss: float, why: str) -> str:
+    return f"8-bit values lose {loss:.2f} times what the gates of the masks allow, and {why}."
 
 
 def _loss(
-    stage: RunningStage, rounding: Rounding, expected: Runner, activations: Activations, thresholds: Thresholds
+    stage: RunningStage, rounding: Rounding, expected: Runner, program: CompiledProgram, thresholds: Thresholds
 ) -> float:
     """What the masks lose by rounding, in units of what the gates allow; 0 if no gate is about masks.
 
     Args:
         expected: of the uncompressed program.
+        program: the rounded one.
     """
     from ..mil.package import save_package
     from ..runtime.runner import PackageRunner
     from ..verify.parity import compare
 
-    program = rounding.program(activations)
     save_package(program, rounding.lowered, rounding.trial, metadata=rounding.metadata, force=True)
     done = 0
 
@@ -152,7 +159,9 @@ def share_lost(gate: Gate) -> float:
     return gate.value / max(gate.threshold, LEAST_LOSS)
 
 
-def _moved(stage: RunningStage, rounding: Rounding, grids: Mapping[str, ActivationGrid]) -> dict[str, float]:
+def _moved(
+    stage: RunningStage, rounding: Rounding, runner: PackageRunner, grids: Mapping[str, ActivationGrid]
+) -> dict[str, float]:
     """The mean over pixels of the squared change of P(person) that rounding each value makes, by gradients.
 
     Only of values that the trial's package rounds: a layer's result that a fused activation function reads is not.
@@ -162,13 +171,12 @@ def _moved(stage: RunningStage, rounding: Rounding, grids: Mapping[str, Activati
     """
     from ..mil.activations import rounded_values
     from ..mil.program import read_program
-    from ..runtime.runner import PackageRunner
     from ..runtime.value_gradients import ValueGradients, mean_of
 
     logits = rounding.metadata.user_defined.get(LOGITS_KEY, "")
     if not logits:
         raise ExecutionError("it has no logits")
-    runner, gradients = PackageRunner(rounding.package), ValueGradients(rounding.package, logits)
+    gradients = ValueGradients(rounding.package, logits)
     rounded = {value.name for value in rounded_values(read_program(rounding.trial))}
     errors = {name: _Error(grid) for name, grid in grids.items() if name in rounded}
     frames, found = evenly(rounding.frames, GRADIENT_PHOTOGRAPHS), []
