@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -79,6 +80,11 @@ class RunningStage:
     def progress(self, done: int, total: int) -> None:
         """Report that `done` of `total` steps are complete."""
         self.observer.stage_progress(done, total)
+
+    def counter(self, total: int) -> Callable[[object], None]:
+        """What reports one more of `total` steps each time that it is called, whatever it is called with."""
+        numbers = itertools.count(1)
+        return lambda _step: self.progress(next(numbers), total)
 
 
 class Stages:

@@ -43,7 +43,7 @@ class Comparison:
 class OnImage(Protocol):
     """Called after each image, in order."""
 
-    def __call__(self, compared: Comparison) -> None: ...
+    def __call__(self, compared: Comparison, /) -> None: ...
 
 
 @dataclass(frozen=True)

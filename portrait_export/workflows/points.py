@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ..quantize.recipe import Recipe
     from ..verify.frontier import Point
     from ..verify.gates import Thresholds
-    from ..verify.parity import Comparison
 
 POINT_FILE = "point.json"
 MAX_POINT_BYTES = 1 << 20
@@ -225,13 +224,7 @@ class PointMaker:
         package = steps.save(inner, built, path, self._model, self._export_request(plan))
         audit, _ = steps.audit(inner, built, path, plan.recipe)
         stage.warnings += dict.fromkeys(line for ended in inner.ended for line in ended.warnings)
-        done = 0
-
-        def step(compared: Comparison) -> None:
-            nonlocal done
-            done += 1
-            stage.progress(done, len(self._frames))
-
+        step = stage.counter(len(self._frames))
         report = compare(
             self._reference,
             PackageRunner(path),

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ..runtime.runner import PackageRunner
     from ..utils.stages import RunningStage
     from ..verify.gates import Gate, Thresholds
-    from ..verify.parity import Comparison
 
 CAUTION = 0.7  # of the loss that the gates allow, aimed for: photographs that are not measured may lose more
 MOST_TRIALS = 3
@@ -139,13 +138,7 @@ def _loss(
     from ..verify.parity import compare
 
     save_package(program, rounding.lowered, rounding.trial, metadata=rounding.metadata, force=True)
-    done = 0
-
-    def step(compared: Comparison) -> None:
-        nonlocal done
-        done += 1
-        stage.progress(done, len(rounding.frames))
-
+    step = stage.counter(len(rounding.frames))
     report = compare(expected, PackageRunner(rounding.trial), rounding.frames, thresholds, on_image=step)
     return max((share_lost(gate) for gate in report.gates if gate.name.split(".")[0] in MASK_GATES), default=0.0)
 

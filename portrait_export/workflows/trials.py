@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..quantize.knapsack import Choice, Options
     from ..quantize.layers import Weights
     from ..quantize.sensitivity import Encoder
-    from ..verify.parity import Comparison
 
 MEASURED_WEIGHTS = 12  # at a time, those that are predicted to harm most
 MEASURED_PHOTOGRAPHS = 4  # of the calibrate half
@@ -133,13 +132,7 @@ class Trials:
         digest = digest_of(choice)
         if digest not in self._measured.trials:
             size = self.size_bytes(choice)
-            work, done = self._work, 0
-
-            def step(compared: Comparison) -> None:
-                nonlocal done
-                done += 1
-                stage.progress(done, len(self._frames))
-
+            work, step = self._work, stage.counter(len(self._frames))
             if self._reference is None:
                 self._reference = RememberingRunner(work.model.open_runner())
             thresholds = thresholds_for("mixed", trained=work.model.trained, min_iou=work.request.min_iou)
