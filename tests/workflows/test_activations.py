@@ -22,7 +22,7 @@ from portrait_export.mil.compile import compile_program
 from portrait_export.mil.encoded import Activations
 from portrait_export.mil.package import save_package
 from portrait_export.mil.program import Metadata, Program, read_program
-from portrait_export.preprocessing import LOGITS_KEY
+from portrait_export.preprocessing import LOGITS_KEY, SPEC_KEY, PortraitSpec
 from portrait_export.runtime import load
 from portrait_export.utils.stages import RunningStage, SilentObserver, Stages
 from portrait_export.verify.gates import Gate, Thresholds
@@ -173,6 +173,19 @@ def test_operations_whose_values_move_the_masks_most_keep_half_precision(tmp_pat
         return float(np.mean([np.square(1 / (1 + np.exp(-a)) - 1 / (1 + np.exp(-b))).mean() for a, b in pairs]))
 
     assert moved(after) < 0.5 * moved(loose)
+
+
+def test_masks_are_compared_at_the_networks_own_threshold(tmp_path):
+    """From 0.5 on the masks move too much; from 0.999999 on no pixel is person, so nothing can move."""
+    left = {}
+    for threshold in (0.5, 0.999999):
+        spec = PortraitSpec(height=SIDE, width=SIDE, threshold=threshold).to_json()
+        metadata = Metadata(user_defined={**WITH_LOGITS.user_defined, SPEC_KEY: spec})
+        (folder := tmp_path / str(threshold)).mkdir()
+        _, found, _ = rounded(wider, folder, metadata=metadata, thresholds=Thresholds(mean_iou=0.993))
+        left[threshold] = [reason for reason in found.left.values() if "of the masks' error" in reason]
+    assert left[0.5]
+    assert not left[0.999999]
 
 
 def wider(mb: object, x: object) -> object:
