@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portrait_export.verify.frontier import KindScore, Point, marked
-from portrait_export.verify.report.frontier import BEATEN_COLOR, FAILED_COLOR, LINE_COLOR, frontier_picture
+from portrait_export.verify.report.frontier import (
+    BEATEN_COLOR,
+    FAILED_COLOR,
+    LINE_COLOR,
+    _Axis,
+    _linear,
+    frontier_picture,
+)
 from portrait_export.verify.report.sweep import cells, heads, sweep_markdown, sweep_page
 
 EVIL = "<b>|`\x1b[31m"
@@ -99,6 +106,7 @@ EDGES = {
     "one point": [point("a", 1, 0.9)],
     "equal masks": [point("a", 1, 1.0), point("b", 2, 1.0)],
     "masks without agreement": [point("a", 1, 0.0), point("b", 2, 0.0)],
+    "masks whose losses leave no round step": [point("a", 1, 0.991, 0.7719), point("b", 2, 0.995, 0.77258)],
     "no masks with people": [point("a", 1, None)],
     "drawn masks": [point("a", 1, 0.9, 0.7), point("b", 2, 0.95, 0.7)],
     "many points at one place": [point(f"package-{n}", 1 + n / 1000, 0.9) for n in range(40)],
@@ -111,6 +119,15 @@ def test_every_set_of_points_has_a_picture(case):
     points = marked(EDGES[case])
     picture = frontier_picture(points, title=EVIL)
     assert picture.tobytes() == frontier_picture(points, title=EVIL).tobytes()
+
+
+@given(st.integers(-60, 60), st.integers(5000, 50000))
+def test_an_axis_of_any_width_has_ticks(exponent, width):
+    high = width * 1.1**exponent
+    ticks = _linear(_Axis(0.0, high, 0, 100, float))
+    assert 4 <= len(ticks) <= 11
+    assert ticks[0] >= 0.0
+    assert ticks[-1] <= high
 
 
 def test_tables_show_every_kind_and_escape_names():

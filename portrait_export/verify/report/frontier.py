@@ -177,7 +177,7 @@ _PLACES = tuple(
 def _linear(axis: _Axis) -> list[float]:
     """Round values along an axis."""
     step = 10 ** math.floor(math.log10(axis.high - axis.low))
-    step = next(step * part for part in (0.1, 0.2, 0.5, 1.0) if (axis.high - axis.low) / (step * part) <= 9)
+    step = next(step * part for part in (0.1, 0.2, 0.5, 1.0, 2.0) if (axis.high - axis.low) / (step * part) <= 9)
     return [step * n for n in range(math.ceil(axis.low / step), math.floor(axis.high / step) + 1)]
 
 
