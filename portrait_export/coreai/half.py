@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import LoweringError
+from ..mil.balanced import halves
 
 _STAY = {"Resize": (1, 2), "Upsample": (1,)}  # inputs that ONNX defines as float32: roi, scales
 _LISTED = 5  # names in an error
@@ -47,17 +48,50 @@ def _weights_in_half(graph: onnx.GraphProto) -> None:
                 node.input[index] = f"{name}/fp32"
                 copies[name] = numpy_helper.from_array(numpy_helper.to_array(exact[name]), f"{name}/fp32")
     used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    kept = [_tensor_in_half(tensor) for tensor in graph.initializer if tensor.name in used]
+    axes = output_axes(graph)
+    kept = [_tensor_in_half(tensor, axes.get(tensor.name)) for tensor in graph.initializer if tensor.name in used]
     _refuse_infinite(tensor.name for tensor in kept if _overflows(exact.get(tensor.name), tensor))
     del graph.initializer[:]
     graph.initializer.extend([*kept, *copies.values()])
 
 
-def _tensor_in_half(tensor: onnx.TensorProto) -> onnx.TensorProto:
+def _tensor_in_half(tensor: onnx.TensorProto, outputs: int | None = None) -> onnx.TensorProto:
     if tensor.data_type != TensorProto.FLOAT:
         return tensor
+    return numpy_helper.from_array(array_in_half(numpy_helper.to_array(tensor), outputs), tensor.name)
+
+
+def array_in_half(array: np.ndarray, outputs: int | None) -> np.ndarray:
+    """A float32 tensor in half precision, as a Core ML package has it; too large values become infinite.
+
+    Args:
+        outputs: the axis of output channels in a layer's weight; None for other tensors.
+    """
+    balanced = halves(array, outputs)
     with np.errstate(over="ignore"):  # reported by name
-        return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+        return (array if balanced is None else balanced).astype(np.float16)
+
+
+def output_axes(graph: onnx.GraphProto) -> dict[str, int]:
+    """The axis of output channels in each layer's weight, by its name; others are left out."""
+    ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    found: dict[str, set[int | None]] = {}
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in ranks:
+                found.setdefault(name, set()).add(_output_axis(node, ranks[name]) if index == 1 else None)
+    axes = {name: axes.pop() for name, axes in found.items() if len(axes) == 1}
+    return {name: axis for name, axis in axes.items() if axis is not None}
+
+
+def _output_axis(node: onnx.NodeProto, rank: int) -> int | None:
+    """The axis of output channels in a node's second input; None if that is no weight."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "Gemm":
+        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+        return 0 if transposed else 1
+    return 1 if node.op_type == "MatMul" and rank == 2 else None
 
 
 def _overflows(exact: onnx.TensorProto | None, half: onnx.TensorProto) -> bool:

@@ -6,7 +6,8 @@ both are the same numbers, perhaps transposed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -14,6 +15,9 @@ from onnx import helper, numpy_helper
 
 from ..mil.encoded import Compression, EncodedWeight
 from .decoders import transposed
+from .half import array_in_half, output_axes
+
+_Key: TypeAlias = tuple[tuple[int, ...], bytes]  # shape and content
 
 _INPUT = "asset/weight"  # and a number: what a compressed weight is called until it is decoded
 NOT_FOUND = "the Core ML package has no such weight"
@@ -39,6 +43,7 @@ def matched(
     # The stored form of each weight, or why it has none.
     decided: dict[str, EncodedWeight | str] = {**compression.left, **compression.encoded}
     known = {_key(originals[name].astype(dtype)): what for name, what in decided.items() if name in originals}
+    axes = output_axes(model.graph)
     found: dict[str, EncodedWeight] = {}
     skipped: dict[str, str] = {}
     for tensor in model.graph.initializer:
@@ -47,18 +52,25 @@ def matched(
         if np.prod(tensor.dims) <= min_elements:
             skipped[tensor.name] = f"it has no more than {min_elements} elements"
             continue
-        with np.errstate(over="ignore"):  # `half.in_half` reports it by name
-            array = numpy_helper.to_array(tensor).astype(dtype)
-        straight, turned = known.get(_key(array)), None
-        if not isinstance(straight, EncodedWeight) and array.ndim == 2:
-            turned = known.get(_key(np.ascontiguousarray(array.T)))
-        if isinstance(straight, EncodedWeight):
-            found[tensor.name] = straight
-        elif isinstance(turned, EncodedWeight):
-            found[tensor.name] = transposed(turned)
+        array = numpy_helper.to_array(tensor)
+        ways = [array]
+        if dtype == np.float16:  # a quantized network's weights are rounded to nearest in its package
+            ways = [array_in_half(array, outputs) for outputs in dict.fromkeys((axes.get(tensor.name), None))]
+        stored = [what for way in ways for what in _stored(way, known)]
+        encoded = next((what for what in stored if isinstance(what, EncodedWeight)), None)
+        if encoded is not None:
+            found[tensor.name] = encoded
         else:
-            skipped[tensor.name] = straight or turned or NOT_FOUND
+            skipped[tensor.name] = next((what for what in stored if isinstance(what, str)), NOT_FOUND)
     return found, skipped
+
+
+def _stored(array: np.ndarray, known: Mapping[_Key, EncodedWeight | str]) -> Iterator[EncodedWeight | str]:
+    """What is known of an array, and of its transpose."""
+    if straight := known.get(_key(array)):
+        yield straight
+    if array.ndim == 2 and (turned := known.get(_key(np.ascontiguousarray(array.T)))):
+        yield transposed(turned) if isinstance(turned, EncodedWeight) else turned
 
 
 def with_open_weights(
@@ -83,5 +95,5 @@ def with_open_weights(
     return result, {names[name]: encoded[name] for name in names}
 
 
-def _key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+def _key(array: np.ndarray) -> _Key:
     return array.shape, array.tobytes()

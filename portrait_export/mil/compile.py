@@ -53,6 +53,7 @@ def compile_program(
     *,
     precision: str = "fp16",
     keep_fp32: Sequence[str] = (),
+    balanced: bool = True,
 ) -> CompiledProgram:
     """Run coremltools' passes over a program and serialize it.
 
@@ -60,6 +61,7 @@ def compile_program(
         lowered: the program; the passes change it, so it must not be compiled twice.
         precision: `fp16` (activations and weights in half) or `fp32`.
         keep_fp32: operator types and names of values, as patterns, that stay in float32 (see `mixed.Kept`).
+        balanced: round weights to half precision so that errors cancel (see `balanced.halves`), not to nearest.
     Raises:
         UsageError: a pattern of `keep_fp32` matches no operation.
     """
@@ -76,11 +78,14 @@ def compile_program(
     pipeline.append_pass(recording)
     pipeline.set_options(recording, {"into": originals})
     too_small: dict[str, np.ndarray] = {}
-    if precision == "fp16":
-        name = coreml.underflow_pass()
-        pipeline.insert_pass(pipeline.passes.index(_CAST_TO_HALF), name)
-        pipeline.set_options(name, {"into": too_small})
     kept = Kept(keep_fp32)
+    if precision == "fp16":
+        before_the_cast: dict[str, dict[str, Any]] = {coreml.underflow_pass(): {"into": too_small}}
+        if balanced:
+            before_the_cast[coreml.balancing_pass()] = {"becomes_half": kept.becomes_half}
+        for name, options in before_the_cast.items():
+            pipeline.insert_pass(pipeline.passes.index(_CAST_TO_HALF), name)
+            pipeline.set_options(name, options)
     lowered.program.functions["main"].set_output_types([_output_type(ct, feature) for feature in lowered.outputs])
     with quiet(), _full_disk_reported(), coreml.validated_at_the_end(lowered.program):
         model = ct.convert(
@@ -140,9 +145,18 @@ def _with_lost_values(
     found = dict(originals)
     for name, half in originals.items():
         wide = too_small.get(name.removesuffix("_to_fp16"))
-        if wide is not None and wide.shape == half.shape and (wide.astype(half.dtype) == half).all():
+        if wide is not None and wide.shape == half.shape and _is_rounded(wide, half):
             found[name] = wide
     return found
+
+
+def _is_rounded(wide: np.ndarray, half: np.ndarray) -> bool:
+    """Whether each value is one of the two beside the other in half precision."""
+    import numpy as np
+
+    nearest = wide.astype(half.dtype)
+    low, high = (np.nextafter(nearest, half.dtype.type(end)) for end in (-np.inf, np.inf))
+    return bool(((low <= half) & (half <= high)).all())
 
 
 def _compute_precision(ct: Any, precision: str, kept: Kept) -> Any:

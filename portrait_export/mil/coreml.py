@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import PackageError
 from ..utils.quiet import mute, quiet
+from .balanced import halves
 from .lean_import import deferred, hidden
 
 REQUIRED_VERSION = "9.0"  # private parts are used (pass names, MIL internals), so the version is exact
@@ -108,6 +109,52 @@ def underflow_pass() -> str:
     after which their original values are gone.
     """
     return _recorder("record_underflow", _underflows)
+
+
+@cache
+def balancing_pass() -> str:
+    """The name of a pass that gives weights the halves that `balanced` chooses, before the cast to half precision.
+
+    Its option `becomes_half` says of an operation whether the cast will take it. Other operations' weights stay.
+    """
+    mil()
+    passes = importlib.import_module("coremltools.converters.mil.mil.passes.pass_registry")
+    base = importlib.import_module("coremltools.converters.mil.mil.passes.graph_pass").AbstractGraphPass
+    mb = builder()
+
+    @passes.register_pass(namespace="portrait_export")
+    class balance_weights(base):  # type: ignore[misc, valid-type]
+        becomes_half: Any = None
+
+        def apply(self, prog: Any) -> None:
+            for function in prog.functions.values():
+                for op in function.find_ops(op_type="const"):
+                    self._balance(op)
+
+        def _balance(self, op: Any) -> None:
+            (var,) = op.outputs
+            if not var.child_ops or not all(map(self.becomes_half, var.child_ops)):
+                return
+            axes = {_output_axis(child, var) for child in var.child_ops}
+            rounded = halves(var.val, axes.pop()) if len(axes) == 1 else None
+            if rounded is None:
+                return
+            block, name = op.enclosing_block, var.name
+            with block:
+                new = mb.const(val=rounded, name=name, before_op=op)
+            block.replace_uses_of_var_after_op(anchor_op=op, old_var=var, new_var=new, no_check_var_types=True)
+            block.remove_ops([op])
+
+    return "portrait_export::balance_weights"
+
+
+def _output_axis(op: Any, weight: Any) -> int | None:
+    """The axis of a layer's output channels in its weight; None if the operation is no layer or reads it otherwise."""
+    if op.op_type in ("conv", "linear") and op.weight is weight:
+        return 0
+    if op.op_type == "matmul" and op.y is weight and weight.rank == 2:
+        return 0 if op.transpose_y.val else 1
+    return None
 
 
 def _recorder(name: str, wanted: Callable[[Any], bool]) -> str:

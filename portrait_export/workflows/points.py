@@ -151,7 +151,7 @@ class PointMaker:
         plain = RECIPES["none"]
         request = self._export_request(Plan(plain))
         lowered = lowered_at_each_size(self._stages, self._simplified, [self._model], request)
-        program, logits = steps.compiled_program(self._stages, lowered, plain, request)
+        program, logits = steps.compiled_program(self._stages, lowered, self._model, plain, request)
         metadata = steps.metadata_of(program, logits, [self._model], plain, request)
         with tempfile.TemporaryDirectory() as folder:
             saved = save_package(program.copy(), lowered, Path(folder) / "plain.mlpackage", metadata=metadata)

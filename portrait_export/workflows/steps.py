@@ -240,7 +240,7 @@ def compiled(
     Args:
         folder: where measurements that take minutes are kept, for a run that goes on after an interruption.
     """
-    program, logits = compiled_program(stages, lowered, recipe, request)
+    program, logits = compiled_program(stages, lowered, models[0], recipe, request)
     metadata = metadata_of(program, logits, models, recipe, request)
     compression = None
     if recipe.form == "mixed":
@@ -251,7 +251,7 @@ def compiled(
 
 
 def compiled_program(
-    stages: Stages, lowered: Lowered, recipe: Recipe, request: CoreMLRequest
+    stages: Stages, lowered: Lowered, model: LoadedModel, recipe: Recipe, request: CoreMLRequest
 ) -> tuple[CompiledProgram, str]:
     """Compile the program. Returns it with the name of the value that holds the logits; empty if there is none."""
     from ..mil.compile import compile_program
@@ -261,7 +261,12 @@ def compiled_program(
     with stages.stage("compile") as stage:
         check_recipe(recipe, target=request.target)
         tail = tail_of(lowered)
-        program = compile_program(lowered, precision=request.precision, keep_fp32=request.keep_fp32)
+        program = compile_program(
+            lowered,
+            precision=request.precision,
+            keep_fp32=request.keep_fp32,
+            balanced=not model.quantized,  # its integers are found again in weights that are rounded to nearest
+        )
         stage.summary = f"{request.precision} arithmetic and weights"
     return program, logits_in(program.spec, tail)
 

@@ -158,7 +158,7 @@ WITH_LOGITS = Metadata(user_defined={LOGITS_KEY: "logits"})
 def test_operations_whose_values_move_the_masks_most_keep_half_precision(tmp_path):
     """As many as the gates ask for, and the masks are better for it."""
     results = {}
-    for name, thresholds in {"free": Thresholds(mean_iou=0.9), "asked": Thresholds(mean_iou=0.993)}.items():
+    for name, thresholds in {"free": Thresholds(mean_iou=0.9), "asked": Thresholds(mean_iou=0.995)}.items():
         (tmp_path / name).mkdir()
         results[name] = rounded(wider, tmp_path / name, metadata=WITH_LOGITS, thresholds=thresholds)
     (before, free, loose), (_, asked, after) = results["free"], results["asked"]
@@ -199,7 +199,7 @@ def wider(mb: object, x: object) -> object:
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
-        (Metadata(), r"lose 6\.\d+ times what the gates of the masks allow, and which .* \(it has no logits\)"),
+        (Metadata(), r"lose [1-9]\.\d+ times what the gates of the masks allow, and which .* \(it has no logits\)"),
         (WITH_LOGITS, "without the worst of them none are left"),
     ],
     ids=["no_logits", "nothing_left"],
