@@ -1,12 +1,15 @@
 """Store a weight as 8-bit integers, symmetric, with one scale per output channel.
 
 For each output channel c of a weight W:  s_c = max|W_c| / 127;  Q_c = round(W_c / s_c);  W'_c = s_c · Q_c
+
+Some of a channel's values are rounded to the other side, so that W'_c - W_c has a sum near zero (mil/balanced.py).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..mil.balanced import turned
 from ..mil.encoded import MIL_TYPES, EncodedWeight, Part
 from .layer import Layer
 
@@ -22,7 +25,10 @@ def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: boo
         ios18: write the operator of iOS18.
     """
     scales = _scales(np.abs(matrix).max(axis=1), dtype)
-    codes = np.rint(matrix / scales.astype(np.float64)[:, None]).clip(-MOST, MOST).astype(np.int8)
+    wide = scales.astype(np.float64)[:, None]
+    nearest = np.rint(matrix / wide).clip(-MOST, MOST)
+    other = (nearest + np.where(nearest * wide < matrix, 1, -1)).clip(-MOST, MOST)
+    codes = np.where(turned(nearest * wide - matrix, (other - nearest) * wide), other, nearest).astype(np.int8)
     decoded = (codes * scales.astype(np.float32)[:, None]).astype(dtype)
     axis = len(layer.shape) - 1 if layer.transposed else 0
     zeros = np.zeros(len(scales), np.int8)

@@ -19,7 +19,7 @@ from .grids import LARGEST, Blocks, Palette
 from .layer import Layer
 from .layers import Weights, find_weights
 from .recipe import Recipe
-from .rounding import round_compensated, round_nearest, weighted_error
+from .rounding import round_balanced, round_compensated, round_nearest, weighted_error
 from .scaled import cheapest, in_scaled_palette
 from .vectors import in_vectors
 
@@ -215,6 +215,6 @@ def _importance(matrix: np.ndarray, hessian: np.ndarray | None) -> np.ndarray:
 
 def _round(matrix: np.ndarray, grid: Blocks | Palette, hessian: np.ndarray | None) -> None:
     if hessian is None:
-        round_nearest(matrix, grid)
+        round_balanced(matrix, grid)
     else:
         round_compensated(matrix, grid, hessian)

@@ -36,6 +36,24 @@ class Grid(Protocol):
         """Change the scales or the table to what suits the codes, and return the decoded matrix in float64."""
 
 
+class OrderedGrid(Grid, Protocol):
+    """A grid whose codes ascend with their values.
+
+    Attributes:
+        codes: (outputs, inputs), what was chosen.
+    """
+
+    codes: np.ndarray
+
+    def beside(self, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The codes next to those chosen, and their values, both (outputs, inputs), the values in float64.
+
+        Args:
+            above: (outputs, inputs), whether the next larger one is asked for, or the next smaller one. Where there is
+                none it is the chosen one.
+        """
+
+
 @dataclass
 class Blocks:
     """Symmetric integers with one half-precision scale per `block` columns of each row.
@@ -81,6 +99,10 @@ class Blocks:
         codes = np.rint(values / np.where(scale > 0, scale, 1)).clip(-self.most, self.most)
         self.codes[:, column] = codes
         return codes * scale
+
+    def beside(self, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        codes = (self.codes.astype(np.int16) + np.where(above, 1, -1)).clip(-self.most, self.most).astype(np.int8)
+        return codes, codes * np.repeat(self.scales.astype(np.float64), self.block, axis=1)
 
     def fit(self, matrix: np.ndarray, hessian: np.ndarray) -> np.ndarray:
         codes = self.codes.astype(np.float64)
@@ -167,6 +189,10 @@ class Palette:
         self.codes[:, column] = assign(values, table)
         return table[self.codes[:, column]]
 
+    def beside(self, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        codes = next_entries(self.codes, above, len(self.table))
+        return codes, self.table.astype(np.float64)[codes]
+
     def fit(self, matrix: np.ndarray, hessian: np.ndarray) -> np.ndarray:
         table = self.table.astype(np.float64)
         if len(table) <= FITTED_ENTRIES:
@@ -174,6 +200,12 @@ class Palette:
             table, self.codes = ascending(fitted_table(matrix, self.codes, table, ones, hessian), self.codes)
             self.table = _half(table, zero=self.zero)
         return self.table.astype(np.float64)[self.codes]
+
+
+def next_entries(codes: np.ndarray, above: np.ndarray, count: int) -> np.ndarray:
+    """The indices above or below those into an ascending table of `count` entries, none outside it."""
+    beside: np.ndarray = (codes.astype(np.int16) + np.where(above, 1, -1)).clip(0, count - 1).astype(np.uint8)
+    return beside
 
 
 def _half(table: np.ndarray, *, zero: bool) -> np.ndarray:

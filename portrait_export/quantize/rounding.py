@@ -1,5 +1,8 @@
 """Round a weight's matrix to a grid.
 
+Without measurements, each value to the nearest one, but for what cancels the sum of a channel's errors
+(mil/balanced.py). With them, so that the layer's output changes least.
+
 The change of the output is Σ (W - W')·H·(W - W')ᵀ, with H = E[x xᵀ] over the layer's inputs x. GPTQ (Frantar et al.
 2022, arXiv:2210.17323) rounds column by column, and takes what was lost from the columns that are still to come, by the
 Cholesky factor of H⁻¹. That never changes a column again, nor the table or the scales, so both follow, in turns: the
@@ -13,7 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import Grid
+from ..mil.balanced import turned
+from .grids import Grid, OrderedGrid
 
 DAMPING = 0.01  # of H's mean diagonal
 STRIDE = 128  # columns that are updated together
@@ -26,6 +30,18 @@ def round_nearest(matrix: np.ndarray, grid: Grid) -> np.ndarray:
     for column in range(matrix.shape[1]):
         decoded[:, column] = grid.round(matrix[:, column], column)
     return decoded
+
+
+def round_balanced(matrix: np.ndarray, grid: OrderedGrid) -> np.ndarray:
+    """Round to nearest, but some to the other side, so that each output channel's errors nearly cancel.
+
+    Returns the decoded (outputs, inputs) float64.
+    """
+    nearest = round_nearest(matrix, grid)
+    codes, values = grid.beside(nearest < matrix)
+    turn = turned(nearest - matrix, values - nearest)
+    grid.codes = np.where(turn, codes, grid.codes)
+    return np.where(turn, values, nearest)
 
 
 def round_compensated(matrix: np.ndarray, grid: Grid, hessian: np.ndarray) -> np.ndarray:

@@ -18,10 +18,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..mil.encoded import MIL_TYPES, EncodedWeight, Part
-from .grids import FITTED_ENTRIES, LARGEST, ascending, best_scales, divided, energy, fitted_table, half_scales
+from .grids import (
+    FITTED_ENTRIES,
+    LARGEST,
+    ascending,
+    best_scales,
+    divided,
+    energy,
+    fitted_table,
+    half_scales,
+    next_entries,
+)
 from .kmeans import assign, centroids
 from .layer import Layer
-from .rounding import round_compensated, round_nearest
+from .rounding import round_balanced, round_compensated
 
 MOST = 127  # the largest entry of a table, so that every channel's range is used
 
@@ -63,6 +73,10 @@ class ScaledPalette:
         self.codes[:, column] = assign(values / np.where(scale > 0, scale, 1), self.table)
         return self.table[self.codes[:, column]] * scale
 
+    def beside(self, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        codes = next_entries(self.codes, above, len(self.table))
+        return codes, self.table[codes] * self.scales.astype(np.float64)[:, None]
+
     def fit(self, matrix: np.ndarray, hessian: np.ndarray) -> np.ndarray:
         values = self.table[self.codes]
         before = self.scales.astype(np.float64)
@@ -91,7 +105,7 @@ def in_scaled_palette(
     if float(grid.scales.max()) * MOST > LARGEST:
         return None
     if hessian is None:
-        round_nearest(matrix, grid)
+        round_balanced(matrix, grid)
     else:
         round_compensated(matrix, grid, hessian)
     return scaled_palette(layer, layer.restore(grid.codes), grid.table, grid.scales, dtype, bits)

@@ -9,6 +9,7 @@ from portrait_export.quantize.channels import in_channels
 from portrait_export.quantize.layer import Layer
 
 HALF_A_STEP = 0.56  # and half precision's own rounding: 2^-11 of up to 127 steps
+A_STEP = 2 * HALF_A_STEP  # of those that are rounded to the other side, so that a channel's errors cancel
 
 WEIGHTS = {
     "normal": np.random.default_rng(0).normal(size=(6, 5, 3, 3)),
@@ -31,7 +32,22 @@ def test_every_value_is_within_half_a_step(name, ios18):
     assert np.array_equal(stored.decoded, (codes * scale).astype(np.float16))
     assert np.abs(codes).max() <= 127
     assert (scale > 0).all()
-    assert (np.abs(stored.decoded - weight.astype(np.float64)) <= scale * HALF_A_STEP).all()
+    errors = stored.decoded - weight.astype(np.float64)
+    assert (np.abs(errors) <= scale * A_STEP).all()
+    nearest = np.rint(weight / scale).clip(-127, 127)
+    turned = codes != nearest
+    assert (np.abs(errors) <= scale * HALF_A_STEP)[~turned].all()
+    for channel in np.flatnonzero(turned.reshape(len(codes), -1).any(axis=1)):
+        assert abs((codes * scale - weight)[channel].sum()) < abs((nearest * scale - weight)[channel].sum())
+
+
+def test_the_errors_of_each_channel_nearly_cancel():
+    weight = np.random.default_rng(2).normal(size=(6, 40, 3, 3))
+    layer = Layer("w", weight.shape, ("conv",))
+    stored = in_channels(layer, layer.matrix(weight), np.dtype(np.float32), ios18=False)
+    scale = stored.parts["scale"].values.astype(np.float64)
+    sums = (stored.decoded.astype(np.float64) - weight).sum(axis=(1, 2, 3))
+    assert (np.abs(sums) <= 0.51 * scale).all()
 
 
 def test_a_factor_of_a_matmul_has_scales_along_its_last_axis():
@@ -41,4 +57,4 @@ def test_a_factor_of_a_matmul_has_scales_along_its_last_axis():
     assert int(stored.parts["axis"].values) == 1
     assert stored.parts["scale"].values.shape == (4,)
     scale = stored.parts["scale"].values.astype(np.float64)
-    assert (np.abs(stored.decoded - weight.astype(np.float64)) <= scale * HALF_A_STEP).all()
+    assert (np.abs(stored.decoded - weight.astype(np.float64)) <= scale * A_STEP).all()
