@@ -183,7 +183,8 @@ def compare_masks(
             rounding = _step_notes(candidate, worst) or _half_notes(candidate, worst, report, kind)
             if core_ai and kind == "fp16" and fails_on_masks(report.gates):
                 rounding = (HALF_ASSET,)
-            notes = (*_origin_notes(candidate, broken), *rounding)
+            few = _few_bits(recipe, package_size_bytes(package)) if fails_on_masks(report.gates) else ()
+            notes = (*_origin_notes(candidate, broken), *rounding, *few)
             report = replace(report, notes=(*report.notes, *notes))
             stage.warnings += _one_colour_warnings(report, each)
             if bundle is not None:
@@ -457,6 +458,18 @@ def _step_notes(candidate: Runner, compared: Comparison | None) -> tuple[str, ..
     [precise] = exact_runner.run([frame])
     iou = mask_iou(compared.reference.probability, precise.probability, compared.threshold)
     return (describe_moved(steps, compared.score.name, iou_half=compared.score.iou, iou_exact=iou),)
+
+
+def _few_bits(recipe: Recipe, size_bytes: int) -> tuple[str, ...]:
+    """What to do where a recipe below 8 bits fails a gate on masks; nothing for other recipes."""
+    if not 0 < recipe.bits < 8:
+        return ()
+    advice = (
+        f"{recipe.name} has too few bits for some of these weights. `quantize=mixed` with"
+        f" `max_mb={size_bytes / 1e6:.2f}` chooses the bits of each weight: as large a package, with better masks."
+        " `quantize=int8` changes them least."
+    )
+    return (advice,)
 
 
 def _half_notes(candidate: Runner, compared: Comparison | None, report: ParityReport, kind: str) -> tuple[str, ...]:
