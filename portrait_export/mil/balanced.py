@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+ENOUGH = 0.01  # of a mean step: a sum of errors that is not worth going on for
+
 
 def halves(weight: np.ndarray, outputs: int | None) -> np.ndarray | None:
     """Round a weight to half precision with balanced errors.
@@ -52,7 +54,10 @@ def turned(errors: np.ndarray, steps: np.ndarray) -> np.ndarray:
     costs = np.where(helps, sizes - 2 * np.abs(errors), np.inf)  # of the squared error, for each unit of the sum
     order = np.argsort(costs, axis=1, kind="stable")
     found, rows, left = np.zeros(errors.shape, bool), np.arange(len(errors)), np.abs(sums[:, 0])
+    enough = ENOUGH * np.mean(np.where(np.isfinite(sizes), sizes, 0), axis=1) if errors.size else left
     for column in order.T[: int(helps.sum(axis=1).max(initial=0))]:
+        if (left <= enough).all():
+            break
         size = sizes[rows, column]
         turn = helps[rows, column] & (np.abs(left - size) < left)
         found[rows, column] = turn

@@ -3,8 +3,8 @@
 For each output channel c of a weight W:  s_c = max|W_c| / 127;  Q_c = round(W_c / s_c);  W'_c = s_c · Q_c
 
 The scale is then fitted to the integers: s_c = W_c·Q_c / Q_c·Q_c. Where the weight lies on such steps already, that is
-more precise than its one largest value in half precision. Some of a channel's values are rounded to the other
-side, so that W'_c - W_c has a sum near zero (mil/balanced.py).
+more precise than its one largest value in half precision. Some of a channel's values are rounded to the other side, so
+that W'_c - W_c has a sum near zero (mil/balanced.py).
 """
 
 from __future__ import annotations
