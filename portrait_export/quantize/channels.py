@@ -2,9 +2,8 @@
 
 For each output channel c of a weight W:  s_c = max|W_c| / 127;  Q_c = round(W_c / s_c);  W'_c = s_c · Q_c
 
-The scale is then fitted to the integers: s_c = W_c·Q_c / Q_c·Q_c. Where the weight lies on such steps already, that is
-more precise than its one largest value in half precision. Some of a channel's values are rounded to the other side, so
-that W'_c - W_c has a sum near zero (mil/balanced.py).
+The scale is then fitted to the integers, and some of a channel's values are rounded to the other side, so that
+W'_c - W_c has a sum near zero (mil/balanced.py).
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import numpy as np
 
 from ..mil.balanced import turned
 from ..mil.encoded import MIL_TYPES, EncodedWeight, Part
+from .grids import MOST_STEPS as MOST
+from .grids import fitted_scales
 from .layer import Layer
-
-MOST = 127
 
 
 def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: bool) -> EncodedWeight:
@@ -27,7 +26,7 @@ def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: boo
         ios18: write the operator of iOS18.
     """
     scales = _scales(np.abs(matrix).max(axis=1), dtype)
-    scales = _fitted(scales, matrix, _rounded(matrix, scales))
+    scales = fitted_scales(scales, matrix, _rounded(matrix, scales))
     wide, nearest = scales.astype(np.float64)[:, None], _rounded(matrix, scales)
     other = (nearest + np.where(nearest * wide < matrix, 1, -1)).clip(-MOST, MOST)
     codes = np.where(turned(nearest * wide - matrix, (other - nearest) * wide), other, nearest).astype(np.int8)
@@ -67,15 +66,6 @@ def along_axis(
 def _rounded(matrix: np.ndarray, scales: np.ndarray) -> np.ndarray:
     whole: np.ndarray = np.rint(matrix / scales.astype(np.float64)[:, None]).clip(-MOST, MOST)
     return whole
-
-
-def _fitted(scales: np.ndarray, matrix: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """The scales of least squared error for the integers; those given below the normal range and near the largest."""
-    energy = (codes**2).sum(axis=1)
-    best = np.where(energy > 0, (matrix * codes).sum(axis=1) / np.where(energy > 0, energy, 1), scales)
-    limits = np.finfo(scales.dtype)
-    usable = (energy > 0) & (best >= limits.tiny) & (best <= float(limits.max) / (MOST + 1))
-    return np.where(usable, best, scales).astype(scales.dtype)
 
 
 def _scales(peaks: np.ndarray, dtype: np.dtype) -> np.ndarray:

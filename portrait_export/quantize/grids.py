@@ -124,6 +124,23 @@ def half_scales(before: np.ndarray, scales: np.ndarray) -> np.ndarray:
     return np.where(usable, scales, before).astype(np.float16)
 
 
+def fitted_scales(scales: np.ndarray, matrix: np.ndarray, integers: np.ndarray) -> np.ndarray:
+    """The scale of least squared error for the integers of each row: W·Q / Q·Q.
+
+    Where a row lies on such steps already, that is more precise than its one largest value in half precision. Rows of
+    zeros keep the given scale, as do those whose scale would be below the normal range, or overflow.
+
+    Args:
+        scales: (outputs,), of the float type that is returned.
+        integers: (outputs, inputs), within ±MOST_STEPS.
+    """
+    squares = (integers**2).sum(axis=1)
+    best = divided((matrix * integers).sum(axis=1), squares)
+    limits = np.finfo(scales.dtype)
+    usable = (best >= limits.tiny) & (best <= float(limits.max) / (MOST_STEPS + 1))
+    return np.where(usable, best, scales).astype(scales.dtype)
+
+
 def energy(rows: np.ndarray, hessian: np.ndarray) -> np.ndarray:
     """x·H·xᵀ of each row."""
     return np.einsum("ij,ij->i", rows @ hessian, rows)

@@ -25,13 +25,14 @@ from .grids import (
     best_scales,
     divided,
     energy,
+    fitted_scales,
     fitted_table,
     half_scales,
     next_entries,
 )
 from .kmeans import assign, centroids
 from .layer import Layer
-from .rounding import round_balanced, round_compensated
+from .rounding import round_balanced, round_compensated, round_nearest
 
 MOST = 127  # the largest entry of a table, so that every channel's range is used
 
@@ -56,14 +57,19 @@ class ScaledPalette:
     def of(cls, matrix: np.ndarray, bits: int, importance: np.ndarray) -> ScaledPalette:
         """Fit the table to the rows, each divided by its range: a relative error counts the same in every row.
 
+        A table of 8 bits has room for all integers.
+
         Args:
             importance: (inputs,), the weight of each column's squared error.
         """
         peak = np.abs(matrix).max(axis=1, keepdims=True)
         unit = matrix / np.where(peak > 0, peak, 1)
-        table = centroids(unit.ravel(), np.broadcast_to(importance, matrix.shape).ravel(), 1 << bits)
         zero = not matrix.any(axis=1).all()
-        entries = np.unique(_integers(table * MOST, zero=zero))
+        if 1 << bits > 2 * MOST:
+            entries = np.arange(-MOST, MOST + 1, dtype=np.float64)
+        else:
+            table = centroids(unit.ravel(), np.broadcast_to(importance, matrix.shape).ravel(), 1 << bits)
+            entries = np.unique(_integers(table * MOST, zero=zero))
         table = np.concatenate([entries, np.full((1 << bits) - len(entries), entries[-1])])
         smallest = float(np.finfo(np.float16).smallest_subnormal)
         return cls(table, best_scales(matrix, importance, MOST, smallest), np.zeros(matrix.shape, np.uint8), zero)
@@ -105,6 +111,8 @@ def in_scaled_palette(
     if float(grid.scales.max()) * MOST > LARGEST:
         return None
     if hessian is None:
+        round_nearest(matrix, grid)
+        grid.scales = fitted_scales(grid.scales, matrix, grid.table[grid.codes])
         round_balanced(matrix, grid)
     else:
         round_compensated(matrix, grid, hessian)

@@ -190,3 +190,17 @@ def test_scales_that_gain_less_than_bits_would_are_not_bought():
     assert table is not None
     assert few is not None
     assert cheapest([table, few], layer, matrix, None) is few
+
+
+def test_8_bits_hold_a_weight_on_steps_per_channel_exactly():
+    """Up to the rounding of each channel's scale, which must be that of the step and not of the largest value."""
+    generator = np.random.default_rng(5)
+    steps = generator.uniform(0.001, 0.1, (16, 1))
+    codes = generator.integers(-127, 128, (16, 200))
+    codes[:, 0] = 127
+    layer = Layer("w", (16, 200), ("linear",))
+    found = in_scaled_palette(layer, (steps * codes).astype(np.float16).astype(np.float64), HALF, 8, None)
+    assert found is not None
+    scales = found.parts["scale"].values.astype(np.float64).ravel()
+    assert np.array_equal(np.rint(layer.matrix(found.decoded) / scales[:, None]), codes)
+    assert np.abs(scales / steps[:, 0] - 1).max() < 2.0**-11 * 1.05
