@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+TIE = 0.375  # of a step: a value so far from the nearest one may be rounded to either side, whoever audits it
 ENOUGH = 0.01  # of a mean step: a sum of errors that is not worth going on for
 
 
@@ -39,18 +40,20 @@ def halves(weight: np.ndarray, outputs: int | None) -> np.ndarray | None:
     return np.ascontiguousarray(np.moveaxis(chosen.reshape(rows.shape), 0, outputs))
 
 
-def turned(errors: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def turned(errors: np.ndarray, steps: np.ndarray, *, least: float = 0.0) -> np.ndarray:
     """Which weights are rounded to the other side, so that the sum of each row's errors is nearly zero.
 
     Args:
         errors: (outputs, inputs), of rounding to nearest.
         steps: the same shape: what rounding to the other side adds to the error; 0 or infinite where there is none.
+        least: of a step, the smallest error that may be turned.
     Returns:
         The same shape, bool.
     """
     sums = errors.sum(axis=1, keepdims=True)
     helps = (errors * sums > 0) & (np.sign(steps) == -np.sign(errors)) & np.isfinite(steps)
     sizes = np.abs(steps)
+    helps &= np.abs(errors) >= least * np.where(helps, sizes, 0)
     costs = np.where(helps, sizes - 2 * np.abs(errors), np.inf)  # of the squared error, for each unit of the sum
     order = np.argsort(costs, axis=1, kind="stable")
     found, rows, left = np.zeros(errors.shape, bool), np.arange(len(errors)), np.abs(sums[:, 0])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..mil.balanced import turned
+from ..mil.balanced import TIE, turned
 from ..mil.encoded import MIL_TYPES, EncodedWeight, Part
 from .grids import MOST_STEPS as MOST
 from .grids import fitted_scales
@@ -29,7 +29,9 @@ def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: boo
     scales = fitted_scales(scales, matrix, _rounded(matrix, scales))
     wide, nearest = scales.astype(np.float64)[:, None], _rounded(matrix, scales)
     other = (nearest + np.where(nearest * wide < matrix, 1, -1)).clip(-MOST, MOST)
-    codes = np.where(turned(nearest * wide - matrix, (other - nearest) * wide), other, nearest).astype(np.int8)
+    codes = np.where(turned(nearest * wide - matrix, (other - nearest) * wide, least=TIE), other, nearest).astype(
+        np.int8
+    )
     decoded = (codes * scales.astype(np.float32)[:, None]).astype(dtype)
     axis = len(layer.shape) - 1 if layer.transposed else 0
     zeros = np.zeros(len(scales), np.int8)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..mil.balanced import turned
+from ..mil.balanced import TIE, turned
 from .grids import Grid, OrderedGrid
 
 DAMPING = 0.01  # of H's mean diagonal
@@ -39,7 +39,7 @@ def round_balanced(matrix: np.ndarray, grid: OrderedGrid) -> np.ndarray:
     """
     nearest = round_nearest(matrix, grid)
     codes, values = grid.beside(nearest < matrix)
-    turn = turned(nearest - matrix, values - nearest)
+    turn = turned(nearest - matrix, values - nearest, least=TIE)
     grid.codes = np.where(turn, codes, grid.codes)
     return np.where(turn, values, nearest)
 

@@ -206,3 +206,15 @@ def test_a_difference_of_large_numbers_keeps_its_mean(tmp_path):
     exact = mean(weight)
     error = np.abs(found[0].mean((1, 2)) - exact).mean()
     assert error < 0.5 * np.abs(mean(weight.astype(np.float16)) - exact).mean()
+
+
+def test_the_audit_takes_the_next_half_for_no_fault_and_the_one_after_it_for_one():
+    from portrait_export.mil.audit.compare import compare
+
+    weight = weights(8, 64, 64, 3, 3)
+    nearest, found = weight.astype(np.float16), halves(weight, 0).astype(np.float16)
+    few = found.copy()
+    few.ravel()[100:] = nearest.ravel()[100:]  # too few to be a way of rounding
+    assert not compare(few, nearest, weight, bits=16, plain=True).fault
+    few.ravel()[0] = nearest.ravel()[0] + np.float16(3) * np.spacing(np.abs(nearest.ravel()[0]))
+    assert "1 of 36864 values that are not the nearest" in compare(few, nearest, weight, bits=16, plain=True).fault
