@@ -50,14 +50,13 @@ def turned(errors: np.ndarray, steps: np.ndarray, *, least: float = 0.0) -> np.n
     Returns:
         The same shape, bool.
     """
-    sums = errors.sum(axis=1, keepdims=True)
-    helps = (errors * sums > 0) & (np.sign(steps) == -np.sign(errors)) & np.isfinite(steps)
-    sizes = np.abs(steps)
-    helps &= np.abs(errors) >= least * np.where(helps, sizes, 0)
+    sums, sizes = errors.sum(axis=1, keepdims=True), np.where(np.isfinite(steps), np.abs(steps), 0)
+    helps = (errors * sums > 0) & (np.sign(steps) == -np.sign(errors)) & (sizes > 0)
+    helps &= np.abs(errors) >= least * sizes
     costs = np.where(helps, sizes - 2 * np.abs(errors), np.inf)  # of the squared error, for each unit of the sum
     order = np.argsort(costs, axis=1, kind="stable")
     found, rows, left = np.zeros(errors.shape, bool), np.arange(len(errors)), np.abs(sums[:, 0])
-    enough = ENOUGH * np.mean(np.where(np.isfinite(sizes), sizes, 0), axis=1) if errors.size else left
+    enough = ENOUGH * sizes.sum(axis=1) / max(errors.shape[1], 1)
     for column in order.T[: int(helps.sum(axis=1).max(initial=0))]:
         if (left <= enough).all():
             break

@@ -117,10 +117,7 @@ def balancing_pass() -> str:
 
     Its option `becomes_half` says of an operation whether the cast will take it. Other operations' weights stay.
     """
-    mil()
-    passes = importlib.import_module("coremltools.converters.mil.mil.passes.pass_registry")
-    base = importlib.import_module("coremltools.converters.mil.mil.passes.graph_pass").AbstractGraphPass
-    mb = builder()
+    mb, passes, base = builder(), *_passes()
 
     @passes.register_pass(namespace="portrait_export")
     class balance_weights(base):  # type: ignore[misc, valid-type]
@@ -133,10 +130,10 @@ def balancing_pass() -> str:
 
         def _balance(self, op: Any) -> None:
             (var,) = op.outputs
-            if not var.child_ops or not all(map(self.becomes_half, var.child_ops)):
-                return
             axes = {_output_axis(child, var) for child in var.child_ops}
-            rounded = halves(var.val, axes.pop()) if len(axes) == 1 else None
+            if len(axes) != 1 or None in axes or not all(map(self.becomes_half, var.child_ops)):
+                return
+            rounded = halves(var.val, axes.pop())
             if rounded is None:
                 return
             block, name = op.enclosing_block, var.name
@@ -157,11 +154,17 @@ def _output_axis(op: Any, weight: Any) -> int | None:
     return None
 
 
+def _passes() -> tuple[Any, Any]:
+    """The module where passes are registered, and their base class."""
+    mil()
+    folder = "coremltools.converters.mil.mil.passes"
+    base = importlib.import_module(f"{folder}.graph_pass").AbstractGraphPass
+    return importlib.import_module(f"{folder}.pass_registry"), base
+
+
 def _recorder(name: str, wanted: Callable[[Any], bool]) -> str:
     """Register a pass that stores some of the large constants, and return its full name."""
-    mil()
-    passes = importlib.import_module("coremltools.converters.mil.mil.passes.pass_registry")
-    base = importlib.import_module("coremltools.converters.mil.mil.passes.graph_pass").AbstractGraphPass
+    passes, base = _passes()
 
     class Recorder(base):  # type: ignore[misc, valid-type]
         into: Any = None

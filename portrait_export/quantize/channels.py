@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..mil.balanced import TIE, turned
 from ..mil.encoded import MIL_TYPES, EncodedWeight, Part
 from .grids import MOST_STEPS as MOST
-from .grids import fitted_scales
+from .grids import Blocks, fitted_scales
 from .layer import Layer
+from .rounding import round_balanced, round_nearest
 
 
 def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: bool) -> EncodedWeight:
@@ -26,12 +26,12 @@ def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: boo
         ios18: write the operator of iOS18.
     """
     scales = _scales(np.abs(matrix).max(axis=1), dtype)
-    scales = fitted_scales(scales, matrix, _rounded(matrix, scales))
-    wide, nearest = scales.astype(np.float64)[:, None], _rounded(matrix, scales)
-    other = (nearest + np.where(nearest * wide < matrix, 1, -1)).clip(-MOST, MOST)
-    codes = np.where(turned(nearest * wide - matrix, (other - nearest) * wide, least=TIE), other, nearest).astype(
-        np.int8
-    )
+    grid = Blocks(8, matrix.shape[1], np.zeros(matrix.shape, np.int8), scales[:, None])
+    round_nearest(matrix, grid)
+    scales = fitted_scales(scales, matrix, grid.codes.astype(np.float64))
+    grid.scales = scales[:, None]
+    round_balanced(matrix, grid)
+    codes = grid.codes
     decoded = (codes * scales.astype(np.float32)[:, None]).astype(dtype)
     axis = len(layer.shape) - 1 if layer.transposed else 0
     zeros = np.zeros(len(scales), np.int8)
@@ -63,11 +63,6 @@ def along_axis(
     if zeros.any():
         parts["offset"] = Part("int8", zeros.reshape(along))
     return EncodedWeight("constexpr_blockwise_shift_scale", parts, "int8", decoded)
-
-
-def _rounded(matrix: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    whole: np.ndarray = np.rint(matrix / scales.astype(np.float64)[:, None]).clip(-MOST, MOST)
-    return whole
 
 
 def _scales(peaks: np.ndarray, dtype: np.dtype) -> np.ndarray:

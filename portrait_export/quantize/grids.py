@@ -61,7 +61,7 @@ class Blocks:
     Attributes:
         bits: of the integers, in -(2^(bits-1) - 1) … 2^(bits-1) - 1.
         codes: (outputs, inputs) int8.
-        scales: (outputs, blocks) float16.
+        scales: (outputs, blocks) float16; float32 where the weight is.
     """
 
     bits: int

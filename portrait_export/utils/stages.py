@@ -1,4 +1,4 @@
-"""Run the stages of a pipeline: time each one, keep its summary, and report progress to an observer."""
+"""Time the stages of a pipeline and report their progress."""
 
 from __future__ import annotations
 

@@ -158,7 +158,8 @@ def compare_masks(
     candidate = _saved_runner(package, request) if bundle is None else _device_runner(bundle)
     kind = kind_of(recipe.name, facts["precision"])
     thresholds = thresholds_for(kind, trained=model.trained, min_iou=request.min_iou)
-    budget = size_gate(model.name, recipe.name, package_size_bytes(package), max_mb=request.max_mb)
+    size_bytes = package_size_bytes(package)
+    budget = size_gate(model.name, recipe.name, size_bytes, max_mb=request.max_mb)
     shown = _Shown()
     reports = {}
     for each in models:
@@ -183,7 +184,7 @@ def compare_masks(
             rounding = _step_notes(candidate, worst) or _half_notes(candidate, worst, report, kind)
             if core_ai and kind == "fp16" and fails_on_masks(report.gates):
                 rounding = (HALF_ASSET,)
-            few = _few_bits(recipe, package_size_bytes(package)) if fails_on_masks(report.gates) else ()
+            few = _few_bits(recipe, size_bytes) if fails_on_masks(report.gates) else ()
             notes = (*_origin_notes(candidate, broken), *rounding, *few)
             report = replace(report, notes=(*report.notes, *notes))
             stage.warnings += _one_colour_warnings(report, each)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ExecutionError
 from ..inputs.runners import RememberingRunner
-from ..preprocessing import LOGITS_KEY, SPEC_KEY, PortraitSpec
+from ..preprocessing import LOGITS_KEY, PortraitSpec
 from ..utils.evenly import evenly
 from .sensitivities import GRADIENT_PHOTOGRAPHS, SUMS
 
@@ -59,12 +59,6 @@ class Rounding:
     def trial(self) -> Path:
         """Where packages are written to be tried."""
         return self.package.with_name("trial.mlpackage")
-
-    @property
-    def threshold(self) -> float:
-        """P(person) from which a pixel is person, as the final comparison takes it."""
-        text = self.metadata.user_defined.get(SPEC_KEY)
-        return (PortraitSpec.from_json(text) if text else PortraitSpec()).threshold
 
     def program(self, activations: Activations) -> CompiledProgram:
         """The program whose operations read 8-bit values as decided."""
@@ -146,7 +140,8 @@ def _loss(
     save_package(program, rounding.lowered, rounding.trial, metadata=rounding.metadata, force=True)
     step = stage.counter(len(rounding.frames))
     trial = PackageRunner(rounding.trial)
-    report = compare(expected, trial, rounding.frames, thresholds, threshold=rounding.threshold, on_image=step)
+    threshold = (trial.spec or PortraitSpec()).threshold
+    report = compare(expected, trial, rounding.frames, thresholds, threshold=threshold, on_image=step)
     return max((share_lost(gate) for gate in report.gates if gate.name.split(".")[0] in MASK_GATES), default=0.0)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..balanced import TIE
+
 # A weight that lost this share of itself (root mean square) is no longer that weight. Rounding to b bits stays below on
 # weights as networks have them: 0.02 at 8 bits, 0.15 at 4, 0.55 at 2 with compensated errors, and 0.9 at 2 with tables
 # that span outliers evenly. Zeros lose all of it.
@@ -16,7 +18,8 @@ LOST_ABOVE_4_BITS = 0.5
 # blocks of 4 bits of segformer_b0 and serseg_b0); nibbles in the wrong order at 4 bits are 10 times as far.
 COMPENSATED = 3.0
 ISOLATED = 0.01  # share of values: where fewer are not rounded to nearest, those are faults and not a way of rounding
-NEAR_TIE = 0.25  # of the distance between two values: codes chosen with a scale before it was rounded to half
+# Of the distance between two values, a quarter: codes chosen with a scale before it was rounded to half, or turned.
+NEAR_TIE = 1 - 2 * TIE
 NEXT = 1.01  # of the distance of two halves: where the next larger or smaller one is no fault
 MISPLACED = 2.0  # zeros at random places lose 2.6 times what the smallest half of a Gaussian weight holds
 # Share of the largest value: coremltools computes uniform tables and indices in half precision.

@@ -1,4 +1,4 @@
-"""Draw the packages of a sweep: size against masks, with the line of those that no other one beats."""
+"""Draw the sizes of packages against how well their masks agree."""
 
 from __future__ import annotations
 
