@@ -68,7 +68,8 @@ def export(
         sizes: 2 to 8 input sizes for one package, the default first; instead of `size`.
         quantize: how weights are stored, `none` or a recipe such as `int8`, see `portrait-export recipes`; or the path
             of a TOML file of rules.
-        rounding: of weights, `nearest` or `gptq` (error-compensated); by default gptq below 8 bits.
+        rounding: of weights, `nearest` or `gptq` (error-compensated); by default `gptq`, but `nearest` for `int8`,
+            which needs no photographs.
         activations: how ranges of 8-bit activations are chosen, `minmax`, `percentile` or `mse` (the default).
         asymmetric: whether the ranges of 8-bit activations may have different ends.
         tune: improve tables, scales, biases and norms after rounding, so that the masks of photographs of the

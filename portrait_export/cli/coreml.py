@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rounding",
     type=options.Named("rounding", lambda: list(ROUNDINGS)),
-    help="How weights are rounded: nearest or gptq (error-compensated).  [default: gptq below 8 bits]",
+    help="How weights are rounded: nearest or gptq (error-compensated).  [default: gptq; nearest for int8]",
 )
 @click.option(
     "--activations",

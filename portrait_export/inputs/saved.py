@@ -39,6 +39,11 @@ class SavedModel:
         return self.metadata.get(f"{METADATA_PREFIX}precision", "fp16")
 
     @property
+    def rounding(self) -> str:
+        """How its weights were rounded; empty if none is compressed, or if it is not known."""
+        return self.metadata.get(f"{METADATA_PREFIX}rounding", "")
+
+    @property
     def recipe(self) -> str:
         """The recipe that it was made with; empty if it is not known."""
         return self.metadata.get(f"{METADATA_PREFIX}recipe", "")

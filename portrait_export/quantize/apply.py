@@ -10,15 +10,15 @@ from .recipe import Recipe
 
 def check_recipe(recipe: Recipe, *, target: str, rounding: str | None = None, tune: bool = False) -> None:
     """Raise QuantizeError if the target does not support the recipe's operators, or the recipe not the options."""
-    if tune and recipe.rounding != "gptq":
+    if tune and not recipe.few_bits:
         raise QuantizeError(
             f"Recipe {recipe.name} loses too little to be improved; `tune=True` is for recipes below 8 bits.",
             hint="leave out `tune=`, or pass a recipe such as `quantize=palette4`.",
         )
-    if rounding == "gptq" and recipe.rounding != "gptq":
+    if rounding == "gptq" and not recipe.compresses:
         raise QuantizeError(
-            f"Recipe {recipe.name} rounds to the nearest value; `rounding=gptq` is for recipes below 8 bits.",
-            hint="leave out `rounding=`, or pass a recipe such as `quantize=palette4`.",
+            f"Recipe {recipe.name} compresses no weights; `rounding=gptq` is for recipes that do.",
+            hint="leave out `rounding=`, or pass a recipe such as `quantize=int8`.",
         )
     if not supports(target, recipe):
         raise QuantizeError(

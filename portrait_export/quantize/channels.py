@@ -3,7 +3,7 @@
 For each output channel c of a weight W:  s_c = max|W_c| / 127;  Q_c = round(W_c / s_c);  W'_c = s_c · Q_c
 
 The scale is then fitted to the integers, and some of a channel's values are rounded to the other side, so that
-W'_c - W_c has a sum near zero (mil/balanced.py).
+W'_c - W_c has a sum near zero (mil/balanced.py), or the layer's output changes least (rounding.py).
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from ..mil.encoded import MIL_TYPES, EncodedWeight, Part
 from .grids import MOST_STEPS as MOST
 from .grids import Blocks, fitted_scales
 from .layer import Layer
-from .rounding import round_balanced, round_nearest
+from .rounding import round_measured, round_nearest
 
 
-def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: bool) -> EncodedWeight:
+def in_channels(
+    layer: Layer, matrix: np.ndarray, dtype: np.dtype, hessian: np.ndarray | None = None, *, ios18: bool
+) -> EncodedWeight:
     """The stored form of a weight.
 
     Args:
         matrix: (outputs, inputs) float64.
         dtype: of the weight, float16 or float32.
+        hessian: (inputs, inputs), as for `rounding.round_measured`; None if nothing was measured.
         ios18: write the operator of iOS18.
     """
     scales = _scales(np.abs(matrix).max(axis=1), dtype)
@@ -30,8 +33,8 @@ def in_channels(layer: Layer, matrix: np.ndarray, dtype: np.dtype, *, ios18: boo
     round_nearest(matrix, grid)
     scales = fitted_scales(scales, matrix, grid.codes.astype(np.float64))
     grid.scales = scales[:, None]
-    round_balanced(matrix, grid)
-    codes = grid.codes
+    round_measured(matrix, grid, hessian)
+    codes, scales = grid.codes, grid.scales[:, 0]
     decoded = (codes * scales.astype(np.float32)[:, None]).astype(dtype)
     axis = len(layer.shape) - 1 if layer.transposed else 0
     zeros = np.zeros(len(scales), np.int8)

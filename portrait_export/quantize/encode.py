@@ -19,7 +19,7 @@ from .grids import LARGEST, Blocks, Palette
 from .layer import Layer
 from .layers import Weights, find_weights
 from .recipe import Recipe
-from .rounding import round_balanced, round_compensated, round_nearest, weighted_error
+from .rounding import round_measured, round_nearest, weighted_error
 from .scaled import cheapest, in_scaled_palette
 from .vectors import in_vectors
 
@@ -99,7 +99,7 @@ def encode(
         weights: from `weights_of`.
         recipe: for all of them, or how each is stored.
         ios18: write the operators of iOS18, which palettes of 3 bits and blocks need.
-        hessians: (inputs, inputs) by the weight's name, for error-compensated rounding; None rounds to nearest.
+        hessians: (inputs, inputs) by the weight's name, for error-compensated rounding; None rounds without them.
         on_weight: called with the number of weights that are done, and of all.
     Raises:
         QuantizeError: a weight is not finite.
@@ -140,10 +140,8 @@ def _encoded(
 ) -> EncodedWeight | str:
     """The stored form of one weight, or the reason to leave it alone."""
     bits = storage.bits
-    if bits >= SAFE_BITS:
-        hessian = None  # rounding to nearest loses less than half precision notices
     if storage.form == "channels":
-        return in_channels(layer, matrix, dtype, ios18=ios18)
+        return in_channels(layer, matrix, dtype, hessian, ios18=ios18)
     if storage.form == "blocks":
         return _in_blocks(layer, matrix, dtype, bits, storage.block, hessian)
     if storage.vector > 1 and bits < SAFE_BITS:
@@ -152,7 +150,7 @@ def _encoded(
             return vectors
     forms: list[EncodedWeight | None] = [_in_palette(layer, matrix, dtype, bits, hessian, ios18=ios18)]
     if (sensitive(layer) or layer.small) and bits >= SAFE_BITS:
-        forms.append(in_channels(layer, matrix, dtype, ios18=ios18))
+        forms.append(in_channels(layer, matrix, dtype, hessian, ios18=ios18))
     elif ios18:
         forms.append(in_scaled_palette(layer, matrix, dtype, bits, hessian))
     return cheapest([form for form in forms if form is not None], layer, matrix, hessian)
@@ -169,7 +167,7 @@ def _in_blocks(
         return "its values are too large for scales in half precision"
     if _lost(matrix, round_nearest(matrix, grid)) > MOST_LOST / 4**bits:
         return "its values are too small for scales in half precision"
-    _round(matrix, grid, hessian)
+    round_measured(matrix, grid, hessian)
     scales = layer.along_outputs(grid.scales.astype(dtype))
     codes = layer.restore(grid.codes)
     wide = scales.astype(np.float32)
@@ -189,7 +187,7 @@ def _in_palette(
 ) -> EncodedWeight:
     spread = np.broadcast_to(_importance(matrix, hessian), matrix.shape)
     grid = Palette.of(matrix, spread, bits)
-    _round(matrix, grid, hessian)
+    round_measured(matrix, grid, hessian)
     codes = layer.restore(grid.codes)
     stored = grid.table.astype(dtype)
     decoded = stored[codes]
@@ -211,10 +209,3 @@ def _in_palette(
 def _importance(matrix: np.ndarray, hessian: np.ndarray | None) -> np.ndarray:
     """(inputs,): how much the square of an error in each column counts."""
     return np.ones(matrix.shape[1]) if hessian is None else np.diag(hessian)
-
-
-def _round(matrix: np.ndarray, grid: Blocks | Palette, hessian: np.ndarray | None) -> None:
-    if hessian is None:
-        round_balanced(matrix, grid)
-    else:
-        round_compensated(matrix, grid, hessian)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Rounding = Literal["nearest", "gptq"]
 Form = Literal["none", "channels", "blocks", "palette", "mixed"]
 
 
@@ -24,6 +25,8 @@ class Recipe:
         dtype: the stored type of a compressed weight; None for `none`.
         min_elements: smaller weights are not compressed: their scales would cost more than they save.
         minimum_target: the first deployment target that supports the recipe's operators.
+        rounding: of weights, by default: `gptq` compensates errors by measurements on photographs; `nearest` needs
+            none.
         activations: how ranges of activations are chosen by default, a name in `activations.METHODS`; empty if
             activations keep the compute precision.
     """
@@ -37,6 +40,7 @@ class Recipe:
     dtype: str | None = None
     min_elements: int = 2048
     minimum_target: str = "iOS16"
+    rounding: Rounding = "gptq"
     activations: str = ""
 
     @property
@@ -45,11 +49,19 @@ class Recipe:
         return self.form != "none"
 
     @property
-    def rounding(self) -> str:
-        """The default rounding: `gptq`, which compensates errors, below 8 bits."""
-        return "gptq" if self.compresses and self.bits < 8 else "nearest"
+    def few_bits(self) -> bool:
+        """Whether weights lose enough that it pays to improve what is stored."""
+        return self.bits < 8
 
-    @property
-    def fitted(self) -> bool:
-        """Whether the package depends on photographs, on which it must not be judged then."""
-        return self.rounding == "gptq" or bool(self.activations)
+    def rounded_by(self, chosen: str | None = None) -> str:
+        """How weights are rounded: as is chosen, else by default; empty if none is compressed."""
+        return (chosen or self.rounding) if self.compresses else ""
+
+    def fitted(self, rounding: str = "") -> bool:
+        """Whether the package depends on photographs, on which it must not be judged then.
+
+        Args:
+            rounding: of the package's weights, if it is known.
+        """
+        measured = self.compresses and "gptq" in (self.rounding, rounding)
+        return measured or bool(self.activations)

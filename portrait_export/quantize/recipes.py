@@ -27,6 +27,7 @@ RECIPES = {
             form="channels",
             bits=8,
             dtype="int8",
+            rounding="nearest",
         ),
         Recipe(
             "int8-block32",

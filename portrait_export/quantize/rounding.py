@@ -1,7 +1,7 @@
 """Round a weight's matrix to a grid.
 
 Without measurements, each value to the nearest one, but for what cancels the sum of a channel's errors
-(mil/balanced.py). With them, so that the layer's output changes least.
+(mil/balanced.py). With them, so that the layer's output changes least, unless it changes too little already.
 
 The change of the output is Σ (W - W')·H·(W - W')ᵀ, with H = E[x xᵀ] over the layer's inputs x. GPTQ (Frantar et al.
 2022, arXiv:2210.17323) rounds column by column, and takes what was lost from the columns that are still to come, by the
@@ -21,6 +21,9 @@ from .grids import Grid, OrderedGrid
 
 DAMPING = 0.01  # of H's mean diagonal
 STRIDE = 128  # columns that are updated together
+# Of a layer's output energy: what rounding its weights to halves may change, by half a step each. A weight that lies on
+# the grid's steps, as one does that was trained with them, loses about a fifth of that, and keeps its integers.
+TOO_LITTLE = 2.0**-22
 REFINEMENTS = 3  # of the values of the grid and the codes, in turns; the first gains most
 
 
@@ -42,6 +45,20 @@ def round_balanced(matrix: np.ndarray, grid: OrderedGrid) -> np.ndarray:
     turn = turned(nearest - matrix, values - nearest, least=TIE)
     grid.codes = np.where(turn, codes, grid.codes)
     return np.where(turn, values, nearest)
+
+
+def round_measured(matrix: np.ndarray, grid: OrderedGrid, hessian: np.ndarray | None) -> np.ndarray:
+    """Round with balanced errors, or with compensated ones where measurements say that it matters.
+
+    Returns the decoded (outputs, inputs) float64.
+
+    Args:
+        hessian: as for `round_compensated`; None if nothing was measured.
+    """
+    balanced = round_balanced(matrix, grid)
+    if hessian is None or weighted_error(matrix, balanced, hessian) <= TOO_LITTLE:
+        return balanced
+    return round_compensated(matrix, grid, hessian)
 
 
 def round_compensated(matrix: np.ndarray, grid: Grid, hessian: np.ndarray) -> np.ndarray:

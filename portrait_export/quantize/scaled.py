@@ -32,7 +32,7 @@ from .grids import (
 )
 from .kmeans import assign, centroids
 from .layer import Layer
-from .rounding import round_balanced, round_compensated, round_nearest
+from .rounding import round_measured, round_nearest
 
 MOST = 127  # the largest entry of a table, so that every channel's range is used
 
@@ -110,12 +110,9 @@ def in_scaled_palette(
     grid = ScaledPalette.of(matrix, bits, np.ones(matrix.shape[1]) if hessian is None else np.diag(hessian))
     if float(grid.scales.max()) * MOST > LARGEST:
         return None
-    if hessian is None:
-        round_nearest(matrix, grid)
-        grid.scales = fitted_scales(grid.scales, matrix, grid.table[grid.codes])
-        round_balanced(matrix, grid)
-    else:
-        round_compensated(matrix, grid, hessian)
+    round_nearest(matrix, grid)
+    grid.scales = fitted_scales(grid.scales, matrix, grid.table[grid.codes])
+    round_measured(matrix, grid, hessian)
     return scaled_palette(layer, layer.restore(grid.codes), grid.table, grid.scales, dtype, bits)
 
 

@@ -101,8 +101,8 @@ def options_of(
     }
 
 
-def low_bits(weights: Weights) -> list[str]:
-    """The weights whose rounding below 8 bits can be compensated, for which their layers' inputs are measured."""
+def compensable(weights: Weights) -> list[str]:
+    """The weights whose rounding can be compensated, for which their layers' inputs are measured."""
     return [name for name, layer in weights.layers.items() if not sensitive(layer)]
 
 

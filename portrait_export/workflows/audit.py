@@ -116,6 +116,7 @@ def audit_package(request: AuditRequest, observer: Observer) -> AuditResult:
             min_elements=MIN_ELEMENTS,
             left=_left(program),
             originals=_originals(program, reference, candidates) if reference else None,
+            compensated=program.metadata.user_defined.get(f"{METADATA_PREFIX}rounding") == "gptq",
         )
         audit = replace(audit, problems=(*audit.problems, *_broken_promise(program, audit)))
         stage.summary = f"{len(audit.weights)} weights decoded"

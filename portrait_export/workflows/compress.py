@@ -68,11 +68,11 @@ def compress(
     from ..mil.program import read_program
     from ..mil.store import store
     from ..quantize.activation_layers import weights_behind
-    from ..quantize.encode import SAFE_BITS, encode, weights_of
-    from ..quantize.sensitivity import low_bits
+    from ..quantize.encode import encode, weights_of
+    from ..quantize.sensitivity import compensable
     from ..verify.gates import thresholds_for
 
-    rounding = request.rounding or recipe.rounding
+    rounding = recipe.rounded_by(request.rounding)
     activations = None
     if recipe.activations:
         method, asymmetric = request.activations or recipe.activations, request.asymmetric
@@ -97,8 +97,10 @@ def compress(
             if activations is None
             else weights_behind(function, recipe, frozenset(activations.layers))
         )
-        low = low_bits(weights) if recipe.bits < SAFE_BITS else []
-        hessians = measure(stages, path, weights, model, low, calibration) if rounding == "gptq" else None
+        hessians = None
+        if rounding == "gptq":
+            kept = None if recipe.activations else calibration  # rounded activations are other inputs
+            hessians = measure(stages, path, weights, model, compensable(weights), kept)
         with stages.stage("quantize") as stage:
             compression = encode(
                 weights,
@@ -111,7 +113,7 @@ def compress(
             stage.details = [f"{name} left as it is: {reason}" for name, reason in compression.left.items()]
             if hessians is not None:
                 stage.details += [
-                    f"{name}: {100 * error:.2f} % of its output's energy" for name, error in compression.errors.items()
+                    f"{name}: {100 * error:.2g} % of its output's energy" for name, error in compression.errors.items()
                 ]
         if request.tune:
             compression = tuned(stages, path, compression, model)

@@ -101,7 +101,12 @@ def _export_into(
         simplified[0].write(unfinished)
     parity = None
     if request.parity is not None:
-        facts = {"recipe": recipe.name, "precision": request.precision, "target": request.target}
+        facts = {
+            "recipe": recipe.name,
+            "rounding": recipe.rounded_by(request.rounding),
+            "precision": request.precision,
+            "target": request.target,
+        }
         parity = compare_masks(stages, models, package.path, facts, request.parity, folder, weights=audit.weights)
     sizes = tuple(map(size_of, models))
     export = CoreMLExport(

@@ -96,7 +96,12 @@ def _export_into(
         simplified.write(unfinished)
     parity = None
     if request.parity is not None:
-        facts = {"recipe": recipe.name, "precision": request.precision, "target": request.target}
+        facts = {
+            "recipe": recipe.name,
+            "rounding": recipe.rounded_by(),
+            "precision": request.precision,
+            "target": request.target,
+        }
         parity = compare_masks(stages, [model], package.path, facts, request.parity, folder, weights=audit.weights)
     export = CoreAIExport(folder, package, model, recipe, audit, tuple(stages.ended), parity)
     export = replace(export, record=asset_record(export, request))

@@ -94,14 +94,18 @@ def opened(
 
 def _by_rules(work: Work) -> Compression:
     from ..quantize.encode import SAFE_BITS, encode
+    from ..quantize.sensitivity import compensable
     from ..quantize.settings import assign_by_rules, read_settings
 
     request, weights, stages = work.request, work.weights, work.stages
     file = request.settings
     assert file is not None
     assignment = assign_by_rules(weights, read_settings(file, target=request.target), file=file.name)
-    low = [name for name, storage in assignment.stored.items() if storage.bits < SAFE_BITS]
-    hessians = measure(stages, work.path, weights, work.model, low) if low and request.rounding != "nearest" else None
+    hessians = None
+    if request.rounding != "nearest":
+        low = {name for name, storage in assignment.stored.items() if storage.bits < SAFE_BITS}
+        names = [name for name in assignment.stored if name in low.union(compensable(weights))]
+        hessians = measure(stages, work.path, weights, work.model, names)
     with stages.stage("quantize") as stage:
         ios18 = work.compiled.spec.specificationVersion >= 9
         compression = encode(weights, assignment, ios18=ios18, hessians=hessians, on_weight=stage.progress)
@@ -120,14 +124,14 @@ class Budgets:
             calibration: of the same program, to use and to add to.
         """
         from ..quantize.knapsack import path_of
-        from ..quantize.sensitivity import Encoder, low_bits
+        from ..quantize.sensitivity import Encoder, compensable
 
         self._work = work
         request, weights = work.request, work.weights
         compensated = request.rounding != "nearest"
         hessians: Mapping[str, np.ndarray] = {}
         if compensated:
-            hessians = measure(work.stages, work.path, weights, work.model, low_bits(weights), calibration)
+            hessians = measure(work.stages, work.path, weights, work.model, compensable(weights), calibration)
         encoder = Encoder(weights, hessians, ios18=work.compiled.spec.specificationVersion >= 9)
         data = None if request.parity is None else request.parity.data
         load = load_sequences if work.model.carried else load_frames

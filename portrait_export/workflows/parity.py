@@ -76,7 +76,12 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
     if bundle is not None:
         _refuse_further_pictures(models)
     recipe = RECIPES.get(found.recipe, RECIPES["none"])
-    facts = {"recipe": recipe.name, "precision": found.precision, "target": found.target}
+    facts = {
+        "recipe": recipe.name,
+        "rounding": found.rounding,
+        "precision": found.precision,
+        "target": found.target,
+    }
     return compare_masks(stages, models, package, facts, request, folder=None, bundle=bundle)
 
 
@@ -137,7 +142,7 @@ def compare_masks(
 
     Args:
         models: the network at each size, the default first.
-        facts: `recipe` and `precision`, which select the bars, and `target`.
+        facts: `recipe` and `precision`, which select the bars, `rounding` (empty if it is not known), and `target`.
         folder: the report's folder; None writes no report.
         bundle: a device's masks, to be compared instead of the saved package's.
         weights: the stored weights of the package, for the report.
@@ -153,6 +158,8 @@ def compare_masks(
     from ..verify.report import write_report
 
     model, recipe = models[0], get_recipe(facts["recipe"])
+    fitted = request.data is None and recipe.fitted(facts["rounding"])
+    split = JUDGING_SPLIT if fitted else None
     require_carrying(model, request)
     core_ai = is_asset(package)
     candidate = _saved_runner(package, request) if bundle is None else _device_runner(bundle)
@@ -166,17 +173,16 @@ def compare_masks(
         size = label(size_of(each)) if len(models) > 1 else ""
         with stages.stage("parity") as stage:
             if each.carried:
-                split = _judging_split(request, recipe)
                 frames: Compared = load_sequences(request.data, each.spec, split=split, kinds=each.kinds)
             elif bundle is None:
-                frames = _photos(stage, each, request, recipe, few=core_ai)
+                frames = _photos(stage, each, request, split, few=core_ai)
             else:
                 frames = _device_frames(stage, bundle, each, request)
             watch = Watch(each, frames.note) if isinstance(frames, Pans | InOrder) else None
             report = _compared(stage, each, candidate, thresholds, frames, shown, size, watch)
             if watch is not None:
                 report = replace(report, notes=(*report.notes, *watch.notes()))
-            if bundle is None and request.data is None and recipe.fitted:
+            if bundle is None and fitted:
                 report = replace(report, notes=(*report.notes, FITTED_NOTE))
             if isinstance(frames, Frames):
                 report = replace(report, notes=(*report.notes, *frames.made_pictures()))
@@ -184,8 +190,8 @@ def compare_masks(
             rounding = _step_notes(candidate, worst) or _half_notes(candidate, worst, report, kind)
             if core_ai and kind == "fp16" and fails_on_masks(report.gates):
                 rounding = (HALF_ASSET,)
-            few = _few_bits(recipe, size_bytes) if fails_on_masks(report.gates) else ()
-            notes = (*_origin_notes(candidate, broken), *rounding, *few)
+            others = _other_ways(recipe, facts["rounding"], size_bytes) if fails_on_masks(report.gates) else ()
+            notes = (*_origin_notes(candidate, broken), *rounding, *others)
             report = replace(report, notes=(*report.notes, *notes))
             stage.warnings += _one_colour_warnings(report, each)
             if bundle is not None:
@@ -196,7 +202,7 @@ def compare_masks(
     whole = (joined(reports) if len(models) > 1 else reports[""]).with_gates(budget)
     if request.baseline is not None:
         whole = whole.with_gates(*baseline_gates(whole, read_baseline(request.baseline), request.tolerance))
-    described = {"sha256": saved_package(package).sha256, **facts}
+    described = {"sha256": saved_package(package).sha256, **{name: fact for name, fact in facts.items() if fact}}
     other = made_from_others(model.name, model.provenance, package.name, _stored_entries(package, candidate))
     notes = (*whole.notes, other) if other else whole.notes
     whole = replace(whole, package=tuple(described.items()), notes=notes)
@@ -327,20 +333,15 @@ def _saved_runner(package: Path, request: ParityRequest) -> Runner:
     return PackageRunner(package, arithmetic=request.arithmetic)
 
 
-def _judging_split(request: ParityRequest, recipe: Recipe) -> str | None:
-    """The half of the calibration set that a recipe was not fitted to; None: all photographs."""
-    return JUDGING_SPLIT if request.data is None and recipe.fitted else None
-
-
 def _photos(
-    stage: RunningStage, model: LoadedModel, request: ParityRequest, recipe: Recipe, *, few: bool = False
+    stage: RunningStage, model: LoadedModel, request: ParityRequest, split: str | None, *, few: bool = False
 ) -> Frames:
     """The photos to compare on, with warnings about what they cannot show.
 
     Args:
+        split: of the calibration set; None: all photographs.
         few: use only `CORE_AI_PHOTOS` of the bundled ones.
     """
-    split = _judging_split(request, recipe)
     frames = load_frames(request.data, model.spec, split=split, kinds=model.kinds)
     if request.data is None and model.kinds and not request.kinds:
         stage.warnings.append(
@@ -461,16 +462,20 @@ def _step_notes(candidate: Runner, compared: Comparison | None) -> tuple[str, ..
     return (describe_moved(steps, compared.score.name, iou_half=compared.score.iou, iou_exact=iou),)
 
 
-def _few_bits(recipe: Recipe, size_bytes: int) -> tuple[str, ...]:
-    """What to do where a recipe below 8 bits fails a gate on masks; nothing for other recipes."""
-    if not 0 < recipe.bits < 8:
-        return ()
-    advice = (
-        f"{recipe.name} has too few bits for some of these weights. `quantize=mixed` with"
-        f" `max_mb={size_bytes / 1e6:.2f}` chooses the bits of each weight: as large a package, with better masks."
-        " `quantize=int8` changes them least."
-    )
-    return (advice,)
+def _other_ways(recipe: Recipe, rounding: str, size_bytes: int) -> tuple[str, ...]:
+    """Better ways to store the weights of a package that fails a gate on masks, if there are any."""
+    advice = []
+    if rounding == "nearest":
+        advice.append(
+            "Weights were rounded without photographs. `rounding=gptq` compensates the errors by measurements on some."
+        )
+    if 0 < recipe.bits < 8:
+        advice.append(
+            f"{recipe.name} has too few bits for some of these weights. `quantize=mixed` with"
+            f" `max_mb={size_bytes / 1e6:.2f}` chooses the bits of each weight: as large a package, with better masks."
+            " `quantize=int8` changes them least."
+        )
+    return tuple(advice)
 
 
 def _half_notes(candidate: Runner, compared: Comparison | None, report: ParityReport, kind: str) -> tuple[str, ...]:

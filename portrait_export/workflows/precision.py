@@ -61,7 +61,13 @@ class _Job:
         """Compare its masks with the model's."""
         silent, parity = Stages(SilentObserver()), self.request.parity
         assert parity is not None
-        facts = {"recipe": self.recipe.name, "precision": "fp16", "target": self.request.target}
+        rounding = self.recipe.rounded_by(self.request.rounding)
+        facts = {
+            "recipe": self.recipe.name,
+            "rounding": rounding,
+            "precision": "fp16",
+            "target": self.request.target,
+        }
         return compare_masks(silent, self.models, package, facts, parity, None)
 
 

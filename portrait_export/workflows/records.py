@@ -53,6 +53,7 @@ def package_metadata(
             SPEC_KEY: model.spec.to_json(),
             f"{METADATA_PREFIX}recipe": recipe.name,
             f"{METADATA_PREFIX}precision": request.precision,
+            **_rounding(recipe, request.rounding),
             **_activations(recipe, request),
             f"{METADATA_PREFIX}trained": str(model.trained).lower(),
             f"{METADATA_PREFIX}paper": model.paper,
@@ -80,12 +81,19 @@ def asset_metadata(model: LoadedModel, recipe: Recipe, request: CoreAIRequest) -
             SPEC_KEY: model.spec.to_json(),
             f"{METADATA_PREFIX}recipe": recipe.name,
             f"{METADATA_PREFIX}precision": request.precision,
+            **_rounding(recipe),
             f"{METADATA_PREFIX}trained": str(model.trained).lower(),
             f"{METADATA_PREFIX}paper": model.paper,
             **{f"{METADATA_PREFIX}{key}": value for key, value in model.provenance.items()},
             **{f"{METADATA_PREFIX}version.{name}": version for name, version in asset_tool_versions().items()},
         },
     )
+
+
+def _rounding(recipe: Recipe, chosen: str | None = None) -> dict[str, str]:
+    """Return the entry that says how weights were rounded; none for recipes that compress none."""
+    rounding = recipe.rounded_by(chosen)
+    return {f"{METADATA_PREFIX}rounding": rounding} if rounding else {}
 
 
 def _activations(recipe: Recipe, request: CoreMLRequest) -> dict[str, str]:

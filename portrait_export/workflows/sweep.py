@@ -167,7 +167,7 @@ def _plans(maker: PointMaker, request: SweepRequest) -> tuple[list[Plan], dict[s
         sizes: tuple[float | None, ...] = (None,)
         if recipe.form == "mixed":
             sizes = tuple(dict.fromkeys(request.budgets_mb)) or _ladder(maker.uncompressed_bytes)
-        tunes = (False, True) if request.tune and recipe.rounding == "gptq" else (False,)
+        tunes = (False, True) if request.tune and recipe.few_bits else (False,)
         plans += [Plan(recipe, tune, max_mb) for max_mb in sizes for tune in tunes]
     return plans, left_out
 

@@ -50,6 +50,15 @@ def test_the_errors_of_each_channel_nearly_cancel():
     assert (np.abs(sums) <= 0.51 * scale).all()
 
 
+def test_measured_inputs_lower_the_error_of_the_output():
+    weight = np.random.default_rng(2).normal(size=(6, 40))
+    inputs = np.random.default_rng(3).normal(size=(100, 4)) @ np.random.default_rng(4).normal(size=(4, 40))
+    layer, half = Layer("w", weight.shape, ("linear",)), np.dtype(np.float16)
+    measured, plain = (in_channels(layer, weight, half, one, ios18=True) for one in (inputs.T @ inputs, None))
+    errors = [float(((inputs @ (one.decoded - weight).T) ** 2).sum()) for one in (measured, plain)]
+    assert errors[0] < 0.2 * errors[1]
+
+
 def test_a_factor_of_a_matmul_has_scales_along_its_last_axis():
     weight = (np.arange(12.0).reshape(3, 4) * [1, 10, 100, 1000]).astype(np.float16)
     layer = Layer("w", (3, 4), ("matmul",), transposed=True)

@@ -43,10 +43,17 @@ def test_a_recipe_of_ios18_is_refused_for_an_older_target(name, target):
         check_recipe(get_recipe(name), target=target)
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.bits >= 8])
-def test_error_compensation_is_refused_where_it_would_do_nothing(name):
-    with pytest.raises(QuantizeError, match="rounds to the nearest value"):
-        check_recipe(get_recipe(name), target="iOS18", rounding="gptq")
+def test_error_compensation_is_refused_where_it_would_do_nothing():
+    with pytest.raises(QuantizeError, match="Recipe none compresses no weights"):
+        check_recipe(get_recipe("none"), target="iOS18", rounding="gptq")
+
+
+def test_recipes_that_measure_photographs_are_not_judged_on_them():
+    fitted = {name for name, recipe in RECIPES.items() if recipe.fitted()}
+    assert set(RECIPES) - fitted == {"none", "int8"}
+    assert get_recipe("int8").fitted("gptq")
+    assert not get_recipe("int8").fitted("nearest")
+    assert not get_recipe("none").fitted("gptq")
 
 
 def test_the_command_lists_every_recipe(cli):

@@ -15,6 +15,7 @@ from portrait_export.quantize.rounding import (
     inverse_factor,
     round_balanced,
     round_compensated,
+    round_measured,
     round_nearest,
     weighted_error,
 )
@@ -45,6 +46,24 @@ GRIDS = {
     "blocks": lambda matrix: blocks(matrix, 4, 8),
     "scaled palette": lambda matrix: ScaledPalette.of(matrix, 4, np.ones(matrix.shape[1])),
 }
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_measurements_compensate_the_errors_of_a_weight_between_the_steps(bits):
+    matrix, hessian = random(12, 64), correlated(64)
+    measured, balanced = (round_measured(matrix, blocks(matrix, bits, 64), one) for one in (hessian, None))
+    assert weighted_error(matrix, measured, hessian) < 0.5 * weighted_error(matrix, balanced, hessian)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_weight_on_the_steps_keeps_its_integers_whatever_was_measured(bits):
+    most = (1 << (bits - 1)) - 1
+    codes = np.random.default_rng(3).integers(-most, most + 1, (12, 64))
+    codes[:, 0] = most
+    matrix = codes * np.float16(0.003).astype(float)
+    grid = blocks(matrix, bits, 64)
+    round_measured(matrix, grid, correlated(64))
+    assert np.array_equal(grid.codes, codes)
 
 
 @pytest.mark.parametrize("name", GRIDS)

@@ -49,7 +49,7 @@ def test_a_tuned_package_has_other_biases_and_norms_and_the_audit_holds(cli, pho
     assert any(name in after and not np.array_equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.rounding != "gptq"])
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if not recipe.few_bits])
 def test_recipes_that_lose_little_are_refused(name):
     with pytest.raises(QuantizeError, match=f"Recipe {name} loses too little to be improved"):
         check_recipe(get_recipe(name), target="iOS18", tune=True)

@@ -65,6 +65,7 @@ def audit_program(
     min_elements: int = 2048,
     left: Mapping[str, str] | None = None,
     originals: Originals | None = None,
+    compensated: bool = False,
     compression: Compression | None = None,
 ) -> Audit:
     """Audit every weight of a saved program.
@@ -76,13 +77,14 @@ def audit_program(
         min_elements: weights of up to this many elements need not be compressed.
         left: known reasons why weights are not compressed, by name.
         originals: finds what a weight should be, to compute errors.
+        compensated: whether the package says that rounding errors of its weights were compensated.
         compression: what the quantizer decided for each weight; then each must be stored so, bit for bit, and
             `requested` and `min_elements` do not count.
     Raises:
         PackageError: a weight file cannot be read at all. Damage of single weights is among the problems.
     """
     _open_weight_files(program)
-    places = [_checked(place, originals, compression) for place in _ordered(_places(program))]
+    places = [_checked(place, originals, compression, compensated=compensated) for place in _ordered(_places(program))]
     weights = tuple(place.weight for place in places)
     if requested is not None or compression is not None or any(weight.compressed for weight in weights):
         otherwise = "not compressed by the recipe" if compression is not None else UNEXPLAINED
@@ -153,7 +155,9 @@ def _elements(op: Operation) -> int:
     return (kind.count or 0) if isinstance(kind, TensorType) and kind.dtype != "string" else 0
 
 
-def _checked(place: _Place, originals: Originals | None, compression: Compression | None) -> _Place:
+def _checked(
+    place: _Place, originals: Originals | None, compression: Compression | None, *, compensated: bool
+) -> _Place:
     """Decode a weight, look for faults, and compare it with its original."""
     values, op, weight = place.values, place.op, place.weight
     name = op.outputs[0][0]
@@ -162,7 +166,8 @@ def _checked(place: _Place, originals: Originals | None, compression: Compressio
         place = replace(place, weight=replace(weight, note=note_of(op, decoded)), fault=fault_of(values, op, decoded))
         found = originals(name, decoded) if originals and decoded.dtype.kind == "f" else None
         if isinstance(found, Original):
-            place = _compared(place, decoded, found, intended=compression is not None and compression.decides(name))
+            intended = compression is not None and compression.decides(name)
+            place = _compared(place, decoded, found, compensated=compensated, intended=intended)
         elif isinstance(found, str):
             note = "; ".join(filter(None, (place.weight.note, f"not compared: {found}")))
             place = replace(place, weight=replace(place.weight, note=note))
@@ -173,15 +178,17 @@ def _checked(place: _Place, originals: Originals | None, compression: Compressio
     return replace(place, weight=replace(place.weight, output_error=compression.errors.get(name)))
 
 
-def _compared(place: _Place, decoded: np.ndarray, original: Original, *, intended: bool) -> _Place:
+def _compared(place: _Place, decoded: np.ndarray, original: Original, *, compensated: bool, intended: bool) -> _Place:
     """Add the error of a weight, and what is wrong if it is not its original in the form that is stored."""
     weight, wanted = place.weight, original.values
     best = nearest(place.values, place.op, wanted)
     bits = BITS.get(weight.dtype, 16)
     if weight.form.startswith("sparse"):
         found = compare_kept(decoded, best, wanted, bits=bits, intended=intended)
+    elif weight.compressed:
+        found = compare(decoded, best, wanted, bits=bits, compensated=compensated, intended=intended)
     else:
-        found = compare(decoded, best, wanted, bits=bits, plain=not weight.compressed, intended=intended)
+        found = compare(decoded, best, wanted, bits=bits, plain=True, intended=intended)
     fault = place.fault or found.fault
     if weight.compressed and not intended and not fault:
         fault = avoidable_loss(place.values, place.op, wanted, bits=bits, error=found.error)

@@ -52,6 +52,7 @@ def compare(
     *,
     bits: int,
     plain: bool = False,
+    compensated: bool = False,
     intended: bool = False,
 ) -> Comparison:
     """Compare three arrays of one shape.
@@ -62,6 +63,8 @@ def compare(
         reference: what it should be, before compression.
         bits: per stored element.
         plain: not compressed: what is infinite in its type is no fault, such as an attention mask in half precision.
+        compensated: the weight's rounding errors are known to be compensated: then single values need not be the
+            nearest.
         intended: the values are known to be those that a quantizer computed, which need not be the nearest: then only
             a lost weight is a fault.
     """
@@ -85,7 +88,8 @@ def compare(
         fault = f"is too small for its type, which loses {100 * error:.3g} % of it: `precision=fp32` keeps it"
     else:
         limit = LOST.get(bits, LOST_ABOVE_4_BITS)
-        fault = _fault(error, nearest_error, 0 if intended else off, decoded.size, limit)
+        isolated = 0 if compensated else ISOLATED * decoded.size
+        fault = _fault(error, nearest_error, 0 if intended else off, decoded.size, isolated, limit)
     return Comparison(error, nearest_error, off, fault)
 
 
@@ -152,10 +156,10 @@ def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
     return math.sqrt(float(np.mean(((found - wanted) / peak) ** 2) / np.mean((wanted / peak) ** 2)))
 
 
-def _fault(error: float, nearest_error: float, off: int, size: int, limit: float) -> str:
+def _fault(error: float, nearest_error: float, off: int, size: int, isolated: float, limit: float) -> str:
     if not error < limit:
         return f"does not decode to the original: {100 * error:.3g} % of it is lost"
-    if 0 < off <= ISOLATED * size:
+    if 0 < off <= isolated:
         return f"has {off} of {size} values that are not the nearest to the original, as all others are"
     if off and error > COMPENSATED * nearest_error + REORDERED:
         return (
