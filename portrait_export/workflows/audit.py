@@ -151,7 +151,9 @@ def _broken_promise(program: Program, audit: Audit) -> list[str]:
     from ..quantize.recipes import RECIPES
 
     recipe = RECIPES.get(program.metadata.user_defined.get(f"{METADATA_PREFIX}recipe", ""))
-    if recipe is None or recipe.dtype is None or any(weight.dtype == recipe.dtype for weight in audit.applied):
+    if recipe is None or recipe.form in ("none", "mixed"):  # which name no type of their own
+        return []
+    if any(weight.dtype == recipe.dtype for weight in audit.applied):
         return []
     return [f"no weight is stored as {recipe.dtype}, although the package names the recipe {recipe.name}"]
 

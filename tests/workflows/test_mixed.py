@@ -44,6 +44,8 @@ def test_the_best_masks_within_a_size(cli, network, photos, tmp_path):
     (tmp_path / "mixed" / "sensitivities.json").write_text('{"key": []}')
     mended = json.loads(export(cli, network, photos, tmp_path / "mixed", *words).out)
     assert mended["package"]["sha256"] == record["package"]["sha256"]
+    [package] = (tmp_path / "mixed").glob("*.mlpackage")
+    assert "nothing is wrong" in cli("audit", package, "--against", network).out
 
 
 def test_the_smallest_package_that_reaches_an_iou(cli, network, photos, tmp_path):

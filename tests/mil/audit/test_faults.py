@@ -13,6 +13,8 @@ import pytest
 from portrait_export.errors import PackageError
 from portrait_export.mil.audit import Audit, audit_program, recorded
 from portrait_export.mil.program import read_program
+from portrait_export.quantize.grids import Blocks
+from portrait_export.quantize.rounding import round_compensated
 
 from .damage import (
     damage,
@@ -172,6 +174,26 @@ def test_an_error_does_not_depend_on_the_scale_of_a_weight(tmp_path, scale):
     audit = audit_program(read_program(path), originals=recorded({"w": original}))
     assert audit.passed
     assert audit.weights[0].error == pytest.approx(0.0086, rel=0.1)
+
+
+def test_a_damaged_value_is_found_among_compensated_ones(tmp_path):
+    original = gaussian(12, (64, 64)).astype(np.float64)
+    mixed = gaussian(13, (64, 64)) @ gaussian(14, (64, 64)) + 0.1
+    grid = Blocks.of(original, 8, 64, np.ones(64))
+    round_compensated(original, grid, (mixed.T @ mixed).astype(np.float64))
+
+    def problems() -> tuple[str, ...]:
+        return audit_program(read_program(path), originals=recorded({"w": original}), compensated=True).problems
+
+    path = built(
+        tmp_path,
+        "w",
+        lambda mb: mb.constexpr_blockwise_shift_scale(data=grid.codes, scale=grid.scales, name="w"),
+    )
+    assert problems() == ()
+    damage(path, "w", "data", one_byte(99))
+    [problem] = problems()
+    assert "has 1 of 4096 values that are further from the original than compensated rounding explains" in problem
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------
