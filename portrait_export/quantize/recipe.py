@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Rounding = Literal["nearest", "gptq"]
 Form = Literal["none", "channels", "blocks", "palette", "mixed"]
 
 
@@ -25,8 +24,8 @@ class Recipe:
         dtype: the stored type of a compressed weight; None for `none`.
         min_elements: smaller weights are not compressed: their scales would cost more than they save.
         minimum_target: the first deployment target that supports the recipe's operators.
-        rounding: of weights, by default: `gptq` compensates errors by measurements on photographs; `nearest` needs
-            none.
+        rounding: of weights by default, a name in `artifacts.ROUNDINGS`: `gptq` compensates errors by measurements on
+            photographs; `nearest` needs none.
         activations: how ranges of activations are chosen by default, a name in `activations.METHODS`; empty if
             activations keep the compute precision.
     """
@@ -40,7 +39,7 @@ class Recipe:
     dtype: str | None = None
     min_elements: int = 2048
     minimum_target: str = "iOS16"
-    rounding: Rounding = "gptq"
+    rounding: str = "gptq"
     activations: str = ""
 
     @property

@@ -23,7 +23,7 @@ from . import recurrent, steps
 from .checks import check_request
 from .parity import compare_masks
 from .precision import chosen, require_parity
-from .records import EXPORT_FILE, begin_record, export_record, is_unfinished
+from .records import EXPORT_FILE, begin_record, export_record, facts_of, is_unfinished
 from .requests import CoreMLExport, CoreMLRequest, OnnxExport, OnnxRequest, kinds_of
 
 if TYPE_CHECKING:
@@ -101,12 +101,7 @@ def _export_into(
         simplified[0].write(unfinished)
     parity = None
     if request.parity is not None:
-        facts = {
-            "recipe": recipe.name,
-            "rounding": recipe.rounded_by(request.rounding),
-            "precision": request.precision,
-            "target": request.target,
-        }
+        facts = facts_of(recipe, request.precision, request.target, request.rounding)
         parity = compare_masks(stages, models, package.path, facts, request.parity, folder, weights=audit.weights)
     sizes = tuple(map(size_of, models))
     export = CoreMLExport(

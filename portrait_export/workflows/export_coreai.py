@@ -14,7 +14,7 @@ from ..utils.stages import Observer, Stages
 from . import steps
 from .checks import check_request
 from .parity import compare_masks
-from .records import EXPORT_FILE, asset_metadata, asset_record, begin_record, is_unfinished
+from .records import EXPORT_FILE, asset_metadata, asset_record, begin_record, facts_of, is_unfinished
 from .requests import CoreAIExport, CoreAIRequest, CoreMLRequest, kinds_of
 
 if TYPE_CHECKING:
@@ -96,12 +96,7 @@ def _export_into(
         simplified.write(unfinished)
     parity = None
     if request.parity is not None:
-        facts = {
-            "recipe": recipe.name,
-            "rounding": recipe.rounded_by(),
-            "precision": request.precision,
-            "target": request.target,
-        }
+        facts = facts_of(recipe, request.precision, request.target)
         parity = compare_masks(stages, [model], package.path, facts, request.parity, folder, weights=audit.weights)
     export = CoreAIExport(folder, package, model, recipe, audit, tuple(stages.ended), parity)
     export = replace(export, record=asset_record(export, request))

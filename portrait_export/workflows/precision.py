@@ -1,4 +1,4 @@
-"""Choose the operations that a package keeps in float32 so that its masks pass their gates: `precision=auto`.
+"""Choose the operations that `precision=auto` keeps in float32.
 
 Each value alone is put into half precision, and the change of the logits is measured. The values that change them most,
 and those that overflow, are kept: the operation that computes the value and those that read it.
@@ -19,6 +19,7 @@ from ..inputs.sources import LoadedModel
 from ..utils.stages import RunningStage, SilentObserver, Stages
 from . import steps
 from .parity import compare_masks
+from .records import facts_of
 from .recurrent import fitted_frames
 from .requests import CoreMLRequest
 
@@ -61,13 +62,7 @@ class _Job:
         """Compare its masks with the model's."""
         silent, parity = Stages(SilentObserver()), self.request.parity
         assert parity is not None
-        rounding = self.recipe.rounded_by(self.request.rounding)
-        facts = {
-            "recipe": self.recipe.name,
-            "rounding": rounding,
-            "precision": "fp16",
-            "target": self.request.target,
-        }
+        facts = facts_of(self.recipe, "fp16", self.request.target, self.request.rounding)
         return compare_masks(silent, self.models, package, facts, parity, None)
 
 

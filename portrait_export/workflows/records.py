@@ -90,6 +90,16 @@ def asset_metadata(model: LoadedModel, recipe: Recipe, request: CoreAIRequest) -
     )
 
 
+def facts_of(recipe: Recipe, precision: str, target: str, rounding: str | None = None) -> dict[str, str]:
+    """Return what `compare_masks` has to know of a package; `rounding` is None for the recipe's own."""
+    return {
+        "recipe": recipe.name,
+        "rounding": recipe.rounded_by(rounding),
+        "precision": precision,
+        "target": target,
+    }
+
+
 def _rounding(recipe: Recipe, chosen: str | None = None) -> dict[str, str]:
     """Return the entry that says how weights were rounded; none for recipes that compress none."""
     rounding = recipe.rounded_by(chosen)

@@ -185,10 +185,10 @@ def _compared(place: _Place, decoded: np.ndarray, original: Original, *, compens
     bits = BITS.get(weight.dtype, 16)
     if weight.form.startswith("sparse"):
         found = compare_kept(decoded, best, wanted, bits=bits, intended=intended)
-    elif weight.compressed:
-        found = compare(decoded, best, wanted, bits=bits, compensated=compensated, intended=intended)
     else:
-        found = compare(decoded, best, wanted, bits=bits, plain=True, intended=intended)
+        plain = not weight.compressed
+        measured = compensated and weight.compressed
+        found = compare(decoded, best, wanted, bits=bits, plain=plain, compensated=measured, intended=intended)
     fault = place.fault or found.fault
     if weight.compressed and not intended and not fault:
         fault = avoidable_loss(place.values, place.op, wanted, bits=bits, error=found.error)

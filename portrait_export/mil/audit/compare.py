@@ -80,7 +80,8 @@ def compare(
         return Comparison(math.nan, math.nan, lost, f"has {lost} of {decoded.size} values that are NaN or infinite")
     found, wanted, best = (array[finite].astype(np.float64) for array in (decoded, reference, nearest))
     error, nearest_error = relative_error(found, wanted), relative_error(best, wanted)
-    moved, excess = np.abs(found - best), np.abs(found - wanted) - np.abs(best - wanted)
+    moved, least = np.abs(found - best), np.abs(best - wanted)
+    excess = np.abs(found - wanted) - least
     arithmetic = 0.0 if plain else HALF_ARITHMETIC * float(np.abs(wanted).max(initial=0))
     arithmetic += HALF_SCALE if decoded.dtype == np.float16 and not plain else 0.0
     wrong = excess > NEAR_TIE * moved + arithmetic
@@ -91,7 +92,7 @@ def compare(
         fault = f"is too small for its type, which loses {100 * error:.3g} % of it: `precision=fp32` keeps it"
     else:
         limit = LOST.get(bits, LOST_ABOVE_4_BITS)
-        far = 0 if plain else int((moved > FAR * (np.abs(best - wanted).max(initial=0) + arithmetic)).sum())
+        far = 0 if plain else int((moved > FAR * (least.max(initial=0) + arithmetic)).sum())
         counts = (0, 0) if intended else (off, far)
         fault = _fault(error, nearest_error, counts, decoded.size, limit, compensated=compensated)
     return Comparison(error, nearest_error, off, fault)
