@@ -105,7 +105,7 @@ def export(
     from ..mil.coreml import TARGETS
     from ..preprocessing import OUTPUTS
     from ..workflows.export import export_coreml
-    from ..workflows.requests import CoreMLRequest, ParityRequest
+    from ..workflows.requests import CoreMLRequest, comparison
 
     require_known("output", output, OUTPUTS)
     if rounding is not None:
@@ -140,9 +140,7 @@ def export(
         name=name,
         author=author,
         license=license,
-        parity=ParityRequest(data=path_of(data), kinds=names_of(kinds), min_iou=min_iou, max_mb=max_mb)
-        if parity
-        else None,
+        parity=comparison(parity=parity, data=path_of(data), kinds=names_of(kinds), min_iou=min_iou, max_mb=max_mb),
         force=force,
         sizes=tuple(map(size_of, sizes)),
     )
@@ -202,7 +200,7 @@ def export_coreai(
     """
     from ..preprocessing import OUTPUTS
     from ..workflows.export_coreai import export_coreai as run
-    from ..workflows.requests import CoreAIRequest, ParityRequest
+    from ..workflows.requests import CoreAIRequest, comparison
 
     require_known("output", output, OUTPUTS)
     request = CoreAIRequest(
@@ -223,7 +221,7 @@ def export_coreai(
         name=name,
         author=author,
         license=license,
-        parity=ParityRequest(data=path_of(data), kinds=names_of(kinds), min_iou=min_iou) if parity else None,
+        parity=comparison(parity=parity, data=path_of(data), kinds=names_of(kinds), min_iou=min_iou),
         force=force,
     )
     return run(request, observer or SilentObserver())

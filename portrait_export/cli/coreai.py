@@ -75,7 +75,7 @@ def coreai(
     Exit code 1: the asset was written, but a gate failed.
     """
     from ..workflows.export_coreai import export_coreai
-    from ..workflows.requests import CoreAIRequest, ParityRequest
+    from ..workflows.requests import CoreAIRequest, comparison
     from . import export_summary
 
     request = CoreAIRequest(
@@ -87,7 +87,7 @@ def coreai(
         name=name,
         author=author,
         license=license,
-        parity=ParityRequest(data=data, kinds=kinds, min_iou=min_iou) if parity else None,
+        parity=comparison(parity=parity, data=data, kinds=kinds, min_iou=min_iou),
         force=force,
     )
     export = export_coreai(request, console.observer())

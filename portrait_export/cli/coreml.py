@@ -113,7 +113,7 @@ def coreml(
     Exit code 1: the package was written, but a gate failed.
     """
     from ..workflows.export import export_coreml
-    from ..workflows.requests import CoreMLRequest, ParityRequest
+    from ..workflows.requests import CoreMLRequest, comparison
     from . import export_summary
 
     request = CoreMLRequest(
@@ -133,7 +133,7 @@ def coreml(
         name=name,
         author=author,
         license=license,
-        parity=ParityRequest(data=data, kinds=kinds, min_iou=min_iou, max_mb=max_mb) if parity else None,
+        parity=comparison(parity=parity, data=data, kinds=kinds, min_iou=min_iou, max_mb=max_mb),
         force=force,
         sizes=sizes or (),
     )

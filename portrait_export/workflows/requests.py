@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..artifacts import BASELINE_TOLERANCE, DEFAULT_OPSET
+from ..errors import UsageError
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stage
 
@@ -47,6 +48,30 @@ class ParityRequest:
     from_device: Path | None = None
     baseline: Path | None = None
     tolerance: float = BASELINE_TOLERANCE
+
+
+def comparison(
+    *,
+    parity: bool,
+    data: Path | None = None,
+    kinds: tuple[str, ...] = (),
+    min_iou: float | None = None,
+    max_mb: float | None = None,
+) -> ParityRequest | None:
+    """Return an export's comparison, or None without one. Arguments as for `ParityRequest`.
+
+    Raises:
+        UsageError: `parity` is False, and something was given that only a comparison uses.
+    """
+    if parity:
+        return ParityRequest(data=data, kinds=kinds, min_iou=min_iou, max_mb=max_mb)
+    given = {"data": data is not None, "kinds": bool(kinds), "min_iou": min_iou is not None}
+    for name in (name for name, is_given in given.items() if is_given):
+        raise UsageError(
+            f"`{name}=` is for the comparison of masks, which `parity=False` leaves out.",
+            hint=f"leave out one of the two: `parity=False` or `{name}=`.",
+        )
+    return None
 
 
 def kinds_of(request: ParityRequest | None) -> tuple[str, ...]:

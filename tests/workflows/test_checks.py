@@ -36,6 +36,15 @@ EARLY = {
     "a_name_with_a_slash": (("--name", "../mine"), "--name ../mine cannot be the name of files"),
     "a_name_with_an_escape": (("--name", "a\x1b[2J"), "cannot be the name of files"),
     "an_author_with_an_escape": (("--author", "a\x1b[2J"), "has control characters"),
+    "a_bar_for_no_comparison": (("--no-parity", "--min-iou", "0.9"), "--min-iou is for the comparison of masks, which"),
+    "kinds_for_no_comparison": (
+        ("--no-parity", "--kinds", "everyday"),
+        "leave out one of the two: --no-parity or --kinds",
+    ),
+    "photos_for_no_comparison": (
+        ("--no-parity", "--data", "."),
+        "--data is for the comparison of masks, which --no-par",
+    ),
 }
 
 

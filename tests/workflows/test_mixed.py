@@ -98,7 +98,7 @@ def test_a_file_of_rules(cli, network, photos, tmp_path):
 
 REFUSED = {
     "no budget": (["--quantize", "mixed"], "and there is none"),
-    "no budget without masks": (["--quantize", "mixed", "--min-iou", "0.9", "--no-parity"], "and there is none"),
+    "no budget without masks": (["--quantize", "mixed", "--no-parity"], "and there is none"),
     "a size for one recipe": (["--quantize", "int8", "--max-mb", "1"], "--max-mb is for --quantize mixed"),
     "no file": (["--quantize", "missing.toml"], "cannot be read"),
 }

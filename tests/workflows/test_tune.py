@@ -26,8 +26,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encode, "SMALL_SHARE", 0.0)  # few bits in early layers lose what tuning can win back
 
 
-def exported(cli, photos: Path, folder: Path, *more: str) -> dict:
-    cli(*WORDS, "--no-parity", "--data", photos, "-o", folder, *more)
+def exported(cli, folder: Path, *more: str) -> dict:
+    cli(*WORDS, "--no-parity", "-o", folder, *more)
     return json.loads((folder / "export.json").read_text())
 
 
@@ -37,10 +37,10 @@ def constants(folder: Path) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in found.items() if getattr(value.type, "dtype", "") == "fp16"}
 
 
-def test_a_tuned_package_has_other_biases_and_norms_and_the_audit_holds(cli, photos, tmp_path, quick):
+def test_a_tuned_package_has_other_biases_and_norms_and_the_audit_holds(cli, tmp_path, quick):
     nearest = ("--rounding", "nearest")  # loses it, too, also with random weights
-    rounded = exported(cli, photos, tmp_path / "rounded", *nearest)
-    tuned = exported(cli, photos, tmp_path / "tuned", *nearest, "--tune")
+    rounded = exported(cli, tmp_path / "rounded", *nearest)
+    tuned = exported(cli, tmp_path / "tuned", *nearest, "--tune")
     assert tuned["audit"]["problems"] == rounded["audit"]["problems"] == []
     assert abs(tuned["package"]["size_bytes"] - rounded["package"]["size_bytes"]) < 5000
     [stage] = [stage for stage in tuned["stages"] if stage["name"] == "tune"]
