@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +18,38 @@ from portrait_export.mil.encoded import Compression, EncodedWeight, Part
 from portrait_export.mil.program import read_program
 from portrait_export.mil.store import packed
 from portrait_export.mil.weights import unpack_bits
+from portrait_export.models import registry
+from portrait_export.models.config import SegformerConfig
+from portrait_export.models.registry import model_spec
 from portrait_export.quantize.recipes import RECIPES
 
 PICTURE = {"image": Image.new("RGB", (64, 64))}
+EXPORT = ["coreml", "-m", "small_b0", "--random-weights", "--size", "64x64"]
 COMPUTED = [name for name, recipe in RECIPES.items() if recipe.compresses and recipe.form != "mixed"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_b0() -> Iterator[None]:
+    """A registered SegFormer with B0's layers, narrower at the end: compensated rounding is cubic in width."""
+    spec = model_spec("segformer_b0")
+    config = SegformerConfig(hidden_sizes=(32, 64, 80, 128), decoder_width=64)
+    small = replace(spec, name="small_b0", config=config, weights="none.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._SPECS, "small_b0", (small, "this test"))
+        yield
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> dict[str, Path]:
+def exported(small_b0: None, tmp_path_factory: pytest.TempPathFactory, photos: Path) -> dict[str, Path]:
     """A package of a small network per recipe, as the command makes it."""
     from portrait_export.cli import run
 
     folder = tmp_path_factory.mktemp("recipes")
     for name in [*COMPUTED, "none"]:
-        words = ["coreml", "-m", "segformer_b0", "--random-weights", "--size", "64x64", "--quantize", name, "-q"]
+        words = [*EXPORT, "--quantize", name, "-q"]
         words += ["--target", RECIPES[name].minimum_target, "--data", str(photos), "-o", str(folder / name)]
         assert run(words) in (0, 1)
-    return {name: folder / name / "segformer_b0.mlpackage" for name in [*COMPUTED, "none"]}
+    return {name: folder / name / "small_b0.mlpackage" for name in [*COMPUTED, "none"]}
 
 
 def record(package: Path) -> dict[str, object]:
@@ -96,7 +113,7 @@ def test_sizes_fall_with_bits(exported):
 
 @pytest.mark.parametrize("name", ["palette4", "w8a8"])
 def test_the_same_export_gives_the_same_bytes(name, exported, cli, photos, tmp_path):
-    words = ["coreml", "-m", "segformer_b0", "--random-weights", "--size", "64x64", "--quantize", name]
+    words = [*EXPORT, "--quantize", name]
     cli(*words, "--target", RECIPES[name].minimum_target, "--data", photos, "-o", tmp_path / "again")
     again = json.loads((tmp_path / "again" / "export.json").read_text())
     assert again["package"]["sha256"] == record(exported[name])["package"]["sha256"]

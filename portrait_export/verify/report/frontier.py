@@ -162,7 +162,7 @@ class _Plot:
             within = within and box[1] >= TOP - 8 and box[3] <= HEIGHT - BOTTOM
             if within and not any(_meet(box, other) for other in self.taken):
                 self.taken.append(box)
-                self.draw.text((left, y + dy), words, color, self.font, anchor="lm")
+                self.draw.text((left, y + dy), words, color, self.font, anchor="lm", stroke_width=3, stroke_fill=PAPER)
                 return
 
 
