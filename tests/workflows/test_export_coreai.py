@@ -45,8 +45,8 @@ def export(cli, network: Path, photos: Path, tmp_path: Path):
     folder = tmp_path / "out"
 
     def call(*options: object):
-        arguments = ("--onnx", network, *NETWORK, "--data", photos, "--out", folder, "--min-iou", "0", *options)
-        return cli("coreai", *arguments), folder
+        compared = () if "--no-parity" in options else ("--data", photos, "--min-iou", "0")
+        return cli("coreai", "--onnx", network, *NETWORK, "--out", folder, *compared, *options), folder
 
     return call
 

@@ -123,7 +123,7 @@ def test_gradients_predict_what_a_small_change_of_a_weight_does_to_the_mask(cli,
     from portrait_export.runtime.runner import PackageRunner
     from portrait_export.runtime.weight_gradients import MaskGradients
 
-    export(cli, network, photos, tmp_path / "out", "--quantize", "none", "--no-parity")
+    cli("coreml", "--onnx", network, "--target", "iOS18", "--no-parity", "-o", tmp_path / "out")
     package = tmp_path / "out" / "net.mlpackage"
     runner = PackageRunner(package, arithmetic="fp32")
     weights = find_weights(read_program(package).main, min_elements=2048)
