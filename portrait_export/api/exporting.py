@@ -86,7 +86,7 @@ def export(
         name: what the package and its ONNX file are called; by default the model's name.
         author: of the weights, for the metadata; by default empty for weights of your own.
         license: of the weights, for the metadata; by default, for weights of your own, what their model card states.
-        parity: whether to compare masks.
+        parity: whether to compare masks; False refuses `data`, `kinds` and `min_iou`, which say how.
         data: a folder of photos to compare on, or one with images/ and masks/; by default the bundled calibration set.
         kinds: of the bundled photos, `portrait`, `everyday`, `empty`, or several; by default those that the weights are
             good enough for.
@@ -185,7 +185,7 @@ def export_coreai(
         precision: the arithmetic of the asset: `fp16` or `fp32`.
         out: output folder; by default build/NAME-RECIPE-coreai.
         name, author, license: as for `export`.
-        parity: whether to run the asset and compare masks.
+        parity: whether to run the asset and compare masks; False refuses `data`, `kinds` and `min_iou`, which say how.
         data: a folder of photos to compare on; by default 4 of the bundled ones, because Apple's runtime is slow.
         kinds: as for `export`.
         min_iou: gate on this mean mask IoU, 0..1, instead of the recipe's.
