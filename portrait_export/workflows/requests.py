@@ -65,11 +65,12 @@ def comparison(
     """
     if parity:
         return ParityRequest(data=data, kinds=kinds, min_iou=min_iou, max_mb=max_mb)
-    given = {"data": data is not None, "kinds": bool(kinds), "min_iou": min_iou is not None}
-    for name in (name for name, is_given in given.items() if is_given):
+    asked = {"data": data, "kinds": kinds, "min_iou": min_iou}
+    given = [name for name, value in asked.items() if value not in (None, ())]
+    if given:
         raise UsageError(
-            f"`{name}=` is for the comparison of masks, which `parity=False` leaves out.",
-            hint=f"leave out one of the two: `parity=False` or `{name}=`.",
+            f"`{given[0]}=` is for the comparison of masks, which `parity=False` leaves out.",
+            hint=f"leave out one of the two: `parity=False` or `{given[0]}=`.",
         )
     return None
 

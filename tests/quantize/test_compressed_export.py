@@ -28,7 +28,7 @@ EXPORT = ["coreml", "-m", "small_b0", "--random-weights", "--size", "64x64"]
 COMPUTED = [name for name, recipe in RECIPES.items() if recipe.compresses and recipe.form != "mixed"]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def small_b0() -> Iterator[None]:
     """A registered SegFormer with B0's layers, narrower at the end: compensated rounding is cubic in width."""
     spec = model_spec("segformer_b0")
