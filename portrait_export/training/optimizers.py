@@ -61,9 +61,14 @@ def with_unit_singular_values(matrix: Tensor) -> Tensor:
     x = x / x.norm().clamp(min=1e-12)
     a, b, c = QUINTIC
     with torch.autocast(x.device.type, enabled=False):
+        # Every iteration is x ← p·x with p a polynomial of x·xᵀ, so only small squares are multiplied until the end.
+        gram, product = x @ x.T, torch.eye(x.shape[0], device=x.device)
         for _ in range(ITERATIONS):
-            gram = x @ x.T
-            x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+            p = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+            p.diagonal().add_(a)
+            product = p @ product
+            gram = p @ gram @ p
+        x = product @ x
     return (x.T if tall else x).to(matrix.dtype)
 
 
