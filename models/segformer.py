@@ -87,6 +87,29 @@ class MLPFusion(nn.Module):
             total = total + resize(x, size)
         return total
 
+    @torch.no_grad()
+    def absorb_projections(self) -> None:
+        """Multiply the projections into the fusion, which changes nothing but the rounding, and leave identities.
+
+        Exports multiply them anyway; so the fusion's weights are those that a package stores. A stage with more
+        channels than the head keeps its projection, and so do all before a ReLU.
+        """
+        if self.projection_relu:
+            return
+        parts = self.linear_fuse.weight[:, :, 0, 0].chunk(len(self.linear_c), dim=1)[::-1]
+        for linear, part in zip(self.linear_c, parts, strict=True):
+            projection = linear.get_submodule("proj")
+            assert isinstance(projection, ChannelLinear)
+            assert self.batch_norm.running_mean is not None
+            if projection.in_features > projection.out_features:
+                continue
+            self.batch_norm.running_mean -= part @ projection.bias
+            product = part @ projection.weight
+            part.zero_()
+            part[:, : projection.in_features] = product
+            nn.init.eye_(projection.weight)
+            projection.bias.zero_()
+
 
 class SegformerHead(MLPFusion):
     """Four maps → logits (N, K, h₀, w₀)."""

@@ -14,7 +14,7 @@ from torch import nn
 from ..calibration.dataset import Item, load_item, pictures_by_stem
 from ..errors import DataError
 from ..models.efficientnet_weights import packaged_lite
-from ..models.eight_bit import round_to_steps
+from ..models.eight_bit import eight_bit_state
 from ..models.registry import build_net, load_shipped, model_spec
 from ..models.weights_io import load_into, to_store
 from ..utils.files import write_bytes, written_whole
@@ -243,8 +243,8 @@ def train_chain(
         start, teacher = _start(config.init, best), _teacher(config.teacher, best)
         done = train(config, start=start, teacher=teacher, on_row=lambda row, config=config: on_row(config, row))  # type: ignore[misc]
         best[config.model] = done.best
-        weights = load_file(done.best / "model.safetensors")
-        half = to_store(round_to_steps(weights) if config.eight_bit else weights, half=True)
+        net = _trained(config.model, best)
+        half = to_store(eight_bit_state(net) if config.eight_bit else net.state_dict(), half=True)
         files.append(out / f"{config.model}.safetensors")
         write_bytes(files[-1], save(half), force=True)
     return files

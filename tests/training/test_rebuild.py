@@ -134,7 +134,7 @@ def test_each_network_of_the_chain_starts_from_one_before_it(tmp_path: Path) -> 
         assert (config.data, config.augment.backgrounds) == (str(tmp_path / "data"), "walls")
 
 
-def test_chain_trains_grows_and_stores_half_precision(shared: Path, tmp_path: Path) -> None:
+def test_chain_trains_grows_and_stores_8_bit_steps_in_half_precision(shared: Path, tmp_path: Path) -> None:
     clean(shared, tmp_path / "clean", bright, LIST)
     configs = [
         replace(
@@ -152,13 +152,15 @@ def test_chain_trains_grows_and_stores_half_precision(shared: Path, tmp_path: Pa
     ]
     files = train_chain(configs, tmp_path)
     assert [path.name for path in files] == ["segformer_b0.safetensors", "serseg_b0_afn.safetensors"]
+    key = "decode_head.linear_c.0.proj.weight"
     for path in files:
         stored = load_file(path)
         net = create_model(path.stem)
         assert set(stored) == set(net.state_dict())
         assert all(t.dtype == torch.float16 for t in stored.values() if t.is_floating_point())
-    small, grown = (load_file(path) for path in files)
-    key = "decode_head.linear_c.0.proj.weight"  # new channels come first, and had no weight when training began
+        assert torch.equal(stored[key], torch.eye(*stored[key].shape, dtype=torch.float16))
+    small, grown = (load_file(tmp_path / path.stem / "best/model.safetensors") for path in files)
+    # New channels come first, and had no weight when training began.
     new, old = grown[key].float().split([32, 32], dim=1)
     assert new.abs().max() < 0.1 * old.abs().mean()
     assert (old - small[key].float()).abs().max() < 0.1 * old.abs().mean()
