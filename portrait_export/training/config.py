@@ -32,8 +32,8 @@ class Phase:
             before (see graft.py); needs loss.features. End with phases that have none.
         encoder_only: the decoder rests: a 1×1 convolution on the encoder's deepest map gives the mask (see head.py).
             The last phase trains the decoder.
-        turn: steps of one turn. Phases in a row that have turns alternate until each has had its steps. 0: all steps at
-            once.
+        turn: steps of one turn. Phases in a row that have turns alternate until each has had its steps; those
+            that are `encoder_only` and the others do so apart. 0: all steps at once.
     """
 
     steps: int = 1000
@@ -261,7 +261,7 @@ class TrainConfig:
 def stretches_of(phases: Sequence[Phase]) -> tuple[Phase, ...]:
     """Phases in the order in which they are trained, cut into their turns."""
     found: list[Phase] = []
-    for _, alternating in itertools.groupby(phases, key=lambda phase: phase.turn > 0):
+    for _, alternating in itertools.groupby(phases, key=lambda phase: (phase.turn > 0, phase.encoder_only)):
         left = list(alternating)
         while left:
             found += [replace(phase, steps=_of_one_turn(phase)) for phase in left]
@@ -355,7 +355,7 @@ def _impossible(config: TrainConfig) -> list[str]:
             "phases: graft needs loss.features, which compares the maps of the two encoders",
         ),
         (
-            not config.phases or not config.stretches[-1].encoder_only,
+            not config.phases or not config.phases[-1].encoder_only,
             "phases: the last one has encoder_only, so the decoder would stay as it is",
         ),
         (

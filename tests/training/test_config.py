@@ -58,6 +58,21 @@ def test_phases_with_turns_alternate_until_each_has_had_its_steps(tmp_path: Path
     assert config.phase_at(99).size == 128
 
 
+def test_phases_of_the_encoder_alone_take_turns_among_themselves(tmp_path: Path) -> None:
+    text = """
+    phases = [
+        {steps = 2, size = 32, turn = 1, encoder_only = true},
+        {steps = 2, size = 64, turn = 1, encoder_only = true},
+        {steps = 2, size = 96, turn = 1},
+        {steps = 1, size = 128, turn = 1},
+    ]
+    """
+    config = read_config(written(tmp_path, text))
+    phases = [config.phase_at(step) for step in range(config.steps)]
+    assert [phase.size for phase in phases] == [32, 64, 32, 64, 96, 128, 96]
+    assert [phase.encoder_only for phase in phases] == 4 * [True] + 3 * [False]
+
+
 def test_all_problems_come_in_one_error(tmp_path: Path) -> None:
     text = """
     modle = "serseg_b0"
