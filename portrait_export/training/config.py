@@ -32,6 +32,9 @@ class Phase:
             before (see graft.py); needs loss.features. End with phases that have none.
         encoder_only: the decoder rests: a 1×1 convolution on the encoder's deepest map gives the mask (see head.py).
             The last phase trains the decoder.
+        frozen_norms: batch norms of the encoder use the statistics that they have, and keep them. For batches of a few
+            large images, whose statistics are those of single images: what the network computes in training would not
+            be what it computes afterwards.
         turn: steps of one turn. Phases in a row that have turns alternate until each has had its steps; those
             that are `encoder_only` and the others do so apart. 0: all steps at once.
     """
@@ -41,6 +44,7 @@ class Phase:
     batch: int = 16
     graft: float = 0.0
     encoder_only: bool = False
+    frozen_norms: bool = False
     turn: int = 0
 
 
@@ -243,6 +247,11 @@ class TrainConfig:
     def warms_up(self) -> bool:
         """Whether a phase trains the encoder alone."""
         return any(phase.encoder_only for phase in self.phases)
+
+    @property
+    def freezes(self) -> bool:
+        """Whether a phase keeps the statistics of the encoder's batch norms."""
+        return any(phase.frozen_norms for phase in self.phases)
 
     @cached_property
     def stretches(self) -> tuple[Phase, ...]:

@@ -23,7 +23,7 @@ from . import losses
 from .augment import Augment, seeded
 from .config import TrainConfig
 from .data import Crops, Order, Picks, Split, Whole, source_of
-from .features import FeatureLoss
+from .features import FeatureLoss, encoder_of
 from .folder import BEST, LOG, append_row, save_checkpoint
 from .graft import Graft
 from .head import LinearHead
@@ -126,6 +126,8 @@ class Run(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], _index: int) -> None:
         step, rank = int(self.step), self.trainer.global_rank
+        if self.config.freezes:
+            self._freeze_norms(self.config.phase_at(step).frozen_norms)
         batch = {**batch, "image": batch["image"].float() / 255}
         batch = self.augment(batch, (self.config.seed, AUGMENTING, step, rank))
         found = self.optimizers()
@@ -188,6 +190,11 @@ class Run(lightning.LightningModule):
             return self.head(net, normal).float()
         logits: Tensor = net(normal, batch["depth"]) if "depth" in self.spec.inputs else net(normal)
         return logits.float()
+
+    def _freeze_norms(self, frozen: bool) -> None:
+        for module in encoder_of(self.net, "the model").modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(not frozen)
 
     def _losses_of(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """The losses whose share is not 0, weighted, and P(person) at the labels' size."""

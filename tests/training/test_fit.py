@@ -149,6 +149,29 @@ def test_while_the_encoder_warms_up_masks_come_from_its_deepest_map(painted: Pat
     assert sizes == [(2, 2), (2, 2), (16, 16)]
 
 
+def test_frozen_norms_of_the_encoder_keep_their_statistics(painted: Path, tmp_path: Path) -> None:
+    frozen = Phase(steps=1, size=32, batch=1, frozen_norms=True)
+    config = small(
+        painted, tmp_path / "out", model="sernet_former", phases=(Phase(steps=1, size=32, batch=1), frozen), every=2
+    )
+    seen: list[dict[str, torch.Tensor]] = []
+
+    class Keep(lightning.Callback):
+        def on_train_batch_end(self, trainer, run, *_) -> None:
+            seen.append({name: tensor.clone() for name, tensor in run.net.state_dict().items()})
+
+    train(config, callbacks=[Keep()])
+    start = create_model("sernet_former").state_dict()
+
+    def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], kind: str) -> set[bool]:
+        """Whether tensors of that kind moved in the encoder (True) and in the decoder (False)."""
+        return {"encoder." in name for name in before if kind in name and not torch.equal(before[name], after[name])}
+
+    assert moved(start, seen[0], "running_") == {True, False}
+    assert moved(seen[0], seen[1], "running_") == {False}
+    assert moved(seen[0], seen[1], "bn.weight") >= {True}
+
+
 def test_finished_run_called_again_does_nothing(painted: Path, tmp_path: Path) -> None:
     config = small(painted, tmp_path / "out", phases=(Phase(steps=2, size=32, batch=2),))
     first = train(config)
