@@ -123,7 +123,7 @@ def encoder_of(net: nn.Module, whose: str) -> nn.Module:
     encoders = [module for name, module in net.named_modules() if name.split(".")[-1] == "encoder"]
     if len(encoders) != 1:
         raise TrainingError(
-            f"loss.features, encoder_only and frozen_norms need one encoder, and {whose} has {len(encoders) or 'none'}.",
+            f"loss.features, encoder_only and frozen_norms need one encoder; {whose} has {len(encoders) or 'none'}.",
             hint="switch them off, or choose networks with one submodule named `encoder`.",
         )
     return encoders[0]
