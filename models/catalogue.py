@@ -38,6 +38,7 @@ CATALOGUE = (
         entry=".sernet:SernetFormer",
         description="convolutional encoder with gates, DbN and AfN; logits at full size",
         paper=SERNET_PAPER,
+        kinds=PORTRAITS,
         weights="sernet_former.safetensors",
         params=9_234_710,
         gmacs=56.69,

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 CORRECTIONS = HERE / "rejected.json"
 CUTOUTS = "cutouts"
 # In the order of training: a network comes after the ones that it starts or learns from.
-CHAIN = ("lite0_fpn", "segformer_b0", "serseg_b0", "serseg_b0_afn", "serseg_b0_dam")
+CHAIN = ("lite0_fpn", "segformer_b0", "serseg_b0", "serseg_b0_afn", "serseg_b0_dam", "sernet_former")
 
 
 @dataclass(frozen=True)
