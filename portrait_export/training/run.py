@@ -193,7 +193,7 @@ class Run(lightning.LightningModule):
 
     def _freeze_norms(self, frozen: bool) -> None:
         for module in encoder_of(self.net, "the model").modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.BatchNorm2d):
                 module.train(not frozen)
 
     def _losses_of(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
