@@ -32,8 +32,8 @@ def eight_bit_state(net: nn.Module) -> dict[str, Tensor]:
         fusion.absorb_projections()
     state = round_to_steps(net.state_dict())
     for name, fusion in fusions.items():
-        stages = fusion.linear_fuse.weight.chunk(len(fusion.linear_c), dim=1)
-        state[f"{name}.linear_fuse.weight"] = torch.cat([_rounded(stage) for stage in stages], dim=1)
+        rounded = [_rounded(part.detach()) for part in fusion.parts()[::-1]]
+        state[f"{name}.linear_fuse.weight"] = torch.cat(rounded, dim=1)[:, :, None, None]
     return state
 
 

@@ -70,6 +70,10 @@ class MLPFusion(nn.Module):
         mixed: Tensor = self.linear_fuse(torch.cat(resized[::-1], dim=1))
         return mixed
 
+    def parts(self) -> list[Tensor]:
+        """What the fusion's weight has for each stage, from the first one on: views (width, width)."""
+        return [*self.linear_fuse.weight[:, :, 0, 0].chunk(len(self.linear_c), dim=1)[::-1]]
+
     def mix_then_resize(self, features: Sequence[Tensor]) -> Tensor:
         """The same without the projections' ReLU, with a fraction of the arithmetic, which training does three times.
 
@@ -77,9 +81,8 @@ class MLPFusion(nn.Module):
         W·[resize(P_a·a), resize(P_b·b)] = resize(W_a·P_a·a) + resize(W_b·P_b·b).
         """
         size = (features[0].shape[2], features[0].shape[3])
-        parts = self.linear_fuse.weight[:, :, 0, 0].chunk(len(features), dim=1)[::-1]
         mixed = []
-        for linear, x, part in zip(self.linear_c, features, parts, strict=True):
+        for linear, x, part in zip(self.linear_c, features, self.parts(), strict=True):
             weight, bias = (part @ parameter for parameter in linear.parameters())
             mixed.append(F.conv2d(x, weight[:, :, None, None], bias))
         total = mixed[0]
@@ -96,19 +99,18 @@ class MLPFusion(nn.Module):
         """
         if self.projection_relu:
             return
-        parts = self.linear_fuse.weight[:, :, 0, 0].chunk(len(self.linear_c), dim=1)[::-1]
-        for linear, part in zip(self.linear_c, parts, strict=True):
-            projection = linear.get_submodule("proj")
-            assert isinstance(projection, ChannelLinear)
-            assert self.batch_norm.running_mean is not None
-            if projection.in_features > projection.out_features:
+        mean = self.batch_norm.get_buffer("running_mean")
+        for linear, part in zip(self.linear_c, self.parts(), strict=True):
+            weight, bias = linear.parameters()
+            width, channels = weight.shape
+            if channels > width:
                 continue
-            self.batch_norm.running_mean -= part @ projection.bias
-            product = part @ projection.weight
+            mean -= part @ bias
+            product = part @ weight
             part.zero_()
-            part[:, : projection.in_features] = product
-            nn.init.eye_(projection.weight)
-            projection.bias.zero_()
+            part[:, :channels] = product
+            nn.init.eye_(weight)
+            bias.zero_()
 
 
 class SegformerHead(MLPFusion):

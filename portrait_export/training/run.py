@@ -76,6 +76,8 @@ class Run(lightning.LightningModule):
         self.features = FeatureLoss(self.net, self._teacher[0], seed=config.seed) if features else None
         self.graft = Graft(self.net, self.features, seed=config.seed) if self.features and config.grafts else None
         self.head = LinearHead(self.net, spec, seed=config.seed) if config.warms_up else None
+        frozen = encoder_of(self.net, "the model").modules() if config.freezes else ()
+        self._norms = [module for module in frozen if isinstance(module, nn.BatchNorm2d)]
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("best_iou", torch.full((), -1.0))
         self.register_buffer("first_iou", torch.full((), -1.0))
@@ -126,8 +128,8 @@ class Run(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], _index: int) -> None:
         step, rank = int(self.step), self.trainer.global_rank
-        if self.config.freezes:
-            self._freeze_norms(self.config.phase_at(step).frozen_norms)
+        for norm in self._norms:
+            norm.train(not self.config.phase_at(step).frozen_norms)
         batch = {**batch, "image": batch["image"].float() / 255}
         batch = self.augment(batch, (self.config.seed, AUGMENTING, step, rank))
         found = self.optimizers()
@@ -190,11 +192,6 @@ class Run(lightning.LightningModule):
             return self.head(net, normal).float()
         logits: Tensor = net(normal, batch["depth"]) if "depth" in self.spec.inputs else net(normal)
         return logits.float()
-
-    def _freeze_norms(self, frozen: bool) -> None:
-        for module in encoder_of(self.net, "the model").modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.train(not frozen)
 
     def _losses_of(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """The losses whose share is not 0, weighted, and P(person) at the labels' size."""

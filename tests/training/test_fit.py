@@ -62,6 +62,16 @@ class KillAt(lightning.Callback):
             raise Killed
 
 
+class Keep(lightning.Callback):
+    """Keeps the network's tensors after each step, by the number of steps done."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, dict[str, torch.Tensor]] = {}
+
+    def on_train_batch_end(self, trainer, run, *_) -> None:
+        self.seen[int(run.step)] = {name: tensor.clone() for name, tensor in run.net.state_dict().items()}
+
+
 def test_run_killed_between_validations_ends_with_the_weights_of_the_unbroken_run(
     painted: Path, tmp_path: Path
 ) -> None:
@@ -119,14 +129,10 @@ def test_decoder_rests_while_the_encoder_warms_up(painted: Path, tmp_path: Path)
     """It keeps its weights, and `best` waits for it."""
     alone = Phase(steps=4, size=64, batch=4, encoder_only=True)
     config = small(painted, tmp_path / "out", phases=(alone, Phase(steps=2, size=64, batch=4)))
-    seen: dict[int, dict[str, torch.Tensor]] = {}
     best: list[bool] = []
-
-    class Keep(lightning.Callback):
-        def on_train_batch_end(self, trainer, run, *_) -> None:
-            seen[int(run.step)] = {name: tensor.clone() for name, tensor in run.net.state_dict().items()}
-
-    train(config, on_row=lambda row: best.append((tmp_path / "out/best").exists()), callbacks=[Keep()])
+    keep = Keep()
+    train(config, on_row=lambda row: best.append((tmp_path / "out/best").exists()), callbacks=[keep])
+    seen = keep.seen
 
     def moved(start: int, end: int) -> set[bool]:
         """Whether tensors of the encoder moved; all others are of the decoder."""
@@ -150,26 +156,19 @@ def test_while_the_encoder_warms_up_masks_come_from_its_deepest_map(painted: Pat
 
 
 def test_frozen_norms_of_the_encoder_keep_their_statistics(painted: Path, tmp_path: Path) -> None:
-    frozen = Phase(steps=1, size=32, batch=1, frozen_norms=True)
-    config = small(
-        painted, tmp_path / "out", model="sernet_former", phases=(Phase(steps=1, size=32, batch=1), frozen), every=2
-    )
-    seen: list[dict[str, torch.Tensor]] = []
-
-    class Keep(lightning.Callback):
-        def on_train_batch_end(self, trainer, run, *_) -> None:
-            seen.append({name: tensor.clone() for name, tensor in run.net.state_dict().items()})
-
-    train(config, callbacks=[Keep()])
-    start = create_model("sernet_former").state_dict()
+    phases = (Phase(steps=1, size=32, batch=1), Phase(steps=1, size=32, batch=1, frozen_norms=True))
+    config = small(painted, tmp_path / "out", model="sernet_former", phases=phases, every=2)
+    keep = Keep()
+    train(config, callbacks=[keep])
+    start, live, frozen = create_model("sernet_former").state_dict(), keep.seen[1], keep.seen[2]
 
     def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], kind: str) -> set[bool]:
         """Whether tensors of that kind moved in the encoder (True) and in the decoder (False)."""
         return {"encoder." in name for name in before if kind in name and not torch.equal(before[name], after[name])}
 
-    assert moved(start, seen[0], "running_") == {True, False}
-    assert moved(seen[0], seen[1], "running_") == {False}
-    assert moved(seen[0], seen[1], "bn.weight") >= {True}
+    assert moved(start, live, "running_") == {True, False}
+    assert moved(live, frozen, "running_") == {False}
+    assert moved(live, frozen, "bn.weight") >= {True}
 
 
 def test_finished_run_called_again_does_nothing(painted: Path, tmp_path: Path) -> None:
