@@ -76,8 +76,7 @@ class Run(lightning.LightningModule):
         self.features = FeatureLoss(self.net, self._teacher[0], seed=config.seed) if features else None
         self.graft = Graft(self.net, self.features, seed=config.seed) if self.features and config.grafts else None
         self.head = LinearHead(self.net, spec, seed=config.seed) if config.warms_up else None
-        frozen = encoder_of(self.net, "the model").modules() if config.freezes else ()
-        self._norms = [module for module in frozen if isinstance(module, nn.BatchNorm2d)]
+        self._norms = _batch_norms(encoder_of(self.net, "the model"), spec.name) if config.freezes else []
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("best_iou", torch.full((), -1.0))
         self.register_buffer("first_iou", torch.full((), -1.0))
@@ -279,6 +278,16 @@ class Run(lightning.LightningModule):
             png, pixels = prediction_sheet(shown)
             write_bytes(Path(self.config.out) / "pictures" / f"{int(self.step):07d}.png", png, force=True)
             self.logger.experiment.add_image("val", pixels, int(self.step), dataformats="HWC")  # type: ignore[union-attr]
+
+
+def _batch_norms(encoder: nn.Module, model: str) -> list[nn.BatchNorm2d]:
+    norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        raise TrainingError(
+            f"frozen_norms keeps the statistics of batch norms, and the encoder of {model} has none.",
+            hint="remove frozen_norms from the phases.",
+        )
+    return norms
 
 
 def _turn_off_dropout(net: nn.Module) -> None:

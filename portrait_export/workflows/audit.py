@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CaptureError, DataError, UsageError, nearest
+from ..inputs.saved import SavedModel
 from ..inputs.sources import ModelSource, load_model
-from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
+from ..preprocessing import PortraitSpec
 from ..utils.plain import plain_data
 from ..utils.stages import Observer, Stages
 
@@ -106,7 +107,8 @@ def audit_package(request: AuditRequest, observer: Observer) -> AuditResult:
     stages = Stages(observer)
     with stages.stage("load") as stage:
         program = read_program(request.package)
-        reference, candidates = _reference(request, program)
+        saved = SavedModel(request.package, program.metadata.user_defined, program.deployment_target)
+        reference, candidates = _reference(request, program, saved)
         stage.summary = f"{request.package.name}" + (f" and {reference}" if reference else "")
     with stages.stage("audit") as stage:
         audit = audit_program(
@@ -116,13 +118,13 @@ def audit_package(request: AuditRequest, observer: Observer) -> AuditResult:
             min_elements=MIN_ELEMENTS,
             left=_left(program),
             originals=_originals(program, reference, candidates) if reference else None,
-            compensated=program.metadata.user_defined.get(f"{METADATA_PREFIX}rounding") == "gptq",
+            compensated=saved.rounding == "gptq",
         )
-        audit = replace(audit, problems=(*audit.problems, *_broken_promise(program, audit)))
+        audit = replace(audit, problems=(*audit.problems, *_broken_promise(saved.recipe, audit)))
         stage.summary = f"{len(audit.weights)} weights decoded"
     path = request.package
     size_bytes = package_size_bytes(path) if path.is_dir() else path.stat().st_size
-    return AuditResult(path, size_bytes, program.deployment_target, reference, audit)
+    return AuditResult(path, size_bytes, saved.target, reference, audit)
 
 
 def _left(program: Program) -> dict[str, str]:
@@ -146,11 +148,11 @@ def _requested(request: AuditRequest) -> tuple[str | None, tuple[str, ...]]:
     return (request.stored_as[0], request.stored_as[1:]) if request.stored_as else (None, ())
 
 
-def _broken_promise(program: Program, audit: Audit) -> list[str]:
+def _broken_promise(name: str, audit: Audit) -> list[str]:
     """What the recipe that the package names should have stored, and did not."""
     from ..quantize.recipes import RECIPES
 
-    recipe = RECIPES.get(program.metadata.user_defined.get(f"{METADATA_PREFIX}recipe", ""))
+    recipe = RECIPES.get(name)
     if recipe is None or recipe.form in ("none", "mixed"):  # which name no type of their own
         return []
     if any(weight.dtype == recipe.dtype for weight in audit.applied):
@@ -161,7 +163,7 @@ def _broken_promise(program: Program, audit: Audit) -> list[str]:
 # ---- what the weights should be -------------------------------------------------------------------------------------
 
 
-def _reference(request: AuditRequest, program: Program) -> tuple[str, dict[str, np.ndarray]]:
+def _reference(request: AuditRequest, program: Program, saved: SavedModel) -> tuple[str, dict[str, np.ndarray]]:
     """The name of what the package is compared with, and its weights by title; empty if it is compared with nothing."""
     onnx = request.onnx
     if onnx is not None and request.against is not None:
@@ -170,14 +172,14 @@ def _reference(request: AuditRequest, program: Program) -> tuple[str, dict[str, 
         onnx = Path(request.against)
     if onnx is not None:
         _require_no_model(request, "an ONNX file")
-        return _onnx_file(onnx, _spec_of(program))
+        return _onnx_file(onnx, saved.spec)
     if request.against is not None and _is_package(Path(request.against)):
         _require_no_model(request, "a package")
         return _package(Path(request.against))
     if request.against is None and request.checkpoint is None:
         _require_no_model(request, "nothing")
         return "", {}
-    return _model(request, program)
+    return _model(request, program, saved.spec)
 
 
 def _require_no_model(request: AuditRequest, what: str) -> None:
@@ -203,12 +205,7 @@ def _onnx_file(file: Path, spec: PortraitSpec | None) -> tuple[str, dict[str, np
     return file.name, _onnx_weights(load_onnx(file), spec)
 
 
-def _spec_of(program: Program) -> PortraitSpec | None:
-    text = program.metadata.user_defined.get(SPEC_KEY)
-    return PortraitSpec.from_json(text) if text else None
-
-
-def _model(request: AuditRequest, program: Program) -> tuple[str, dict[str, np.ndarray]]:
+def _model(request: AuditRequest, program: Program, spec: PortraitSpec | None) -> tuple[str, dict[str, np.ndarray]]:
     """The weights of a registered model at the package's size, as they are exported."""
     from ..models.registry import list_models
 
@@ -218,7 +215,6 @@ def _model(request: AuditRequest, program: Program) -> tuple[str, dict[str, np.n
             f"`against={name}` is not a registered model, an .onnx file or an .mlpackage.",
             hint=nearest(name, list_models(), what="model"),
         )
-    spec = _spec_of(program)
     size = None if spec is None else (spec.height, spec.width)
     model = load_model(ModelSource(name, request.checkpoint, request.random_weights, size))
     return model.name, _onnx_weights(model.to_onnx(), spec)

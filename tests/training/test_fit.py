@@ -171,6 +171,13 @@ def test_frozen_norms_of_the_encoder_keep_their_statistics(painted: Path, tmp_pa
     assert moved(live, frozen, "bn.weight") >= {True}
 
 
+def test_frozen_norms_of_an_encoder_without_any_are_refused(painted: Path, tmp_path: Path) -> None:
+    frozen = Phase(steps=1, size=32, batch=1, frozen_norms=True)
+    config = small(painted, tmp_path / "out", model="segformer_b0", phases=(frozen,))
+    with pytest.raises(TrainingError, match="the encoder of segformer_b0 has none"):
+        train(config)
+
+
 def test_finished_run_called_again_does_nothing(painted: Path, tmp_path: Path) -> None:
     config = small(painted, tmp_path / "out", phases=(Phase(steps=2, size=32, batch=2),))
     first = train(config)
