@@ -52,13 +52,13 @@ def _show(export: CoreMLExport | CoreAIExport, console: Console, *, what: str, t
 def show_parity(report: ParityReport) -> None:
     """Print the gates, the worst images, and notes."""
     from ..artifacts import EMPTY
-    from ..verify.parity import SIGNS, number
+    from ..verify.parity import SIGNS, measured, number
 
     rows = [
         [
             render.style("✓", fg="green") if gate.passed else render.style("✗", fg="red"),
             gate.title,
-            number(gate.value),
+            measured(gate),
             f"{SIGNS[gate.better]} {number(gate.threshold)}",
             gate.where + (f" ({with_flags(gate.note)})" if gate.note else ""),
         ]

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..artifacts import EMPTY
 from ..errors import UsageError, nearest
+from ..utils.bounds import at_most
 from .metrics import NAN
 from .scores import SetScore
 
@@ -402,7 +403,8 @@ def judge(
     if fails_on_masks(gates) and whole.flipped_margin <= UNDECIDED:
         notes.append(
             f"The masks differ only where the model itself is undecided: on every flipped pixel its P(person) is within"
-            f" {whole.flipped_margin:.1g} of the threshold. Better trained weights, or other photographs, decide more."
+            f" {at_most(whole.flipped_margin)} of the threshold."
+            " Better trained weights, or other photographs, decide more."
         )
     if len(gates) == 1:
         gates.append(

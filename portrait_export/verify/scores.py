@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..artifacts import EMPTY
 from ..errors import DataError
+from ..utils.bounds import at_least, at_most
 from .metrics import (
     IDENTICAL_DB,
     NAN,
@@ -225,11 +226,12 @@ def one_colour_warning(shares: Sequence[float]) -> str:
     count = f"any of {len(shares)} photographs" if len(shares) > 1 else "the only photograph"
     check = "check the weights, the mean and std, and which class is the person"
     if shares and max(shares) <= ONE_COLOUR:
-        most = f"at most {max(shares):.2%} of the pixels"
+        most = f"at most {at_most(100 * max(shares))} % of the pixels"
         return f"The network finds nobody on {count} ({most}): if people are there, {check}."
     if shares and min(shares) >= 1 - ONE_COLOUR:
         every = f"each of {len(shares)} photographs" if len(shares) > 1 else count
-        return f"The network calls at least {min(shares):.2%} of the pixels of {every} a person: {check}."
+        least = f"at least {at_least(100 * min(shares), digits=4)} % of the pixels"
+        return f"The network calls {least} of {every} a person: {check}."
     return ""
 
 

@@ -12,6 +12,7 @@ from ..inputs.frames import load_frames
 from ..inputs.sequences import load_sequences, with_carried
 from ..inputs.sources import LoadedModel
 from ..preprocessing import CARRIED_KEY
+from ..utils.bounds import at_most
 from ..utils.carrying import Place, places_to_json
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class Watch:
         if lacking:
             return (lacking,)
         if effect > 0:
-            return (what, f"What is carried changes P(person) by up to {effect:.2g} in the reference's masks.")
+            return (what, f"What is carried changes P(person) by up to {at_most(effect)} in the reference's masks.")
         unmoved = (
             "What is carried does not change the reference's masks on these frames: that it is carried right is shown"
             " by the carried values alone."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...artifacts import EMPTY
+from ...utils.bounds import at_most
 from ..parity import SIGNS, Comparison, ParityReport, agreement, measured, number, xml_safe
 from ..scores import ImageScore, SetScore
 from .page import data_url, facts_table, mark, number_cell, page, section, table, text
@@ -95,7 +96,7 @@ def _summary(report: ParityReport) -> str:
             "flipped pixels",
             f"{number(s.flipped_pixels)} in all, {number(100 * s.flipped_share, 3)} % of an image on average",
         ),
-        ("P(person) there", f"by the model, at most {number(s.flipped_margin, 2)} from the threshold"),
+        ("P(person) there", f"by the model, at most {at_most(s.flipped_margin)} from the threshold"),
         ("mean |ΔP(person)|", number(s.mean_abs_probability, 3)),
     ]
     if s.psnr_worst_db is not None:

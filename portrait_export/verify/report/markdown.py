@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ...artifacts import EMPTY
-from ..parity import SIGNS, ParityReport, number, xml_safe
+from ..parity import SIGNS, ParityReport, measured, number, xml_safe
 
 WORST = 10  # images listed
 
@@ -29,7 +29,7 @@ def to_markdown(report: ParityReport) -> str:
                 [
                     "✅" if gate.passed else "❌",
                     escape(gate.title),
-                    number(gate.value),
+                    measured(gate),
                     f"{SIGNS[gate.better]} {number(gate.threshold)}",
                     escape(gate.where),
                 ]

@@ -17,10 +17,11 @@ import pytest
 from PIL import Image
 
 from portrait_export.artifacts import Frame, LabelledFrame, Prediction
+from portrait_export.cli.export_summary import show_parity
 from portrait_export.imaging.encode import png_bytes
 from portrait_export.mil.audit import StoredWeight
 from portrait_export.utils.files import OutputError
-from portrait_export.verify.gates import thresholds_for
+from portrait_export.verify.gates import Gate, thresholds_for
 from portrait_export.verify.parity import Comparison, ParityReport, compare
 from portrait_export.verify.report import write_report
 from portrait_export.verify.report.html import report_page
@@ -330,3 +331,13 @@ def test_markdown_has_every_gate_and_shows_names_literally():
     assert rows
     assert rows[0].startswith(r"| b\|\`c\`\<b\>\*d\* \| x�\[31m.jpg |")
     assert to_markdown(report) == text
+
+
+def test_a_near_miss_does_not_look_like_a_hit_in_any_form(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of([compared()])
+    miss = Gate("mean_mask_iou", "mean mask IoU", 0.9989996, 0.999, "at_least", False, "over 12 images")
+    report = replace(report, gates=(miss,))
+    show_parity(report)
+    assert "0.9989996" in capsys.readouterr().out
+    assert "0.9989996" in to_markdown(report)
+    assert "0.9989996" in report_page(report, [], title="net", facts={})
