@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..artifacts import DEFAULT_OPSET
 from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
+from ..utils.bounds import at_most
 from ..utils.stages import Stages
 from .compress import Calibration, compress, keep_integers
 from .mixed import compress_mixed
@@ -125,9 +126,9 @@ def simplify(
 
 def _cost_line(when: str, cost: Cost) -> str:
     families = ", ".join(f"{family} {count / 1e9:.3g}" for family, count in cost.macs.items())
-    weights, peak = cost.weight_bytes / 1e6, cost.peak_activation_bytes / 1e6
+    weights, peak = cost.weight_bytes / 1e6, at_most(cost.peak_activation_bytes / 1e6, digits=3)
     moved = cost.layout_ops - cost.absorbed_layout_ops
-    return f"{when}: GMACs {families}; weights {weights:.1f} MB, activations at most {peak:.1f} MB; {moved} layout ops"
+    return f"{when}: GMACs {families}; weights {weights:.1f} MB, activations at most {peak} MB; {moved} layout ops"
 
 
 def simplify_alike(stages: Stages, captured: Sequence[StoredModel], prefixes: Sequence[str]) -> list[StoredModel]:

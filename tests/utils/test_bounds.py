@@ -1,3 +1,7 @@
+"""Test bounds that are written with few digits."""
+
+from __future__ import annotations
+
 import pytest
 
 from portrait_export.utils.bounds import at_least, at_most

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CaptureError, UsageError
+from ...utils.bounds import at_most
 from .field import Field, field_of
 from .instances import (
     BOX,
@@ -283,7 +284,7 @@ def _box_problems(rows: np.ndarray) -> list[str]:
     if not np.isfinite(rows).all():
         return ["NaN or infinity on a photograph"]
     if 0 < largest < SMALLEST_BOX_IN_PIXELS:
-        return [f"boxes: no coordinate is above {largest:.2f}, so they are shares of the picture or not decoded"]
+        return [f"boxes: no coordinate is above {at_most(largest)}, so they are shares of the picture or not decoded"]
     return []
 
 
