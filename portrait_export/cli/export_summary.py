@@ -52,14 +52,14 @@ def _show(export: CoreMLExport | CoreAIExport, console: Console, *, what: str, t
 def show_parity(report: ParityReport) -> None:
     """Print the gates, the worst images, and notes."""
     from ..artifacts import EMPTY
-    from ..verify.parity import SIGNS, measured, number
+    from ..verify.parity import measured, number, wanted
 
     rows = [
         [
             render.style("✓", fg="green") if gate.passed else render.style("✗", fg="red"),
             gate.title,
             measured(gate),
-            f"{SIGNS[gate.better]} {number(gate.threshold)}",
+            wanted(gate),
             gate.where + (f" ({with_flags(gate.note)})" if gate.note else ""),
         ]
         for gate in report.gates

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from .sizes import Size, listed_sizes
+
+if TYPE_CHECKING:
+    from ..mil.program import Program
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ class SavedModel:
     target: str
     sizes: tuple[Size, ...] = ()
     core_ai: bool = False
+
+    @classmethod
+    def of_program(cls, path: Path, program: Program) -> SavedModel:
+        """A package whose program has been read."""
+        return cls(path, program.metadata.user_defined, program.deployment_target, listed_sizes(program.inputs))
 
     @property
     def spec(self) -> PortraitSpec | None:
@@ -57,5 +66,4 @@ def read_saved(path: Path) -> SavedModel:
         return SavedModel(path, read_asset(path).metadata.user_defined, TARGET, core_ai=True)
     from ..mil.program import read_program
 
-    program = read_program(path)
-    return SavedModel(path, program.metadata.user_defined, program.deployment_target, listed_sizes(program.inputs))
+    return SavedModel.of_program(path, read_program(path))

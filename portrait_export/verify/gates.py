@@ -1,6 +1,7 @@
-"""Judge aggregated scores by named bars, each with a value and where it was set or measured.
+"""Compare scores with the bars that they must reach.
 
-A package passes if every gate passes. A value that is missing is reported in a note; a NaN fails its gate.
+Each bar has a name, a value, and where it was set or measured. A package passes if every gate passes. A value that is
+missing is reported in a note; a NaN fails its gate.
 """
 
 from __future__ import annotations

@@ -266,6 +266,11 @@ def measured(gate: Gate) -> str:
     return number(gate.value, digits)
 
 
+def wanted(gate: Gate) -> str:
+    """A gate's bar, such as `≥ 0.999`."""
+    return f"{SIGNS[gate.better]} {number(gate.threshold)}"
+
+
 def _predict(runner: Runner, labelled: LabelledFrame) -> Prediction:
     predictions = runner.run([labelled.frame])
     if len(predictions) != 1:
@@ -278,8 +283,7 @@ def _complaint(gate: Gate) -> str:
     if gate.passed:
         return ""
     note = f" ({gate.note})" if gate.note else ""
-    wanted = f"{SIGNS[gate.better]} {number(gate.threshold)}"
-    return f"{gate.title} is {measured(gate)}, wanted {wanted}; {gate.where}{note}"
+    return f"{gate.title} is {measured(gate)}, wanted {wanted(gate)}; {gate.where}{note}"
 
 
 def _image_complaint(score: ImageScore) -> str:

@@ -107,7 +107,7 @@ def audit_package(request: AuditRequest, observer: Observer) -> AuditResult:
     stages = Stages(observer)
     with stages.stage("load") as stage:
         program = read_program(request.package)
-        saved = SavedModel(request.package, program.metadata.user_defined, program.deployment_target)
+        saved = SavedModel.of_program(request.package, program)
         reference, candidates = _reference(request, program, saved)
         stage.summary = f"{request.package.name}" + (f" and {reference}" if reference else "")
     with stages.stage("audit") as stage:

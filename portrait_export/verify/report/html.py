@@ -9,7 +9,7 @@ import numpy as np
 
 from ...artifacts import EMPTY
 from ...utils.bounds import at_most
-from ..parity import SIGNS, Comparison, ParityReport, agreement, measured, number, xml_safe
+from ..parity import Comparison, ParityReport, agreement, measured, number, wanted, xml_safe
 from ..scores import ImageScore, SetScore
 from .page import data_url, facts_table, mark, number_cell, page, section, table, text
 from .pictures import HEADINGS, HEAT_FULL, inputs_of, mask_picture, panels, values_picture
@@ -79,7 +79,7 @@ def _gates(report: ParityReport) -> str:
     rows = (
         f"<tr><td>{mark(gate.passed, 'passed' if gate.passed else 'failed')}</td>"
         f'<th scope="row">{text(gate.title)}</th><td class="number" data-name="measured">{text(measured(gate))}</td>'
-        f'<td class="number" data-name="bar">{SIGNS[gate.better]} {text(number(gate.threshold))}</td>'
+        f'<td class="number" data-name="bar">{text(wanted(gate))}</td>'
         f'<td class="text">{text(gate.where)}{text(f" ({gate.note})") if gate.note else ""}</td></tr>\n'
         for gate in report.gates
     )

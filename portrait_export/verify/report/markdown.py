@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ...artifacts import EMPTY
-from ..parity import SIGNS, ParityReport, measured, number, xml_safe
+from ..parity import ParityReport, measured, number, wanted, xml_safe
 
 WORST = 10  # images listed
 
@@ -30,7 +30,7 @@ def to_markdown(report: ParityReport) -> str:
                     "✅" if gate.passed else "❌",
                     escape(gate.title),
                     measured(gate),
-                    f"{SIGNS[gate.better]} {number(gate.threshold)}",
+                    wanted(gate),
                     escape(gate.where),
                 ]
                 for gate in report.gates
