@@ -55,7 +55,7 @@ LOOKS = ("mask", "cutout", "replace", "blur")
 @click.option(
     "--refine/--no-refine",
     default=True,
-    help="Sharpen the mask along the photo's edges, or keep the network's own.  [default: --refine]",
+    help="Sharpen the mask along the photo's edges, or keep the network's own.",
 )
 @click.option(
     "--sequence",

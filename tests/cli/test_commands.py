@@ -33,6 +33,7 @@ def test_help_explains_every_option(cli, command):
     assert ran.out.startswith(f"Usage: portrait-export {command}")
     undocumented = [line for line in ran.out.splitlines() if line.strip().startswith("-") and len(line.split()) < 3]
     assert [line for line in undocumented if not line.startswith(" " * 4)] == []
+    assert not re.search(r"\[default: [^]]*\]\s+\[default: ", ran.out)  # one in the text, one from Click
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "serve"])  # its stdout is a protocol
