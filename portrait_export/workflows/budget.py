@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..utils.bounds import at_least, at_most
 from ..utils.stages import RunningStage
 from .requests import CoreMLRequest
 from .sensitivities import Trial, digest_of
@@ -41,7 +42,8 @@ def _largest(stage: RunningStage, frontier: Frontier, trials: Trials, max_mb: fl
     choice, size = _fullest(frontier, trials, most)
     stage.summary = f"{size / 1e6:.2f} of {max_mb:g} MB, predicted loss {total_error(choice):.3g}"
     if size > most:
-        stage.warnings.append(f"Not reachable: best found {size / 1e6:.3f} MB; at most {max_mb:g} MB is asked for.")
+        found = at_most(size / 1e6, 4)
+        stage.warnings.append(f"Not reachable: best found {found} MB; at most {max_mb:g} MB is asked for.")
     elif min_iou is not None:
         first = choice
         choice, trial = _swapped(stage, trials, first, most)
@@ -49,9 +51,8 @@ def _largest(stage: RunningStage, frontier: Frontier, trials: Trials, max_mb: fl
         if not trial.passed:
             count = frontier.within_error(total_error(first) * _scale(trials.judge(stage, first), min_iou))
             needed = size - total_bytes(first) + total_bytes(frontier.choice(count))
-            found = f"best found {trial.iou:.5f} in {trial.size_bytes / 1e6:.3f} MB"
             stage.warnings.append(
-                f"Not reachable: {found}; {min_iou:g} is asked for within {max_mb:g} MB, and is predicted to need"
+                f"{_not_reachable(trial, min_iou)} within {max_mb:g} MB, and are predicted to need"
                 f" {needed / 1e6:.2f} MB."
             )
     return choice
@@ -134,11 +135,13 @@ def _smallest(stage: RunningStage, frontier: Frontier, trials: Trials, min_iou: 
     )
     stage.details = tried
     if not result.passed:
-        stage.warnings.append(
-            f"Not reachable: best found {result.iou:.5f} in {result.size_bytes / 1e6:.3f} MB;"
-            f" {min_iou:g} and the other gates are asked for."
-        )
+        stage.warnings.append(f"{_not_reachable(result, min_iou)}.")
     return best
+
+
+def _not_reachable(best: Trial, min_iou: float) -> str:
+    found = f"best found {at_least(best.iou, 5)} in {at_most(best.size_bytes / 1e6, 4)} MB"
+    return f"Not reachable: {found}; {min_iou:g} and the other gates are asked for"
 
 
 def _saved(frontier: Frontier, count: int, high: int) -> float:

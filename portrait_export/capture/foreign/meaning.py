@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...errors import CaptureError, UsageError
+from ...utils.bounds import at_least, at_most
 from .bounds import Bounds
 from .measured import Seen
 from .walk import Walk
@@ -122,9 +123,9 @@ class Evidence:
         """What was seen and proved, for messages."""
         proved = ""
         if self.bounds.finite:
-            proved = f", and the graph keeps it in {self.bounds.low:.4g}..{self.bounds.high:.4g}"
+            proved = f", and the graph keeps it in {at_least(self.bounds.low, 4)}..{at_most(self.bounds.high, 4)}"
         elif self.bounds.low > -1:
-            proved = f", and the graph keeps it above {self.bounds.low:.4g}"
+            proved = f", and the graph keeps it above {at_least(self.bounds.low, 4)}"
         return f"{self.seen}{proved}"
 
 
