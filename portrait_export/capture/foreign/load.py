@@ -26,6 +26,7 @@ from ..simplify.folding import fold_constants
 from .adapt import upgrade_opset
 from .carried import Recurrence, find_pairs, settle, unread, with_ratio, zeros_of
 from .composing import ComposedOriginal, compose
+from .exported import with_exported
 from .field import Field
 from .finding import Finding
 from .float_forms import in_float_form
@@ -72,6 +73,7 @@ class _Opened:
         carried: what it carries from frame to frame.
         told: whether the user named it.
         notes: what was found about its other inputs.
+        doubts: where options contradict the file.
     """
 
     options: ForeignOptions
@@ -83,6 +85,7 @@ class _Opened:
     carried: tuple[Carried, ...] = ()
     told: bool = False
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def start(self) -> dict[str, np.ndarray]:
@@ -119,6 +122,7 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     preprocessor = read_preprocessor(options.file.parent)
     original, declared = _original(options, checkpoint, preprocessor, toml)
     outline = original.stored.outline
+    options, toml, doubts = with_exported(options, toml, outline) if options.onnx is not None else (options, toml, ())
     own = Recurrence(original.pairs, told=bool(options.carry))
     found = own if own.pairs else find_pairs(outline, options)
     pictures = _picture_inputs(outline, options, preprocessor, found)
@@ -126,7 +130,7 @@ def load_foreign(options: ForeignOptions, checkpoint: Path | None = None) -> For
     options, ratio = with_ratio(outline, options, image) if found.pairs else (options, ())
     fillings = fixed_values(outline, dict(options.fix_inputs))
     carried = settle(original.stored, [each.image for each in pictures], fillings, found)
-    opened = _Opened(options, toml, preprocessor, original, pictures, fillings, carried, found.told, ratio)
+    opened = _Opened(options, toml, preprocessor, original, pictures, fillings, carried, found.told, ratio, doubts)
     opened = opened if options.compose is None else _composed(opened, options.compose)
     if declared is None:
         return _understood(opened)
@@ -271,6 +275,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         start=opened.start,
         notes=tuple(notes),
         warnings=(
+            *opened.doubts,
             *preparation.warnings,
             *swapped,
             *head.warnings,

@@ -246,7 +246,8 @@ class Settings:
 class ForeignOptions(Settings):
     """Where a foreign network is, and its settings.
 
-    What is not set is decided by the TOML file, else by the graph or the files next to it, else by a stated default.
+    What is not set is decided by the TOML file, else by the metadata of an ONNX file of this project, else by the graph
+    or the files next to it, else by a stated default.
 
     Attributes:
         onnx, torchscript: a file. torch: `module.py:factory`. Exactly one of the three is given.
@@ -307,7 +308,11 @@ def with_toml(options: ForeignOptions) -> tuple[ForeignOptions, str]:
     file = options.preprocessing or (adjacent if adjacent.is_file() else None)
     if file is None:
         return options, ""
-    stored = read_toml(file, Settings)
+    return completed(options, read_toml(file, Settings)), file.name
+
+
+def completed(options: ForeignOptions, stored: Settings) -> ForeignOptions:
+    """The options, with what they leave unset from stored settings."""
     unset = [field.name for field in fields(Settings) if getattr(options, field.name) in (None, ())]
-    completed = replace(options, **{name: getattr(stored, name) for name in unset})
-    return replace(completed, pictures=merged(options.pictures, stored.pictures)), file.name
+    filled = replace(options, **{name: getattr(stored, name) for name in unset})
+    return replace(filled, pictures=merged(options.pictures, stored.pictures))
