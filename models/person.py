@@ -86,9 +86,10 @@ def person_classes(id2label: Mapping[int, str]) -> tuple[int, ...]:
     """
     names = {k: _names_in(label) for k, label in sorted(id2label.items())}
     others = [k for k, found in names.items() if "background" not in found]
-    if len(others) < len(names) and all(names[k] & PERSON_PARTS for k in others):
-        return tuple(others)
     people = tuple(k for k in others if names[k] & PEOPLE)
+    parts = PERSON_PARTS - {"others"} if people else PERSON_PARTS  # beside a whole person they are other things
+    if len(others) < len(names) and all(names[k] & parts for k in others):
+        return tuple(others)
     if people:
         return people
     return tuple(others) if len(others) == 1 and len(names) == 2 else ()

@@ -75,6 +75,8 @@ EASYPORTRAIT = ("background", "person", "skin", "left_brow", "right_brow", "left
         (("background", "foreground"), (1,)),
         (("LABEL_0", "LABEL_1", "LABEL_2"), ()),
         (("background", "human", "dog"), (1,)),
+        (("background", "person", "others"), (1,)),
+        (("background", "hair", "body_skin", "others"), (1, 2, 3)),
         (("background", "cat", "dog"), ()),
         (("road", "person", "rider", "car"), (1, 2)),
         (("ground", "people", "sky"), (1,)),

@@ -5,8 +5,9 @@ That is: which output and class it is, and which activation was applied to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from .field import Field, field_of
 from .finding import Finding
 from .instances import instances_of, refuse_instances
 from .meaning import DESCRIPTIONS, LOGITS, SLACK, Evidence, Levels, Meaning, decide
-from .measured import Seen, separations
+from .measured import Seen
+from .on_masks import checked_on_masks, clearly_better
 from .options import Settings
 from .walk import WEIGHING, Walk, activations_near, walk_back
 
@@ -29,10 +31,8 @@ KNOWN_SETS = {
     150: ((12,), "ADE20K: 12 is person"),
 }
 _LIKELY_NAMES = ("mask", "matte", "alpha", "pha", "person", "seg", "fused", "prob", "logits", "out")  # likelier first
-# Photographs that must agree, and how often a pixel of the person then has the smaller value, before a mask is taken
-# for the background's. Networks with random weights disagree: what is bright in one photograph is dark in another.
-AGREEING, CONTRARY, LIKELY = 4, 0.15, 0.85
-
+_DOUBTFUL_NAMES = ("edge", "boundary", "conf", "quality", "uncertain", "iou", "aux", "depth")  # of what is no mask
+MOST_COMPARED = 6  # outputs that are run on photographs to choose one
 NAN = float("nan")
 SUMS = ("Add", "Sub", "Sum", "Clip")
 
@@ -117,7 +117,7 @@ def find_head(
         CaptureError: no output is a map of the picture, or the values contradict the options.
         UsageError: the person's class or the meaning of the values is needed, or the class does not exist.
     """
-    chosen = _choose_output(outputs, options.mask_output, size)
+    chosen = _choose_output(outputs, options.mask_output, size, measure)
     output, value = chosen.value, outputs[chosen.value]
     output_field = field_of(value.shape, size)
     assert output_field is not None  # _choose_output picks maps only
@@ -174,9 +174,10 @@ def find_head(
         step=walk.step / (found.one - found.zero) if found.kind in ("sigmoid", "softmax", "probability") else 0.0,
         smooth=_smooth(graph, walk, size) if source is None and found.kind == "probability" else None,
         notes=(f"{description} ({found.why})", *no_logits),
-        warnings=(*chosen.warnings, *doubts, *found.warnings, *person.warnings),
+        warnings=(*chosen.warnings, *doubts, *_other_view(output_field, size), *found.warnings, *person.warnings),
     )
-    return _checked_on_masks(head, seen, options)
+    guessed = options.person_class is None and not labels
+    return checked_on_masks(head, seen, options, guessed=guessed)
 
 
 def _instances(
@@ -249,73 +250,12 @@ def _smooth(graph: Graph, walk: Walk, size: tuple[int, int]) -> tuple[str, Field
     return None if found is None else (walk.smooth, found)
 
 
-# Whether it is the person
-
-
-def _checked_on_masks(head: Head, seen: Seen, options: Settings) -> Head:
-    """Compare it with drawn masks of photographs. Raises UsageError where it marks the background on all of them."""
-    positive = options.positive or "person"
-    found = separations(seen, lambda values: _score(head, values))
-    if len(found) < AGREEING:
-        return head
-    if positive == "background":
-        found = [1 - value for value in found]
-    low, high = min(found), max(found)
-    note = (
-        f"on {len(found)} photographs with drawn masks, a pixel of the person has the larger value in {low:.0%} to"
-        f" {high:.0%} of all pairs (by chance: 50%)"
-    )
-    warnings = list(head.warnings)
-    if high <= CONTRARY:
-        inverse = "person" if positive == "background" else "background"
-        which = f"`positive={inverse}`" if head.field.classes == 1 else "another `person_class=`"
-        if options.positive is None and options.person_class is None:
-            raise UsageError(
-                f"The output {head.output!r} marks the background rather than the person: {note}.",
-                code="which-class",
-                hint=f"{which} takes the other one; `positive=person` keeps this one."
-                if head.field.classes == 1
-                else f"name the person's class: `person_class={' or '.join(_others(head))}`.",
-            )
-        warnings.append(f"what was chosen is probably the background: {note}; {which} takes the other one")
-    elif head.slope < 0 and options.positive is None and low < LIKELY:
-        warnings.append(
-            f"the graph subtracts a probability from 1, which may be that of the background ({head.text}): taken as the"
-            " person's (`positive=`)"
-        )
-    return replace(head, notes=(*head.notes, note), warnings=tuple(warnings))
-
-
-def separation_of(head: Head, seen: Seen, positive: str) -> float | None:
-    """How well an output tells the person from the background on photographs, on average; None without enough."""
-    found = separations(seen, lambda values: _score(head, values))
-    if len(found) < AGREEING:
-        return None
-    mean = sum(found) / len(found)
-    return 1 - mean if positive == "background" else mean
-
-
-def _others(head: Head) -> list[str]:
-    return [str(k) for k in range(min(head.field.classes, 4)) if k not in head.person_in_output]
-
-
-def _score(head: Head, values: np.ndarray) -> np.ndarray:
-    """What rises with P(person), from the classes of an output (K, n)."""
-    if head.kind == "argmax":
-        return np.isin(np.rint(values[0]), head.person).astype(np.float32)
-    if len(values) == 1:
-        return values[0]
-    chosen = [k for k in head.person_in_output if k < len(values)]
-    rest = [k for k in range(len(values)) if k not in chosen]
-    if head.kind in ("sigmoid", "multilabel", "probability") or not rest:
-        return values[chosen].max(0)
-    return values[chosen].max(0) - values[rest].max(0)
-
-
 # Which output
 
 
-def _choose_output(outputs: Mapping[str, np.ndarray], asked: str | None, size: tuple[int, int]) -> Finding[str]:
+def _choose_output(
+    outputs: Mapping[str, np.ndarray], asked: str | None, size: tuple[int, int], measure: Measure
+) -> Finding[str]:
     if asked is not None and asked not in outputs:
         raise UsageError(f"The network has no output {asked!r}.", hint=nearest(asked, list(outputs), what="output"))
     names = [asked] if asked else list(outputs)
@@ -330,20 +270,35 @@ def _choose_output(outputs: Mapping[str, np.ndarray], asked: str | None, size: t
         )
     if len(maps) == 1:
         return Finding(maps[0])
-    pictures = [name for name in maps if _classes(outputs[name], size) == 3]
-    likely = [name for name in maps if name not in pictures] or maps
-    chosen = min(likely, key=_rank)
-    warning = f"{len(maps)} outputs could be the mask: {', '.join(maps)}; {chosen} is used (`mask_output=`)"
+    fields = {name: found for name in maps if (found := field_of(outputs[name].shape, size))}
+    likely = [name for name in maps if fields[name].classes != 3] or maps  # three are the colours of a picture
+    chosen = min(likely, key=lambda name: (*_rank(name), -math.prod(fields[name].pixels)))
+    single = [name for name in likely if fields[name].classes <= 2]
+    if chosen in single and 1 < len(single) <= MOST_COMPARED:
+        chosen = clearly_better({name: measure(name, fields[name]) for name in single}, chosen)
+    shapes = ", ".join(f"{name} {_text(outputs[name].shape)}" for name in maps)
+    warning = f"{len(maps)} outputs could be the mask: {shapes}; {chosen} is used (`mask_output=`)"
     return Finding(chosen, warnings=(warning,))
 
 
-def _classes(value: np.ndarray, size: tuple[int, int]) -> int:
-    found = field_of(value.shape, size)
-    return 0 if found is None else found.classes
+def _rank(name: str) -> tuple[bool, int]:
+    """The likeliest name is the least."""
+    lower = name.lower()
+    likely = (rank for rank, word in enumerate(_LIKELY_NAMES) if word in lower)
+    return any(word in lower for word in _DOUBTFUL_NAMES), next(likely, len(_LIKELY_NAMES))
 
 
-def _rank(name: str) -> int:
-    return next((rank for rank, word in enumerate(_LIKELY_NAMES) if word in name.lower()), len(_LIKELY_NAMES))
+def _other_view(found: Field, size: tuple[int, int]) -> tuple[str, ...]:
+    """A warning where the output's size suggests that it does not cover the whole picture, or more than it."""
+    pairs = [sorted(pair) for pair in zip(found.pixels, size, strict=True)]
+    if all(abs(small - large / round(large / small)) <= 1 for small, large in pairs):
+        return ()
+    height, width = found.pixels
+    doubt = (
+        f"the output has {height}x{width} pixels for a picture of {size[0]}x{size[1]}, neither a whole part nor a"
+        " multiple of them: it is stretched over the whole picture, which is wrong if the network crops or pads"
+    )
+    return (doubt,)
 
 
 # Its logits
@@ -381,6 +336,11 @@ def _person(
 ) -> Finding[tuple[int, ...]]:
     """The person's classes, counted where `total` is, with one note that describes them."""
     asked = options.person_class
+    if options.positive is not None and total > 1 and (picked is None or len(picked) > 1):
+        raise UsageError(
+            f"`positive={options.positive}` is of a single channel, and the network has {total} classes.",
+            hint="name the person's class, counted from 0: `person_class=1`.",
+        )
     if picked is not None and len(picked) == 1:
         if asked not in (None, picked):
             raise UsageError(f"`person_class=` is {_text(asked or ())}; the graph itself picks class {picked[0]}.")

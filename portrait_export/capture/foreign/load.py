@@ -30,12 +30,13 @@ from .exported import with_exported
 from .field import Field
 from .finding import Finding
 from .float_forms import in_float_form
-from .head import Head, find_head, separation_of
+from .head import Head, find_head
 from .interface import DEFAULT_SIZE, ImageInput, fixed_values, pin, resized
 from .leading import leading_arithmetic
 from .measured import Seen, measure, photographs
 from .network import ForeignNetwork, probe_pictures
 from .normalisation import decide, decide_picture
+from .on_masks import CLEARLY_BETTER, separation_of
 from .options import (
     NORMALISING,
     ForeignOptions,
@@ -56,8 +57,6 @@ TOLERANCE = 1e-4
 # Of networks in half precision, or whose 8-bit operators become floats: another order of the same sums may round to the
 # next number. The small networks of the tests, quantized, differ by 1e-6 at most; one step of their logits is 1.2e-2.
 HALF_TOLERANCE = 2e-2
-
-CLEARLY_BETTER = 0.1  # of how often a pixel of the person has a larger value than one of the background
 
 
 @dataclass(frozen=True)
@@ -238,16 +237,17 @@ def _understood(opened: _Opened) -> ForeignNetwork:
     others = {*options.keep_outputs, *(value.output for value in opened.carried)} - {options.mask_output}
     candidates = {name: value for name, value in outputs.items() if name not in others} or outputs
     labels = _labels(options.file.parent)
-    seen: list[Seen] = []
+    seen: dict[str, Seen] = {}
 
     def look(output: str, found: Field) -> Seen:
-        seen.append(_measured(opened, preparation.value, output, found))
-        return seen[-1]
+        if output not in seen:
+            seen[output] = _measured(opened, preparation.value, output, found)
+        return seen[output]
 
     head = find_head(graph, candidates, options, size=(image.height, image.width), labels=labels, measure=look)
     if isinstance(original, ComposedOriginal):
         head = original.described(head)
-    swapped = _swap_doubts(opened, preparation.value, head, seen[-1])
+    swapped = _swap_doubts(opened, preparation.value, head, seen[head.output])
     reads = _reads(original, head, opened.carried)
     inputs = [note for each in images for note in _input_notes(each, options)]
     notes = [*original.notes, *inputs, *opened.notes, *_carried_notes(opened), *preparation.notes]

@@ -434,7 +434,8 @@ def _problem(evidence: Evidence, asked: str) -> str:
     reach = OVERSHOOT * (one - zero) if asked in SPANS.values() else SLACK
     possible = seen.within(zero - reach, one + reach)
     if asked == "matte255":
-        possible = possible and (seen.high > 1 + SLACK or _is_picture(bounds))
+        reached = not bounds.finite or bounds.high >= MATTE
+        possible = possible and reached and (seen.high > 1 + SLACK or _is_picture(bounds))
     if asked == "signed":
         possible = possible and (seen.low < -SLACK or (bounds.finite and bounds.low < -1 + SLACK))
     return "" if possible else DESCRIPTIONS.get(asked, f"a matte of {zero:g}..{one:g}")

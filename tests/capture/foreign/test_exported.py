@@ -16,6 +16,7 @@ from portrait_export.capture.onnx.load import load_onnx
 from portrait_export.capture.runners import carried_places
 from portrait_export.errors import UsageError
 from portrait_export.preprocessing import SPEC_KEY, PortraitSpec
+from tests.capture.foreign.guesses import guesses
 from tests.capture.foreign.picture_nets import four_channels, gray, matting, saved, with_trimap
 from tests.capture.foreign.recurrent_nets import rvm_file
 
@@ -45,7 +46,7 @@ def test_its_preprocessing_is_taken_from_its_metadata(exported):
     network = load_foreign(ForeignOptions(onnx=exported))
     assert network.spec == PortraitSpec(**{**SPEC.to_dict(), "positive": "person"})  # its outputs are of the person
     assert "preprocessing from the file's own metadata" in network.notes
-    assert network.warnings == ()
+    assert guesses(network) == ()
     assert network.head.output == "mask"
 
 
@@ -65,7 +66,7 @@ def test_an_option_counts_first_and_a_contradiction_is_told(exported, given, sai
 
 def test_options_that_repeat_the_metadata_are_no_contradiction(exported):
     same = {"mean": (1.0, 0.9, 0.8), "std": (0.5, 0.6, 0.7), "scale": 0.00784, "color": "bgr"}
-    assert load_foreign(ForeignOptions(onnx=exported, **same)).warnings == ()
+    assert guesses(load_foreign(ForeignOptions(onnx=exported, **same))) == ()
 
 
 def test_a_file_next_to_it_counts_before_its_metadata(exported, tmp_path):

@@ -15,6 +15,7 @@ from portrait_export.capture.foreign.normalisation import ASSUMED
 from portrait_export.capture.foreign.options import ForeignOptions, classes, number, three_numbers
 from portrait_export.errors import CaptureError, PortraitError, UsageError
 from portrait_export.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from tests.capture.foreign.guesses import guesses
 
 F32 = TensorProto.FLOAT
 
@@ -67,7 +68,7 @@ ADD = helper.make_node("Add", ["centred", "o"], ["normal"])
 
 def test_imagenet_is_assumed_with_a_warning(tmp_path):
     network = load(net(), tmp_path)
-    assert network.warnings == (ASSUMED,)
+    assert guesses(network) == (ASSUMED,)
     assert (network.spec.mean, network.spec.std, network.spec.scale) == (IMAGENET_MEAN, IMAGENET_STD, 1 / 255)
 
 
@@ -91,7 +92,7 @@ def test_imagenet_is_assumed_with_a_warning(tmp_path):
 def test_a_normalising_graph_gets_plain_pixels_and_a_warning(nodes, constants, scale, words, tmp_path):
     network = load(net(1, *nodes, **constants), tmp_path)
     assert (network.spec.scale, network.spec.mean, network.spec.std) == (scale, (0, 0, 0), (1, 1, 1))
-    [warning] = network.warnings
+    [warning] = guesses(network)
     assert f"the graph already normalises its input ({words})" in warning
 
 
@@ -112,7 +113,7 @@ def test_integers_are_pixels(dtype, mean, words, tmp_path):
     made = model([cast, scaled, node], dtype=dtype, c255=np.float32(255), **weights)
     network = load(made, tmp_path, activation="logits")
     assert (network.spec.scale, network.spec.mean, network.spec.std) == (1.0, (mean,) * 3, (1,) * 3)
-    assert [*network.warnings] == [words] * bool(words)
+    assert [*guesses(network)] == [words] * bool(words)
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32)).astype(np.float32) - mean
     [expected] = run(made, image.astype(helper.tensor_dtype_to_np_dtype(dtype)))
     np.testing.assert_allclose(run(network.to_onnx(), image)[0], expected, atol=1e-5)
@@ -139,27 +140,27 @@ def run(made: onnx.ModelProto, image: np.ndarray) -> list[np.ndarray]:
 def test_normalising_twice_is_caught(tmp_path):
     made = net(1, SUB, DIV, m=row(0.485, 0.456, 0.406), s=row(0.229, 0.224, 0.225))
     network = load(made, tmp_path, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    [warning] = network.warnings
+    [warning] = guesses(network)
     assert warning.endswith("are applied before it: normalising twice is probably wrong")
 
 
 def test_pixels_in_the_wrong_units_are_caught(tmp_path):
     made = net(1, SUB, DIV, m=row(127.5, 127.5, 127.5), s=row(127.5, 127.5, 127.5))
-    [warning] = load(made, tmp_path, scale=1 / 255).warnings
+    [warning] = guesses(load(made, tmp_path, scale=1 / 255))
     assert warning == (
         "the graph starts with Sub, Div: (x - 127.5) / 127.5, which looks made for pixels in 0..255;"
         " scale is 0.00392157"
     )
-    [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4)).warnings
+    [warning] = guesses(load(net(), tmp_path, mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4)))
     assert warning == "mean and std are in units of 0..255, so `scale=` is taken as 1"
-    [warning] = load(net(), tmp_path, mean=(123.675, 116.28, 103.53), scale=1 / 255).warnings
+    [warning] = guesses(load(net(), tmp_path, mean=(123.675, 116.28, 103.53), scale=1 / 255))
     assert warning == "mean (123.7, 116.3, 103.5) is outside of pixel * scale, which is 0..1: wrong units?"
 
 
 def test_a_batch_norm_on_the_input_is_suspected(tmp_path):
     parts = {name: np.ones(3, np.float32) for name in ("a", "b", "c", "d")}
     norm = helper.make_node("BatchNormalization", ["x", *parts], ["normal"])
-    warnings = load(net(1, norm, **parts), tmp_path).warnings
+    warnings = guesses(load(net(1, norm, **parts), tmp_path))
     assert "the graph starts with BatchNormalization on its input" in warnings[1]
 
 
@@ -168,7 +169,7 @@ def test_hugging_face_files_next_to_the_network_are_read(tmp_path):
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}')
     network = load(net(4), tmp_path)
     assert (network.head.person, network.spec.mean, network.spec.std) == ((2,), (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
-    assert network.warnings == ()
+    assert guesses(network) == ()
     assert "class 2 (person) of 4, by config.json" in " ".join(network.notes)
 
 
@@ -236,11 +237,13 @@ def test_several_similar_outputs_are_reported(tmp_path):
     (one, first), (two, second) = conv(1, result="d1"), conv(1, result="d0")
     network = load(model([one, two], outputs=("d1", "d0"), **first, **second), tmp_path, mean=IMAGENET_MEAN)
     assert network.head.output == "d1"
-    assert network.warnings == ("2 outputs could be the mask: d1, d0; d1 is used (`mask_output=`)",)
+    assert guesses(network) == (
+        "2 outputs could be the mask: d1 (1, 1, 32, 32), d0 (1, 1, 32, 32); d1 is used (`mask_output=`)",
+    )
 
 
 def test_voc_and_cityscapes_are_guessed_with_a_warning(tmp_path):
-    assert load(net(21), tmp_path, mean=(0, 0, 0)).warnings == (
+    assert guesses(load(net(21), tmp_path, mean=(0, 0, 0))) == (
         "21 classes: taken as Pascal VOC: 15 is person (`person_class=`)",
     )
 

@@ -18,6 +18,7 @@ from portrait_export.capture.foreign.normalisation import ASSUMED
 from portrait_export.capture.foreign.options import ForeignOptions
 from portrait_export.capture.onnx.check import run_once
 from portrait_export.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from tests.capture.foreign.guesses import guesses
 
 SIDE = 32
 node = helper.make_node
@@ -304,8 +305,9 @@ def feed(case: Case, prepared: np.ndarray) -> np.ndarray:
 def test_the_graphs_own_normalisation_is_noticed(name, tmp_path):
     case = NOTICED[name]
     found = load(case, tmp_path)
-    [warning] = found.warnings
+    warning, *others = guesses(found)
     assert case.words in warning
+    assert ["neither a whole part" in line for line in others] == [True] * name.startswith("padded")
     expected = run_once(network(case), {"x": feed(case, case.prepare(picture()))})["alpha"]
     assert np.ptp(expected) > 0.2, "a flat mask would prove nothing"
     call = found.original.open({}, ("alpha",), keep_memory=False)
@@ -339,7 +341,7 @@ NOT_NORMALISING = {
 @pytest.mark.parametrize("name", NOT_NORMALISING)
 def test_the_networks_own_layers_are_no_normalisation(name, tmp_path):
     found = load(NOT_NORMALISING[name], tmp_path)
-    assert found.warnings == (ASSUMED,)
+    assert guesses(found) == (ASSUMED,)
     assert (found.spec.mean, found.spec.std, found.spec.scale) == (IMAGENET_MEAN, IMAGENET_STD, 1 / 255)
 
 
@@ -398,7 +400,7 @@ def test_two_normalised_branches_are_both_named(tmp_path):
     first, other = shifted(result="d"), node("Div", ["x", "c255"], ["q"])
     nodes = [*first.nodes, other, node("Tanh", ["d"], ["h"]), node("Tanh", ["q"], ["k_"])]
     nodes += [node("Add", ["h", "k_"], ["normal"])]
-    [warning] = load(Case(nodes, bytes_of, first.constants), tmp_path).warnings
+    [warning] = guesses(load(Case(nodes, bytes_of, first.constants), tmp_path))
     assert "other layers read Div: (x - 0) / 255" in warning
 
 
@@ -415,10 +417,10 @@ def test_the_means_tell_the_order_of_channels(color, tmp_path):
 def test_given_numbers_that_suit_the_graph_are_not_doubted(tmp_path):
     signs = NOTICED["back_to_0_to_1_from_minus_one_to_one"]
     halves = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
-    assert load(signs, tmp_path, **halves).warnings == ()
-    [warning] = load(signs, tmp_path, scale=1 / 255).warnings
+    assert guesses(load(signs, tmp_path, **halves)) == ()
+    [warning] = guesses(load(signs, tmp_path, scale=1 / 255))
     assert "looks made for pixels in -1..1; scale is 0.00392157" in warning
-    [warning] = load(NOTICED["batch_norm_of_bytes"], tmp_path, mean=IMAGENET_MEAN, std=IMAGENET_STD).warnings
+    [warning] = guesses(load(NOTICED["batch_norm_of_bytes"], tmp_path, mean=IMAGENET_MEAN, std=IMAGENET_STD))
     assert warning.endswith("normalising twice is probably wrong")
 
 
