@@ -37,12 +37,23 @@ COMMANDS = {
     "demo": "Export packages into the iOS demo app, with photos to try them on.",
 }
 
+PROGRAM = "portrait-export"
+COMPLETION = "_PORTRAIT_EXPORT_COMPLETE"  # set by Click's scripts for shells, which ask for completions with it
+
 # Errors of writing to stdout or of the whole machine, which carry no file name.
 SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class LazyGroup(click.Group):
     """A group that imports a command's file only when the command is used, so that --help is fast."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:  # Click's answer depends on its version
+            from . import render
+
+            render.message(ctx.get_help())
+            ctx.exit(EXIT_INPUT)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -83,8 +94,7 @@ def run(arguments: Sequence[str]) -> int:
     render.accept_any_encoding()
     try:
         with interrupt.caught():
-            result = portrait_export.main(args=list(arguments), prog_name="portrait-export", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+            return _invoke(arguments)
     except PortraitError as error:
         render.failure(error)
         return error.exit_code
@@ -94,24 +104,36 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
+        render.message()  # ends the line in which a terminal shows ^C
         render.message("interrupted: no partial output was left.")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output is gone, as with `| head`
-        _forget_stdout()
-        return 0
+    except BrokenPipeError as error:
+        if render.reader_is_gone():  # of --help or --version, which Click prints
+            render.forget(sys.stdout)
+            return 0
+        render.internal_failure(error)
+        return EXIT_INTERNAL
     except OSError as error:  # refused by the operating system, anywhere in the run
         if error.filename is None and error.errno not in SYSTEM_ERRORS:
             render.internal_failure(error)
             return EXIT_INTERNAL
         render.system_failure(error)
         if error.filename is None:
-            _forget_stdout()  # else flushing its buffer fails again at exit
+            render.forget(sys.stdout)  # else flushing its buffer fails again at exit
         return EXIT_INPUT
     except Exception as error:  # a bug in portrait-export
         render.internal_failure(error)
         return EXIT_INTERNAL
 
 
-def _forget_stdout() -> None:
-    """Redirect stdout to /dev/null, so that flushing it at exit cannot fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _invoke(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code.
+
+    Not by Click's `main`: it turns a pipe without a reader into exit code 1, "a gate failed", and writes to stderr when
+    interrupted, which fails where stderr is such a pipe.
+    """
+    if COMPLETION in os.environ:
+        portrait_export.main(prog_name=PROGRAM, complete_var=COMPLETION)
+    with portrait_export.make_context(PROGRAM, list(arguments)) as context:
+        result = portrait_export.invoke(context)
+    return result if isinstance(result, int) else 0

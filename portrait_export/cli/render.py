@@ -7,7 +7,6 @@ styles are kept apart from them by `_MARK`, which no text can contain.
 from __future__ import annotations
 
 import codecs
-import contextlib
 import io
 import json
 import os
@@ -18,7 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -77,13 +76,39 @@ def message(text: str = "") -> None:
 
 def _write(text: str) -> None:
     """Write to stderr. If it is closed or full, the run continues; its result and exit code still tell the outcome."""
-    with contextlib.suppress(OSError):
+    try:
         click.echo(text, err=True, nl=False, color=_colour())
+    except OSError:
+        forget(sys.stderr)
 
 
 def result(text: str) -> None:
     """Print a result to stdout."""
-    click.echo(_shown(text), color=_colour())
+    _print(_shown(text))
+
+
+def _print(text: str) -> None:
+    """Print to stdout. Once its reader is gone, as with `| head`, the run continues: its exit code is the verdict."""
+    try:
+        click.echo(text, color=_colour())
+    except BrokenPipeError:
+        forget(sys.stdout)
+
+
+def reader_is_gone() -> bool:
+    """Whether stdout is a pipe that nobody reads. Only an attempt to write tells."""
+    try:
+        click.echo()
+    except BrokenPipeError:
+        return True
+    return False
+
+
+def forget(stream: TextIO | None) -> None:
+    """Redirect a stream to /dev/null, so that neither printing nor flushing it at exit can fail."""
+    if stream is not None:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def result_json(value: Any) -> None:
@@ -96,7 +121,7 @@ def result_json(value: Any) -> None:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(plain_data(value), indent=2, allow_nan=False)
-    click.echo(text)
+    _print(text)
 
 
 def _escaped_lines(text: str) -> str:

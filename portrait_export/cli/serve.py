@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ def serve(package: Path) -> None:
 
     # Whatever a library prints goes to stderr meanwhile: the real stdout belongs to the protocol alone.
     stdout = sys.stdout.fileno()
-    with os.fdopen(os.dup(stdout), "wb") as replies:
+    # The service also ends when nobody reads its replies any more.
+    with contextlib.suppress(BrokenPipeError), os.fdopen(os.dup(stdout), "wb") as replies:
         os.dup2(sys.stderr.fileno(), stdout)
         try:
             serve_frames(package, sys.stdin.buffer, replies)

@@ -36,6 +36,12 @@ def test_help_explains_every_option(cli, command):
     assert not re.search(r"\[default: [^]]*\]\s+\[default: ", ran.out)  # one in the text, one from Click
 
 
+def test_without_a_command_the_help_is_printed_as_a_mistake(cli):
+    ran = cli()
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == cli("--help").out
+
+
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "serve"])  # its stdout is a protocol
 def test_json_is_a_flag_of_every_command(cli, command):
     ran = cli(command, "--help")

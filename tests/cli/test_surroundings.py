@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -43,18 +45,61 @@ def test_a_closed_stream_is_not_a_failure(how, code):
     assert b"error" not in done.stderr
 
 
+WITHOUT_A_READER = {
+    "help": (["--help"], 0),
+    "help_of_a_command": (["models", "--help"], 0),
+    "version": (["--version"], 0),
+    "text": (["inspect", "PACKAGE"], 0),
+    "json": (["inspect", "PACKAGE", "--json"], 0),
+    "passed": (["audit", "PACKAGE"], 0),
+    "failed": (["audit", "PACKAGE", "--stored-as", "int4"], 1),
+    "failed_json": (["audit", "PACKAGE", "--stored-as", "int4", "--json"], 1),
+    "bad_input": (["audit", "nothing.mlpackage"], 2),
+    "served": (["serve", "PACKAGE"], 0),
+}
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(("arguments", "code"), WITHOUT_A_READER.values(), ids=WITHOUT_A_READER)
+def test_without_a_reader_the_exit_code_is_still_the_verdict(package, arguments, code, unbuffered):
+    """Click exits with 1 then, which would say that a gate failed."""
+    words = [sys.executable, "-m", "portrait_export", *(str(package) if a == "PACKAGE" else a for a in arguments)]
+    script = f"{{ {shlex.join(words)} </dev/null; echo exit code $? >&2; }} | true"
+    surroundings = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=surroundings, check=False)
+    assert done.stderr.splitlines()[-1] == f"exit code {code}"
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_broken_pipe_to_another_program_is_no_reader_that_left(cli, monkeypatch):
+    from portrait_export.workflows import audit
+
+    def broken(*arguments: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(audit, "audit_package", broken)
+    ran = cli("audit", "a.mlpackage")
+    assert ran.code == 3
+    assert ran.err.splitlines()[0] == "error: internal"
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="/dev/full is Linux's")
-def test_a_full_stdout_is_reported_and_a_full_stderr_is_ignored(package, photos, tmp_path):
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_full_stdout_is_reported_and_a_full_stderr_is_ignored(package, photos, tmp_path, unbuffered):
+    surroundings = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "portrait_export"]
+    segment = ["segment", str(photos / "noise.png"), "-p", str(package), "-o", str(tmp_path / "o.png")]
     with FULL.open("wb") as full:
-        command = [sys.executable, "-m", "portrait_export", "models"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [*command, "models"], stdout=full, stderr=subprocess.PIPE, text=True, env=surroundings, check=False
+        )
         assert done.returncode == 2
         assert done.stderr.splitlines()[0] == "error: refused-by-system"
         assert "Traceback" not in done.stderr
         assert "Exception ignored" not in done.stderr
-        command += ["segment", str(photos / "noise.png"), "-p", str(package), "-o", str(tmp_path / "o.png")]
-        command.remove("models")
-        assert subprocess.run(command, stdout=subprocess.PIPE, stderr=full, check=False).returncode == 0
+        quiet = subprocess.run([*command, *segment], stdout=subprocess.PIPE, stderr=full, env=surroundings, check=False)
+        assert quiet.returncode == 0
     assert (tmp_path / "o.png").exists()
 
 
