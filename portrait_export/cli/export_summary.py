@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..utils.visible import visible_line
 from . import render
 from .flags import with_flags
 
@@ -27,12 +28,18 @@ def show_asset(export: CoreAIExport, console: Console) -> None:
 
 
 def _show(export: CoreMLExport | CoreAIExport, console: Console, *, what: str, target: str, more: str = "") -> None:
-    """Print the path alone, the record as JSON, or the heading, a further line, the audit's problems and the gates."""
+    """Print the path alone, the record as JSON, or the heading, a further line, the audit's problems and the gates.
+
+    With the path alone, which scripts read from stdout, what failed goes to stderr.
+    """
     if console.as_json:
         render.result_json(export.record)
         return
     if console.quiet:
         render.result(str(export.package.path))
+        failed = () if export.parity is None else _failed(export.parity)
+        for line in (*(f"audit  {problem}" for problem in export.audit.problems), *failed):
+            render.problem(line)
         return
     heading = render.style(what, bold=True) + " " * (9 - len(what))
     render.result("")
@@ -47,6 +54,27 @@ def _show(export: CoreMLExport | CoreAIExport, console: Console, *, what: str, t
         show_parity(export.parity)
         if (export.folder / "report.html").exists():
             render.result(f"\nreport   {export.folder / 'report.html'}")
+
+
+def show_verdict(report: ParityReport) -> None:
+    """Print each gate that failed, and one line about all of them."""
+    failed = _failed(report)
+    for line in failed:
+        render.result(f"{render.style('✗', fg='red')} {line}")
+    if failed:
+        verdict = f"{render.style('✗', fg='red')} {len(failed)} of {len(report.gates)} gates failed"
+    else:
+        verdict = f"{render.style('✓', fg='green')} all {len(report.gates)} gates passed"
+    render.result(f"{verdict}: {report.candidate} against {report.reference}, {report.compared_on}")
+    if failed and report.other_weights:
+        render.result(f"  {with_flags(report.other_weights)}")
+
+
+def _failed(report: ParityReport) -> list[str]:
+    """A line for each gate that failed."""
+    from ..verify.parity import complaint
+
+    return [visible_line(with_flags(complaint(gate))) for gate in report.gates if not gate.passed]
 
 
 def show_parity(report: ParityReport) -> None:
@@ -64,7 +92,7 @@ def show_parity(report: ParityReport) -> None:
         ]
         for gate in report.gates
     ]
-    render.result(f"{report.candidate} against {report.reference}, {len(report.images)} photographs")
+    render.result(f"{report.candidate} against {report.reference}, {report.compared_on}")
     render.result(render.table(["", "gate", "value", "bar", "where"], rows, right=(2,)))
     worst = report.worst(_WORST_ROWS)
     rows = [

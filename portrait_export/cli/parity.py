@@ -104,6 +104,8 @@ def parity(
         write_text(markdown_file, to_markdown(report))
     if console.as_json:
         render.result_json(report.to_dict())
-    elif not console.quiet:
+    elif console.quiet:
+        export_summary.show_verdict(report)
+    else:
         export_summary.show_parity(report)
     return 0 if report.passed else 1

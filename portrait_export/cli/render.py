@@ -133,6 +133,11 @@ def warn(text: str) -> None:
     message(f"{style('!', fg='yellow', bold=True)} {visible_line(with_flags(text))}")
 
 
+def problem(text: str) -> None:
+    """Print one line to stderr about what is wrong with a result, with arguments as flags."""
+    message(f"{style('✗', fg='red')} {visible_line(with_flags(text))}")
+
+
 def failure(error: PortraitError) -> None:
     """Print an error: code, message, context and hint, with arguments as flags."""
     message(f"{style('error', fg='red', bold=True)}: {error.code}")

@@ -60,6 +60,7 @@ class ParityReport:
         kinds: the score over each kind of image, by kind; an empty string is the kind of images without one.
         parts: if images were compared at several sizes, the score over each size, by the size's name.
         package: what was compared, name → value: sha256, recipe, precision, target.
+        other_weights: that the package was made from other weights, in one sentence, which is also a note; else empty.
     """
 
     reference: str
@@ -72,6 +73,7 @@ class ParityReport:
     kinds: tuple[tuple[str, SetScore], ...] = ()
     parts: tuple[tuple[str, SetScore], ...] = ()
     package: tuple[tuple[str, str], ...] = ()
+    other_weights: str = ""
 
     def with_gates(self, *more: Gate | None) -> ParityReport:
         """Add gates, such as a size budget; None adds nothing."""
@@ -89,6 +91,16 @@ class ParityReport:
     def named_kinds(self) -> tuple[tuple[str, SetScore], ...]:
         """`kinds`, if any of them has a name to show."""
         return self.kinds if any(kind for kind, _ in self.kinds) else ()
+
+    @property
+    def compared_on(self) -> str:
+        """What was compared, in words: `4 photographs`, or `4 photographs at 2 sizes`."""
+        if not self.parts:
+            return _photographs(len(self.images))
+        counts = [score.images for _, score in self.parts]
+        if len(set(counts)) == 1:
+            return f"{_photographs(counts[0])} at {len(counts)} sizes"
+        return f"{' + '.join(map(str, counts))} photographs at {len(counts)} sizes"
 
     def worst(self, count: int) -> tuple[ImageScore, ...]:
         """The images on which the masks agree least, worst first; equal masks are ordered by their logits."""
@@ -120,7 +132,7 @@ class ParityReport:
         Without dates and durations: the same report gives the same bytes.
         """
         suites = ET.Element("testsuites")
-        self._suite(suites, "parity.gates", [(gate.title, _complaint(gate)) for gate in self.gates])
+        self._suite(suites, "parity.gates", [(gate.title, complaint(gate)) for gate in self.gates])
         self._suite(suites, "parity.images", [(score.name, _image_complaint(score)) for score in self.images])
         ET.indent(suites)
         return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
@@ -278,7 +290,11 @@ def _predict(runner: Runner, labelled: LabelledFrame) -> Prediction:
     return predictions[0]
 
 
-def _complaint(gate: Gate) -> str:
+def _photographs(count: int) -> str:
+    return f"{count} photograph{'s' if count != 1 else ''}"
+
+
+def complaint(gate: Gate) -> str:
     """Why a gate failed, or an empty string."""
     if gate.passed:
         return ""

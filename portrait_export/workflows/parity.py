@@ -205,7 +205,7 @@ def compare_masks(
     described = {"sha256": saved_package(package).sha256, **{name: fact for name, fact in facts.items() if fact}}
     other = made_from_others(model.name, model.provenance, package.name, _stored_entries(package, candidate))
     notes = (*whole.notes, other) if other else whole.notes
-    whole = replace(whole, package=tuple(described.items()), notes=notes)
+    whole = replace(whole, package=tuple(described.items()), notes=notes, other_weights=other)
     if folder is not None:
         with stages.stage("report") as stage:
             title = f"{model.name} · {package.name}"

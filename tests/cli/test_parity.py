@@ -36,6 +36,30 @@ def test_json_is_the_report_on_stdout_and_states_what_was_compared(cli, made):
     assert package == {"sha256": sha256, "recipe": "none", "precision": "fp16", "target": "iOS17"}
 
 
+def test_quiet_prints_the_verdict_and_each_gate_that_failed(cli, made):
+    ran = parity(cli, made, "own.onnx", "-q")
+    against = "own.mlpackage (as_typed) against ONNX Runtime, own.onnx, 2 photographs"
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"✓ all 4 gates passed: {against}\n"
+    ran = parity(cli, made, "other.onnx", "--min-iou", "1", "-q")
+    assert (ran.code, ran.err) == (1, "")
+    *failed, verdict, other = ran.out.splitlines()
+    assert verdict == f"✗ {len(failed)} of 4 gates failed: {against}".replace(
+        "Runtime, own.onnx", "Runtime, other.onnx"
+    )
+    assert failed[0].startswith("✗ mean mask IoU is 0.9")
+    assert failed[0].endswith(", wanted ≥ 1; over 2 images (set by --min-iou; the named bar is 0.999)")
+    assert "was made from other weights" in other
+
+
+def test_a_quiet_export_prints_its_path_and_beside_it_what_failed(cli, photos, tmp_path):
+    command = ("coreml", "-m", "segformer_b0", "--random-weights", "--size", "64x64", "--data", photos)
+    ran = cli(*command, "--quantize", "palette2", "--min-iou", "1", "-o", tmp_path, "-q")
+    assert (ran.code, ran.out) == (1, f"{tmp_path / 'segformer_b0.mlpackage'}\n")
+    assert "✗ mean mask IoU is 0." in ran.err
+    assert all(line.startswith("✗ ") for line in ran.err.splitlines())
+
+
 def on_kinds(cli, made: Path, *arguments: object):
     return cli("parity", made / "out" / "own.mlpackage", "--onnx", made / "own.onnx", *PLAIN, *arguments)
 

@@ -18,6 +18,7 @@ from portrait_export.artifacts import Frame, LabelledFrame, Prediction, Runner
 from portrait_export.errors import DataError, ExecutionError
 from portrait_export.verify.gates import Gate, size_gate, thresholds_for
 from portrait_export.verify.parity import Comparison, compare, joined, measured, number
+from portrait_export.verify.report.markdown import to_markdown
 
 SIDE = 32
 
@@ -312,6 +313,16 @@ def test_a_kind_that_fails_is_named_though_the_mean_of_all_would_pass() -> None:
         "mean_mask_iou.everyday",
         "label_miou_drop_points.everyday",
     ]
+
+
+def test_a_report_at_several_sizes_counts_its_photographs_once() -> None:
+    three = compare(Discs("a"), Discs("b"), frames(), thresholds_for("int8"))
+    one = compare(Discs("a"), Discs("b"), frames(1), thresholds_for("int8"))
+    assert (three.compared_on, one.compared_on) == ("3 photographs", "1 photograph")
+    assert joined({"64x64": three, "96x64": three}).compared_on == "3 photographs at 2 sizes"
+    assert joined({"64x64": one, "96x64": one}).compared_on == "1 photograph at 2 sizes"
+    assert joined({"64x64": three, "96x64": one}).compared_on == "3 + 1 photographs at 2 sizes"
+    assert "on 3 photographs at 2 sizes." in to_markdown(joined({"64x64": three, "96x64": three}))
 
 
 def test_json_and_junit_list_the_kinds() -> None:

@@ -22,7 +22,7 @@ def to_markdown(report: ParityReport) -> str:
     verdict = "✅ passed" if report.passed else f"❌ {failed} of {len(report.gates)} gates failed"
     parts = [
         f"### {escape(report.candidate)}: {verdict}",
-        f"Compared with {escape(report.reference)} on {len(report.images)} photographs.",
+        f"Compared with {escape(report.reference)} on {report.compared_on}.",
         table(
             ["", "Gate", "Value", "Bar", "Where"],
             (
