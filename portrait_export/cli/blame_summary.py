@@ -6,7 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..utils.names import listed
 from . import render
+from .flags import with_flags
 
 if TYPE_CHECKING:
     from ..verify.blame import OpError
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 _LOST_ROWS = 5  # operations listed as losing most in half precision
 _BAD_ROWS = 10
 _NAME_WIDTH = 60  # characters of a value's name; the end distinguishes values
-_MISSING_NAMES = 6  # values listed as having no counterpart
+_LISTED = 6  # names in a line
 
 
 def show(report: BlameResult, out: Path | None, *, quiet: bool) -> None:
@@ -54,14 +56,13 @@ def _show_ops(report: BlameResult) -> None:
     render.result("\n" + render.table(headers, rows, right=right))
     render.result(
         f"\n{len(found.ops)} of {report.values} values compared on {len(report.photographs)} photos"
-        f" ({', '.join(report.photographs)}), arithmetic {report.arithmetic}"
+        f" ({listed(report.photographs, _LISTED)}), arithmetic {report.arithmetic}"
     )
     missing = [_short(name) for name in (*report.unpaired, *(name for name, _ in found.left_out))]
     if missing:
-        more = f" and {len(missing) - _MISSING_NAMES} more" if len(missing) > _MISSING_NAMES else ""
         render.result(
             f"{len(missing)} have no counterpart in the ONNX model (fused, or added by the conversion):"
-            f" {', '.join(missing[:_MISSING_NAMES])}{more}"
+            f" {listed(missing, _LISTED)}"
         )
 
 
@@ -82,7 +83,9 @@ def _show_verdict(report: BlameResult) -> None:
             f"\n{_mark(True)} they diverge before the package: {link.step}, {link.output} {_db(link.snr_db)} dB"
         )
     first = report.found.first
-    if first is not None:
+    if report.other_network:
+        _show_other_network(report)
+    elif first is not None:
         _show_first(first, report)
     elif not bad_links:
         below = report.found.below_bar
@@ -96,6 +99,15 @@ def _show_verdict(report: BlameResult) -> None:
             render.result("  without --isolate, errors smaller than the inherited error are not found")
 
 
+def _show_other_network(report: BlameResult) -> None:
+    paired = report.values - len(report.unpaired)
+    render.result(
+        f"\n{_mark(True)} these are two networks: {paired} of {report.values} values of {report.package} have a"
+        f" counterpart in {report.reference}, so no operation is blamed"
+    )
+    render.result(f"  {with_flags(report.other_weights)}")
+
+
 def _show_first(first: OpError, report: BlameResult) -> None:
     render.result(f"\n{_mark(True)} first to diverge: {render.style(first.name, bold=True)}")
     render.result(f"  {first.kind} {first.candidate}, {'x'.join(map(str, first.shape))}")
@@ -103,7 +115,16 @@ def _show_first(first: OpError, report: BlameResult) -> None:
         render.result(f"  {line}")
     if first.covers:
         render.result(
-            f"  covers {len(first.covers)} earlier operations that have no counterpart: {', '.join(first.covers)}"
+            f"  covers {len(first.covers)} earlier operations that have no counterpart:"
+            f" {listed([_short(name) for name in first.covers], _LISTED)}"
+        )
+    if report.other_weights:
+        render.result(f"  {with_flags(report.other_weights)}")
+    elif report.few_paired:
+        paired = report.values - len(report.unpaired)
+        render.result(
+            f"  only {paired} of {report.values} values have a counterpart in {report.reference}: check that the"
+            " package was made from it"
         )
     others = report.found.bad[1:]
     if others:

@@ -6,13 +6,14 @@ missing is reported in a note; a NaN fails its gate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..artifacts import EMPTY
 from ..errors import UsageError, nearest
 from ..utils.bounds import at_most
+from ..utils.names import listed
 from .metrics import NAN
 from .scores import SetScore
 
@@ -86,6 +87,8 @@ SIZE_BUDGETS = {
     ("segformer_b0", "int8"): 4_200_000,
     ("serseg_b0", "int8"): 4_300_000,
 }
+
+LISTED = 5  # names in a line
 
 UNTRAINED_NOTE = (
     "These weights are untrained: masks cut from them mean nothing, so only the logits are gated,"
@@ -375,7 +378,7 @@ MASK_GATES = tuple(bar.name for bar in BARS if bar.field.endswith(("_iou", "_fli
 
 
 def judge(
-    whole: SetScore, kinds: Mapping[str, SetScore], thresholds: Thresholds
+    whole: SetScore, kinds: Mapping[str, SetScore], thresholds: Thresholds, *, no_logits: str = NO_LOGITS
 ) -> tuple[tuple[Gate, ...], tuple[str, ...]]:
     """Turn every bar that the thresholds set into gates, and note what was not gated and why.
 
@@ -384,6 +387,7 @@ def judge(
     Args:
         whole: the score over all images.
         kinds: the score over the images of each kind; an empty string is the kind of images without one.
+        no_logits: the note for a gate on logits that have no score, with `{title}` for the gate's; empty for none.
     """
     gates = [_finite_gate(whole)]
     notes = list(thresholds.notes)
@@ -395,8 +399,8 @@ def judge(
             gate = _gate(bar, kind, score, thresholds)
             if gate is not None:
                 gates.append(gate)
-            elif bar.unmeasured:
-                notes.append(bar.unmeasured.format(title=_titled(bar.title, kind)))
+            elif reason := no_logits if bar.unmeasured is NO_LOGITS else bar.unmeasured:
+                notes.append(reason.format(title=_titled(bar.title, kind)))
     if any(_is_mask_gate(gate) for gate in gates):
         notes += vacuous_notes(whole)
     if any(gate.name.endswith(f".{EMPTY}") for gate in gates):
@@ -470,15 +474,9 @@ def _gate(bar: _Bar, kind: str, score: SetScore, thresholds: Thresholds) -> Gate
     )
 
 
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
 def _finite_gate(score: SetScore) -> Gate:
     count = len(score.non_finite)
-    where = _some(score.non_finite) if count else _over_all(score)
+    where = listed(score.non_finite, LISTED) if count else _over_all(score)
     return Gate("non_finite_images", "images with NaN or infinity", float(count), 0.0, "at_most", count == 0, where)
 
 

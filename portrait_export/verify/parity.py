@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..artifacts import EMPTY
 from ..errors import ExecutionError
+from ..utils.names import listed
 from ..utils.plain import plain_data
-from .gates import Gate, Thresholds, judge
+from .gates import LISTED, NO_LOGITS, Gate, Thresholds, judge
 from .metrics import THRESHOLD, badness_key
-from .scores import ImageScore, SetScore, score_image, score_kinds, score_set
+from .scores import ImageScore, SetScore, comparable_logits, score_image, score_kinds, score_set
 
 if TYPE_CHECKING:
     from ..artifacts import LabelledFrame, Prediction, Runner
@@ -179,6 +180,7 @@ def compare(
     """
     scores: list[ImageScore] = []
     broken_references: list[str] = []
+    odd_logits = ""
     one_at_a_time = Lock() if alone else nullcontext()
 
     def both(labelled: LabelledFrame) -> tuple[LabelledFrame, Prediction, Prediction]:
@@ -198,12 +200,15 @@ def compare(
         scores.append(score)
         if score.finite and math.isnan(score.iou):
             broken_references.append(score.name)
+        odd_logits = odd_logits or _odd_logits(expected, found, reference.name, candidate.name)
         if on_image is not None:
             on_image(Comparison(labelled, expected, found, score, threshold))
     summary, kinds = score_set(scores), score_kinds(scores)
-    gates, notes = judge(summary, kinds, thresholds)
+    gates, notes = judge(summary, kinds, thresholds, no_logits="" if odd_logits else NO_LOGITS)
+    if odd_logits:
+        notes = (*notes, odd_logits)
     if broken_references:
-        notes = (*notes, f"The reference itself gives NaN or infinity on: {', '.join(broken_references)}.")
+        notes = (*notes, f"The reference itself gives NaN or infinity on: {listed(broken_references, LISTED)}.")
     return ParityReport(
         reference=reference.name,
         candidate=candidate.name,
@@ -281,6 +286,17 @@ def measured(gate: Gate) -> str:
 def wanted(gate: Gate) -> str:
     """A gate's bar, such as `≥ 0.999`."""
     return f"{SIGNS[gate.better]} {number(gate.threshold)}"
+
+
+def _odd_logits(expected: Prediction, found: Prediction, reference: str, candidate: str) -> str:
+    """The note for logits that differ in size; else an empty string."""
+    if expected.logits is None or found.logits is None or comparable_logits(expected, found) is not None:
+        return ""
+    theirs, ours = ("x".join(map(str, side.logits.shape)) for side in (expected, found) if side.logits is not None)
+    return (
+        f"The logits are not compared and not gated, as they differ in size: {reference} has {theirs}, {candidate}"
+        f" {ours}. The masks are compared at full size."
+    )
 
 
 def _predict(runner: Runner, labelled: LabelledFrame) -> Prediction:

@@ -50,7 +50,7 @@ class ImageScore:
         flipped_pixels, flipped_share: pixels on which the masks disagree; their share of all pixels.
         flipped_margin: the largest distance of the reference's P(person) from the threshold on such a pixel.
         mean_abs_probability: mean |ΔP(person)|.
-        psnr_db, max_abs_logit, max_rel_logit: of the logits; None where either side gives none.
+        psnr_db, max_abs_logit, max_rel_logit: of the logits; None where either side gives none, or they differ in size.
         label_iou_reference, label_iou_candidate: each mask against the drawn one; None without a drawn mask.
         one_colour: `nobody` where both masks are empty, `all person` where both are full, else empty.
         person_share: of the pixels that are person in the reference's mask.
@@ -152,13 +152,13 @@ def score_image(
         label: (H, W) 0..1, the drawn mask, at the predictions' size.
         threshold: P(person) from which a pixel of a prediction is person; labels are cut at one half.
     Raises:
-        DataError: masks, logits or label differ in shape.
+        DataError: masks or label differ in shape.
     """
     import numpy as np
 
     a, b = reference.probability, candidate.probability
     flipped = flipped_pixels(a, b, threshold)
-    logits = None if reference.logits is None or candidate.logits is None else (reference.logits, candidate.logits)
+    logits = comparable_logits(reference, candidate)
     psnrs = _carried_psnrs(reference, candidate)
     drawn = None if label is None else np.where(label >= THRESHOLD, 1.0, 0.0)
     return ImageScore(
@@ -181,6 +181,12 @@ def score_image(
         carried_psnr_db=None if psnrs is None else min(psnrs.values(), key=badness_key, default=NAN),
         carried_margin_db=None if psnrs is None else _carried_margin_db(reference.carried, psnrs),
     )
+
+
+def comparable_logits(reference: Prediction, candidate: Prediction) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both logits, if both sides give them at one size: two networks may have them at different places."""
+    ours, theirs = candidate.logits, reference.logits
+    return None if ours is None or theirs is None or ours.shape != theirs.shape else (theirs, ours)
 
 
 def _carried_psnrs(reference: Prediction, candidate: Prediction) -> dict[str, float] | None:

@@ -24,7 +24,7 @@ from ..preprocessing import GRAY, METADATA_PREFIX, PortraitSpec
 from ..utils.plain import plain_data
 from ..utils.stages import Observer, Stages
 from .compare import compare_values, pair
-from .provenance import made_from_others
+from .provenance import made_from_others, provenance_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..verify.error_sums import ErrorSums
 
 PHOTOS = 3  # of the calibration set, if the user passes none
+FEW_PAIRED = 0.5  # share of a package's values; 0.98 and more with its own network, 0.08 and less with another's
 LINK_BAR_DB = 60.0  # between float32 networks that should be equal; 100 dB and more was measured
 
 
@@ -112,9 +113,19 @@ class BlameResult:
     other_weights: str = ""
 
     @property
+    def few_paired(self) -> bool:
+        """Whether most values have no counterpart, as if the package were of another network."""
+        return len(self.unpaired) > (1 - FEW_PAIRED) * self.values
+
+    @property
+    def other_network(self) -> bool:
+        """Whether the package is of another network: it has other weights, and few of its values a counterpart."""
+        return self.few_paired and bool(self.other_weights)
+
+    @property
     def passed(self) -> bool:
-        """Whether no operation and no earlier step is bad."""
-        return not self.found.bad and not any(link.bad for link in self.links)
+        """Whether the two are one network, and no operation and no earlier step is bad."""
+        return not self.found.bad and not any(link.bad for link in self.links) and not self.other_network
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -127,6 +138,7 @@ class BlameResult:
                 "stand_in_depth": list(self.stand_in_depth),
                 "arithmetic": self.arithmetic,
                 "other_weights": self.other_weights,
+                "other_network": self.other_network,
                 "isolated": self.found.isolated,
                 "passed": self.passed,
                 "first_bad": None if first is None else asdict(first),
@@ -247,7 +259,7 @@ def _reference(request: BlameRequest, saved: PortraitSpec | None) -> _Reference:
         OnnxRunner(traced, model.spec, name="traced ONNX"),
         OnnxRunner(simplified, model.spec, name="simplified ONNX"),
     ]
-    return _Reference(model.name, runners, simplified, model.spec, model.provenance)
+    return _Reference(model.name, runners, simplified, model.spec, provenance_of(model))
 
 
 def _given_onnx(file: Path, saved: PortraitSpec | None) -> _Reference:
@@ -304,7 +316,7 @@ def _users_onnx(file: Path, saved: PortraitSpec) -> _Reference:
         OnnxRunner(captured, model.spec, name="adapted ONNX"),
         OnnxRunner(simplified, model.spec, name="simplified ONNX"),
     ]
-    return _Reference(file.name, runners, simplified, model.spec, model.provenance)
+    return _Reference(file.name, runners, simplified, model.spec, provenance_of(model))
 
 
 def _frames(images: Sequence[Path], spec: PortraitSpec) -> tuple[list[Frame], tuple[str, ...]]:

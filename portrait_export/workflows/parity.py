@@ -16,11 +16,11 @@ from ..inputs.saved import SavedModel, read_saved
 from ..inputs.sequences import InOrder, Pans, load_sequences
 from ..inputs.sizes import label, labels, require_listed, size_of
 from ..inputs.sources import LoadedModel, ModelSource
-from ..preprocessing import PortraitSpec
+from ..preprocessing import METADATA_PREFIX, PortraitSpec
 from ..utils.stages import Observer, Stages
 from . import steps
 from .checks import check_photos
-from .provenance import made_from_others
+from .provenance import MODEL, made_from_others, provenance_of
 from .recurrent import Watch, require_carrying
 from .requests import ParityRequest
 
@@ -166,7 +166,10 @@ def compare_masks(
     kind = kind_of(recipe.name, facts["precision"])
     thresholds = thresholds_for(kind, trained=model.trained, min_iou=request.min_iou)
     size_bytes = package_size_bytes(package)
-    budget = size_gate(model.name, recipe.name, size_bytes, max_mb=request.max_mb)
+    stored = _stored_entries(package, candidate)
+    made_from = stored.get(f"{METADATA_PREFIX}{MODEL}", model.name)
+    budget = size_gate(made_from, recipe.name, size_bytes, max_mb=request.max_mb)
+    other = made_from_others(model.name, provenance_of(model), package.name, stored)
     shown = _Shown()
     reports = {}
     for each in models:
@@ -187,11 +190,13 @@ def compare_masks(
             if isinstance(frames, Frames):
                 report = replace(report, notes=(*report.notes, *frames.made_pictures()))
             broken, worst = shown.take_broken(), shown.take_worst()
-            rounding = _step_notes(candidate, worst) or _half_notes(candidate, worst, report, kind)
-            if core_ai and kind == "fp16" and fails_on_masks(report.gates):
-                rounding = (HALF_ASSET,)
-            others = _other_ways(recipe, facts["rounding"], size_bytes) if fails_on_masks(report.gates) else ()
-            notes = (*_origin_notes(candidate, broken), *rounding, *others)
+            notes = _origin_notes(candidate, broken)
+            if not other:  # else the difference has another reason
+                rounding = _step_notes(candidate, worst) or _half_notes(candidate, worst, report, kind)
+                if core_ai and kind == "fp16" and fails_on_masks(report.gates):
+                    rounding = (HALF_ASSET,)
+                others = _other_ways(recipe, facts["rounding"], size_bytes) if fails_on_masks(report.gates) else ()
+                notes = (*notes, *rounding, *others)
             report = replace(report, notes=(*report.notes, *notes))
             stage.warnings += _one_colour_warnings(report, each)
             if bundle is not None:
@@ -203,7 +208,6 @@ def compare_masks(
     if request.baseline is not None:
         whole = whole.with_gates(*baseline_gates(whole, read_baseline(request.baseline), request.tolerance))
     described = {"sha256": saved_package(package).sha256, **{name: fact for name, fact in facts.items() if fact}}
-    other = made_from_others(model.name, model.provenance, package.name, _stored_entries(package, candidate))
     notes = (*whole.notes, other) if other else whole.notes
     whole = replace(whole, package=tuple(described.items()), notes=notes, other_weights=other)
     if folder is not None:

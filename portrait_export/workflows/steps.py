@@ -20,7 +20,7 @@ from ..utils.bounds import at_most
 from ..utils.stages import Stages
 from .compress import Calibration, compress, keep_integers
 from .mixed import compress_mixed
-from .provenance import made_from_others
+from .provenance import made_from_others, provenance_of
 from .records import package_metadata
 from .recurrent import HALF_NOTE, described, states_of
 from .requests import CoreMLRequest
@@ -68,7 +68,7 @@ def load(
             stage.summary += f"; {labels(sizes)}"
         if model.summary:
             stage.summary += f"; {model.summary}"
-        other = made_from_others(model.name, model.provenance, package, stored or {})
+        other = made_from_others(model.name, provenance_of(model), package, stored) if stored else ""
         stage.warnings += [other] if other else []
         stage.details += model.notes
         stage.warnings += dict.fromkeys(line for each in models for line in each.warnings)

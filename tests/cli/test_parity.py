@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def test_other_weights_are_reported_before_the_numbers(cli, made, tmp_path):
     )
     ran = parity(cli, made, "other.onnx")
     [line] = [line for line in ran.err.splitlines() if "made from other weights" in line]
-    assert line.startswith("! own.mlpackage was made from other weights (sha256 ")
+    assert line.startswith("! own.mlpackage was made from other weights (of own, sha256 ")
     assert ran.err.index(line) < ran.err.index("parity ")
     assert "other weights" not in parity(cli, made, "own.onnx").err
 
@@ -98,6 +99,86 @@ def test_blame_reports_other_weights(cli, made):
     report = json.loads(cli(*arguments, made / "other.onnx", "--json").out)
     assert "made from other weights" in report["other_weights"]
     assert json.loads(cli(*arguments, made / "out" / "own.onnx", "--json").out)["other_weights"] == ""
+
+
+LITE = ("-m", "lite0_fpn", "--random-weights")  # its logits have half the side of its masks, segformer_b0's a quarter
+
+
+def test_another_network_is_compared_by_its_masks(cli, small_export, photos):
+    command = ("parity", small_export / "segformer_b0.mlpackage", *LITE, "--data", photos)
+    ran = cli(*command, "--min-iou", "0", "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert {gate["name"] for gate in report["gates"]} >= {"mean_mask_iou", "worst_mask_iou"}
+    assert not any("logit" in gate["name"] for gate in report["gates"])
+    assert [image["psnr_db"] for image in report["images"]] == [None, None]
+    [note] = [note for note in report["notes"] if "not compared" in note]
+    assert note == (
+        "The logits are not compared and not gated, as they differ in size: PyTorch has 32x32,"
+        " segformer_b0.mlpackage (as_typed) 16x16. The masks are compared at full size."
+    )
+    assert not any("Logits were not available" in note for note in report["notes"])
+    ran = cli(*command, "-q")  # random weights have gates on logits alone: nothing is left to judge by
+    assert (ran.code, ran.err) == (1, "")
+    assert "(of segformer_b0, sha256 " in ran.out.splitlines()[-1]
+
+
+def test_the_onnx_file_beside_a_package_has_its_weights_and_other_logits(cli, small_export, photos):
+    package = small_export / "segformer_b0.mlpackage"
+    ran = cli("parity", package, "--onnx", package.with_suffix(".onnx"), "--data", photos, "--min-iou", "0.5")
+    assert ran.code == 0, ran.err
+    assert "as they differ in size: ONNX Runtime, segformer_b0.onnx has 64x64" in ran.out
+    assert "other weights" not in ran.out + ran.err
+
+
+def test_blame_of_another_network_says_so_and_blames_no_operation(cli, small_export, photos):
+    command = ("blame", small_export / "segformer_b0.mlpackage", *LITE, "--image", photos / "noise.png")
+    ran = cli(*command, "-q")
+    verdict, reason = ran.out.strip().splitlines()
+    assert ran.code == 1
+    assert verdict.startswith("✗ these are two networks: ")
+    assert verdict.endswith(
+        "values of segformer_b0.mlpackage have a counterpart in lite0_fpn, so no operation is blamed"
+    )
+    assert "was made from other weights (of segformer_b0, sha256 " in reason
+    assert json.loads(cli(*command, "--json").out)["other_network"] is True
+
+
+def test_names_in_a_line_are_few(capfd):
+    """A package of another network had 140 of them in one line."""
+    from portrait_export.cli.blame_summary import _show_first
+    from portrait_export.verify.blame import OpError
+
+    op = OpError(
+        name="out",
+        kind="conv",
+        shape=(1, 2),
+        snr_db=1.0,
+        psnr_db=1.0,
+        own_snr_db=None,
+        drop_db=9.0,
+        max_abs=1.0,
+        low=0.0,
+        high=1.0,
+        candidate_low=0.0,
+        candidate_high=1.0,
+        candidate_non_finite=0,
+        overflows_half=False,
+        half_snr_db=50.0,
+        covers=tuple(f"{'x' * 100}{index}" for index in range(140)),
+    )
+    found = SimpleNamespace(isolated=False, bad=(op,))
+    unpaired = tuple(map(str, range(140)))
+    _show_first(
+        op,
+        SimpleNamespace(found=found, other_weights="", few_paired=True, values=145, unpaired=unpaired, reference="net"),
+    )
+    lines = capfd.readouterr().out.splitlines()
+    assert max(map(len, lines)) < 500
+    [covers] = [line for line in lines if "covers" in line]
+    assert covers.startswith("  covers 140 earlier operations that have no counterpart: …x")
+    assert covers.endswith("x5 and 134 more")
+    assert "  only 5 of 145 values have a counterpart in net: check that the package was made from it" in lines
 
 
 BLAMED = {

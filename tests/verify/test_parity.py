@@ -315,6 +315,22 @@ def test_a_kind_that_fails_is_named_though_the_mean_of_all_would_pass() -> None:
     ]
 
 
+def test_logits_of_another_size_are_left_out_with_the_reason() -> None:
+    class Halved(Discs):
+        def _one(self, frame: Frame) -> Prediction:
+            found = super()._one(frame)
+            assert found.logits is not None
+            return Prediction(found.probability, found.logits[::2, ::2])
+
+    report = compare(Discs("a"), Halved("b"), frames(), thresholds_for("fp16"))
+    assert report.passed
+    assert [gate.name for gate in report.gates] == ["non_finite_images", "mean_mask_iou", "worst_mask_iou"]
+    [note] = report.notes
+    assert "as they differ in size: a has 16x16, b 8x8." in note
+    untrained = compare(Discs("a"), Halved("b"), frames(), thresholds_for("fp16", trained=False))
+    assert [gate.name for gate in untrained.gates if not gate.passed] == ["measured"]
+
+
 def test_a_report_at_several_sizes_counts_its_photographs_once() -> None:
     three = compare(Discs("a"), Discs("b"), frames(), thresholds_for("int8"))
     one = compare(Discs("a"), Discs("b"), frames(1), thresholds_for("int8"))
