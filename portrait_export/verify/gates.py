@@ -15,7 +15,7 @@ from ..errors import UsageError, nearest
 from ..utils.bounds import at_most
 from ..utils.names import listed
 from .metrics import NAN
-from .scores import SetScore
+from .scores import ImageScore, SetScore
 
 # fp32: the same arithmetic in another order. Logits of the packages of all models agree with PyTorch to 1e-3 of scale.
 FP32_MEAN_IOU = 0.9999
@@ -257,6 +257,7 @@ class _Bar:
         value: what is compared with the threshold; None if it is not available.
         where: as in Gate.
         unmeasured: the note for a value that is not available; empty where none is needed.
+        image: the same value of one image, for a bar that every image must reach; None for a bar on all together.
     """
 
     field: str
@@ -267,6 +268,7 @@ class _Bar:
     value: Callable[[SetScore], float | None]
     where: Callable[[SetScore], str]
     unmeasured: str = ""
+    image: Callable[[ImageScore], float | None] | None = None
 
     def applies_to(self, kind: str) -> bool:
         """Whether images of a kind are gated by this bar; only for a scope other than `all`."""
@@ -306,6 +308,7 @@ BARS = (
         scope="people",
         value=lambda s: s.iou_worst,
         where=lambda s: s.iou_worst_image,
+        image=lambda s: s.iou,
     ),
     _Bar(
         field="label_drop_points",
@@ -334,6 +337,7 @@ BARS = (
         scope="empty",
         value=lambda s: s.flipped_share_worst,
         where=lambda s: s.flipped_share_worst_image,
+        image=lambda s: s.flipped_share,
     ),
     _Bar(
         field="psnr_db",
@@ -344,6 +348,7 @@ BARS = (
         value=lambda s: s.psnr_worst_db,
         where=lambda s: s.psnr_worst_image,
         unmeasured=NO_LOGITS,
+        image=lambda s: s.psnr_db,
     ),
     _Bar(
         field="max_rel_logit",
@@ -354,6 +359,7 @@ BARS = (
         value=lambda s: s.max_rel_logit,
         where=_over_all,
         unmeasured=NO_LOGITS,
+        image=lambda s: s.max_rel_logit,
     ),
     _Bar(
         field="carried_psnr_db",
@@ -363,6 +369,7 @@ BARS = (
         scope="all",
         value=lambda s: s.carried_worst_db,
         where=lambda s: s.carried_worst_image,
+        image=lambda s: s.carried_psnr_db,
     ),
     _Bar(
         field="carried_margin_db",
@@ -372,8 +379,10 @@ BARS = (
         scope="all",
         value=lambda s: s.carried_margin_db,
         where=lambda s: s.carried_margin_image,
+        image=lambda s: s.carried_margin_db,
     ),
 )
+IMAGE_BARS = {bar.name: bar for bar in BARS if bar.image is not None}
 MASK_GATES = tuple(bar.name for bar in BARS if bar.field.endswith(("_iou", "_flipped")))
 
 
@@ -468,10 +477,28 @@ def _gate(bar: _Bar, kind: str, score: SetScore, thresholds: Thresholds) -> Gate
         value=value,
         threshold=threshold,
         better=bar.better,
-        passed=value >= threshold if bar.better == "at_least" else value <= threshold,
+        passed=_reaches(value, threshold, bar.better),
         where=bar.where(score),
         note=dict(thresholds.overridden).get(bar.field, ""),
     )
+
+
+def _reaches(value: float, threshold: float, better: str) -> bool:
+    return value >= threshold if better == "at_least" else value <= threshold
+
+
+def missed_by(score: ImageScore, gate: Gate) -> float | None:
+    """The image's own value, if it misses a gate that every image must reach; else None.
+
+    Args:
+        gate: of the comparison of one size.
+    """
+    name, _, kind = gate.name.partition(".")
+    bar = IMAGE_BARS.get(name)
+    if bar is None or bar.image is None or (bar.scope != "all" and kind != score.kind):
+        return None
+    value = bar.image(score)
+    return None if value is None or _reaches(value, gate.threshold, gate.better) else value
 
 
 def _finite_gate(score: SetScore) -> Gate:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..artifacts import EMPTY
 from ..errors import ExecutionError
-from ..utils.names import listed
+from ..utils.names import listed, unique_name
 from ..utils.plain import plain_data
-from .gates import LISTED, NO_LOGITS, Gate, Thresholds, judge
+from .gates import LISTED, NO_LOGITS, Gate, Thresholds, judge, missed_by
 from .metrics import THRESHOLD, badness_key
 from .scores import ImageScore, SetScore, comparable_logits, score_image, score_kinds, score_set
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..artifacts import LabelledFrame, Prediction, Runner
 
 SCHEMA = 1  # of `to_json`; raised when a field changes its meaning or goes away, not when one is added
+AT = "@"  # between the name of a gate and the size that it is about
 SIGNS = {"at_least": "≥", "at_most": "≤"}
 
 
@@ -84,7 +85,7 @@ class ParityReport:
     def at_size(self, size: str) -> ParityReport:
         """Add the size to the name of every image and every gate: `mean_mask_iou@256x256`."""
         images = tuple(replace(score, name=name_at(score.name, size)) for score in self.images)
-        gates = tuple(replace(g, name=f"{g.name}@{size}", where=name_at(g.where, size)) for g in self.gates)
+        gates = tuple(replace(g, name=f"{g.name}{AT}{size}", where=name_at(g.where, size)) for g in self.gates)
         kinds = tuple(score_kinds(images).items())
         return replace(self, images=images, summary=score_set(images), gates=gates, kinds=kinds)
 
@@ -128,25 +129,35 @@ class ParityReport:
         return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
     def to_junit(self) -> str:
-        """JUnit XML for CI: one test case per gate and one per image (it fails on values that are not finite).
+        """JUnit XML for CI: one test case per gate and one per image, which fails where it misses a gate's bar.
 
         Without dates and durations: the same report gives the same bytes.
         """
         suites = ET.Element("testsuites")
-        self._suite(suites, "parity.gates", [(gate.title, complaint(gate)) for gate in self.gates])
-        self._suite(suites, "parity.images", [(score.name, _image_complaint(score)) for score in self.images])
+        self._suite(suites, "parity.gates", [(_case(gate), complaint(gate)) for gate in self.gates])
+        self._suite(suites, "parity.images", [(score.name, self._image_complaint(score)) for score in self.images])
         ET.indent(suites)
         return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
 
     def _suite(self, suites: ET.Element, name: str, cases: list[tuple[str, str]]) -> None:
         counts = {"tests": len(cases), "failures": sum(bool(complaint) for _, complaint in cases), "errors": 0}
         suite = ET.SubElement(suites, "testsuite", {"name": name, **{k: str(v) for k, v in counts.items()}})
+        taken: set[str] = set()
         for title, complaint in cases:
-            case = ET.SubElement(suite, "testcase", {"classname": name, "name": xml_safe(title)})
+            unique = unique_name(xml_safe(title), taken)
+            case = ET.SubElement(suite, "testcase", {"classname": name, "name": unique})
             if complaint:
                 ET.SubElement(case, "failure", {"message": xml_safe(complaint)}).text = xml_safe(
                     f"{self.candidate} against {self.reference}: {complaint}"
                 )
+
+    def _image_complaint(self, score: ImageScore) -> str:
+        """Why an image failed, or an empty string."""
+        if not score.finite:
+            return "the candidate gives NaN or infinity"
+        if math.isnan(score.iou):
+            return "the reference gives NaN or infinity"
+        return "; ".join(filter(None, (_missed(score, gate) for gate in self.gates)))
 
 
 def _by_name(scores: Iterable[tuple[str, SetScore]]) -> dict[str, Any]:
@@ -318,10 +329,25 @@ def complaint(gate: Gate) -> str:
     return f"{gate.title} is {measured(gate)}, wanted {wanted(gate)}; {gate.where}{note}"
 
 
-def _image_complaint(score: ImageScore) -> str:
-    if not score.finite:
-        return "the candidate gives NaN or infinity"
-    return "the reference gives NaN or infinity" if math.isnan(score.iou) else ""
+def _case(gate: Gate) -> str:
+    """A gate's title, with the size that it is about if there are several."""
+    size = _size_of(gate)
+    return f"{gate.title}, {size}" if size else gate.title
+
+
+def _size_of(gate: Gate) -> str:
+    return gate.name.rpartition(AT)[2] if AT in gate.name else ""
+
+
+def _missed(score: ImageScore, gate: Gate) -> str:
+    """Why an image misses a gate, or an empty string."""
+    size = _size_of(gate)
+    if size and not score.name.endswith(name_at("", size)):
+        return ""
+    value = missed_by(score, replace(gate, name=gate.name.rpartition(AT)[0]) if size else gate)
+    if value is not None:
+        return f"{gate.title}: {measured(replace(gate, value=value))} here, wanted {wanted(gate)}"
+    return complaint(gate) if gate.where == score.name and not gate.passed else ""
 
 
 def xml_safe(text: str) -> str:

@@ -8,7 +8,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import pytest
 from portrait_export.artifacts import Frame, LabelledFrame, Prediction, Runner
 from portrait_export.errors import DataError, ExecutionError
 from portrait_export.verify.gates import Gate, size_gate, thresholds_for
-from portrait_export.verify.parity import Comparison, compare, joined, measured, number
+from portrait_export.verify.parity import Comparison, ParityReport, compare, joined, measured, number
 from portrait_export.verify.report.markdown import to_markdown
 
 SIDE = 32
@@ -207,8 +207,61 @@ def test_junit_counts_and_names_failures() -> None:
         assert suite.get("tests") == str(len(cases))
         assert suite.get("failures") == str(len(suite.findall("testcase/failure")))
     assert suites["parity.gates"].get("failures") == "4"
-    bad = [case.get("name") for case in suites["parity.images"] if case.find("failure") is not None]
-    assert bad == ["1.jpg"]
+    failed = failed_images(report)
+    assert list(failed) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert failed["1.jpg"] == "the candidate gives NaN or infinity"
+    assert failed["2.jpg"].startswith("worst mask IoU: 0.")
+
+
+def failed_images(report: ParityReport) -> dict[str, str]:
+    """The failed test cases of a report's images: name → message."""
+    cases = ET.fromstring(report.to_junit().encode()).findall("testsuite[@name='parity.images']/testcase")
+    found = {case.get("name", ""): case.find("failure") for case in cases}
+    return {name: failure.get("message", "") for name, failure in found.items() if failure is not None}
+
+
+class Worse(Discs):
+    """Noise in the logits of some frames alone."""
+
+    def _one(self, frame: Frame) -> Prediction:
+        self.noise = 2.0 if frame.name in ("1.jpg", "4.jpg") else 0.0
+        return super()._one(frame)
+
+
+def test_junit_fails_the_images_that_miss_the_bar_of_their_kind() -> None:
+    both = [replace(each, kind=("everyday", "empty")[i // 3]) for i, each in enumerate(frames(6))]
+    report = compare(Discs("a"), Worse("b", logits=False), both, thresholds_for("int8"))
+    failed = failed_images(report)
+    ious = {score.name: score for score in report.images}
+    assert list(failed) == ["1.jpg", "4.jpg"]
+    assert failed["1.jpg"] == f"worst mask IoU, everyday: {number(ious['1.jpg'].iou)} here, wanted ≥ 0.98"
+    share = number(ious["4.jpg"].flipped_share)
+    assert failed["4.jpg"] == f"worst share of flipped pixels, empty: {share} here, wanted ≤ 0.005"
+    report = compare(Discs("a"), Worse("b"), frames(), thresholds_for("fp16"))
+    assert list(failed_images(report)) == ["1.jpg"]
+    assert "; logits PSNR, dB: " in failed_images(report)["1.jpg"]
+
+
+def test_junit_fails_the_image_that_a_baseline_gate_names() -> None:
+    report = compare(Discs("a"), Discs("b"), frames(), thresholds_for("int8"))
+    gate = Gate("image_iou_drop", "largest loss of one mask's IoU", 0.05, 0.01, "at_most", False, "2.jpg", "it was 1")
+    assert failed_images(report.with_gates(gate)) == {
+        "2.jpg": "largest loss of one mask's IoU is 0.05, wanted ≤ 0.01; 2.jpg (it was 1)"
+    }
+
+
+def test_junit_has_a_case_of_its_own_for_each_size_and_image() -> None:
+    good = compare(Discs("a"), Discs("b"), frames(), thresholds_for("int8"))
+    bad = compare(Discs("a"), Worse("b"), frames(), thresholds_for("int8"))
+    report = joined({"64x64": good, "96x64": bad})
+    assert list(failed_images(report)) == ["1.jpg, 96x64"]
+    names = [
+        (case.get("classname"), case.get("name")) for case in ET.fromstring(report.to_junit().encode()).iter("testcase")
+    ]
+    assert len(set(names)) == len(names)
+    assert ("parity.gates", "worst mask IoU, 64x64") in names
+    twice = compare(Discs("a"), Discs("b"), [*frames(1), *frames(1)], thresholds_for("int8"))
+    assert [case.get("name") for case in ET.fromstring(twice.to_junit().encode())[1]] == ["0.jpg", "0.jpg_2"]
 
 
 def test_junit_survives_any_file_name() -> None:
