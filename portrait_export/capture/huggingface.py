@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,26 @@ MAX_JSON_BYTES = 8 * 2**20
 PREPROCESSOR = "preprocessor_config.json"
 MODEL_CARD = "README.md"
 LARGEST_UNIT = 1.5  # means and deviations of pixels in 0..1 are below it, those of pixels in 0..255 above
+
+NOT_APPLIED = (
+    PREPROCESSOR + " has entries that are not applied to photographs: {}; if they change pixels, the masks are worse"
+    " than the network's own"
+)
+# Entries of a preprocessor_config.json that are applied, or looked at with those that are.
+_APPLIED = ("do_resize", "size", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "rescale_offset",
+    "offset", "do_normalize", "image_mean", "image_std", "include_top", "do_flip_channel_order", "do_pad", "pad_size",
+)  # fmt: skip
+# Entries that change no pixel of a photograph in colour, or only which filter resizes it.
+_WITHOUT_EFFECT = ("image_processor_type", "feature_extractor_type", "processor_class", "auto_map",
+    "model_input_names", "transformers_version", "resample", "do_convert_rgb", "num_channels", "data_format",
+    "input_data_format", "return_tensors", "device", "disable_grouping", "default_to_square", "image_seq_length",
+    "return_mask", "pad_and_return_pixel_mask", "do_reduce_labels", "reduce_labels", "num_labels", "ignore_index",
+    "do_convert_annotations", "format", "threshold", "mask_threshold", "mask_size", "mask_pad_size", "masks_path",
+    "return_segmentation_masks", "return_semantic_masks", "class_info_file", "num_text", "repo_path", "metadata",
+    "task_seq_length", "max_seq_length", "max_size",
+)  # fmt: skip
+# Entries by which sides are rounded or padded to multiples: a size of such multiples stays as it is.
+_MULTIPLES = ("size_divisor", "size_divisibility", "pad_size_divisor", "ensure_multiple_of")
 
 _LICENCE = re.compile(r"^(license|license_name):[ \t]*[\"']?([\w.+ -]{1,100}?)[\"']?[ \t]*\r?$", re.M)
 
@@ -33,6 +53,7 @@ class Preprocessor:
         size: (height, width) of the network's input in pixels.
         resize: how a photograph of another shape is brought to that size, one of `preprocessing.RESIZES`.
         size_problem: why the file's size is not one fixed input size; empty where it is, or where there is none.
+        ignored: entries that photographs are not prepared by, such as `do_grayscale = true`.
     """
 
     scale: float
@@ -42,6 +63,12 @@ class Preprocessor:
     size: Size | None = None
     resize: str | None = None
     size_problem: str = ""
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a user has to know about entries that are not applied."""
+        return (NOT_APPLIED.format(", ".join(self.ignored)),) if self.ignored else ()
 
     @property
     def why_no_size(self) -> str:
@@ -99,6 +126,8 @@ def read_preprocessor(folder: Path) -> Preprocessor | None:
 
     https://huggingface.co/docs/transformers/main_classes/image_processor: `do_resize`, then `do_rescale` by
     `rescale_factor`, then `do_normalize` by `image_mean` and `image_std`. Older files leave the switches out.
+    EfficientNet's (`rescale_offset`) and ViViT's (`offset`) subtract 1 after rescaling, and EfficientNet's divides by
+    `image_std` once more with `include_top`: models/efficientnet/image_processing_efficientnet.py (Apache-2.0).
 
     Raises:
         CheckpointError: it is not JSON, or with every value in it that cannot be used.
@@ -107,20 +136,54 @@ def read_preprocessor(folder: Path) -> Preprocessor | None:
     if data is None:
         return None
     reader = _Reader(data)
-    scale = reader.number("rescale_factor", 1 / 255) if reader.switch("do_rescale", default=True) else 1.0
+    rescaled = reader.switch("do_rescale", default=True)
+    scale = reader.number("rescale_factor", 1 / 255) if rescaled else 1.0
+    offsets = [reader.switch(key, default=False) for key in ("rescale_offset", "offset")]
+    again = reader.switch("include_top", default=False)
     flipped = reader.switch("do_flip_channel_order", default=False)
     mean, std = reader.three_numbers("image_mean"), reader.three_numbers("image_std")
     # MobileViT's processor flips the channels and has no normalisation at all.
     normalised = reader.switch("do_normalize", default=mean is not None or "do_flip_channel_order" not in data)
     size, resize, size_problem = _size(reader)
     reader.require_sound()
+    ignored = _ignored(data, size, size_problem)
+    second = std if again else None  # what pixels are divided by after all
     if not normalised:
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     elif mean is None or std is None:
         mean = std = None
+        ignored += _named(data, ("rescale_factor",)) if scale != 1 / 255 else ()
     elif scale == 1 / 255 and max(mean) > LARGEST_UNIT:  # in units of 0..255
         mean, std = _divided(mean, 255), _divided(std, 255)
-    return Preprocessor(scale, mean, std, "bgr" if flipped else None, size, resize, size_problem)
+        second = None if second is None else std
+    if mean is None or std is None or (again and second is None):
+        ignored += _named(data, ("rescale_offset", "offset", "include_top"))
+    else:
+        mean = (mean[0] + 1, mean[1] + 1, mean[2] + 1) if rescaled and any(offsets) else mean
+        std = std if second is None else (std[0] * second[0], std[1] * second[1], std[2] * second[2])
+    return Preprocessor(scale, mean, std, "bgr" if flipped else None, size, resize, size_problem, ignored)
+
+
+def _ignored(data: Mapping[str, Any], size: Size | None, size_problem: str) -> tuple[str, ...]:
+    """The entries that are set and not applied."""
+    unknown = [key for key in data if key not in (*_APPLIED, *_WITHOUT_EFFECT, *_MULTIPLES) and key[:1] != "_"]
+    steps = [key for key in unknown if data[key] not in (None, False)]
+    steps += [key for key in _MULTIPLES if _moves_sides(data.get(key), size)]
+    if data.get("do_pad") is not False and data.get("pad_size") is not None and _sides(data["pad_size"]) != size:
+        steps.append("pad_size")
+    if data.get("do_center_crop") and not size_problem and None in (size, _sides(data.get("crop_size"))):
+        steps.append("do_center_crop")
+    return _named(data, steps)
+
+
+def _moves_sides(multiple: Any, size: Size | None) -> bool:
+    """Whether a size is not of a multiple. An unknown one is of the network, which takes what it takes."""
+    return _is_side(multiple) and size is not None and any(side % multiple for side in size)
+
+
+def _named(data: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:
+    """Entries as the file has them, without those that are not set."""
+    return tuple(f"{key} = {json.dumps(data[key])[:60]}" for key in keys if data.get(key) not in (None, False))
 
 
 def _divided(values: Triple, by: float) -> Triple:

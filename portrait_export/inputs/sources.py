@@ -259,4 +259,5 @@ def _from_checkpoint(checkpoint: Path, model: str | None, person_class: Sequence
         summary=f"person: {classes}" if classes else "",
         size_multiple=loaded.config.size_multiple,
         size_problem=loaded.size_problem,
+        warnings=loaded.warnings,
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from portrait_export.capture.huggingface import Preprocessor, labels_of, read_preprocessor
 from portrait_export.errors import CheckpointError
-from portrait_export.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from portrait_export.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Picture
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 IMAGENET = {"image_mean": list(IMAGENET_MEAN), "image_std": list(IMAGENET_STD)}
@@ -71,6 +72,53 @@ CASES: dict[str, tuple[dict[str, object], Preprocessor]] = {
             BYTE, IMAGENET_MEAN, IMAGENET_STD, size_problem="it resizes by longest_edge, which gives no fixed size"
         ),
     ),
+    "efficientnet_rescales_to_minus_one_to_one": (
+        {"rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False, "include_top": False},
+        Preprocessor(1 / 127.5, ONE, ONE),
+    ),
+    "efficientnet_normalises_what_it_has_rescaled": (
+        {**IMAGENET, "rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": True},
+        Preprocessor(1 / 127.5, tuple(1 + mean for mean in IMAGENET_MEAN), IMAGENET_STD),
+    ),
+    "efficientnet_divides_by_the_deviation_again": (
+        {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.5], "include_top": True},
+        Preprocessor(BYTE, (0.5, 0.4, 0.3), (0.25, 0.0625, 0.25)),
+    ),
+    "vivit_subtracts_one": (
+        {"rescale_factor": 1 / 127.5, "offset": True, "do_normalize": False},
+        Preprocessor(1 / 127.5, ONE, ONE),
+    ),
+    "no_offset_without_rescaling": (
+        {"do_rescale": False, "rescale_offset": True, "do_normalize": False}, Preprocessor(1.0, ZERO, ONE),
+    ),
+    "an_offset_before_unknown_statistics": (
+        {"rescale_factor": 0.5, "rescale_offset": True},
+        Preprocessor(0.5, None, None, ignored=("rescale_factor = 0.5", "rescale_offset = true")),
+    ),
+    "steps_that_are_not_applied": (
+        {
+            **IMAGENET, "do_grayscale": True, "do_new_step": True, "do_thumbnail": False, "size": 500,
+            "keep_aspect_ratio": True, "size_divisor": 32, "ensure_multiple_of": 10, "do_pad": True, "pad_size": 512,
+        },
+        Preprocessor(
+            BYTE, IMAGENET_MEAN, IMAGENET_STD, size=(500, 500), resize="stretch",
+            ignored=(
+                "do_grayscale = true", "do_new_step = true", "keep_aspect_ratio = true", "size_divisor = 32",
+                "pad_size = 512",
+            ),
+        ),
+    ),
+    "entries_without_effect": (
+        {
+            **IMAGENET, "do_reduce_labels": True, "do_convert_rgb": True, "resample": 2, "image_processor_type": "X",
+            "do_pad": True, "size": 512, "pad_size": {"height": 512, "width": 512}, "_valid_processor_keys": ["images"],
+        },
+        Preprocessor(BYTE, IMAGENET_MEAN, IMAGENET_STD, size=(512, 512), resize="stretch"),
+    ),
+    "a_crop_without_resizing": (
+        {**IMAGENET, "do_resize": False, "do_center_crop": True, "crop_size": 512},
+        Preprocessor(BYTE, IMAGENET_MEAN, IMAGENET_STD, ignored=("do_center_crop = true",)),
+    ),
     "no_resize": (
         {**IMAGENET, "do_resize": False, "size": {"shortest_edge": 512}},
         Preprocessor(BYTE, IMAGENET_MEAN, IMAGENET_STD),
@@ -83,6 +131,19 @@ CASES: dict[str, tuple[dict[str, object], Preprocessor]] = {
 def test_a_file_means_what_its_processor_does(name, tmp_path):
     data, expected = CASES[name]
     assert read(tmp_path, data) == expected
+
+
+@pytest.mark.parametrize("values", [{}, {"include_top": True}, {"rescale_offset": True, "rescale_factor": 1 / 127.5}])
+def test_numbers_are_those_of_transformers(values, tmp_path):
+    from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
+
+    data = {"include_top": False, "do_resize": False, **IMAGENET, **values}
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    expected = EfficientNetImageProcessorPil(**data)(pixels, return_tensors="np")["pixel_values"]
+    found = read(tmp_path, data)
+    assert found is not None
+    picture = Picture("image", "photo", "rgb", found.scale, found.mean, found.std)
+    np.testing.assert_allclose(picture.normalise(pixels), expected, atol=1e-5)
 
 
 def test_no_file_gives_no_settings(tmp_path):

@@ -38,12 +38,14 @@ class LoadedCheckpoint:
             classes that are the person where there are several; empty: not known), id2label, ignored (tensors of a
             wrapper around the network), licence (as the model card states it; empty: not known).
         size_problem: why the checkpoint's own preprocessing gives no fixed input size; empty where it does.
+        warnings: what of its files is not applied, or was only guessed.
     """
 
     module: nn.Module
     spec: ModelSpec
     provenance: dict[str, Any]
     size_problem: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def config(self) -> NetConfig:
@@ -105,7 +107,9 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
     if spec.config.num_labels > 1:
         own["positive"] = "person"  # several classes are brought to the person's logit
     spec = dataclasses.replace(spec, **{key: value for key, value in own.items() if value is not None})
-    return LoadedCheckpoint(net, spec, provenance, preprocessor.why_no_size if preprocessor is not None else "")
+    if preprocessor is None:
+        return LoadedCheckpoint(net, spec, provenance)
+    return LoadedCheckpoint(net, spec, provenance, preprocessor.why_no_size, preprocessor.doubts)
 
 
 def _canonical(files: list[Path], label: str) -> Canonical:

@@ -66,7 +66,8 @@ def decide(
         threshold=options.threshold or 0.5,
     )
     note = f"{color.notes[0]} photographs are brought to {image.height}x{image.width} by `{spec.resize}`"
-    return Finding(spec, (*numbers.notes, note), (*numbers.warnings, *color.warnings))
+    doubts = preprocessor.doubts if preprocessor is not None else ()
+    return Finding(spec, (*numbers.notes, note), (*numbers.warnings, *color.warnings, *doubts))
 
 
 def decide_picture(
@@ -259,8 +260,16 @@ def _suits(leading: Leading | None, numbers: Numbers) -> bool:
 
 
 def _same(one: Numbers, other: Numbers) -> bool:
-    pairs = zip((one.scale, *one.mean, *one.std), (other.scale, *other.mean, *other.std), strict=True)
+    """Whether both make the same of a pixel, but for rounding: gain and offset, whatever the units of mean and std."""
+    (gain, offset), (other_gain, other_offset) = (_affine(each) for each in (one, other))
+    pairs = zip((*gain, *offset), (*other_gain, *other_offset), strict=True)
     return all(abs(a - b) <= 1e-2 * max(abs(a), abs(b)) for a, b in pairs)
+
+
+def _affine(numbers: Numbers) -> tuple[list[float], list[float]]:
+    return [numbers.scale / each for each in numbers.std], [
+        mean / std for mean, std in zip(numbers.mean, numbers.std, strict=True)
+    ]
 
 
 def _given(options: Settings, leading: Leading | None, toml: str) -> Finding[Numbers]:

@@ -19,7 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from portrait_export.capture.checkpoint import load_checkpoint, locate, pickles
+from portrait_export.capture.huggingface import NOT_APPLIED
 from portrait_export.errors import CheckpointError, UsageError
+from portrait_export.inputs.sources import ModelSource, load_registered
 from portrait_export.models.config import NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from portrait_export.models.config_json import config_to_json
 from portrait_export.models.person import PersonLogit
@@ -227,6 +229,15 @@ def test_a_preprocessor_without_a_fixed_size_is_reported(tmp_path: Path) -> None
         "preprocessor_config.json gives no fixed input size: it scales the shortest edge to 512 pixels and keeps the"
         " aspect ratio."
     )
+
+
+def test_pixels_are_rescaled_to_minus_one_to_one_and_what_is_not_applied_is_told(tmp_path: Path) -> None:
+    safetensors_folder(tmp_path)
+    stored = {"rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False, "do_crop_margin": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stored))
+    loaded = load_registered(ModelSource(checkpoint=tmp_path))
+    assert (loaded.spec.scale, loaded.spec.mean, loaded.spec.std) == (1 / 127.5, (1, 1, 1), (1, 1, 1))
+    assert loaded.warnings == (NOT_APPLIED.format("do_crop_margin = true"),)
 
 
 @pytest.mark.parametrize("scale", [1.0, 255.0], ids=["of_0_to_1", "of_0_to_255"])

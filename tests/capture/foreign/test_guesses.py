@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from portrait_export.capture.foreign.load import load_foreign
 from portrait_export.capture.foreign.normalisation import ASSUMED
 from portrait_export.capture.foreign.options import ForeignOptions, classes, number, three_numbers
+from portrait_export.capture.huggingface import NOT_APPLIED
 from portrait_export.errors import CaptureError, PortraitError, UsageError
 from portrait_export.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from tests.capture.foreign.guesses import guesses
@@ -178,6 +179,20 @@ def test_the_preprocessor_means_what_it_means_for_a_checkpoint(tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(stored)
     spec = load(net(), tmp_path).spec
     assert (spec.scale, spec.mean, spec.std) == (0.0078431, (0, 0, 0), (1, 1, 1))
+
+
+def test_entries_of_the_preprocessor_that_are_not_applied_are_told(tmp_path):
+    stored = '{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1], "do_grayscale": true}'
+    (tmp_path / "preprocessor_config.json").write_text(stored)
+    assert load(net(), tmp_path).warnings == (NOT_APPLIED.format("do_grayscale = true"),)
+
+
+def test_given_numbers_suit_a_batch_norm_in_whatever_units(tmp_path):
+    parts = {"g": row(1, 1, 1), "b": row(0, 0, 0), "m": row(0.1, 0.1, 0.1), "v": row(0.3, 0.3, 0.3)}
+    norm = helper.make_node("BatchNormalization", ["x", *parts], ["normal"])
+    made = net(1, norm, **{name: value.ravel() for name, value in parts.items()})
+    assert load(made, tmp_path, scale=1 / 127.5, mean=(1.0,) * 3).warnings == ()
+    assert "looks made for pixels in -1..1" in load(made, tmp_path, scale=1 / 255).warnings[0]
 
 
 def test_the_preprocessor_decides_the_size_that_a_file_leaves_open(tmp_path):
