@@ -24,6 +24,7 @@ from ..onnx.graph import Graph
 from ..onnx.light import infer_shapes
 from ..onnx.subgraphs import subgraphs
 from .head import Head
+from .old_meanings import keep_old_meanings
 from .pictures import PictureInput
 from .surgeon import Surgeon, opset_of
 
@@ -33,18 +34,20 @@ _BYTES_MAY_PASS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "
 
 
 def upgrade_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model at opset 13 or newer. Raises CaptureError where it cannot be brought there."""
+    """The model at opset 13 or newer, with the same meaning. Raises CaptureError where it cannot be brought there."""
     version = opset_of(model)
     if version >= OLDEST_OPSET:
         return model
     try:
-        return onnx.version_converter.convert_version(model, DEFAULT_OPSET)
+        upgraded = onnx.version_converter.convert_version(model, DEFAULT_OPSET)
     except Exception as error:  # the C++ converter raises RuntimeErrors of its own
         raise CaptureError(
             f"The model's opset {version} could not be brought to {DEFAULT_OPSET}: {first_line(error)}",
             code="old-opset",
             hint="export the network again with opset 13 or newer.",
         ) from error
+    keep_old_meanings(upgraded, version)
+    return upgraded
 
 
 def adapt(
