@@ -59,7 +59,7 @@ class Picture:
             value = getattr(self, what)
             if value not in valid:
                 raise UsageError(f"Picture.{what} cannot be {value!r}.", hint=nearest(str(value), valid, what=what))
-        _check_numbers(self.mean, self.std, self.channels)
+        _check_numbers(self.scale, self.mean, self.std, self.channels)
 
     @property
     def channels(self) -> int:
@@ -93,7 +93,9 @@ def luma(pixels: np.ndarray) -> np.ndarray:
     return ((pixels.astype(np.int64) @ weights + 2**15) >> 16).astype(np.uint8)
 
 
-def _check_numbers(mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> None:
+def _check_numbers(scale: float, mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> None:
+    if not scale > 0:
+        raise UsageError(f"scale multiplies pixels and has to be above 0; found {scale}.")
     if len(mean) != channels or len(std) != channels or min(std) <= 0:
         count = "three values" if channels == 3 else "one value"
         raise UsageError(f"mean and std need {count} each, std > 0; found mean {mean}, std {std}.")
@@ -145,7 +147,7 @@ class PortraitSpec:
                 raise UsageError(f"PortraitSpec.{name} cannot be {value!r}.", hint=hint)
         if not (1 <= self.height <= 16384 and 1 <= self.width <= 16384):
             raise UsageError(f"The input size {self.height}x{self.width} is not within 1..16384 pixels a side.")
-        _check_numbers(self.mean, self.std, self.channels)
+        _check_numbers(self.scale, self.mean, self.std, self.channels)
 
     @property
     def channels(self) -> int:

@@ -58,6 +58,22 @@ def number(value: Any) -> float:
     return result
 
 
+def factor(value: Any) -> float:
+    """A number above 0."""
+    result = number(value)
+    if not result > 0:
+        raise ValueError(f"expected a number above 0, found {value}")
+    return result
+
+
+def divisors(value: Any) -> tuple[float, ...]:
+    """One number or three, above 0."""
+    numbers = three_numbers(value)
+    if min(numbers) <= 0:
+        raise ValueError(f"expected numbers above 0, found {value}")
+    return numbers
+
+
 def classes(value: Any) -> tuple[int, ...]:
     """`15`, `1,2,5` or `1-8`: class numbers, counted from 0."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -176,14 +192,14 @@ class PictureSettings:
 
     name: str
     mean: tuple[float, ...] | None = setting(three_numbers)
-    std: tuple[float, ...] | None = setting(three_numbers)
-    scale: float | None = setting(number)
+    std: tuple[float, ...] | None = setting(divisors)
+    scale: float | None = setting(factor)
     color: str | None = setting(_one_of(COLORS))
 
 
 # As the command line gives them: for all pictures, or for one by its input's name.
-mean_of = std_of = of_picture(three_numbers)
-scale_of = of_picture(number)
+mean_of, std_of = of_picture(three_numbers), of_picture(divisors)
+scale_of = of_picture(factor)
 color_of = of_picture(_one_of(COLORS))
 NORMALISING = ("mean", "std", "scale", "color")  # settings that each picture may have for itself
 
@@ -220,8 +236,8 @@ class Settings:
 
     size: tuple[int, int] | None = setting(_size)
     mean: tuple[float, ...] | None = setting(three_numbers)
-    std: tuple[float, ...] | None = setting(three_numbers)
-    scale: float | None = setting(number)
+    std: tuple[float, ...] | None = setting(divisors)
+    scale: float | None = setting(factor)
     color: str | None = setting(_one_of(COLORS))
     resize: str | None = setting(_one_of(RESIZES))
     positive: str | None = setting(_one_of(POSITIVES))

@@ -12,10 +12,10 @@ from onnx import TensorProto, helper
 
 from portrait_export.capture.foreign.load import load_foreign
 from portrait_export.capture.foreign.normalisation import ASSUMED
-from portrait_export.capture.foreign.options import ForeignOptions, classes, number, three_numbers
+from portrait_export.capture.foreign.options import ForeignOptions, classes, number, scale_of, std_of, three_numbers
 from portrait_export.capture.huggingface import NOT_APPLIED
 from portrait_export.errors import CaptureError, PortraitError, UsageError
-from portrait_export.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from portrait_export.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PortraitSpec
 from tests.capture.foreign.guesses import guesses
 
 F32 = TensorProto.FLOAT
@@ -241,6 +241,23 @@ def test_everything_wrong_with_a_toml_is_listed_at_once(tmp_path):
     assert "did you mean `mean`" in caught.value.context[0]
 
 
+def test_a_scale_and_a_deviation_that_are_not_above_0_are_refused_in_a_toml(tmp_path):
+    (tmp_path / "net.toml").write_text('scale = 0\nstd = -1\n[pictures.x]\nscale = "-1/255"\n')
+    with pytest.raises(UsageError) as caught:
+        load(net(), tmp_path)
+    assert caught.value.context == (
+        "scale = 0: expected a number above 0, found 0",
+        "std = -1: expected numbers above 0, found -1",
+        "pictures = {'x': {'scale': '-1/255'}}: x.scale: expected a number above 0, found -1/255",
+    )
+
+
+@pytest.mark.parametrize("scale", [0, -1 / 255])
+def test_a_scale_that_is_not_above_0_prepares_no_picture(scale):
+    with pytest.raises(UsageError, match="scale multiplies pixels and has to be above 0; found"):
+        PortraitSpec(scale=scale)
+
+
 @pytest.mark.parametrize("text", ["mean = [", "\ufeff= 3", "mean = 1\nmean = 2"])
 def test_a_file_that_is_not_toml_is_refused(text, tmp_path):
     (tmp_path / "net.toml").write_text(text)
@@ -384,8 +401,11 @@ def test_text_becomes_values(read, text, value):
 
 @pytest.mark.parametrize(
     ("read", "text"),
-    [(three_numbers, "1,2"), (three_numbers, ""), (number, "nan"), (number, "1/0"), (classes, "3-1"), (classes, "")],
-)
+    [
+        (three_numbers, "1,2"), (three_numbers, ""), (number, "nan"), (number, "1/0"), (classes, "3-1"), (classes, ""),
+        (scale_of, "0"), (scale_of, "-1/255"), (scale_of, "bgr=0"), (std_of, "0.5,0,0.5"), (std_of, "bgr=-1"),
+    ],
+)  # fmt: skip
 def test_other_text_is_refused(read, text):
     with pytest.raises(ValueError, match=r"\w"):
         read(text)
