@@ -7,8 +7,8 @@ The names on our side are those of transformers' 4.x SegFormer and of the resear
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,9 +17,15 @@ from torch import Tensor
 from ..errors import CheckpointError
 
 State = dict[str, Tensor]
+Path = tuple[str, ...]  # of entries inside one another
 
-# Entries of a training checkpoint that hold the network, in the order in which they are tried.
-WRAPPER_ENTRIES = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "ema", "params")
+# Entries of a training checkpoint that hold the network, in the order in which they are tried: averaged weights last.
+WRAPPER_ENTRIES = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "ema",
+    "state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "params_ema",
+)  # fmt: skip
+# Other entries are looked into where these hold nothing that fits, but for what a trainer keeps for itself.
+TRAINERS_OWN = re.compile(r"optim|sched|scaler|rng")
+MOST_NESTED = 4  # entries inside one another, such as `state.model.ema.module`
 # First parts of a key that only say where a network was kept.
 WRAPPER_PREFIXES = ("module", "model", "_orig_mod", "net", "network", "_forward_module")
 BATCH_NORM_EPS = 1e-5  # of every BatchNorm in mmseg's and the authors' heads
@@ -53,12 +59,32 @@ class Canonical:
         layout: the naming that it had.
         config: fields of SegformerConfig that follow from the layout.
         extras: other tensors in the same file, such as a wrapper's `mean` and `std`.
+        entry: the names of the entries that lead to them, such as `ema`, `module`; empty: at the file's top.
+        others: those of other weights for the same network.
     """
 
     tensors: State
     layout: str
     config: dict[str, Any]
     extras: State
+    entry: Path = ()
+    others: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The tensors in one entry of a checkpoint, under the keys that they have there.
+
+    Attributes:
+        path: the names that lead to it, such as `ema`, `module`; empty: at the top.
+        known: whether these are usual ones.
+        others: paths of other weights for the same network.
+    """
+
+    path: Path
+    tensors: State
+    known: bool = True
+    others: tuple[Path, ...] = ()
 
 
 def canonical(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> Canonical:
@@ -67,16 +93,20 @@ def canonical(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") 
     Raises:
         CheckpointError: it holds no tensors, or two keys become the same.
     """
-    tensors, extras = unwrap(checkpoint, source=source)
+    chosen = chosen_entry(checkpoint, source=source)
+    tensors, extras = _unwrapped(chosen.tensors, source)
     layout = detect(tensors)
     renamed = rename(tensors, layout.renames, source=source)
     converted = _squeeze_linears(layout.convert(_split_projections(renamed)))
-    return Canonical(tensors=converted, layout=layout.name, config=dict(layout.config), extras=extras)
+    return Canonical(converted, layout.name, dict(layout.config), extras, chosen.path, chosen.others)
 
 
 def unwrap(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> tuple[State, State]:
     """The network's tensors without wrappers' prefixes, and the wrapper's other tensors."""
-    tensors = state_of(checkpoint, source=source)
+    return _unwrapped(chosen_entry(checkpoint, source=source).tensors, source)
+
+
+def _unwrapped(tensors: State, source: str) -> tuple[State, State]:
     stripped = {key: _strip(key) for key in tensors}
     wrapped = {key for key, short in stripped.items() if short != key}
     # Inside a wrapper the network's keys all carry its prefix; those without one belong to the wrapper.
@@ -84,24 +114,107 @@ def unwrap(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> 
     return _collect([(stripped[key], tensors[key]) for key in tensors if key not in extras], source), extras
 
 
-def state_of(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> State:
-    """The tensors of a checkpoint under the keys that they have, taken out of a trainer's entries."""
-    state: Mapping[str, Any] = checkpoint
-    for _ in range(3):  # a trainer's entry may itself hold a `state_dict`
-        inner = next((state[name] for name in WRAPPER_ENTRIES if _holds_tensors(state.get(name))), None)
-        if inner is None:
-            break
-        state = inner
+def chosen_entry(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> Entry:
+    """The entry of a checkpoint that holds the network: the first with a usual name, else the only one.
+
+    Raises CheckpointError where there is none, or several without a usual name.
+    """
+    entries = _entries_of(checkpoint, source)
+    chosen = entries[0]
+    if not chosen.known and len(entries) > 1:
+        raise CheckpointError(
+            f"{source} holds several dictionaries of tensors, and none has a usual name.",
+            code="no-weights",
+            context=[f"{'.'.join(entry.path)}: {len(entry.tensors)} tensors" for entry in entries],
+            hint="save the one of the network alone: `torch.save(checkpoint[ENTRY], FILE)`.",
+        )
+    state = {_strip(key): tensor for key, tensor in chosen.tensors.items()}
+    others = [
+        replace(entry, tensors={_strip(k): tensor for k, tensor in entry.tensors.items()}) for entry in entries[1:]
+    ]
+    return replace(chosen, others=_of_other_weights(state, others))
+
+
+def entry_for(
+    checkpoint: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], *, source: str = "the checkpoint"
+) -> Entry:
+    """The entry for a network whose own names are known: only as many prefixes are removed as needed to meet them.
+
+    It is the first entry that has all of the network's tensors, else the likeliest.
+
+    Args:
+        wanted: the shapes of the network's tensors by name.
+    """
+    entries = [
+        replace(entry, tensors=_with_names(entry.tensors, set(wanted))) for entry in _entries_of(checkpoint, source)
+    ]
+    fitting = [entry for entry in entries if _fits(entry.tensors, wanted)]
+    chosen = (fitting or entries)[0]
+    return replace(chosen, others=_of_other_weights(chosen.tensors, fitting[1:]))
+
+
+def _entries_of(checkpoint: Mapping[str, Any], source: str) -> list[Entry]:
+    """Every dictionary of tensors in a checkpoint, those with usual names first, then what is at the top."""
+    found = sorted(_nested(checkpoint, True, (), set()), key=lambda entry: not entry.known)
+    # A network has matrices. Vectors alone are a trainer's, such as the weights of a loss.
+    found = [entry for entry in found if any(tensor.dim() > 1 for tensor in entry.tensors.values())] or found
+    if not found:
+        names = ", ".join(sorted(str(key) for key in list(checkpoint)[:8])) or "nothing"
+        raise CheckpointError(f"{source} holds no tensors of a network; its entries are: {names}.", code="no-weights")
+    return found
+
+
+def _nested(state: Mapping[Any, Any], known: bool, path: tuple[str, ...], seen: set[int]) -> Iterator[Entry]:
+    """The dictionaries of tensors in one entry, the innermost with a usual name first.
+
+    Args:
+        known: whether all names on the path are usual ones.
+        seen: what has been looked into; a pickle's dictionary may hold itself.
+    """
+    seen.add(id(state))
+    inner = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Mapping)}
+    inner = {key: value for key, value in inner.items() if len(path) < MOST_NESTED and id(value) not in seen}
+    for key in WRAPPER_ENTRIES:
+        if key in inner:
+            yield from _nested(inner[key], known, (*path, key), seen)
     tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if not tensors:
-        found = ", ".join(sorted(str(key) for key in list(checkpoint)[:8])) or "nothing"
-        raise CheckpointError(f"{source} holds no tensors of a network; its entries are: {found}.", code="no-weights")
-    return tensors
+    if tensors:
+        yield Entry(path, tensors, known)
+    for key, value in inner.items():
+        if key not in WRAPPER_ENTRIES and not TRAINERS_OWN.search(key.lower()) and id(value) not in seen:
+            yield from _nested(value, False, (*path, key), seen)
 
 
-def unwrap_for(checkpoint: Mapping[str, Any], names: Set[str], *, source: str = "the checkpoint") -> State:
-    """The tensors for a network whose own names are known: only as many prefixes are removed as needed to meet them."""
-    state = state_of(checkpoint, source=source)
+def _fits(state: State, wanted: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a state has a network's tensors, but for counters that nothing reads at inference."""
+    return all(
+        tuple(state[name].shape) == tuple(shape) if name in state else is_counter(name)
+        for name, shape in wanted.items()
+    )
+
+
+def _of_other_weights(state: State, entries: Sequence[Entry]) -> tuple[Path, ...]:
+    """The paths of entries that have the same tensors with other numbers."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    return tuple(
+        entry.path
+        for entry in entries
+        if _fits(entry.tensors, shapes)
+        and not all(_same(entry.tensors[key], state[key]) for key in state if key in entry.tensors)
+    )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and one.layout == other.layout == torch.strided and torch.equal(one, other)
+
+
+def is_counter(name: str) -> bool:
+    """Whether a tensor counts the batches of a batch norm's training, which `load_state_dict` does without."""
+    return name.rpartition(".")[2] == "num_batches_tracked"
+
+
+def _with_names(state: State, names: Set[str]) -> State:
+    """A state without the wrappers' prefixes that keep it from meeting some names."""
     while not names & set(state):
         inner = {key.partition(".")[2]: tensor for key, tensor in state.items() if _is_wrapped(key)}
         if not inner:
@@ -128,13 +241,6 @@ def rename(state: State, renames: tuple[tuple[str, str], ...], *, source: str = 
 def with_backbone(state: State, name: str) -> State:
     """The same tensors with the encoder under `segformer` or `sersegformer`, as the network has it."""
     return {re.sub(r"^(ser)?segformer\.", f"{name}.", key): tensor for key, tensor in state.items()}
-
-
-def _holds_tensors(value: Any) -> bool:
-    return isinstance(value, Mapping) and (
-        any(isinstance(tensor, Tensor) for tensor in value.values())
-        or any(_holds_tensors(value.get(name)) for name in WRAPPER_ENTRIES)
-    )
 
 
 def _strip(key: str) -> str:

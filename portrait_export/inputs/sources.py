@@ -180,7 +180,7 @@ def model_loader(source: ModelSource, *, any_size: bool = False) -> Callable[[Si
     from ..capture.foreign.load import load_foreign
 
     foreign = replace(source.foreign, any_size=any_size or source.foreign.any_size)
-    return lambda size: load_foreign(replace(foreign, size=size or foreign.size), source.checkpoint)
+    return lambda size: load_foreign(replace(foreign, size=size or foreign.size), source.checkpoint).completed()
 
 
 def load_registered(source: ModelSource) -> RegisteredNetwork:
@@ -233,12 +233,13 @@ def _from_catalogue(name: str, *, random_weights: bool) -> RegisteredNetwork:
 
 def _from_checkpoint(checkpoint: Path, model: str | None, person_class: Sequence[int] | None) -> RegisteredNetwork:
     from ..capture.checkpoint import load_checkpoint
+    from ..capture.checkpoint.entries import origin
     from ..capture.checkpoint.metadata import describe_classes
     from ..capture.registered import RegisteredNetwork
     from ..models.weights_io import weights_sha256
 
     loaded = load_checkpoint(checkpoint, model)
-    module = loaded.person_module(person_class)
+    module, entry = loaded.person_module(person_class), loaded.provenance["entry"]
     person = loaded.person_classes(person_class)
     classes = describe_classes(person, loaded.config.num_labels, loaded.provenance["id2label"]) if person else ""
     return RegisteredNetwork(
@@ -251,7 +252,7 @@ def _from_checkpoint(checkpoint: Path, model: str | None, person_class: Sequence
         paper=loaded.spec.paper,
         provenance={
             "model": loaded.spec.name,
-            "weights": f"checkpoint {loaded.provenance['checkpoint']}",
+            "weights": origin(loaded.provenance["checkpoint"], entry.split(".") if entry else ()),
             "checkpoint_sha256": loaded.provenance["sha256"],
             "weights_sha256": weights_sha256(module),
             **({"person_classes": classes} if classes else {}),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from portrait_export.errors import CheckpointError
 from portrait_export.models.config import SegformerConfig, SersegConfig
 from portrait_export.models.initialise import randomize_
-from portrait_export.models.remap import canonical, unwrap_for
+from portrait_export.models.remap import canonical, chosen_entry, entry_for
 from portrait_export.models.weights_io import load_encoder, load_into
 
 from .foreign import MmsegSegformer, authors_names
@@ -312,4 +312,60 @@ def test_only_the_prefixes_that_the_network_lacks_are_removed(checkpoint, names)
     def filled(data: Any) -> Any:
         return {key: filled(value) for key, value in data.items()} if isinstance(data, dict) else torch.zeros(1)
 
-    assert set(unwrap_for(filled(checkpoint), names)) == names
+    wanted = dict.fromkeys(names, (1,))
+    assert set(entry_for(filled(checkpoint), wanted).tensors) == names
+
+
+STATE, OTHER, HEAD = ({"a.weight": torch.full((2, 3), value)} for value in (1.0, 2.0, 3.0))
+COUNTED = {**STATE, "n.num_batches_tracked": torch.tensor(1)}
+# A checkpoint → the entry that is used, and those with other weights for the same network.
+ENTRIES: dict[str, tuple[dict[str, Any], str, list[str]]] = {
+    "at_the_top": (STATE, "", []),
+    "raw_and_averaged": ({"state_dict": STATE, "state_dict_ema": OTHER}, "state_dict", ["state_dict_ema"]),
+    "raw_before_averaged_in_any_order": ({"ema": OTHER, "params": STATE}, "params", ["ema"]),
+    "averaged_in_a_module": (
+        {"model": STATE, "ema": {"module": OTHER, "updates": 10}}, "model", ["ema.module"],
+    ),
+    "averaged_under_a_prefix": (
+        {"model": STATE, "model_ema": {f"module.{key}": tensor for key, tensor in OTHER.items()}},
+        "model", ["model_ema"],
+    ),
+    "averaged_without_counters": ({"model": COUNTED, "ema": OTHER}, "model", ["ema"]),
+    "the_same_weights_twice": ({"model": STATE, "ema": dict(STATE)}, "model", []),
+    "averaged_alone": ({"model_ema": STATE, "epoch": 3}, "model_ema", []),
+    "averaged_alone_by_another_name": ({"ema_state_dict": STATE}, "ema_state_dict", []),
+    "an_unknown_name": ({"generator": STATE, "optimizer": {"state": HEAD}, "epoch": 3}, "generator", []),
+    "an_unknown_name_within_others": ({"callbacks": {"ema": {"weights": STATE}}}, "callbacks.ema.weights", []),
+    "an_unknown_name_beside_vectors": ({"best": STATE, "loss": {"weight": torch.ones(3)}}, "best", []),
+    "another_unknown_name_with_such_weights": ({"model": STATE, "swa": OTHER}, "model", ["swa"]),
+    "of_another_network": ({"model": STATE, "teacher": {"b.weight": torch.ones(4, 4)}}, "model", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_entry_that_is_used_and_those_with_other_weights_are_named(name: str) -> None:
+    checkpoint, used, others = ENTRIES[name]
+    wanted = {"a.weight": (2, 3), **({"n.num_batches_tracked": ()} if "counters" in name else {})}
+    for entry in (chosen_entry(checkpoint), entry_for(checkpoint, wanted)):
+        assert ".".join(entry.path) == used
+        assert [".".join(other) for other in entry.others] == others
+        torch.testing.assert_close(entry.tensors["a.weight"], STATE["a.weight"])
+
+
+def test_the_entry_that_fits_a_known_network_is_used() -> None:
+    checkpoint = {"model": {"b.weight": torch.ones(2, 2)}, "discriminator": OTHER, "generator": STATE}
+    entry = entry_for(checkpoint, {"a.weight": (2, 3)})
+    assert (entry.path, entry.others) == (("discriminator",), (("generator",),))
+
+
+def test_several_unknown_entries_are_named() -> None:
+    with pytest.raises(CheckpointError) as caught:
+        canonical({"generator": STATE, "critic": OTHER})
+    assert caught.value.message == "the checkpoint holds several dictionaries of tensors, and none has a usual name."
+    assert caught.value.context == ("generator: 1 tensors", "critic: 1 tensors")
+
+
+def test_a_dictionary_that_holds_itself_is_looked_into_once() -> None:
+    checkpoint: dict[str, Any] = {"best": STATE}
+    checkpoint |= {f"again{k}": checkpoint for k in range(100)}
+    assert chosen_entry(checkpoint).path == ("best",)

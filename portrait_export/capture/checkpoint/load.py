@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import CheckpointError
 from ...models.config import NetConfig
 from ...models.registry import model_spec, net_class
 from ...models.spec import ModelSpec
 from ..huggingface import labels_of, licence_of, read_json, read_preprocessor
+from .entries import doubts_about, read_all
 from .locate import locate
 from .metadata import choose_person, person_of, positive_of, preprocessing_of
 from .resolve import resolve
-from .tensors import is_safetensors, read_tensors
+from .tensors import is_safetensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,10 +33,11 @@ class LoadedCheckpoint:
     Attributes:
         module: the network in evaluation mode, float32, on the CPU; forward(image, depth=None) gives (N, K, h, w).
         spec: the model it is, with the checkpoint's own config, positive class and preprocessing.
-        provenance: plain data for reports and metadata: checkpoint, files, sha256, format, layout (whose names the
-            keys had), config_json (whether a config.json decided), positive (what the file says, or None), person (the
-            classes that are the person where there are several; empty: not known), id2label, ignored (tensors of a
-            wrapper around the network), licence (as the model card states it; empty: not known).
+        provenance: plain data for reports and metadata: checkpoint, files, sha256, format, entry (of the file, such as
+            `ema.module`; empty: its top), layout (whose names the keys had), config_json (whether a config.json
+            decided), positive (what the file says, or None), person (the classes that are the person where there are
+            several; empty: not known), id2label, ignored (tensors of a wrapper around the network), licence (as the
+            model card states it; empty: not known).
         size_problem: why the checkpoint's own preprocessing gives no fixed input size; empty where it does.
         warnings: what of its files is not applied, or was only guessed.
     """
@@ -94,7 +95,9 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
     asked = model_spec(model) if isinstance(model, str) else model
     files, folder, label = locate(Path(path))
     described = read_json(folder / "config.json")
-    found = _canonical(files, label)
+    from ...models.remap import canonical
+
+    found = canonical(read_all(files, label), source=label)
     spec = resolve(found, described, asked, label)
     preprocessor = read_preprocessor(folder)
     provenance = _provenance(files, folder, label, found, described or {})
@@ -107,22 +110,10 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
     if spec.config.num_labels > 1:
         own["positive"] = "person"  # several classes are brought to the person's logit
     spec = dataclasses.replace(spec, **{key: value for key, value in own.items() if value is not None})
+    warnings = doubts_about(label, found.entry, found.others)
     if preprocessor is None:
-        return LoadedCheckpoint(net, spec, provenance)
-    return LoadedCheckpoint(net, spec, provenance, preprocessor.why_no_size, preprocessor.doubts)
-
-
-def _canonical(files: list[Path], label: str) -> Canonical:
-    from ...models.remap import canonical
-
-    merged: dict[str, Any] = {}
-    for file in files:
-        part = read_tensors(file)
-        twice = sorted(set(map(str, merged)) & set(map(str, part)))
-        if twice:
-            raise CheckpointError(f"{label}: {len(twice)} keys are in more than one shard.", context=twice[:12])
-        merged.update(part)
-    return canonical(merged, source=label)
+        return LoadedCheckpoint(net, spec, provenance, warnings=warnings)
+    return LoadedCheckpoint(net, spec, provenance, preprocessor.why_no_size, (*warnings, *preprocessor.doubts))
 
 
 def _provenance(
@@ -134,6 +125,7 @@ def _provenance(
         "files": [file.name for file in files],
         "sha256": _sha256(files),
         "format": "safetensors" if is_safetensors(files[0]) else "pickle",
+        "entry": ".".join(found.entry),
         "layout": found.layout,
         "config_json": bool(described),
         "id2label": labels,

@@ -64,6 +64,16 @@ class ComposedOriginal:
         return self.inner.notes
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """What was only guessed about its weights."""
+        return self.inner.doubts
+
+    @property
+    def parameters(self) -> int | None:
+        """How many the network has, where that is known."""
+        return self.inner.parameters
+
+    @property
     def pairs(self) -> Mapping[str, str]:
         """Carried inputs."""
         return self.inner.pairs

@@ -48,6 +48,14 @@ class Original(Protocol):
         """How it became ONNX; empty where it was."""
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """What was only guessed about its weights."""
+
+    @property
+    def parameters(self) -> int | None:
+        """How many it has; None where only the numbers stored in its graph can be counted."""
+
+    @property
     def pairs(self) -> Mapping[str, str]:
         """Carried input → the output that it takes with the next frame; empty where names of `model` tell."""
 
@@ -74,6 +82,8 @@ class OnnxOriginal:
     sha256: str
     notes: tuple[str, ...] = ()
     pairs: Mapping[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+    parameters: int | None = None
 
     @classmethod
     def load(cls, file: Path) -> OnnxOriginal:

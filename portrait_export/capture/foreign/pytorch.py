@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import onnx
@@ -25,12 +24,12 @@ from ...errors import CaptureError, CheckpointError, UsageError
 from ...imaging.companions import with_pictures
 from ...imaging.photo import open_mask, open_photo
 from ...imaging.resize import resize_bilinear
-from ...models.remap import unwrap_for
+from ...models.remap import entry_for, is_counter
 from ...models.weights_io import weights_sha256
 from ...preprocessing import PortraitSpec
 from ...utils.quiet import quiet
+from ..checkpoint.entries import doubts_about, origin, read_all
 from ..checkpoint.locate import locate
-from ..checkpoint.tensors import read_tensors
 from ..onnx.stored import StoredModel
 from ..runners import feeds_of
 from .exporting import export, flatten, message
@@ -59,6 +58,8 @@ class TorchOriginal:
         outputs: names of what it returns.
         notes: how it was captured.
         pairs: carried input → the output that it takes with the next frame.
+        doubts: about the checkpoint's entry that holds its weights.
+        parameters: of the module; None for a program whose weights are constants in its code.
     """
 
     net: torch.nn.Module
@@ -70,6 +71,8 @@ class TorchOriginal:
     sha256: str
     notes: tuple[str, ...]
     pairs: Mapping[str, str]
+    doubts: tuple[str, ...] = ()
+    parameters: int | None = None
 
     @classmethod
     def load(
@@ -108,7 +111,11 @@ class TorchOriginal:
         left = [name for name in left_out(loaded.net) if name not in filled]
         notes = (found.note, *([f"left at their defaults: {', '.join(left)}"] if left else []))
         stored = StoredModel(found.model)
-        return cls(net, (*names, *carried), outputs, stored, loaded.name, loaded.weights, digest, notes, pairs)
+        count = sum(parameter.numel() for parameter in loaded.net.parameters()) or None
+        return cls(
+            net, (*names, *carried), outputs, stored, loaded.name, loaded.weights, digest, notes, pairs,
+            loaded.doubts, count,
+        )  # fmt: skip
 
     def readable(self, values: Sequence[str]) -> tuple[str, ...]:
         """What the network returns can be read, and nothing inside it."""
@@ -125,11 +132,12 @@ class TorchOriginal:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A module, what reports call it, and where its weights came from."""
+    """A module, what reports call it, where its weights came from, and what is doubtful about them."""
 
     net: torch.nn.Module
     name: str
     weights: str
+    doubts: tuple[str, ...] = ()
 
 
 # The network
@@ -163,11 +171,9 @@ def _from_factory(text: str, checkpoint: Path | None) -> _Loaded:
             ) from error
     if not isinstance(net, torch.nn.Module):
         raise CaptureError(f"{attribute}() of {file.name} returned a {type(net).__name__}, not a torch.nn.Module.")
-    weights = f"as {attribute}() leaves them"
-    if checkpoint is not None:
-        load_weights(net, checkpoint)
-        weights = f"checkpoint {checkpoint.name}"
-    return _Loaded(net.float().eval(), f"PyTorch, {attribute}", weights)
+    name, kept = f"PyTorch, {attribute}", f"as {attribute}() leaves them"
+    weights, doubts = load_weights(net, checkpoint) if checkpoint is not None else (kept, ())
+    return _Loaded(net.float().eval(), name, weights, doubts)
 
 
 def _import(file: Path) -> ModuleType:
@@ -198,16 +204,21 @@ def _importing_from(folder: Path) -> Iterator[None]:
             sys.path.remove(entry)
 
 
-def load_weights(net: torch.nn.Module, checkpoint: Path) -> None:
-    """Load a checkpoint, strictly, without the wrappers that training scripts put around one.
+def load_weights(net: torch.nn.Module, checkpoint: Path) -> tuple[str, tuple[str, ...]]:
+    """Load a checkpoint, as strictly as PyTorch does, without the wrappers that training scripts put around one.
 
-    Raises CheckpointError with every missing, unexpected or misshapen weight.
+    Returns:
+        Where the weights came from, and what is doubtful about it.
+    Raises:
+        CheckpointError: with every missing, unexpected or misshapen weight.
     """
-    tensors: dict[str, Any] = {}
-    for file in locate(checkpoint)[0]:
-        tensors.update(read_tensors(file))
-    wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    found = unwrap_for(tensors, set(wanted), source=checkpoint.name)
+    tensors = read_all(locate(checkpoint)[0], checkpoint.name)
+    own = net.state_dict()
+    wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    entry = entry_for(tensors, wanted, source=checkpoint.name)
+    # Older PyTorch and some converters leave the counters of batch norms out, and load_state_dict does without them.
+    counters = {name: tensor for name, tensor in own.items() if is_counter(name)}
+    found = {**counters, **entry.tensors}
     lines = [f"missing: {name} {shape}" for name, shape in wanted.items() if name not in found]
     lines += [f"unexpected: {name} {tuple(tensor.shape)}" for name, tensor in found.items() if name not in wanted]
     lines += [
@@ -215,16 +226,19 @@ def load_weights(net: torch.nn.Module, checkpoint: Path) -> None:
         for name, tensor in found.items()
         if name in wanted and tuple(tensor.shape) != wanted[name]
     ]
+    name = checkpoint.name
     if lines:
         more = len(lines) - MOST_LISTED
         shown = [*lines[:MOST_LISTED], *([f"and {more} more"] if more > 0 else [])]
+        where = f"{name}, entry {'.'.join(entry.path)!r}," if entry.path else name
         raise CheckpointError(
-            f"{checkpoint.name} does not fit the network: {len(lines)} of its weights.",
+            f"{where} does not fit the network: {len(lines)} of its weights.",
             code="weights-do-not-fit",
             context=shown,
             hint="the factory must build the network with the options that it was trained with.",
         )
     net.load_state_dict(found)
+    return origin(name, entry.path), doubts_about(name, entry.path, entry.others)
 
 
 def _from_torchscript(file: Path) -> _Loaded:

@@ -129,6 +129,20 @@ def test_provenance_says_where_it_came_from(tmp_path: Path) -> None:
     json.dumps(provenance)
 
 
+def test_the_entry_that_was_used_is_told_and_another_that_fits(tmp_path: Path) -> None:
+    averaged = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in STATE.items()}
+    torch.save({"state_dict": STATE, "state_dict_ema": averaged, "optimizer": {}}, tmp_path / "last.pth")
+    write_config(tmp_path, DESCRIBED)
+    network = load_registered(ModelSource(checkpoint=tmp_path / "last.pth"))
+    assert network.provenance["weights"] == "checkpoint last.pth, entry 'state_dict'"
+    (warning,) = network.warnings
+    assert warning == (
+        "last.pth holds two sets of weights for this network: the entry 'state_dict' is used, and 'state_dict_ema' has"
+        " others, such as averaged ones (EMA); to use these, save them alone: `torch.save(torch.load(FILE,"
+        " weights_only=True)['state_dict_ema'], NEW_FILE)`"
+    )
+
+
 def test_config_json_decides_the_switches_over_the_model(tmp_path: Path) -> None:
     save_file(net_of(SERSEG).state_dict(), tmp_path / "model.safetensors")
     write_config(tmp_path, config_to_json(SERSEG))

@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 from portrait_export.artifacts import Frame
 from portrait_export.capture.foreign.load import load_foreign
 from portrait_export.capture.foreign.options import ForeignOptions
+from portrait_export.capture.foreign.pytorch import load_weights
 from portrait_export.capture.onnx.check import make_session, run_session
 from portrait_export.errors import CaptureError, CheckpointError, PortraitError, UsageError
+from portrait_export.inputs.sources import ModelSource, load_model
 
 from .nets import SIDE, DeepLab, LrAspp, seeded
 
@@ -32,6 +34,14 @@ class Net(torch.nn.Module):
 def build():
     torch.manual_seed(0)
     return Net()
+
+class Antialiased(Net):
+    def forward(self, image):
+        small = torch.nn.functional.interpolate(image, scale_factor=0.5, mode="bilinear", antialias=True)
+        return torch.nn.functional.interpolate(super().forward(small)["mask"], scale_factor=2.0, mode="bilinear")
+
+def antialiased():
+    return Antialiased()
 
 def number():
     return 3
@@ -95,11 +105,16 @@ WRAPS = {
 }
 
 
-@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
-def test_a_checkpoint_is_loaded_through_its_wrappers(wrap, code, tmp_path):
+def build_weights() -> dict[str, torch.Tensor]:
+    """Weights for what the code's `build` makes."""
     torch.manual_seed(1)
     weights = {"a.weight": torch.randn(6, 3, 3, 3), "a.bias": torch.zeros(6)}
-    weights |= {"b.weight": torch.randn(1, 6, 1, 1), "b.bias": torch.ones(1)}
+    return weights | {"b.weight": torch.randn(1, 6, 1, 1), "b.bias": torch.ones(1)}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+def test_a_checkpoint_is_loaded_through_its_wrappers(wrap, code, tmp_path):
+    weights = build_weights()
     torch.save(wrap(weights), tmp_path / "best.pth")
     options = ForeignOptions(torch=f"{code}:build", scale=1 / 255, size=SIZE)
     network = load_foreign(options, tmp_path / "best.pth")
@@ -108,6 +123,42 @@ def test_a_checkpoint_is_loaded_through_its_wrappers(wrap, code, tmp_path):
     expected = torch.nn.functional.conv2d(hidden, weights["b.weight"], weights["b.bias"]).sigmoid()
     found = run_session(make_session(network.to_onnx()), {"image": image.numpy()})
     np.testing.assert_allclose(found["mask"], expected.numpy(), atol=1e-5)
+
+
+def test_the_entry_of_a_checkpoint_is_told_and_another_that_fits(code, tmp_path):
+    weights = build_weights()
+    averaged = {name: tensor + 0.5 for name, tensor in weights.items()}
+    torch.save({"model": weights, "ema": {"module": averaged, "updates": 3}}, tmp_path / "last.pth")
+    source = ModelSource(
+        checkpoint=tmp_path / "last.pth", size=SIZE, foreign=ForeignOptions(torch=f"{code}:build", scale=1 / 255)
+    )
+    network = load_model(source)
+    assert network.provenance["weights"] == "checkpoint last.pth, entry 'model'"
+    assert network.warnings[0] == (
+        "last.pth holds two sets of weights for this network: the entry 'model' is used, and 'ema.module' has others,"
+        " such as averaged ones (EMA); to use these, save them alone: `torch.save(torch.load(FILE,"
+        " weights_only=True)['ema']['module'], NEW_FILE)`"
+    )
+
+
+def test_counters_of_batch_norms_may_be_missing_as_pytorch_has_it(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    state = {name: tensor + 1 for name, tensor in net.state_dict().items() if "num_batches" not in name}
+    torch.save(state, tmp_path / "w.pth")
+    assert load_weights(net, tmp_path / "w.pth") == ("checkpoint w.pth", ())
+    torch.testing.assert_close(net[1].running_mean, torch.ones(4))
+
+
+def test_an_entry_that_does_not_fit_is_named(code, tmp_path):
+    torch.save({"generator": {"a.weight": torch.zeros(6, 3, 5, 5)}}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"w\.pth, entry 'generator', does not fit the network: 4 of its weights"):
+        load_foreign(ForeignOptions(torch=f"{code}:build", size=SIZE), tmp_path / "w.pth")
+
+
+def test_parameters_are_those_of_the_module(code):
+    """The graph stores the tables of an antialiased resize as well."""
+    network = load_model(ModelSource(size=SIZE, foreign=ForeignOptions(torch=f"{code}:antialiased", scale=1 / 255)))
+    assert network.parameters == 6 * 3 * 9 + 6 + 6 + 1
 
 
 def test_a_value_inside_torch_code_cannot_be_the_mask(code):
