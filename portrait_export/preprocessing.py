@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError, nearest
@@ -26,6 +27,9 @@ GRAY = "gray"  # one channel, the luma of the pixels
 RESIZES = ("stretch", "fit", "fill", "crop")
 OUTPUTS = ("mask", "multiarray", "logits")
 POSITIVES = ("person", "background")
+LARGEST_SIDE = 16384  # of an input, in pixels
+LARGEST_NUMBER = 1e30  # in magnitude; its reciprocal is the smallest divisor. float32 holds what they make of pixels
+_SHOWN = 60  # characters of a value that an error shows
 # What a picture that a network takes can show, and how an app's developer is told.
 SHOWS = {
     "photo": "A photograph",
@@ -55,11 +59,11 @@ class Picture:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        for what, valid in (("color", (*COLORS, GRAY)), ("shows", tuple(SHOWS))):
-            value = getattr(self, what)
-            if value not in valid:
-                raise UsageError(f"Picture.{what} cannot be {value!r}.", hint=nearest(str(value), valid, what=what))
-        _check_numbers(self.scale, self.mean, self.std, self.channels)
+        if not isinstance(self.name, str) or not self.name:
+            raise UsageError(f"Picture.name must be the name of an input; found {_shown(self.name)}.")
+        _check_choice(self, "color", (*COLORS, GRAY))
+        _check_choice(self, "shows", tuple(SHOWS))
+        _check_numbers(self)
 
     @property
     def channels(self) -> int:
@@ -93,12 +97,40 @@ def luma(pixels: np.ndarray) -> np.ndarray:
     return ((pixels.astype(np.int64) @ weights + 2**15) >> 16).astype(np.uint8)
 
 
-def _check_numbers(scale: float, mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> None:
-    if not scale > 0:
-        raise UsageError(f"scale multiplies pixels and has to be above 0; found {scale}.")
-    if len(mean) != channels or len(std) != channels or min(std) <= 0:
-        count = "three values" if channels == 3 else "one value"
-        raise UsageError(f"mean and std need {count} each, std > 0; found mean {mean}, std {std}.")
+def _check_choice(owner: Picture | PortraitSpec, what: str, valid: tuple[str, ...]) -> None:
+    value = getattr(owner, what)
+    if value not in valid:
+        hint = nearest(str(value)[:_SHOWN], valid, what=what)
+        raise UsageError(f"{type(owner).__name__}.{what} cannot be {_shown(value)}.", hint=hint)
+
+
+def _check_numbers(owner: Picture | PortraitSpec) -> None:
+    """Raise UsageError unless `scale`, `mean` and `std` turn pixels into finite numbers."""
+    if not _is_number(owner.scale) or owner.scale < 1 / LARGEST_NUMBER:
+        raise UsageError(f"scale must be a finite number above 0; found {_shown(owner.scale)}.")
+    lists = [value if isinstance(value, tuple | list) else () for value in (owner.mean, owner.std)]
+    whole = all(len(each) == owner.channels and all(map(_is_number, each)) for each in lists)
+    if not whole or min(owner.std) < 1 / LARGEST_NUMBER:
+        count = "three values" if owner.channels == 3 else "one value"
+        raise UsageError(
+            f"mean and std need {count} each, std > 0; found mean {_shown(owner.mean)}, std {_shown(owner.std)}."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that is finite in float32."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and bool(-LARGEST_NUMBER < value < LARGEST_NUMBER)
+
+
+def _is_side(value: Any) -> bool:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and bool(1 <= value <= LARGEST_SIDE)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 @dataclass(frozen=True)
@@ -141,13 +173,27 @@ class PortraitSpec:
             ("output", OUTPUTS),
             ("positive", POSITIVES),
         ):
-            value = getattr(self, name)
-            if value not in valid:
-                hint = nearest(str(value), valid, what=name)
-                raise UsageError(f"PortraitSpec.{name} cannot be {value!r}.", hint=hint)
-        if not (1 <= self.height <= 16384 and 1 <= self.width <= 16384):
-            raise UsageError(f"The input size {self.height}x{self.width} is not within 1..16384 pixels a side.")
-        _check_numbers(self.scale, self.mean, self.std, self.channels)
+            _check_choice(self, name, valid)
+        if not (_is_side(self.height) and _is_side(self.width)):
+            size = f"{_shown(self.height)}x{_shown(self.width)}"
+            raise UsageError(f"The input size {size} is not within 1..{LARGEST_SIDE} pixels a side.")
+        _check_numbers(self)
+        if not (_is_number(self.threshold) and 0 < self.threshold < 1):
+            raise UsageError(f"threshold must be a number between 0 and 1; found {_shown(self.threshold)}.")
+        self._check_inputs()
+
+    def _check_inputs(self) -> None:
+        """Raise UsageError unless the inputs are the image, and perhaps `depth` and the further pictures."""
+        names = [picture.name for picture in self.pictures]
+        inputs = self.inputs
+        listed = isinstance(inputs, tuple | list) and bool(inputs) and all(isinstance(name, str) for name in inputs)
+        once = listed and len(set(inputs)) == len(inputs) and len(set(names)) == len(names)
+        if once and inputs[0] == "image" and set(inputs) <= {"image", "depth", *names}:
+            return
+        raise UsageError(
+            f"inputs must be `image`, and perhaps `depth` or the names of `pictures` ({', '.join(names) or 'none'}),"
+            f" each once; found {_shown(inputs)}."
+        )
 
     @property
     def channels(self) -> int:
@@ -172,8 +218,13 @@ class PortraitSpec:
         return {key: value for key, value in asdict(self).items() if value or key != "pictures"}
 
     @classmethod
-    def from_json(cls, text: str) -> PortraitSpec:
-        """Read the output of `to_json`. Raises UsageError for anything else."""
+    def from_json(cls, text: str, *, source: str = "") -> PortraitSpec:
+        """Read the output of `to_json`. Raises UsageError for anything else.
+
+        Args:
+            source: the file that holds the text, for the error.
+        """
+        wrong = f"{source} states no usable PortraitSpec" if source else "This is not a PortraitSpec"
         try:
             data: dict[str, Any] = json.loads(text)
             known = {field.name for field in fields(cls)}
@@ -185,7 +236,11 @@ class PortraitSpec:
             pictures = tuple(Picture(**_tuples(dict(each))) for each in data.pop("pictures", ()))
             return cls(**_tuples(data), pictures=pictures)
         except (ValueError, TypeError) as error:
-            raise UsageError(f"This is not a PortraitSpec: {error}.") from error
+            raise UsageError(f"{wrong}: {error}.") from error
+        except RecursionError as error:
+            raise UsageError(f"{wrong}: it is nested too deeply.") from error
+        except UsageError as error:
+            raise UsageError(f"{wrong}: {error.message}", hint=error.hint) from error
 
     def normalise(self, frame: Frame) -> np.ndarray:
         """Convert a frame to the network's `image` input.

@@ -50,7 +50,7 @@ class Asset:
     def spec(self) -> PortraitSpec | None:
         """The preprocessing that it states; None for an asset of another tool."""
         text = self.metadata.user_defined.get(SPEC_KEY)
-        return PortraitSpec.from_json(text) if text else None
+        return PortraitSpec.from_json(text, source=self.path.name) if text else None
 
 
 def is_asset(path: Path) -> bool:

@@ -40,7 +40,8 @@ class SavedModel:
     @property
     def spec(self) -> PortraitSpec | None:
         """The preprocessing that it states; None for a model of another tool."""
-        return PortraitSpec.from_json(self.metadata[SPEC_KEY]) if SPEC_KEY in self.metadata else None
+        text = self.metadata.get(SPEC_KEY)
+        return None if text is None else PortraitSpec.from_json(text, source=self.path.name)
 
     @property
     def precision(self) -> str:

@@ -39,7 +39,7 @@ class PackageRunner:
         self.output = self._pick_output()
         self.logits_name = self._pick_logits()
         text = self.program.metadata.user_defined.get(SPEC_KEY)
-        self.spec = PortraitSpec.from_json(text) if text else None
+        self.spec = PortraitSpec.from_json(text, source=Path(path).name) if text else None
         self.carried = carried_of(self.program)
         self._carrying = Carrying({p.name: np.zeros(feature.shape, np.float32) for p, feature in self.carried.items()})
         self._state: State | None = None

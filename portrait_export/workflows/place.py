@@ -49,7 +49,7 @@ def app_folder(asked: Path | None) -> Path:
 
 def _require_one_colour_picture(name: str, metadata: Mapping[str, str]) -> None:
     """Raise UsageError for a package that the app has no pictures for: it passes one photo in colour."""
-    spec = PortraitSpec.from_json(metadata[SPEC_KEY]) if SPEC_KEY in metadata else None
+    spec = PortraitSpec.from_json(metadata[SPEC_KEY], source=name) if SPEC_KEY in metadata else None
     if spec is not None and (spec.pictures or spec.color == GRAY):
         takes = ", ".join(f"{picture.name} ({picture.color})" for picture in spec.all_pictures)
         raise UsageError(f"{name} takes {takes}; the demo app passes one photo in colour.")
