@@ -18,7 +18,7 @@ WITH_PICTURE = PortraitSpec(inputs=("image", "bgr"), pictures=(BACKGROUND,))
 NO_NUMBERS = (None, "x", NAN, math.inf, True, [], [0.5], 10**400, 1e308)
 REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "threshold": ((*NO_NUMBERS, 0, 1, -0.5, 1.5), "threshold must be a number between 0 and 1"),
-    "scale": ((*NO_NUMBERS, 0, 1e-40), "scale must be a finite number other than 0"),
+    "scale": ((*NO_NUMBERS, 0, 1e-40, -1), "scale must be a finite number above 0"),
     "mean": ((None, 0.5, "abc", [], [0.5] * 2, [0.5, 0.5, NAN], [None] * 3, ["x"] * 3, [10**400] * 3), "mean and std"),
     "std": ((None, 0.5, "abc", [], [0.5] * 2, [NAN] * 3, [1, 1, 0], [1, 1, -1], [1, 1, 1e-40], [[]] * 3), "std > 0"),
     "height": ((None, "x", NAN, 1.5, True, 0, -1, 2**70, [512]), "not within 1..16384 pixels"),

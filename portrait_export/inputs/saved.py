@@ -11,6 +11,7 @@ from ..preprocessing import METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from .sizes import Size, listed_sizes
 
 if TYPE_CHECKING:
+    from ..mil.features import Feature
     from ..mil.program import Program
 
 
@@ -24,6 +25,7 @@ class SavedModel:
         target: the oldest system that runs it.
         sizes: every input size that it lists; empty if it has one fixed size.
         core_ai: whether it is a Core AI asset.
+        inputs, outputs: of a package, as an app sees them.
     """
 
     path: Path
@@ -31,11 +33,20 @@ class SavedModel:
     target: str
     sizes: tuple[Size, ...] = ()
     core_ai: bool = False
+    inputs: tuple[Feature, ...] = ()
+    outputs: tuple[Feature, ...] = ()
 
     @classmethod
     def of_program(cls, path: Path, program: Program) -> SavedModel:
         """A package whose program has been read."""
-        return cls(path, program.metadata.user_defined, program.deployment_target, listed_sizes(program.inputs))
+        return cls(
+            path,
+            program.metadata.user_defined,
+            program.deployment_target,
+            listed_sizes(program.inputs),
+            inputs=program.inputs,
+            outputs=program.outputs,
+        )
 
     @property
     def spec(self) -> PortraitSpec | None:

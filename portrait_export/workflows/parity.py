@@ -16,6 +16,7 @@ from ..inputs.saved import SavedModel, read_saved
 from ..inputs.sequences import InOrder, Pans, load_sequences
 from ..inputs.sizes import label, labels, require_listed, size_of
 from ..inputs.sources import LoadedModel, ModelSource
+from ..inputs.stated import require_described
 from ..preprocessing import METADATA_PREFIX, PortraitSpec
 from ..utils.stages import Observer, Stages
 from . import steps
@@ -59,6 +60,7 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
     stages = Stages(observer)
     found = read_saved(package)
     _check_runtime(found, request)
+    require_described(found)
     listed = sizes = found.sizes
     saved = found.spec
     bundle = None if request.from_device is None else _bundle_of(request.from_device, package, saved, listed)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 from ..artifacts import DEFAULT_OPSET
 from ..inputs.sizes import label, labels, load_sizes, size_of
 from ..inputs.sources import LoadedModel, ModelSource
+from ..inputs.stated import completed, require_agreeing
+from ..preprocessing import SPEC_KEY, PortraitSpec
 from ..utils.bounds import at_most
 from ..utils.stages import Stages
 from .compress import Calibration, compress, keep_integers
@@ -72,6 +74,9 @@ def load(
         stage.warnings += [other] if other else []
         stage.details += model.notes
         stage.warnings += dict.fromkeys(line for each in models for line in each.warnings)
+        if stored and SPEC_KEY in stored:
+            stated = PortraitSpec.from_json(stored[SPEC_KEY], source=package)
+            models = tuple(_as_stated(each, stated, package, own=source.foreign is not None) for each in models)
         if model.kinds and not set(kinds) <= set(model.kinds):
             stage.warnings.append(
                 f"The weights of {model.name} are good enough for photographs of kind {', '.join(model.kinds)} alone."
@@ -84,6 +89,14 @@ def load(
 
 def _on_kinds(model: LoadedModel, kinds: Sequence[str]) -> LoadedModel:
     changed: LoadedModel = replace(cast(Any, model), kinds=tuple(kinds))
+    return changed
+
+
+def _as_stated(model: LoadedModel, stated: PortraitSpec, package: str, *, own: bool) -> LoadedModel:
+    """The network; one of the user's own with what it leaves open as its package states it. Raises PackageError."""
+    require_agreeing(package, stated, model.spec, own=own)
+    spec = completed(stated, model.spec) if own else model.spec
+    changed: LoadedModel = model if spec == model.spec else replace(cast(Any, model), spec=spec)
     return changed
 
 

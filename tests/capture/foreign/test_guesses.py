@@ -254,7 +254,7 @@ def test_a_scale_and_a_deviation_that_are_not_above_0_are_refused_in_a_toml(tmp_
 
 @pytest.mark.parametrize("scale", [0, -1 / 255])
 def test_a_scale_that_is_not_above_0_prepares_no_picture(scale):
-    with pytest.raises(UsageError, match="scale multiplies pixels and has to be above 0; found"):
+    with pytest.raises(UsageError, match="scale must be a finite number above 0; found"):
         PortraitSpec(scale=scale)
 
 
