@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .types import MAX_DIMENSION
+
 ARRAY_DTYPES = {65552: "fp16", 65568: "fp32", 65600: "fp64", 131080: "int8", 131104: "int32"}
 COLOR_SPACES = {10: "grayscale", 20: "rgb", 30: "bgr", 40: "grayscale_fp16"}
 
@@ -56,12 +58,23 @@ class Feature:
 
 
 def read_feature(message: Any) -> Feature:
-    """Read one input, output or state. Raises ValueError for an unknown color space or data type."""
+    """Read one input, output or state. Raises ValueError for an unknown color space, data type or size."""
     kind = message.type.WhichOneof("Type")
     reader = {"imageType": _image, "multiArrayType": _array, "stateType": _state}.get(kind)
     values = reader(getattr(message.type, kind)) if reader else {"kind": (kind or "unknown").removesuffix("Type")}
     optional = message.type.isOptional
-    return Feature(name=message.name, description=message.shortDescription, optional=optional, **values)
+    feature = Feature(name=message.name, description=message.shortDescription, optional=optional, **values)
+    _check_sides(feature)
+    return feature
+
+
+def _check_sides(feature: Feature) -> None:
+    """Raise ValueError for sides that no value can have. An image has at least one pixel."""
+    lowest = 1 if feature.kind == "image" else 0
+    for shape in (feature.shape, *feature.enumerated, tuple(low for low, _ in feature.ranges)):
+        if not all(lowest <= side <= MAX_DIMENSION for side in shape):
+            sides = "×".join(map(str, shape))
+            raise ValueError(f"{feature.kind} {feature.name!r} has sides {sides}, not within {lowest}..{MAX_DIMENSION}")
 
 
 def _image(message: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..artifacts import ARITHMETICS
-from ..errors import ExecutionError, nearest
+from ..errors import ExecutionError, PackageError, nearest
 from ..mil.features import Feature
 from ..mil.program import Function, Metadata, Program, read_program
 from ..mil.types import StateType, TensorType
@@ -97,6 +97,7 @@ class CoreMLProgram:
             raise ExecutionError(f"{program.path.name} has no function {name!r}.", code="usage", hint=hint)
         environment = Environment(_device(device), arithmetic, torch.Generator().manual_seed(SEED))
         chosen = program.functions[name]
+        _require_described(program, chosen)
         with torch.inference_mode():
             return cls(program, chosen, compile_function(chosen, environment), environment)
 
@@ -325,7 +326,7 @@ class CoreMLProgram:
         if not isinstance(kind, TensorType) or kind.dtype not in CARRIERS:
             raise ExecutionError(f"Input {name!r} is a {kind}; such inputs are not supported.")
         if value is None and feature is not None:
-            tensor = torch.full(feature.shape, feature.default or 0, dtype=CARRIERS[kind.dtype], device=device)
+            tensor = _omitted(feature, kind, device)
         elif feature is not None and feature.kind == "image":
             tensor = _in_shape(image_to_tensor(value, feature, device), kind, feature)
         else:
@@ -362,6 +363,36 @@ def _device(name: str) -> str:
             f"Device {name!r} is not available: {reason}", hint="`cpu` is always available."
         ) from error
     return name
+
+
+def _require_described(program: Program, function: Function) -> None:
+    """Raise PackageError unless the inputs and outputs that an app sees are the program's, and there is an output."""
+    faults = [] if function.features_out else ["no output is described"]
+    for what, features, has in (
+        ("input", function.features_in, [name for name, _ in function.inputs]),
+        ("output", function.features_out, list(function.block.outputs)),
+    ):
+        names = [feature.name for feature in features]
+        unknown = [name for name in names if name not in has]
+        faults += [f"{what} {name!r} is described; the program has {', '.join(has) or 'none'}" for name in unknown]
+        faults += [f"{what} {name!r} is described twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if faults:
+        raise PackageError(
+            f"{program.path.name} describes other inputs or outputs than function {function.name!r} has.",
+            code="other-features",
+            context=faults,
+            hint="export the package again.",
+        )
+
+
+def _omitted(feature: Feature, kind: TensorType, device: str) -> Tensor:
+    """What an optional input is if it is left out: its default everywhere, or black."""
+    shape = feature.shape
+    if feature.kind == "image":
+        shape = (1, 1 if feature.color.startswith("grayscale") else 3, *shape)
+    claim(shape)
+    tensor = torch.full(shape, feature.default or 0, dtype=CARRIERS[kind.dtype], device=device)
+    return _in_shape(tensor, kind, feature) if feature.kind == "image" else tensor
 
 
 def _array_input(name: str, feature: Feature | None, kind: TensorType, value: Any, device: str) -> Tensor:

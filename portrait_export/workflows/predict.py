@@ -132,12 +132,14 @@ def _picture(feature: Feature, path: Path) -> Any:
 
     from ..imaging.photo import open_photo
     from ..inputs.sizes import closest, listed_sizes
+    from ..runtime.limits import claim
 
     picture = Image.fromarray(open_photo(path).pixels)
     if feature.allows((picture.height, picture.width)):
         return picture
     sizes = listed_sizes([feature]) or ((feature.shape[0], feature.shape[1]),)
     height, width = closest(sizes, (picture.height, picture.width))
+    claim((height, width, 3))
     return picture.resize((width, height), Image.Resampling.BILINEAR)
 
 

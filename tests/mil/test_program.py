@@ -276,10 +276,28 @@ def _rank(message: Any) -> None:
     block_of(message).operations[-1].outputs[0].type.tensorType.rank = 7
 
 
+def _side(value: int, *, height: bool = True) -> Callable[[Any], None]:
+    return lambda m: setattr(m.description.input[0].type.imageType, "height" if height else "width", value)
+
+
+def _array_side(value: int) -> Callable[[Any], None]:
+    return lambda m: m.description.output[0].type.multiArrayType.shape.append(value)
+
+
+def _listed_side(message: Any) -> None:
+    message.description.input[0].type.imageType.enumeratedSizes.sizes.add(width=8, height=0)
+
+
 SPEC_DAMAGE: dict[str, tuple[Callable[[Any], None], str]] = {
     "type_missing": (_drop_type, "a value has no type"),
     "opset_without_block": (_other_opset, "needs opset 'CoreML99'; the program has blocks for CoreML7"),
     "rank_contradicts_dimensions": (_rank, "a tensor of rank 7 has 0 dimensions"),
+    "image_of_2_to_the_40": (_side(2**40), "image 'image' has sides 1099511627776×6, not within 1..2147483647"),
+    "image_with_a_negative_side": (_side(-5, height=False), "image 'image' has sides 8×-5, not within 1.."),
+    "image_without_pixels": (_side(0), "image 'image' has sides 0×6, not within 1.."),
+    "listed_size_without_pixels": (_listed_side, "image 'image' has sides 0×8, not within 1.."),
+    "array_with_a_negative_side": (_array_side(-32), "array 'out' has sides 1×4×6×4×-32, not within 0..2147483647"),
+    "array_of_2_to_the_40": (_array_side(2**40), "array 'out' has sides 1×4×6×4×1099511627776, not within 0.."),
     "no_functions": (lambda m: m.mlProgram.ClearField("functions"), "a program without functions"),
 }
 

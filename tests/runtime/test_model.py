@@ -15,9 +15,9 @@ from PIL import Image
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from portrait_export.artifacts import Frame, Runner
-from portrait_export.errors import ExecutionError
+from portrait_export.errors import ExecutionError, PackageError
 from portrait_export.mil import coreml
-from portrait_export.runtime import load
+from portrait_export.runtime import MLModel, load
 from portrait_export.runtime.model import State
 from portrait_export.runtime.runner import PackageRunner
 from portrait_export.utils.quiet import quiet
@@ -336,6 +336,76 @@ def test_optional_inputs_take_their_default(folder: Path) -> None:
     (given,) = load(package).predict({"x": X, "y": X}).values()
     np.testing.assert_array_equal(default, X + 4)
     np.testing.assert_array_equal(given, X + X)
+
+
+def _features(change: Callable[[Any], None]) -> Callable[[Any], None]:
+    return lambda message: change(message.description)
+
+
+def _added(features: Any, name: str = "") -> None:
+    features.add().CopyFrom(features[0])
+    features[-1].name = name or features[0].name
+
+
+OTHER_FEATURES: dict[str, tuple[Callable[[Any], None], str]] = {
+    "output_renamed": (
+        _features(lambda d: setattr(d.output[0], "name", "zz")),
+        "output 'zz' is described; the program",
+    ),
+    "output_added": (_features(lambda d: _added(d.output, "more")), "output 'more' is described; the program has out"),
+    "output_twice": (_features(lambda d: _added(d.output)), "output 'out' is described twice"),
+    "no_output": (_features(lambda d: d.ClearField("output")), "no output is described"),
+    "input_renamed": (
+        _features(lambda d: setattr(d.input[0], "name", "zz")),
+        "input 'zz' is described; the program has x",
+    ),
+    "input_added": (_features(lambda d: _added(d.input, "more")), "input 'more' is described; the program has x"),
+    "input_twice": (_features(lambda d: _added(d.input)), "input 'x' is described twice"),
+}
+
+
+@pytest.mark.parametrize("opener", [load, MLModel])
+@pytest.mark.parametrize("name", OTHER_FEATURES)
+def test_features_that_the_program_does_not_have_are_refused(
+    chain: Path, tmp_path: Path, name: str, opener: Any
+) -> None:
+    change, words = OTHER_FEATURES[name]
+    package = edited(chain, tmp_path / "other.mlpackage", change)
+    with pytest.raises(PackageError, match="describes other inputs or outputs than function 'main' has") as caught:
+        opener(package)
+    assert [words in line for line in caught.value.context] == [True]
+
+
+@pytest.mark.parametrize(("color", "channels"), [("RGB", 3), ("BGR", 3), ("G", 1)])
+@pytest.mark.parametrize("opener", [load, MLModel])
+def test_an_optional_image_that_is_left_out_is_black(tmp_path: Path, color: str, channels: int, opener: Any) -> None:
+    ct, shape = tools(), (1, channels, 4, 6)
+    package = from_torch(
+        tmp_path / "image.mlpackage",
+        PlusOne(),
+        [torch.zeros(shape)],
+        inputs=[ct.ImageType("x", shape, scale=0.5, color_layout=color)],
+        precision="FLOAT32",
+    )
+    optional = edited(
+        package, tmp_path / "optional.mlpackage", lambda m: setattr(m.description.input[0].type, "isOptional", True)
+    )
+    (found,) = opener(optional).predict({}).values()
+    np.testing.assert_array_equal(found, np.ones(shape, np.float32))
+
+
+class PlusOne(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+
+def test_an_optional_input_larger_than_memory_is_refused(chain: Path, tmp_path: Path) -> None:
+    def change(message: Any) -> None:
+        message.description.input[0].type.isOptional = True
+        message.description.input[0].type.multiArrayType.shape[:] = [2**30, 3]
+
+    with pytest.raises(ExecutionError, match="would have 3,221,225,472 elements"):
+        load(edited(chain, tmp_path / "large.mlpackage", change)).predict({})
 
 
 def test_several_functions(folder: Path) -> None:
