@@ -17,6 +17,7 @@ from ..artifacts import Frame, LabelledFrame
 from ..errors import DataError, PhotoError, UsageError, nearest
 from ..imaging.photo import open_depth, open_mask, open_photo
 from ..imaging.resize import resize_bilinear
+from ..utils.inside import is_inside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +126,12 @@ def _entry_faults(entry: dict[str, Any], root: Path) -> list[str]:
     ]
     for key in ("image", "mask"):
         path = root / entry[key]
-        if not path.resolve().is_relative_to(root.resolve()):
+        try:
+            inside = is_inside(path, root)
+        except OSError as error:
+            faults.append(f"{entry['name']}: {key} {entry[key]!r} cannot be read: {error.strerror}")
+            continue
+        if not inside:
             faults.append(f"{entry['name']}: {key} {entry[key]!r} is outside the folder")
         elif not path.is_file():
             faults.append(f"{entry['name']}: {key} {entry[key]!r} is missing")

@@ -10,7 +10,6 @@ it is trusted: every fault is reported at once, and no path leads out of the fol
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from ..artifacts import Frame, LabelledFrame, Prediction
 from ..errors import DataError, ExecutionError, PortraitError
 from ..imaging.photo import open_mask, open_photo
 from ..preprocessing import PortraitSpec
+from ..utils.inside import is_inside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,8 @@ FORMAT = 1
 MAX_LIST_BYTES = 16 * 2**20
 MAX_FRAMES = 10_000
 MAX_PIXELS = 4096 * 4096  # of a frame; no network is exported for larger ones
+MAX_MS = 10**9  # of a time: eleven days
+LONGEST_BITS = 128  # of a whole number that an error prints
 LISTED = 20  # faults that an error names
 HINT = "write the bundle again with the app or `portrait-demo bundle`."
 
@@ -253,9 +255,9 @@ class _Reader:
 
     def milliseconds(self, values: dict[str, Any], key: str, where: str) -> float:
         value = values.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_MS:
             return float(value)
-        self.faults.append(f"{where}: {key} must be milliseconds, 0 or more; found {_shown(value)}")
+        self.faults.append(f"{where}: {key} must be milliseconds, 0 to {MAX_MS:,}; found {_shown(value)}")
         return 0.0
 
     def spec(self, values: dict[str, Any]) -> PortraitSpec:
@@ -299,10 +301,15 @@ class _Reader:
             return None
         parts = PurePosixPath(relative)
         path = self.folder.joinpath(*parts.parts)
-        if parts.is_absolute() or ".." in parts.parts or not path.resolve().is_relative_to(self.folder.resolve()):
-            self.faults.append(f"{where}: {relative} leads out of the bundle")
+        try:
+            if parts.is_absolute() or ".." in parts.parts or not is_inside(path, self.folder):
+                self.faults.append(f"{where}: {relative} leads out of the bundle")
+                return None
+            exists = path.is_file()
+        except OSError as error:
+            self.faults.append(f"{where}: {relative} cannot be read: {error.strerror}")
             return None
-        if not path.is_file():
+        if not exists:
             self.faults.append(f"{where}: there is no file {relative}")
             return None
         return path
@@ -324,6 +331,8 @@ def _shown(value: Any) -> str:
     """A value in a few characters. Containers are not formatted: they may be deep."""
     if isinstance(value, dict | list):
         return f"{type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > LONGEST_BITS:
+        return f"a number of {value.bit_length()} bits"  # Python refuses to print those of more than 4300 digits
     return "nothing" if value is None else repr(value)[:60]
 
 

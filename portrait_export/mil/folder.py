@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from ..errors import PackageError
+from ..utils.inside import is_inside
 from .weights import WeightFile
 
 MAX_SPECIFICATION_BYTES = 2**31  # protobuf's own limit
@@ -87,7 +88,7 @@ def _inside(root: Path, folder: Path, relative: str, what: str) -> Path:
         raise PackageError(f"The path of {what}, {relative!r}, is not inside the package.", code="unsafe-path")
     path = folder.joinpath(*parts.parts)
     try:
-        inside = path.resolve().is_relative_to(root.resolve())
+        inside = is_inside(path, root)
         exists = path.is_file()
     except OSError as error:
         raise PackageError(f"The path of {what}, {relative!r}, cannot be read: {error.strerror or error}.") from error

@@ -18,6 +18,7 @@ from ..models.eight_bit import eight_bit_state
 from ..models.registry import build_net, load_shipped, model_spec
 from ..models.weights_io import load_into, to_store
 from ..utils.files import write_bytes, written_whole
+from ..utils.inside import is_inside
 from .config import IMAGENET, TrainConfig, read_config
 from .label import Segmenter, write_mask
 from .review import complete
@@ -147,7 +148,11 @@ def _entries(manifest: Path) -> list[dict[str, Any]]:
 
 def _inside(root: Path, name: str) -> Path:
     path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
+    try:
+        inside = is_inside(path, root)
+    except OSError as error:
+        raise DataError(f"{root / 'manifest.json'} names {name!r}, which cannot be read: {error.strerror}.") from error
+    if not inside:
         raise DataError(f"{root / 'manifest.json'} names a file outside its folder: {name!r}.")
     return path
 

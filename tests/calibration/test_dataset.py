@@ -132,14 +132,17 @@ def bundle(tmp_path: Path) -> Path:
 def test_changed_missing_and_escaping_files_are_all_named_in_one_error(bundle: Path) -> None:
     data = json.loads((bundle / "manifest.json").read_text())
     first, second, third = data["images"]
+    (bundle / "circle.jpg").symlink_to("circle.jpg")
+    second["image"] = "circle.jpg"
     (bundle / first["image"]).write_bytes(b"not what it was")
     (bundle / second["mask"]).unlink()
     third["image"] = "../elsewhere.jpg"
     (bundle / "manifest.json").write_text(json.dumps(data))
-    with pytest.raises(DataError, match="3 faults") as caught:
+    with pytest.raises(DataError, match="4 faults") as caught:
         load_calibration(root=bundle)
     text = str(caught.value)
     assert f"{first['name']}: image '{first['image']}' has sha256" in text
+    assert f"{second['name']}: image 'circle.jpg' cannot be read: its links lead in a circle" in text
     assert f"{second['name']}: mask '{second['mask']}' is missing" in text
     assert f"{third['name']}: image '../elsewhere.jpg' is outside the folder" in text
 

@@ -198,6 +198,17 @@ def linked(bundle: Path) -> None:
     mask.symlink_to(bundle.parent / "noise.png")
 
 
+def circle(bundle: Path) -> None:
+    mask = bundle / "masks" / "noise.png"
+    mask.unlink()
+    mask.symlink_to(mask.name)
+
+
+def spec_with(**values: Any) -> Callable[[Path], object]:
+    """Values of the PortraitSpec in the list."""
+    return lambda b: change(b, lambda r: r.update(spec=json.dumps({**json.loads(r["spec"]), **values})))
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no_list": (lambda b: (b / "bundle.json").unlink(), "it has no bundle.json"),
     "not_json": (lambda b: (b / "bundle.json").write_text("{"), "bundle.json is not JSON"),
@@ -212,14 +223,24 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda b: change(b, lambda r: r.update(spec=r["spec"].replace('["image"]', '["image", "depth"]'))),
         "it reads depth maps, which a bundle does not hold",
     ),
+    "spec_without_inputs": (spec_with(inputs=None), "spec: This is not a PortraitSpec: inputs must be"),
+    "spec_with_a_number_as_inputs": (spec_with(inputs=5), "spec: This is not a PortraitSpec: inputs must be"),
+    "spec_that_is_deep": (lambda b: change(b, lambda r: r.update(spec="[" * 100_000)), "it is nested too deeply"),
     "no_frames": (lambda b: change(b, lambda r: r.update(frames=[])), "a list of 1 to 10,000 entries; found 0"),
     "frame_is_text": (lambda b: change(b, lambda r: r["frames"].append("x")), "frames[2] must be an object"),
     "negative_time": (lambda b: change(b, lambda r: r["frames"][0].update(network_ms=-1)), "must be milliseconds"),
     "not_a_time": (lambda b: change(b, lambda r: r.update(warm_up_ms=float("nan"))), "must be milliseconds"),
+    "endless_time": (lambda b: change(b, lambda r: r["frames"][0].update(network_ms=10**400)), "must be milliseconds"),
     "same_name": (lambda b: change(b, lambda r: r["frames"][1].update(name="noise")), "noise is listed twice"),
     "absolute_path": (lambda b: change(b, lambda r: r["frames"][0].update(mask="/etc/passwd")), "leads out of the"),
     "path_outside": (outside, "../noise.png leads out of the bundle"),
     "link_outside": (linked, "masks/noise.png leads out of the bundle"),
+    "link_in_a_circle": (circle, "masks/noise.png cannot be read: its links lead in a circle"),
+    "surrogate_in_a_path": (lambda b: change(b, lambda r: r["frames"][0].update(mask="\ud800")), "mask must be a text"),
+    "long_path": (
+        lambda b: change(b, lambda r: r["frames"][0].update(mask="a" * 255 + "/b" * 9)),
+        "mask must be a text",
+    ),
     "missing_file": (lambda b: (b / "masks" / "noise.png").unlink(), "there is no file masks/noise.png"),
     "damaged_picture": (lambda b: (b / "masks" / "noise.png").write_bytes(b"no"), "noise.png is not a picture"),
     "wrong_size": (

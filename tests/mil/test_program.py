@@ -184,6 +184,14 @@ def _link_outside(package: Path) -> None:
     (package / SPECIFICATION).symlink_to(outside)
 
 
+def _circle(path: Path) -> Callable[[Path], None]:
+    def apply(package: Path) -> None:
+        (package / path).unlink()
+        (package / path).symlink_to(path.name)
+
+    return apply
+
+
 def _cut(path: Path, share: float) -> Callable[[Path], None]:
     def apply(package: Path) -> None:
         data = (package / path).read_bytes()
@@ -201,6 +209,16 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "manifest_climbs_out": (_manifest(lambda d: _root(d).update(path="../../x")), "is not inside the package"),
     "manifest_is_absolute": (_manifest(lambda d: _root(d).update(path="/etc/passwd")), "is not inside the package"),
     "manifest_names_nothing": (_manifest(lambda d: _root(d).update(path="gone")), "does not contain the model that"),
+    "manifest_names_a_surrogate": (
+        _manifest(lambda d: _root(d).update(path="\ud800")),
+        r"'\ud800', cannot be read: no",
+    ),
+    "manifest_names_a_nul": (_manifest(lambda d: _root(d).update(path="a\0b")), "is not inside the package"),
+    "manifest_names_a_long_file": (
+        _manifest(lambda d: _root(d).update(path="a" * 300)),
+        "cannot be read: File name too",
+    ),
+    "model_links_in_a_circle": (_circle(SPECIFICATION), "cannot be read: its links lead in a circle"),
     "model_links_outside": (_link_outside, "is outside the package"),
     "model_missing": (lambda p: (p / SPECIFICATION).unlink(), "does not contain the model"),
     "model_truncated": (_cut(SPECIFICATION, 0.6), "is not a Core ML protobuf"),
@@ -231,6 +249,7 @@ def _weight_constant(package: Path) -> Constant:
 
 
 BAD_CONSTANTS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "weights_link_in_a_circle": (_circle(WEIGHTS), "cannot be read: its links lead in a circle"),
     "weights_missing": (lambda p: (p / WEIGHTS).unlink(), "does not contain the weight file of first_weight_0 (val)"),
     "weights_truncated": (_cut(WEIGHTS, 0.5), "is damaged at offset 64, which first_weight_0 (val) refers to"),
 }

@@ -91,8 +91,12 @@ def test_cleaned_photographs_follow_the_list(shared: Path, tmp_path: Path) -> No
             '[{"id": "x", "file": "../../secret.jpg", "mask": "m", "source": "s", "tags": []}]',
             "names a file outside its folder",
         ),
+        (
+            '[{"id": "x", "file": "\\u0000", "mask": "m", "source": "s", "tags": []}]',
+            "cannot be read: no file can have this name",
+        ),
     ],
-    ids=["no_json", "lacking", "outside"],
+    ids=["no_json", "lacking", "outside", "nul"],
 )
 def test_manifest_of_another_form_is_refused(shared: Path, tmp_path: Path, text: str, message: str) -> None:
     (shared / "everyday/manifest.json").write_text(text)

@@ -11,6 +11,7 @@ import onnx
 
 from ...artifacts import READABLE_OPSETS
 from ...errors import CaptureError
+from ...utils.inside import is_inside
 from .restate import restate_shapes
 from .sort import sort_nodes
 from .subgraphs import all_graphs
@@ -58,11 +59,11 @@ def load_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
 
 
 def _read(file: Path) -> bytes:
-    if not file.exists():
-        raise CaptureError(f"There is no ONNX file at {file}.", code="no-such-file")
-    if not file.is_file():
-        raise CaptureError(f"{file} is not a file.", code="no-such-file", hint="give the .onnx file itself")
     try:
+        if not file.exists():
+            raise CaptureError(f"There is no ONNX file at {file}.", code="no-such-file")
+        if not file.is_file():
+            raise CaptureError(f"{file} is not a file.", code="no-such-file", hint="give the .onnx file itself")
         size = file.stat().st_size
         if size > MAX_PROTOBUF_BYTES:
             raise CaptureError(f"{file.name} has {size / 2**30:.1f} GiB; at most 2 GiB can be read.", code="too-large")
@@ -139,11 +140,18 @@ def _inline_external_data(model: onnx.ModelProto, file: Path) -> None:
             hint="keep the model's data files in its folder, under the names that it stores",
         )
     for tensor, data_file, offset, length in slices:
-        with data_file.open("rb") as stream:
-            stream.seek(offset)
-            tensor.raw_data = stream.read(length)
+        tensor.raw_data = _slice(data_file, offset, length)
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
+
+
+def _slice(data_file: Path, offset: int, length: int) -> bytes:
+    try:
+        with data_file.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(length)
+    except OSError as error:
+        raise CaptureError(f"{data_file} cannot be read: {error.strerror}.", code="external-data") from error
 
 
 def _resolve(folder: Path, tensor: onnx.TensorProto, entries: dict[str, str]) -> tuple[str, Path, int, int]:
@@ -157,15 +165,23 @@ def _resolve(folder: Path, tensor: onnx.TensorProto, entries: dict[str, str]) ->
         return f"its offset or length in {location!r} is not a number", data_file, 0, 0
     if not location or Path(location).is_absolute() or ".." in Path(location).parts:
         return f"its data file {location!r} is not inside the model's folder", data_file, 0, 0
-    if not data_file.resolve().is_relative_to(folder.resolve()):
-        return f"its data file {location!r} links out of the model's folder", data_file, 0, 0
-    if not data_file.is_file():
-        return f"its data file {location!r} is missing", data_file, 0, 0
-    size = data_file.stat().st_size
+    try:
+        if not is_inside(data_file, folder):
+            return f"its data file {location!r} links out of the model's folder", data_file, 0, 0
+        if not data_file.is_file():
+            return f"its data file {location!r} is missing", data_file, 0, 0
+        size = data_file.stat().st_size
+    except OSError as error:
+        return f"its data file {_clipped(location)} cannot be read: {error.strerror}", data_file, 0, 0
     length = size - offset if length < 0 else length
     if offset < 0 or length < 0 or offset + length > size:
         return f"bytes {offset}..{offset + length} are outside {location!r} of {size} bytes", data_file, 0, 0
     return "", data_file, offset, length
+
+
+def _clipped(text: str) -> str:
+    """A name in quotes, of at most 60 characters."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
 def _size_problems(tensor: onnx.TensorProto) -> list[str]:

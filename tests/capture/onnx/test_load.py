@@ -12,6 +12,11 @@ from portrait_export.errors import CaptureError
 WEIGHT = np.arange(300 * 300, dtype=np.float32).reshape(300, 300)
 
 
+def circle(folder):
+    (folder / "circle").symlink_to("circle")
+    return stored_externally(folder, location="circle")
+
+
 def small_model():
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
@@ -173,6 +178,15 @@ REFUSALS = {
         "'../m.data' is not inside the model's folder",
     ),
     "data_file_links_out": (linked_out, "'link.data' links out of the model's folder"),
+    "data_file_links_in_a_circle": (circle, "data file 'circle' cannot be read: its links lead in a circle"),
+    "data_file_with_nul": (
+        lambda folder: stored_externally(folder, location="a\0b"),
+        r"data file 'a\\x00b' cannot be read: no file can have this name",
+    ),
+    "data_file_with_a_long_name": (
+        lambda folder: stored_externally(folder, location="a" * 300),
+        "data file 'a{60}…' cannot be read: File name too long",
+    ),
     "negative_offset": (lambda folder: stored_externally(folder, offset="-8"), "are outside 'm.data'"),
     "offset_not_a_number": (
         lambda folder: stored_externally(folder, offset="x"),
