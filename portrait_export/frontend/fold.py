@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
+from ..utils.growth import LARGEST_COMPUTED, outputs_are_bounded
 from .refusals import Unsupported, one_line
 from .values import MaybeValue
 
@@ -55,6 +56,8 @@ def fold_node(node: NodeProto, inputs: Sequence[np.ndarray | None], opset: int) 
     from onnx import helper
 
     given = {name: array for name, array in zip(node.input, inputs, strict=True) if name and array is not None}
+    if not outputs_are_bounded(node, given, opset):
+        raise Unsupported(f"its constant value would have more than {LARGEST_COMPUTED:,} elements")
     infos = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in given.items()

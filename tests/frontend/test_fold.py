@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from portrait_export.errors import LoweringError
 from portrait_export.frontend.convert import lower
 from tests.cases.model import Case, model_of, values
 from tests.frontend.harness import mismatch, run_lowered
@@ -50,3 +51,18 @@ def test_weights_quantized_along_their_last_axis() -> None:
     scale = values(6, low=0.1)
     weight = helper.make_tensor("w", TensorProto.INT8, whole.shape, whole.reshape(-1))
     assert mismatch(whole * scale, _dequantized(weight, scale, axis=-1)) == ""
+
+
+def test_a_constant_that_no_memory_holds_is_refused_before_it_is_computed() -> None:
+    """Its size is known only once the product is computed, so no shape in the file tells it."""
+    make = helper.make_node
+    nodes = [
+        make("Mul", ["b", "b"], ["limit"]),
+        make("Range", ["a", "limit", "c"], ["r"]),
+        make("ReduceSum", ["r"], ["s"]),
+        make("Add", ["x", "s"], ["y"]),
+    ]
+    constants = {name: np.float32(value) for name, value in (("a", 0), ("b", 1e5), ("c", 1))}
+    with pytest.raises(LoweringError) as caught:
+        lower(model_of(nodes, {"x": X}, constants, ["y"], opset=17))
+    assert "would have more than 536,870,912 elements" in str(caught.value)

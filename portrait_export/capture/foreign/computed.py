@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from ...utils.growth import outputs_are_bounded
 from ..onnx.graph import Graph, Node
 
 MOST_NODES = 64
@@ -17,17 +20,27 @@ def computed(graph: Graph, value: str) -> np.ndarray | None:
     found = _needed(graph, value)
     if found is None:
         return None
-    nodes, constants = found
-    protos = [onnx.helper.make_node(n.op, n.inputs, n.outputs, n.name, domain=n.domain, **n.attrs) for n in nodes]
-    stored = [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()]
-    made = onnx.helper.make_graph(protos, "constants", [], [onnx.ValueInfoProto(name=value)], stored)
-    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", graph.opset)])
+    nodes, values = found
     try:
-        results = list(ReferenceEvaluator(model).run(None, {}))
+        for node in nodes:
+            values |= _outputs_of(node, values, graph.opset)
     except Exception:  # the evaluator raises whatever numpy does, and lacks operators: then the value is not known
         return None
-    result = results[0]
+    result = values.get(value)
     return result if isinstance(result, np.ndarray) else None
+
+
+def _outputs_of(node: Node, values: Mapping[str, np.ndarray], opset: int) -> dict[str, np.ndarray]:
+    """The outputs of one node. Raises whatever the evaluator does, and MemoryError for values that are too large."""
+    proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, node.name, domain=node.domain, **node.attrs)
+    given = {name: np.asarray(values[name], order="C") for name in node.inputs if name}
+    if not outputs_are_bounded(proto, given, opset):
+        raise MemoryError
+    stored = [onnx.numpy_helper.from_array(array, name) for name, array in given.items()]
+    names = [name for name in node.outputs if name]
+    made = onnx.helper.make_graph([proto], "constants", [], [onnx.ValueInfoProto(name=name) for name in names], stored)
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    return dict(zip(names, ReferenceEvaluator(model).run(None, {}), strict=True))
 
 
 def _needed(graph: Graph, value: str) -> tuple[list[Node], dict[str, np.ndarray]] | None:

@@ -175,7 +175,7 @@ def random_feeds(model: onnx.ModelProto, *, seed: int = 0) -> dict[str, np.ndarr
             continue
         tensor = value.type.tensor_type
         dims = [dim.dim_value for dim in tensor.shape.dim]
-        if not tensor.HasField("shape") or not all(dims):
+        if not tensor.HasField("shape") or not all(dim > 0 for dim in dims):
             raise CaptureError(f"Input {value.name!r} has no static shape.", code="dynamic-shape")
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         if np.issubdtype(dtype, np.floating):

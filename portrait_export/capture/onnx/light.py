@@ -14,13 +14,20 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
+from .bounds import LARGEST_DATA, followed
+
 LARGE_ELEMENTS = 4096  # no constant of so many elements determines a shape
 ALIGNMENT = 64  # bytes, of a weight in a file
 
 
 def infer_shapes(model: onnx.ModelProto, *, data_prop: bool = False) -> onnx.ModelProto:
-    """The model with the shapes of its values, but with large weights as inputs, as in `without_weights`."""
-    return onnx.shape_inference.infer_shapes(without_weights(model), data_prop=data_prop)
+    """The model with the shapes of its values, but with large weights as inputs, as in `without_weights`.
+
+    Args:
+        data_prop: follow numbers from which shapes are computed, unless there are too many of them.
+    """
+    light = without_weights(model)
+    return onnx.shape_inference.infer_shapes(light, data_prop=data_prop and followed(light) <= LARGEST_DATA)
 
 
 def check_structure(model: onnx.ModelProto) -> None:

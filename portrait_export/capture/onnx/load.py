@@ -12,6 +12,8 @@ import onnx
 from ...artifacts import READABLE_OPSETS
 from ...errors import CaptureError
 from ...utils.inside import is_inside
+from .bounds import require_bounded_inputs, require_bounded_values
+from .light import infer_shapes
 from .restate import restate_shapes
 from .sort import sort_nodes
 from .subgraphs import all_graphs
@@ -39,6 +41,7 @@ def load_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
     problems = _content_problems(model)
     if problems:
         raise CaptureError(f"{file.name} is not a usable ONNX model.", code="invalid-onnx", context=problems)
+    require_bounded_inputs(model, file.name)
     _inline_external_data(model, file)
     problems = [line for tensor in _tensors(model.graph) for line in _size_problems(tensor)]
     if problems:
@@ -55,7 +58,16 @@ def load_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
             raise
         restate_shapes(model)
         check_model(model)
+    require_bounded_values(model, _inferred(model), file.name)
     return model
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The shapes of a checked model's values: with numbers that are followed, unless onnx fails at that."""
+    try:
+        return infer_shapes(model, data_prop=True)
+    except Exception:  # the C++ code raises RuntimeErrors of its own
+        return infer_shapes(model)
 
 
 def _read(file: Path) -> bytes:
