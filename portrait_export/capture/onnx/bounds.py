@@ -7,12 +7,12 @@ that call functions twice each.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 
 from ...errors import CaptureError
-from .subgraphs import subgraphs
+from .subgraphs import all_graphs, subgraphs
 
 LARGEST_CONSTANT = 2**29  # elements of an input, or of a value computed from constants alone: 2 GiB in float32
 LARGEST_VALUE = 2**34  # elements of any other value; networks of 2048x2048 pixels have up to 2**31
@@ -28,16 +28,24 @@ FOLLOWED = frozenset(
 )
 
 
+def negative_sides(graph: onnx.GraphProto) -> list[str]:
+    """One line for each input with a side that no value has."""
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.input}
+    return [
+        f"its input {name!r} has the shape {'×'.join(map(str, sides))}, with a negative side"
+        for name, sides in shapes.items()
+        if any(side < DYNAMIC for side in sides)
+    ]
+
+
 def require_bounded_inputs(model: onnx.ModelProto, name: str) -> None:
-    """Raise CaptureError for inputs that are too large, or have sides that no value has, and for endless functions."""
+    """Raise CaptureError for inputs that are too large, and for functions without end."""
     stored = {tensor.name for tensor in model.graph.initializer}
-    lines = []
+    lines: list[str] = []
     for value in model.graph.input:
         sides = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
         shown = f"input {value.name!r} has the shape {'×'.join(map(str, sides))}"
-        if any(side < DYNAMIC for side in sides):
-            lines.append(f"{shown}, with a negative side")
-        elif value.name not in stored and math.prod(max(side, 1) for side in sides) > LARGEST_CONSTANT:
+        if value.name not in stored and math.prod(max(side, 1) for side in sides) > LARGEST_CONSTANT:
             lines.append(f"{shown}, with more than {LARGEST_CONSTANT:,} elements")
     try:
         endless = _calls(model) > MOST_NODES
@@ -54,10 +62,20 @@ def require_bounded_values(model: onnx.ModelProto, inferred: onnx.ModelProto, na
     Args:
         inferred: the model with the shapes of its values.
     """
-    constant = {tensor.name for tensor in model.graph.initializer}
-    shapes = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
-    lines = []
-    for node in model.graph.node:
+    constant: set[str] = set()
+    lines: list[str] = []
+    for graph, known in zip(all_graphs(model.graph), all_graphs(inferred.graph), strict=True):
+        constant.update(tensor.name for tensor in graph.initializer)
+        shapes = {value.name: value for value in (*known.value_info, *known.output)}
+        lines += _large_values(graph, shapes, constant)
+    _refuse(lines, name)
+
+
+def _large_values(
+    graph: onnx.GraphProto, shapes: Mapping[str, onnx.ValueInfoProto], constant: set[str]
+) -> Iterator[str]:
+    """One line for each value that is too large; what is computed from constants alone is added to `constant`."""
+    for node in graph.node:
         fixed = all(read in constant for read in node.input if read) and not any(subgraphs(node))
         if fixed:
             constant.update(node.output)
@@ -65,12 +83,8 @@ def require_bounded_values(model: onnx.ModelProto, inferred: onnx.ModelProto, na
         for output in node.output:
             shape = _shape(shapes.get(output))
             if math.prod(shape) > limit:
-                sides = "×".join(map(str, shape))
-                what = "constant " if fixed else ""
-                lines.append(
-                    f"{node.op_type} makes the {what}value {output!r} of {sides}, more than {limit:,} elements"
-                )
-    _refuse(lines, name)
+                what, sides = "constant " if fixed else "", "×".join(map(str, shape))
+                yield f"{node.op_type} makes the {what}value {output!r} of {sides}, more than {limit:,} elements"
 
 
 def _shape(value: onnx.ValueInfoProto | None) -> list[int]:

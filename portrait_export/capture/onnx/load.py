@@ -12,7 +12,7 @@ import onnx
 from ...artifacts import READABLE_OPSETS
 from ...errors import CaptureError
 from ...utils.inside import is_inside
-from .bounds import require_bounded_inputs, require_bounded_values
+from .bounds import negative_sides, require_bounded_inputs, require_bounded_values
 from .light import infer_shapes
 from .restate import restate_shapes
 from .sort import sort_nodes
@@ -111,6 +111,7 @@ def _content_problems(model: onnx.ModelProto) -> list[str]:
         for version in opsets
         if version not in READABLE_OPSETS
     ]
+    lines += negative_sides(model.graph)
     if model.ir_version > onnx.IR_VERSION:
         lines.append(f"its IR version {model.ir_version} is newer than {onnx.IR_VERSION}, which the onnx package reads")
     return lines

@@ -66,10 +66,21 @@ def calling(times: int) -> onnx.ModelProto:
     return model([make(f"F{times - 1}", ["x"], ["z"], domain="own")], functions=functions)
 
 
+def branching() -> onnx.ModelProto:
+    """A large constant in a branch of If."""
+    ones = numpy_helper.from_array(np.ones((1, 1), np.float32), "o")
+    stored = [ones, ints("s", 10**5, 10**5)]
+    branches = []
+    for name, nodes, read in (("large", [make("Expand", ["o", "s"], ["z"])], "z"), ("small", [], "o")):
+        end = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        branches.append(helper.make_graph([*nodes, make("ReduceSum", [read], [name])], name, [], [end], stored))
+    choice = make("If", ["yes"], ["r"], then_branch=branches[0], else_branch=branches[1])
+    return model([choice], [numpy_helper.from_array(np.array(True), "yes")])
+
+
 REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "input_of_millions": (lambda: model([], sides=(1, 3, 10**6, 10**6)), "input 'x' has the shape 1×3×1000000×1000000"),
     "input_of_unknown_batch": (lambda: model([], sides=("n", 3, 10**6, 10**6)), "input 'x' has the shape 3×1000000"),
-    "input_with_a_negative_side": (lambda: model([], sides=(-5, 3, 2, 2)), "with a negative side"),
     "doubled_constant": (lambda: model(doubling(40), [TWO]), "Concat makes the constant value 'c29'"),
     "range": (
         lambda: model([make("Range", ["a", "b", "c"], ["z"])], [number("a", 0), number("b", 3e9), number("c", 1)]),
@@ -89,6 +100,7 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: model([make("Tile", ["x", "s"], ["z"])], [ints("s", 1, 1, 10**5, 10**5)]),
         "Tile makes the value 'z' of 1×3×3200000×3200000",
     ),
+    "expanded_in_a_branch": (lambda: branching(), "Expand makes the constant value 'z' of 100000×100000"),
     "functions_that_call_twice": (lambda: calling(40), "with its functions' bodies it has more than 1,000,000 nodes"),
     "functions_in_a_long_chain": (lambda: calling(3000), "with its functions' bodies it has more than 1,000,000 nodes"),
 }

@@ -131,6 +131,10 @@ def dangling_input(model):
     model.graph.node[0].input[0] = "nobody"
 
 
+def negative_input(model):
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -5
+
+
 def no_opset(model):
     del model.opset_import[:]
 
@@ -164,6 +168,7 @@ REFUSALS = {
     "negative_dimension": (edited(negative_dimension), r"w: negative dimension in \[-1, 300\]"),
     "unknown_element_type": (edited(unknown_type), "w: unknown element type 200"),
     "reads_a_value_that_nobody_makes": (edited(dangling_input), "not a valid ONNX model"),
+    "input_with_a_negative_side": (edited(negative_input), "input 'x' has the shape -5×300, with a negative side"),
     "no_opset": (edited(no_opset), "does not name its ONNX opset"),
     "opset_from_the_future": (edited(future_opset), "its opset 99 is outside 1..28"),
     "ir_from_the_future": (edited(future_ir), "its IR version 1000 is newer"),
