@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..artifacts import ARITHMETICS, BASELINE_TOLERANCE, RUNTIMES
+from ..artifacts import ARITHMETICS, RUNTIMES
 from ..utils.stages import Observer, SilentObserver
 from .arguments import NetworkOptions, Size, StrPath, names_of, path_of, require_known, source_of
 
@@ -35,7 +35,7 @@ def check_parity(
     runtime: str = "portrait",
     arithmetic: str = "as_typed",
     baseline: StrPath | None = None,
-    tolerance: float = BASELINE_TOLERANCE,
+    tolerance: float | None = None,
     observer: Observer | None = None,
     **network: Unpack[NetworkOptions],
 ) -> ParityReport:
@@ -54,7 +54,8 @@ def check_parity(
         runtime: what runs the package: `portrait` (our runtime) or `coreml` (Core ML itself, macOS only).
         arithmetic: of our runtime: `as_typed` (as the package declares), `fp16` (every result rounded) or `fp32`.
         baseline: an earlier parity.json; also gate on how much the masks have got worse since.
-        tolerance: by how much the mean mask IoU may fall below the baseline's; one mask by ten times as much.
+        tolerance: by how much the mean mask IoU may fall below the baseline's, by default 0.001; one mask by ten times
+            as much.
         observer: receives the progress; by default nothing does.
     Returns:
         The frozen report: `passed`, `gates`, `images` (a score per photo), `summary`, `notes`, `to_json()`,

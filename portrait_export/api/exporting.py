@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..artifacts import ACTIVATIONS, AUTO, DEFAULT_OPSET, PRECISIONS, ROUNDINGS
+from ..artifacts import ACTIVATIONS, AUTO, PRECISIONS, ROUNDINGS
 from ..utils.stages import Observer, SilentObserver
 from .arguments import NetworkOptions, Size, StrPath, names_of, path_of, patterns_of, require_known, size_of, source_of
 
@@ -236,7 +236,7 @@ def export_onnx(
     torchscript: StrPath | None = None,
     random_weights: bool = False,
     size: Size | None = None,
-    opset: int = DEFAULT_OPSET,
+    opset: int | None = None,
     out: StrPath | None = None,
     force: bool = False,
     observer: Observer | None = None,
@@ -249,7 +249,7 @@ def export_onnx(
 
     Args:
         model, checkpoint, onnx, torch, torchscript, random_weights, size, network: as for `export`.
-        opset: ONNX opset of a traced model, 13 to 20.
+        opset: ONNX opset of a traced model, 13 to 20; by default 17. An ONNX file keeps its own.
         out: output file; by default build/MODEL/MODEL.onnx.
         force: replace an existing file.
         observer: receives the progress; by default nothing does.

@@ -33,7 +33,11 @@ from . import options
     help="Compare this package; may be repeated.  [default: every model with weights, exported as int8]",
 )
 @click.option("--no-packages", is_flag=True, help="Compare single operations only.")
-@click.option("--photos", type=click.IntRange(1, 32), default=4, help="Photographs that each package is run on.")
+@click.option(
+    "--photos",
+    type=click.IntRange(1, 32),
+    help="Photographs that each package is run on.  [default: 4]",
+)
 @options.OUTPUT_OPTIONS
 def agree(
     out: Path,
@@ -41,7 +45,7 @@ def agree(
     operators: tuple[str, ...],
     packages: tuple[Path, ...],
     no_packages: bool,
-    photos: int,
+    photos: int | None,
     console: options.Console,
 ) -> int:
     """Run every operator's test cases and the shipped packages with Core ML and with our runtime, and compare.
@@ -58,8 +62,10 @@ def agree(
 
     if no_packages and packages:
         raise click.UsageError("--package and --no-packages cannot be used together.")
+    if no_packages and photos is not None:
+        raise click.UsageError("--photos and --no-packages cannot be used together.")
     chosen = () if no_packages else packages or None
-    request = AgreeRequest(units or UNITS, operators, chosen, photos)
+    request = AgreeRequest(units or UNITS, operators, chosen, photos or AgreeRequest.photos)
     found = check_agreement(request, console.observer(), CoreMLEngine())
     files = agreement_report.write(found, out)
     if console.as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import UsageError
 from . import options
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def blame(
     from ..workflows.blame import BlameRequest, find_blame
     from . import blame_summary, render
 
+    if onnx is not None and source.person_class is not None:
+        raise UsageError("--person-class is for a --checkpoint; --onnx compares with the file's own mask.")
     if out is not None:
         refuse_existing(out, force=True, folder=True)  # refuse a file now, not after minutes of work
     request = BlameRequest(package, source, onnx, images, isolate, arithmetic, bar_db)

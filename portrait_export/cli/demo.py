@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..errors import UsageError
 from . import options
 
 DEFAULT_MODELS = ("serseg_b0", "segformer_b0")
@@ -49,6 +50,8 @@ def demo(
     from ..workflows.requests import CoreMLRequest, ParityRequest
     from . import export_summary, render
 
+    if packages and not models and not parity:
+        raise UsageError("--no-parity is for models that are exported; with --package alone, none is.")
     folder = app_folder(app)
     made = []
     for name in models or (() if packages else DEFAULT_MODELS):

@@ -45,6 +45,7 @@ def label(
     With --review no mask is written: FOLDER/review.csv and FOLDER/sheets/review_*.png compare each existing mask with
     a new one, lowest agreement first.
     """
+    _require_one_labeller(source, labeller)
     if review:
         if hard or force:
             raise UsageError("--review changes no mask: it cannot be used with --hard or --force.")
@@ -100,12 +101,21 @@ def _review(folder: Path, source: ModelSource, labeller: Path | None, console: o
     return 0
 
 
-def segmenter(source: ModelSource, labeller: Path | None) -> tuple[Segmenter, str]:
-    """Return the labelling network and its name: the given model or checkpoint, else MediaPipe's."""
+def _require_one_labeller(source: ModelSource, labeller: Path | None) -> None:
+    """Raise UsageError for options of MediaPipe and of a network together."""
     chosen = source.model or source.checkpoint
     if chosen and labeller:
         raise UsageError("--labeller cannot be used with --model or --checkpoint.")
-    if chosen:
+    if source.person_class is not None and not chosen:
+        raise UsageError(
+            "--person-class is for the classes of a --checkpoint; MediaPipe's network knows the person alone.",
+            hint="pass --checkpoint, or leave out --person-class.",
+        )
+
+
+def segmenter(source: ModelSource, labeller: Path | None) -> tuple[Segmenter, str]:
+    """Return the labelling network and its name: the given model or checkpoint, else MediaPipe's."""
+    if source.model or source.checkpoint:
         return _network(source)
     from ..training.label import WHEEL, download_selfie_model, read_selfie_model, selfie_segmenter
 

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 @click.command()
 @options.SOURCE
 @own_network
-@click.option("--opset", type=click.IntRange(13, 20), default=DEFAULT_OPSET, help="ONNX opset of the exported file.")
+@click.option(
+    "--opset",
+    type=click.IntRange(13, 20),
+    help=f"ONNX opset of a network that is traced; an ONNX file keeps its own.  [default: {DEFAULT_OPSET}]",
+)
 @click.option("--out", "-o", type=options.File(), help="Output file.  [default: build/MODEL/MODEL.onnx]")
 @options.FORCE
 @options.OUTPUT_OPTIONS
-def onnx(source: ModelSource, opset: int, out: Path | None, force: bool, console: options.Console) -> None:
+def onnx(source: ModelSource, opset: int | None, out: Path | None, force: bool, console: options.Console) -> None:
     """Trace a model, check its outputs with ONNX Runtime, simplify it, and write the file.
 
     \b

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 @click.option(
     "--tolerance",
     type=options.Number(0, 1),
-    default=BASELINE_TOLERANCE,
-    help="By how much the mean mask IoU may fall below --baseline's; one mask by ten times as much.",
+    help="By how much the mean mask IoU may fall below --baseline's; one mask by ten times as much."
+    f"  [default: {BASELINE_TOLERANCE}]",
 )
 @click.option("--out", "-o", "json_file", type=options.File(), help="Write every number to this JSON file.")
 @click.option("--junit", "junit_file", type=options.File(), help="Write a JUnit XML report for CI.")
@@ -64,7 +64,7 @@ def parity(
     arithmetic: str,
     from_device: Path | None,
     baseline: Path | None,
-    tolerance: float,
+    tolerance: float | None,
     json_file: Path | None,
     junit_file: Path | None,
     markdown_file: Path | None,
@@ -83,8 +83,10 @@ def parity(
 
     for file in filter(None, (json_file, junit_file, markdown_file)):
         refuse_existing(file, force=True)  # refuse a folder now, not after minutes of work
-    if from_device is not None and (source.size is not None or (runtime, arithmetic) != ("portrait", "as_typed")):
-        raise UsageError("--from-device cannot be used together with --size, --runtime or --arithmetic.")
+    if from_device is not None and (
+        source.size is not None or kinds or (runtime, arithmetic) != ("portrait", "as_typed")
+    ):
+        raise UsageError("--from-device cannot be used together with --size, --kinds, --runtime or --arithmetic.")
     request = ParityRequest(
         data=data,
         kinds=kinds,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from . import options
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def train(config: Path, fresh: bool, check: bool, console: options.Console) -> i
     from ..training.config import find_config, read_config
     from . import render
 
+    if check and fresh:
+        raise UsageError("--check trains nothing: it cannot be used with --fresh.")
     settings = read_config(find_config(config))
     require_extra()
     if check:
@@ -81,8 +84,6 @@ def require_extra() -> None:
     """Raise UsageError if the packages of the extra `train` are not installed."""
     from importlib.util import find_spec
 
-    from ..errors import UsageError
-
     missing = [name for name in ("lightning", "kornia", "tensorboard") if find_spec(name) is None]
     if missing:
         raise UsageError(
@@ -116,7 +117,6 @@ def _teacher(settings: TrainConfig) -> Any:
     """Return a network that takes an image in 0..1 and gives logits about the person, or None."""
     if not settings.teacher:
         return None
-    from ..errors import UsageError
     from ..inputs.sources import ModelSource, load_registered
     from ..training.fit import normalised
 

@@ -57,9 +57,14 @@ def open_runner(source: ModelSource, package: Path | None = None) -> OpenRunner[
     Args:
         package: a .mlpackage or .aimodel; `source.size` then is one of the sizes that it lists.
     Raises:
-        PortraitError: it cannot be read, or does not take the source's size.
+        PortraitError: it cannot be read, or does not take the source's size, or has no classes to choose from.
     """
     if package is not None:
+        if source.person_class is not None:
+            raise UsageError(
+                "`person_class=` is for a checkpoint or a network of yours; a package already gives the person's mask.",
+                hint="leave out `person_class=`, or export the network again with it.",
+            )
         from ..coreai.asset import is_asset
 
         opener = open_asset if is_asset(package) else open_package

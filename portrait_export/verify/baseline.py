@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artifacts import EMPTY
+from ..artifacts import BASELINE_TOLERANCE, EMPTY
 from ..errors import DataError
 from .gates import Gate
 
@@ -64,12 +64,15 @@ def _ious(images: list[Any]) -> dict[str, float]:
     return found
 
 
-def baseline_gates(report: ParityReport, baseline: Baseline, tolerance: float) -> tuple[Gate, ...]:
+def baseline_gates(report: ParityReport, baseline: Baseline, tolerance: float | None) -> tuple[Gate, ...]:
     """Two gates: how much the mean mask IoU fell, and how much that of any one image fell.
 
+    Args:
+        tolerance: by how much the mean may fall; None: by `BASELINE_TOLERANCE`.
     Raises:
         DataError: the two comparisons are of different photographs.
     """
+    tolerance = BASELINE_TOLERANCE if tolerance is None else tolerance
     now = {score.name: score.iou for score in report.images if score.kind != EMPTY}
     differing = sorted(now.keys() ^ baseline.ious.keys())
     if differing:

@@ -47,6 +47,11 @@ def check_photos(request: ParityRequest) -> None:
         )
     if request.kinds and request.data is not None:
         raise UsageError("`kinds=` chooses among the bundled photographs; with `data=` yours are compared.")
+    if request.tolerance is not None and request.baseline is None:
+        raise UsageError(
+            "`tolerance=` is for the comparison with an earlier one, and `baseline=` is not given.",
+            hint="pass the earlier parity.json as `baseline=`, or leave out `tolerance=`.",
+        )
     if request.baseline is not None:
         read_baseline(request.baseline)
     if request.data is not None:

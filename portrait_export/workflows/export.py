@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..artifacts import AUTO
+from ..artifacts import AUTO, DEFAULT_OPSET
 from ..errors import UsageError
 from ..inputs.sizes import require_sizes, size_of
 from ..inputs.sources import LoadedModel
@@ -168,13 +168,24 @@ def lowered_at_each_size(
 
 def export_onnx(request: OnnxRequest, observer: Observer) -> OnnxExport:
     """Trace, check and simplify a model, and write the ONNX file."""
+    _require_traced(request)
     stages = Stages(observer)
     (model,) = steps.load(stages, request.source)
     path = request.out or Path("build") / model.name / f"{model.name}.onnx"
     refuse_existing(path, force=request.force)
-    captured = steps.capture(stages, model, opset=request.opset)
+    captured = steps.capture(stages, model, opset=request.opset or DEFAULT_OPSET)
     simplified, _ = steps.simplify(stages, captured, keep_opset=True)
     with written_whole(path, force=request.force) as unfinished:
         simplified.write(unfinished)
         size = unfinished.stat().st_size
     return OnnxExport(path, model, tuple(stages.ended), size)
+
+
+def _require_traced(request: OnnxRequest) -> None:
+    """Raise UsageError for the opset of a network that is not traced."""
+    foreign = request.source.foreign
+    if request.opset is not None and foreign is not None and foreign.onnx is not None:
+        raise UsageError(
+            f"`opset={request.opset}` is for networks that are traced; {foreign.onnx.name} keeps its own opset.",
+            hint="leave out `opset=`; onnx.version_converter changes the opset of a file.",
+        )

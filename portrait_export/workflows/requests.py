@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artifacts import BASELINE_TOLERANCE, DEFAULT_OPSET
 from ..errors import UsageError
 from ..inputs.sources import LoadedModel, ModelSource
 from ..utils.stages import Stage
@@ -36,7 +35,7 @@ class ParityRequest:
         from_device: a parity bundle whose masks are compared instead of the runtime's. `data` then only adds drawn
             masks to frames of the same name.
         baseline: an earlier parity.json; gate on how much the masks have got worse since.
-        tolerance: by how much the mean mask IoU may fall below the baseline's.
+        tolerance: by how much the mean mask IoU may fall below the baseline's; None: by `BASELINE_TOLERANCE`.
     """
 
     data: Path | None = None
@@ -47,7 +46,7 @@ class ParityRequest:
     arithmetic: str = "as_typed"
     from_device: Path | None = None
     baseline: Path | None = None
-    tolerance: float = BASELINE_TOLERANCE
+    tolerance: float | None = None
 
 
 def comparison(
@@ -82,11 +81,18 @@ def kinds_of(request: ParityRequest | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class OnnxRequest:
-    """The arguments of `export_onnx`. `out` is a file; None is build/MODEL/MODEL.onnx."""
+    """The arguments of `export_onnx`.
+
+    Attributes:
+        source: the network and its weights.
+        out: a file; None is build/MODEL/MODEL.onnx.
+        opset: of a network that is traced; None is `DEFAULT_OPSET`.
+        force: replace an existing file.
+    """
 
     source: ModelSource
     out: Path | None = None
-    opset: int = DEFAULT_OPSET
+    opset: int | None = None
     force: bool = False
 
 

@@ -119,6 +119,7 @@ def _check(request: SweepRequest) -> None:
 
     for name in request.recipes:
         check_recipe(get_recipe(name), target=request.target)
+    _require_tunable(request)
     if any(not budget > 0 for budget in request.budgets_mb):
         found = ", ".join(f"{budget:g}" for budget in request.budgets_mb)
         raise UsageError(f"`budgets=` are sizes in MB above 0; found {found}.")
@@ -127,6 +128,25 @@ def _check(request: SweepRequest) -> None:
     if request.out is not None:
         check_folder(request.out)
     check_photos(ParityRequest(data=request.data, kinds=request.kinds))
+
+
+def _require_tunable(request: SweepRequest) -> None:
+    """Raise UsageError for tuning, if none of the chosen recipes can be tuned."""
+    from ..quantize.recipes import get_recipe
+
+    names = _names(request)
+    if request.tune and not any(get_recipe(name).few_bits for name in names):
+        raise UsageError(
+            f"`tune=True` is for recipes below 8 bits, and none is among the chosen ones: {', '.join(names)}.",
+            hint="add one such as palette4 to `recipes=`, or leave out `tune=True`.",
+        )
+
+
+def _names(request: SweepRequest) -> list[str]:
+    """The recipes to make packages with."""
+    from ..quantize.recipes import RECIPES
+
+    return list(dict.fromkeys([*(request.recipes or RECIPES), *(["mixed"] if request.budgets_mb else [])]))
 
 
 def _photographs(request: SweepRequest, model: LoadedModel) -> tuple[Judged, list[str]]:
@@ -159,8 +179,7 @@ def _plans(maker: PointMaker, request: SweepRequest) -> tuple[list[Plan], dict[s
     from ..quantize.recipes import RECIPES
 
     plans, left_out = [], {}
-    names = [*(request.recipes or RECIPES), *(["mixed"] if request.budgets_mb else [])]
-    for recipe in [RECIPES[name] for name in dict.fromkeys(names)]:
+    for recipe in [RECIPES[name] for name in _names(request)]:
         if not supports(request.target, recipe):
             left_out[recipe.name] = f"it needs {recipe.minimum_target}; the target is {request.target}."
             continue
