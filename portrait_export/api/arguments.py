@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 Size = tuple[int, int]  # height, width in pixels
+BY_INPUT = {"fix_inputs": '{"ratio": 0.25}', "carry": '{"r1i": "r1o"}'}  # options that are mappings
 PER_PICTURE = ("mean", "std", "scale", "color")  # options that a mapping sets for single pictures, by input's name
 
 
@@ -76,7 +78,6 @@ def source_of(
     Args:
         network: the NetworkOptions.
     Raises:
-        TypeError: a name in `network` that is not one of NetworkOptions.
         UsageError: a value that cannot be used.
     """
     from ..inputs.sources import ModelSource
@@ -139,15 +140,12 @@ def _read(name: str, value: Any) -> Any:
     from ..capture.foreign.options import Settings
     from ..utils.toml import readers_of
 
-    if name not in NetworkOptions.__annotations__:
-        hint = nearest(name, list(NetworkOptions.__annotations__), what="option")
-        raise TypeError(f"There is no argument {name!r}: {hint}")
     if name == "preprocessing":
         return path_of(value)
-    if name == "fix_inputs":
-        value = [f"{key}={number}" for key, number in dict(value).items()]
-    if name == "carry":
-        value = [f"{key}={output}" for key, output in dict(value).items()]
+    if name in BY_INPUT:
+        if not isinstance(value, Mapping):
+            raise UsageError(f"`{name}=` maps inputs, such as {BY_INPUT[name]}; found {type(value).__name__}.")
+        value = [f"{key}={each}" for key, each in value.items()]
     try:
         return readers_of(Settings)[name](value)
     except (TypeError, ValueError) as error:
@@ -155,19 +153,26 @@ def _read(name: str, value: Any) -> Any:
 
 
 def path_of(value: StrPath | None) -> Path | None:
-    """Return a path, or None. Raises UsageError for an empty one."""
+    """Return a path, or None. Raises UsageError for an empty one, or for something else."""
     if value is None:
         return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise UsageError(f"A path is a string or a pathlib.Path; found an object of type {type(value).__name__}.")
     if not os.fspath(value):
         raise UsageError("A path is empty.")
     return Path(value)
 
 
+def is_size(value: Any) -> bool:
+    """Whether a value is (height, width) in whole numbers."""
+    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(side, Integral) for side in value)
+
+
 def size_of(value: Sequence[int]) -> Size:
     """Return (height, width). Raises UsageError unless there are two whole numbers."""
-    if isinstance(value, str) or len(value) != 2 or not all(isinstance(side, int) for side in value):
+    if not is_size(value):
         raise UsageError(f"A size is (height, width) in whole pixels, such as (512, 512); found {value!r}.")
-    return value[0], value[1]
+    return int(value[0]), int(value[1])
 
 
 def patterns_of(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -183,8 +188,20 @@ def names_of(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def paths_of(value: StrPath | Sequence[StrPath]) -> tuple[Path, ...]:
+    """Return one or several paths as a tuple."""
+    return tuple(map(Path, (value,) if isinstance(value, (str, os.PathLike)) else value))
+
+
+def numbers_of(value: float | Sequence[float]) -> tuple[float, ...]:
+    """Return one or several numbers as a tuple."""
+    return tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),)
+
+
 def require_known(argument: str, value: str, known: Iterable[str]) -> None:
     """Raise UsageError, with the nearest name, unless the value is one of the known ones."""
     names = list(known)
     if value not in names:
-        raise UsageError(f"`{argument}={value!r}` does not exist.", hint=nearest(value, names, what=argument))
+        raise UsageError(
+            f"`{argument}={value!r}` does not exist.", hint=nearest(value, names, what=argument.removesuffix("s"))
+        )

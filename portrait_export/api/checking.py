@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..artifacts import ARITHMETICS, RUNTIMES
 from ..utils.stages import Observer, SilentObserver
-from .arguments import NetworkOptions, Size, StrPath, names_of, path_of, require_known, source_of
+from .arguments import NetworkOptions, Size, StrPath, names_of, path_of, paths_of, require_known, source_of
+from .checked import checked
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..workflows.blame import BlameResult
 
 
+@checked
 def check_parity(
     package: StrPath,
     model: str | None = None,
@@ -90,6 +92,7 @@ def check_parity(
     return run(source, Path(package), request, observer or SilentObserver())
 
 
+@checked
 def find_blame(
     package: StrPath,
     model: str | None = None,
@@ -97,7 +100,7 @@ def find_blame(
     checkpoint: StrPath | None = None,
     random_weights: bool = False,
     onnx: StrPath | None = None,
-    images: Sequence[StrPath] = (),
+    images: StrPath | Sequence[StrPath] = (),
     isolate: bool = True,
     arithmetic: str = "as_typed",
     bar_db: float | None = None,
@@ -112,7 +115,7 @@ def find_blame(
         images: photos to compare on; by default three of the calibration set.
         isolate: also run each operation on the reference's inputs, to separate inherited error from its own.
         arithmetic: as for `check_parity`.
-        bar_db: SNR in dB below which an operation is bad; by default what its stored types allow.
+        bar_db: SNR in dB, 0 to 200, below which an operation is bad; by default what its stored types allow.
         observer: receives the progress; by default nothing does.
     Returns:
         The frozen report: `passed`, `found` (operation by operation, `found.first` is the first bad one), `links` (the
@@ -125,11 +128,11 @@ def find_blame(
 
     require_known("arithmetic", arithmetic, ARITHMETICS)
     source = source_of(model=model, checkpoint=checkpoint, random_weights=random_weights)
-    photos = tuple(map(Path, images))
-    request = BlameRequest(Path(package), source, path_of(onnx), photos, isolate, arithmetic, bar_db)
+    request = BlameRequest(Path(package), source, path_of(onnx), paths_of(images), isolate, arithmetic, bar_db)
     return run(request, observer or SilentObserver())
 
 
+@checked
 def audit(
     package: StrPath,
     against: StrPath | None = None,
@@ -168,11 +171,12 @@ def audit(
         checkpoint=path_of(checkpoint),
         onnx=path_of(onnx),
         random_weights=random_weights,
-        stored_as=tuple(stored_as),
+        stored_as=names_of(stored_as),
     )
     return audit_package(request, observer or SilentObserver())
 
 
+@checked
 def evaluate(
     model: str | None = None,
     *,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..artifacts import ACTIVATIONS, AUTO, PRECISIONS, ROUNDINGS
 from ..utils.stages import Observer, SilentObserver
 from .arguments import NetworkOptions, Size, StrPath, names_of, path_of, patterns_of, require_known, size_of, source_of
+from .checked import checked
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..workflows.requests import CoreAIExport, CoreMLExport, OnnxExport
 
 
+@checked
 def export(
     model: str | None = None,
     *,
@@ -147,6 +149,7 @@ def export(
     return export_coreml(request, observer or SilentObserver())
 
 
+@checked
 def export_coreai(
     model: str | None = None,
     *,
@@ -227,6 +230,7 @@ def export_coreai(
     return run(request, observer or SilentObserver())
 
 
+@checked
 def export_onnx(
     model: str | None = None,
     *,

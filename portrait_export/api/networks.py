@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .arguments import StrPath
+from .checked import checked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from ..capture.checkpoint import LoadedCheckpoint
 
 
+@checked
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names of the registered models that match a shell-style pattern, sorted."""
     from ..models import list_models as run
@@ -19,6 +21,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return run(pattern)
 
 
+@checked
 def create_model(name: str, *, seed: int = 0) -> nn.Module:
     """Build a registered network with well-scaled random weights.
 
@@ -38,6 +41,7 @@ def create_model(name: str, *, seed: int = 0) -> nn.Module:
     return run(name, seed=seed)
 
 
+@checked
 def load_checkpoint(path: StrPath, model: str | None = None) -> LoadedCheckpoint:
     """Load a published or trained checkpoint. Nothing in it is ever executed.
 

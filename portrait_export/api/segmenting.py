@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..artifacts import ARITHMETICS
 from ..errors import UsageError
 from .arguments import Size, StrPath, path_of, require_known, source_of
+from .checked import checked, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,9 +71,12 @@ class Segmentation:
         from ..imaging import compose
 
         is_color = isinstance(background, str) and not Path(background).exists()
-        chosen = compose.parse_color(str(background)) if is_color else _open(background)
+        chosen = (
+            compose.parse_color(str(background)) if is_color else _open(background, "A background is a CSS colour or")
+        )
         return _image(compose.replace_background(self._photo(), self.probability, chosen))
 
+    @checked
     def blur_background(self, sigma: float | None = None) -> Image.Image:
         """Return the person in front of the blurred background, RGB.
 
@@ -110,6 +115,7 @@ class Package:
         """The user-defined metadata of the package."""
         return self.program.metadata.user_defined
 
+    @checked
     def predict(
         self,
         image: StrPath | Image.Image | np.ndarray,
@@ -131,6 +137,7 @@ class Package:
         """
         return _segment(self._opened, image, depth, pictures, refine=refine)
 
+    @checked
     def predict_sequence(
         self,
         images: Iterable[StrPath | Image.Image | np.ndarray],
@@ -163,11 +170,12 @@ class Package:
         refine: bool,
     ) -> Iterator[Segmentation]:
         carried = None
-        for image in images:
+        for image in [images] if isinstance(images, (str, os.PathLike)) else images:
             frame, carried = _segment_frame(self._opened, image, None, pictures, refine=refine, carried=carried)
             yield frame
 
 
+@checked
 def load(path: StrPath, *, arithmetic: str = "as_typed", device: str = "cpu") -> Package:
     """Open a saved segmentation package.
 
@@ -190,6 +198,7 @@ def load(path: StrPath, *, arithmetic: str = "as_typed", device: str = "cpu") ->
     return Package(Path(path), opened.spec, opened.sizes, opened.runner.program, opened)
 
 
+@checked
 def load_program(
     path: StrPath, *, arithmetic: str = "as_typed", function: str | None = None, device: str = "cpu"
 ) -> CoreMLProgram:
@@ -212,6 +221,7 @@ def load_program(
     return run(Path(path), arithmetic=arithmetic, function=function, device=device)
 
 
+@checked
 def segment(
     image: StrPath | Image.Image | np.ndarray,
     package: Package | StrPath | None = None,
@@ -286,14 +296,18 @@ def _segment_frame(
     from ..workflows.segment import segment_photo
 
     photo = _open(image)
-    values = depth if depth is None or isinstance(depth, np.ndarray) else open_depth(depth)
-    further = {name: _open(picture).pixels for name, picture in (pictures or {}).items()}
+    values = depth if depth is None or isinstance(depth, np.ndarray) else open_depth(_path(depth, "A depth map"))
+    further = {name: _open(picture).pixels for name, picture in _by_name(pictures).items()}
     probability, left = segment_photo(opened, photo, values, pictures=further, refine=refine, carried=carried)
     return Segmentation(photo.pixels, probability, opened.spec.threshold, photo.notes), left
 
 
-def _open(image: StrPath | Image.Image | np.ndarray) -> Photo:
-    """Return a picture file, PIL image or array as a Photo."""
+def _open(image: StrPath | Image.Image | np.ndarray, what: str = "An image is") -> Photo:
+    """Return a picture file, PIL image or array as a Photo.
+
+    Raises:
+        UsageError: it is something else; `what` begins the message.
+    """
     import numpy as np
     from PIL import Image
 
@@ -301,7 +315,32 @@ def _open(image: StrPath | Image.Image | np.ndarray) -> Photo:
 
     if isinstance(image, Image.Image):
         return photo_of(image)
-    return Photo(image) if isinstance(image, np.ndarray) else open_photo(image)
+    if isinstance(image, np.ndarray):
+        return Photo(image)
+    if isinstance(image, (str, os.PathLike)):
+        return open_photo(image)
+    raise UsageError(
+        f"{what} the path of a picture, a PIL image or an (H, W, 3) uint8 array; found {shown(image)}.",
+        hint="open the bytes of a file with PIL.Image.open(io.BytesIO(…))." if isinstance(image, bytes) else "",
+    )
+
+
+def _path(value: StrPath, what: str) -> StrPath:
+    """Return a path. Raises UsageError for anything else."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise UsageError(f"{what} is the path of a picture or an array; found {shown(value)}.")
+    return value
+
+
+def _by_name(
+    pictures: Mapping[str, StrPath | Image.Image | np.ndarray] | None,
+) -> Mapping[str, StrPath | Image.Image | np.ndarray]:
+    """Return pictures by input's name. Raises UsageError for anything but a mapping."""
+    if pictures is not None and not isinstance(pictures, Mapping):
+        raise UsageError(
+            f'`pictures=` maps inputs to pictures, such as {{"bgr": "empty_room.jpg"}}; found {shown(pictures)}.'
+        )
+    return pictures or {}
 
 
 def _image(pixels: np.ndarray) -> Image.Image:

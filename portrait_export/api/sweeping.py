@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..utils.stages import Observer, SilentObserver
-from .arguments import NetworkOptions, Size, StrPath, names_of, path_of, require_known, source_of
+from .arguments import NetworkOptions, Size, StrPath, names_of, numbers_of, path_of, require_known, source_of
+from .checked import checked
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ..workflows.sweep import Sweep
 
 
+@checked
 def sweep(
     model: str | None = None,
     *,
@@ -24,7 +26,7 @@ def sweep(
     random_weights: bool = False,
     size: Size | None = None,
     recipes: Sequence[str] = (),
-    budgets: Sequence[float] = (),
+    budgets: float | Sequence[float] = (),
     tune: bool = False,
     target: str = "iOS18",
     data: StrPath | None = None,
@@ -69,7 +71,7 @@ def sweep(
     from ..workflows.sweep import sweep as run
 
     require_known("target", target, TARGETS)
-    for recipe in recipes:
+    for recipe in names_of(recipes):
         require_known("recipes", recipe, RECIPES)
     request = SweepRequest(
         source=source_of(
@@ -82,8 +84,8 @@ def sweep(
             torchscript=torchscript,
             network=network,
         ),
-        recipes=tuple(recipes),
-        budgets_mb=tuple(map(float, budgets)),
+        recipes=names_of(recipes),
+        budgets_mb=numbers_of(budgets),
         tune=tune,
         target=target,
         data=path_of(data),

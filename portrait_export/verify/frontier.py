@@ -41,7 +41,7 @@ class Point:
         name: of the point, such as `palette4` or `mixed-1.7MB`.
         recipe: how its weights are stored.
         command: makes the package, with all reports about it.
-        package: the path of the package in the sweep's folder.
+        package: the path of the package; in sweep.json, within the sweep's folder.
         sha256, size_bytes: of the package.
         mask_iou: the lowest mean mask IoU of a kind of photographs with people; None without any.
         worst_iou: the lowest of any photograph with people.

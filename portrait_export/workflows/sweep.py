@@ -95,7 +95,8 @@ def sweep(request: SweepRequest, observer: Observer) -> Sweep:
         made = Sweep(folder, model, points, left_out, tuple(notes), ())
         made = replace(made, record=_record(made, request, frames))
         _write(stages, made, request, frames)
-        return replace(made, stages=tuple(stages.ended))
+        located = tuple(replace(point, package=str(folder / point.package)) for point in points)
+        return replace(made, points=located, stages=tuple(stages.ended))
 
 
 def _made(maker: PointMaker, request: SweepRequest) -> tuple[tuple[Point, ...], dict[str, str]]:

@@ -37,6 +37,12 @@ REFUSED = {
         r"`mean=\[1, 2, 3, 4\]` cannot be used: expected one number or three, found 4",
     ),
     "unknown_color": ({"onnx": "a.onnx", "network": {"color": "rbg"}}, "`color='rbg'` cannot be used"),
+    "no_mapping_to_fix_inputs": (
+        {"onnx": "a.onnx", "network": {"fix_inputs": 3}},
+        'such as {"ratio": 0.25}; found int',
+    ),
+    "no_mapping_to_carry": ({"onnx": "a.onnx", "network": {"carry": "r1i"}}, "`carry=` maps inputs, .* found str"),
+    "no_path": ({"onnx": "a.onnx", "network": {"preprocessing": 3}}, "A path is a string or a pathlib.Path; found an"),
     "text_in_fix_inputs": ({"onnx": "a.onnx", "network": {"fix_inputs": {"r": "x"}}}, "is not a number"),
 }
 
@@ -48,12 +54,14 @@ def test_unusable_values_are_refused(name):
         source_of(**arguments)
 
 
-def test_an_unknown_argument_is_a_type_error_with_the_nearest_name():
-    with pytest.raises(TypeError, match="'person_clas': did you mean `person_class`"):
-        source_of(onnx="a.onnx", network={"person_clas": 1})
-
-
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(UsageError, match="`target='ios17'` does not exist") as caught:
         require_known("target", "ios17", ["iOS16", "iOS17"])
     assert caught.value.hint.startswith("did you mean `iOS17`?")
+
+
+@pytest.mark.parametrize(("argument", "value"), [("recipes", "int9"), ("activations", "mini"), ("target", "iOS9")])
+def test_the_names_are_listed_in_one_plural(argument, value):
+    with pytest.raises(UsageError) as caught:
+        require_known(argument, value, ["int8", "minmax", "iOS17"])
+    assert f"The {argument.removesuffix('s')}s are: " in caught.value.hint

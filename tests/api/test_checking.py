@@ -41,6 +41,8 @@ def test_blame_finds_nothing_in_a_sound_package(small_export, path, photos):
     assert report.passed
     assert report.found.first is None
     assert report.photographs == ("portrait.png",)
+    alone = pe.find_blame(path, onnx=onnx, images=photos / "portrait.png")  # one photo needs no list
+    assert alone.photographs == report.photographs
 
 
 def test_an_audit_lists_the_weights_and_compares_them(path):
@@ -51,6 +53,7 @@ def test_an_audit_lists_the_weights_and_compares_them(path):
     failed = pe.audit(path, stored_as=["int4"])
     assert not failed.passed
     assert "no weight is stored as int4" in failed.audit.problems
+    assert pe.audit(path, stored_as="int4").audit.problems == failed.audit.problems  # one type needs no list
 
 
 def test_scores_of_a_package_against_masks(path, photos, tmp_path):

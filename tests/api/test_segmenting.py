@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -116,6 +118,31 @@ def test_unusable_images_are_refused(package, tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
     with pytest.raises(pe.PortraitError, match="cannot be decoded"):
         package.predict(Image.open(tmp_path / "cut.png"))
+
+
+NO_IMAGES = {
+    "nothing": (None, "found None"),
+    "bytes": (b"x" * 5000, r"found an object of type bytes\.\nhint: open the bytes .* with PIL"),
+    "a_list": (["a.png"], r"found \['a.png'\]"),
+}
+
+
+@pytest.mark.parametrize("name", NO_IMAGES)
+def test_what_is_no_image_is_refused(package, photos, name):
+    value, message = NO_IMAGES[name]
+    with pytest.raises(pe.UsageError) as caught:
+        package.predict(value)
+    assert re.search(f"An image is the path of a picture, a PIL image or .*{message}", str(caught.value), re.DOTALL)
+    found = package.predict(photos / "noise.png")
+    with pytest.raises(pe.UsageError, match="A background is a CSS colour or the path of a picture, a PIL image or"):
+        found.replace_background(value)
+
+
+def test_what_is_no_depth_map_or_mapping_of_pictures_is_refused(package, photos):
+    with pytest.raises(pe.UsageError, match="A depth map is the path of a picture or an array; found 3"):
+        package.predict(photos / "noise.png", depth=3)
+    with pytest.raises(pe.UsageError, match=r"`pictures=` maps inputs to pictures, .* found 'x.png'"):
+        package.predict(photos / "noise.png", pictures="x.png")
 
 
 def test_an_unknown_arithmetic_suggests_the_nearest(path):

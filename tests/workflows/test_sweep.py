@@ -87,11 +87,13 @@ def test_the_command_of_a_point_makes_the_same_package(commands, cli, tmp_path, 
 
 
 def test_the_python_call_of_a_point_is_an_expression(swept, network, photos, tmp_path):
-    made = sweep(network, photos, shutil.copytree(swept, tmp_path / "sweep"), recipes=["palette4"])
+    made = sweep(network, photos, shutil.copytree(swept, tmp_path / "sweep"), recipes="palette4")
     call = ast.parse(made.points[0].command, mode="eval").body
     assert isinstance(call, ast.Call)
     given = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
     assert given == {"onnx": str(network), "quantize": "palette4", "target": "iOS18", "data": str(photos)}
+    assert pe.load(made.points[0].package).path == tmp_path / "sweep" / "palette4" / "net.mlpackage"
+    assert points(tmp_path / "sweep")["palette4"]["package"] == "palette4/net.mlpackage"  # the folder may be moved
 
 
 def test_bundled_photographs_are_of_the_kinds_asked_for(cli, network, tmp_path):
