@@ -44,7 +44,7 @@ class White(click.ParamType):
 @click.option(
     "--out",
     "-o",
-    type=options.File(),
+    type=options.FileOrFolder(),
     help="A folder, or a .png for a single photo.  [default: depth/ in each FOLDER]",
 )
 @click.option(
@@ -59,7 +59,7 @@ def depth(
     photos: tuple[Path, ...],
     checkpoint: Path | None,
     onnx: Path | None,
-    out: Path | None,
+    out: tuple[Path, bool] | None,
     white: float | str,
     force: bool,
     console: options.Console,
@@ -83,7 +83,8 @@ def depth(
         photos=photos,
         checkpoint=checkpoint,
         onnx=onnx,
-        out=out,
+        out=None if out is None else out[0],
+        folder=out is not None and out[1],
         white=white if isinstance(white, float) else None,
         force=force,
     )

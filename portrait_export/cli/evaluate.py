@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @own_network
 @options.DATA
 @click.option("--split", help="Use only this split: evaluate, calibrate, train, val or test.  [default: all]")
-@click.option("--csv", "csv_file", type=options.File(), help="Write one row per photo to this file.")
-@click.option("--sheet", type=options.File(), help="Write a picture of the worst photos to this file (PNG).")
+@click.option("--csv", "csv_file", type=options.OutputFile(), help="Write one row per photo to this file.")
+@click.option("--sheet", type=options.OutputFile(), help="Write a picture of the worst photos to this file (PNG).")
 @click.option("--worst", type=click.IntRange(1, 64), default=8, help="How many of the worst photos to show.")
 @click.option(
     "--min-iou",
@@ -51,12 +51,14 @@ def evaluate(
     haze           share of the pixels whose P(person) is between 0.1 and 0.9
     """
     from ..training.evaluate import worst_sheet
-    from ..utils.files import refuse_existing, write_bytes, write_text
+    from ..utils.files import refuse_existing, refuse_replacing, refuse_shared, write_bytes, write_text
     from ..workflows.evaluate import EvaluateRequest, evaluate_masks
     from . import render
 
+    refuse_shared({"csv_file": csv_file, "sheet": sheet})  # now, not after minutes of work
     for file in filter(None, (csv_file, sheet)):
-        refuse_existing(file, force=True)  # refuse a folder now, not after minutes of work
+        refuse_replacing([file], source.files)
+        refuse_existing(file, force=True)
     request = EvaluateRequest(source=source, package=package, data=data, split=split, worst=worst)
     result = evaluate_masks(request, console.observer())
     scores = result.scores

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     type=click.IntRange(13, 20),
     help=f"ONNX opset of a network that is traced; an ONNX file keeps its own.  [default: {DEFAULT_OPSET}]",
 )
-@click.option("--out", "-o", type=options.File(), help="Output file.  [default: build/MODEL/MODEL.onnx]")
+@click.option("--out", "-o", type=options.OutputFile(), help="Output file.  [default: build/MODEL/MODEL.onnx]")
 @options.FORCE
 @options.OUTPUT_OPTIONS
 def onnx(source: ModelSource, opset: int | None, out: Path | None, force: bool, console: options.Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,28 @@ class File(click.Path):
         if value == "-":
             self.fail("standard input and output are not supported; use ./- for a file of that name.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class OutputFile(File):
+    """The path of a file to write. One that ends as a folder does is rejected."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if _ends_as_folder(value):
+            self.fail(f"{value} is a folder; name a file in it.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class FileOrFolder(File):
+    """The path of a file or folder to write, and whether it ends as a folder does, which a Path does not keep."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        return super().convert(value, param, ctx), _ends_as_folder(value)
+
+
+def _ends_as_folder(value: Any) -> bool:
+    return str(value).endswith(("/", os.sep))
 
 
 class Named(click.ParamType):

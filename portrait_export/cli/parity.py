@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     help="By how much the mean mask IoU may fall below --baseline's; one mask by ten times as much."
     f"  [default: {BASELINE_TOLERANCE}]",
 )
-@click.option("--out", "-o", "json_file", type=options.File(), help="Write every number to this JSON file.")
-@click.option("--junit", "junit_file", type=options.File(), help="Write a JUnit XML report for CI.")
+@click.option("--out", "-o", "json_file", type=options.OutputFile(), help="Write every number to this JSON file.")
+@click.option("--junit", "junit_file", type=options.OutputFile(), help="Write a JUnit XML report for CI.")
 @click.option(
     "--markdown",
     "markdown_file",
-    type=options.File(),
+    type=options.OutputFile(),
     help="Write the gates and the worst images as Markdown, for a CI job's summary.",
 )
 @options.OUTPUT_OPTIONS
@@ -75,14 +75,17 @@ def parity(
     Exit code 0: every gate passed; 1: a gate failed; 2: something could not be read.
     """
     from ..errors import UsageError
-    from ..utils.files import refuse_existing, write_text
+    from ..utils.files import refuse_existing, refuse_replacing, refuse_shared, write_text
     from ..verify.report.markdown import to_markdown
     from ..workflows.parity import check_parity
     from ..workflows.requests import ParityRequest
     from . import export_summary, render
 
-    for file in filter(None, (json_file, junit_file, markdown_file)):
-        refuse_existing(file, force=True)  # refuse a folder now, not after minutes of work
+    outputs = {"json_file": json_file, "junit_file": junit_file, "markdown_file": markdown_file}
+    refuse_shared(outputs)  # now, not after minutes of work
+    for file in filter(None, outputs.values()):
+        refuse_replacing([file], source.files)
+        refuse_existing(file, force=True)
     if from_device is not None and (
         source.size is not None or kinds or (runtime, arithmetic) != ("portrait", "as_typed")
     ):

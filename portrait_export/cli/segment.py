@@ -24,7 +24,7 @@ LOOKS = ("mask", "cutout", "replace", "blur")
     "--out",
     "-o",
     required=True,
-    type=options.File(),
+    type=options.FileOrFolder(),
     help="A file for a single photo (.png, .jpg, .webp), or a folder.",
 )
 @click.option(
@@ -68,7 +68,7 @@ def segment(
     photos: tuple[Path, ...],
     package: Path | None,
     source: ModelSource,
-    out: Path,
+    out: tuple[Path, bool],
     look: str,
     background: str | None,
     sigma: float | None,
@@ -97,7 +97,8 @@ def segment(
         photos=photos,
         package=package,
         source=source,
-        out=out,
+        out=out[0],
+        folder=out[1],
         look=Look(kind=look, background=background, sigma=sigma),
         depth=depth,
         pictures=tuple(_named_file(text) for text in pictures),

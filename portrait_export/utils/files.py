@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,37 @@ def refuse_existing(path: Path, *, force: bool, folder: bool = False, hint: str 
     if not force:
         hint = hint or "pass `force=True` to replace it."
         raise UsageError(f"{path} already exists.", code="already-exists", hint=hint)
+
+
+def refuse_replacing(outputs: Iterable[Path], read: Iterable[Path]) -> None:
+    """Raise UsageError if a file would be written in the place of one that is read, whatever `force` says."""
+    taken = {_identity(path) for path in read if path.is_file()}
+    for path in outputs:
+        if path.is_file() and not _is_stream(path) and _identity(path) in taken:
+            raise UsageError(
+                f"{path} is read here, and the result would replace it.", hint="choose another place with `out=`."
+            )
+
+
+def refuse_shared(outputs: Mapping[str, Path | None]) -> None:
+    """Raise UsageError if two results would be written to one file.
+
+    Args:
+        outputs: the argument that names a file → the file; None: it is not given.
+    """
+    first: dict[str, str] = {}
+    for argument, path in outputs.items():
+        if path is None or _is_stream(path):
+            continue
+        other = first.setdefault(os.path.realpath(path), argument)
+        if other != argument:
+            raise UsageError(f"`{other}=` and `{argument}=` name the same file, {path}.", hint="name two files.")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What tells a file from others, whatever its path."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _is_stream(path: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, ExecutionError, PortraitError, UsageError
-from ..utils.files import write_bytes
+from ..utils.files import refuse_replacing, write_bytes
 from ..utils.stages import Observer, Stages
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class DepthRequest:
         out: a folder, or a .png for a single photo; None is the data folder's depth/.
         white: the network's output that becomes white; None stretches each photo's own range from black to white.
         force: replace existing maps.
+        folder: `out` is a folder, whatever its name.
     """
 
     photos: tuple[Path, ...]
@@ -39,6 +40,7 @@ class DepthRequest:
     out: Path | None = None
     white: float | None = WHITE
     force: bool = False
+    folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def estimate_depths(request: DepthRequest, observer: Observer) -> Iterator[Depth
         PortraitError: a problem with all of them: the network, the arguments, a folder without photos.
     """
     pairs = output_paths(request)
+    refuse_replacing([out for _, out in pairs], [photo for photo, _ in pairs])
     stages = Stages(observer)
     with stages.stage("load") as stage:
         estimate, stage.summary = open_estimator(request)
@@ -152,16 +155,27 @@ def output_paths(request: DepthRequest) -> list[tuple[Path, Path]]:
 def _paths_of(path: Path, request: DepthRequest) -> list[tuple[Path, Path]]:
     out = request.out
     if path.is_dir():
-        if out is not None and out.suffix:
+        if out is not None and out.suffix.lower() == ".png" and not _is_folder(request):
             raise UsageError(f"The maps of a folder cannot all be written to the file {out}.", hint="pass a folder.")
         return [(photo, (out or path / "depth") / f"{stem}.png") for stem, photo in _photographs(path).items()]
     if out is None:
         raise UsageError(f"No output path for the depth map of {path}.", hint='pass a folder: `out="depth/"`.')
-    if not out.suffix or out.is_dir():
+    if _is_folder(request):
         return [(path, out / f"{path.stem}.png")]
     if out.suffix.lower() != ".png":
-        raise UsageError(f"A depth map is a 16-bit PNG; it cannot be written as {out.name}.")
+        raise UsageError(
+            f"A depth map is a 16-bit PNG; it cannot be written as {out.name}.",
+            hint=f'write it as .png. A folder ends with a slash: `out="{out}/"`.',
+        )
     return [(path, out)]
+
+
+def _is_folder(request: DepthRequest) -> bool:
+    """Whether `out` is a folder: it says so, or is one already, or has no file's name."""
+    out = request.out
+    assert out is not None
+    several = len(request.photos) > 1 and out.suffix.lower() != ".png"
+    return request.folder or several or not out.suffix or out.is_dir()
 
 
 def _photographs(folder: Path) -> dict[str, Path]:

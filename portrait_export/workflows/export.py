@@ -17,7 +17,14 @@ from ..artifacts import AUTO, DEFAULT_OPSET
 from ..errors import UsageError
 from ..inputs.sizes import require_sizes, size_of
 from ..inputs.sources import LoadedModel
-from ..utils.files import held_alone, refuse_existing, remove_stale_partials, write_json, written_whole
+from ..utils.files import (
+    held_alone,
+    refuse_existing,
+    refuse_replacing,
+    remove_stale_partials,
+    write_json,
+    written_whole,
+)
 from ..utils.stages import Observer, SilentObserver, Stages
 from . import recurrent, steps
 from .checks import check_request
@@ -80,11 +87,7 @@ def export_coreml(request: CoreMLRequest, observer: Observer) -> CoreMLExport:
 def _require_free_places(folder: Path, name: str, request: CoreMLRequest) -> None:
     """Raise UsageError if the package or its ONNX file would replace existing files or the source."""
     onnx_file = folder / f"{name}.onnx"
-    if onnx_file.exists() and any(file.exists() and onnx_file.samefile(file) for file in request.source.files):
-        raise UsageError(
-            f"The simplified ONNX file would replace its own source, {onnx_file}.",
-            hint="choose another folder with `out=`.",
-        )
+    refuse_replacing([onnx_file], request.source.files)
     hint = "pass `force=True` to replace it, or another `name=` or `out=` to keep both."
     refuse_existing(folder / f"{name}.mlpackage", force=request.force, folder=True, hint=hint)
     refuse_existing(onnx_file, force=request.force, hint=hint)
@@ -169,16 +172,24 @@ def lowered_at_each_size(
 def export_onnx(request: OnnxRequest, observer: Observer) -> OnnxExport:
     """Trace, check and simplify a model, and write the ONNX file."""
     _require_traced(request)
+    if request.out is not None:
+        _require_free_place(request.out, request)
     stages = Stages(observer)
     (model,) = steps.load(stages, request.source)
     path = request.out or Path("build") / model.name / f"{model.name}.onnx"
-    refuse_existing(path, force=request.force)
+    _require_free_place(path, request)
     captured = steps.capture(stages, model, opset=request.opset or DEFAULT_OPSET)
     simplified, _ = steps.simplify(stages, captured, keep_opset=True)
     with written_whole(path, force=request.force) as unfinished:
         simplified.write(unfinished)
         size = unfinished.stat().st_size
     return OnnxExport(path, model, tuple(stages.ended), size)
+
+
+def _require_free_place(path: Path, request: OnnxRequest) -> None:
+    """Raise UsageError if the ONNX file would replace an existing one or the source."""
+    refuse_replacing([path], request.source.files)
+    refuse_existing(path, force=request.force)
 
 
 def _require_traced(request: OnnxRequest) -> None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from ..artifacts import PRECISIONS
 from ..errors import UsageError, nearest
 from ..inputs.sources import LoadedModel
-from ..utils.files import held_alone, refuse_existing, remove_stale_partials, write_json, written_whole
+from ..utils.files import (
+    held_alone,
+    refuse_existing,
+    refuse_replacing,
+    remove_stale_partials,
+    write_json,
+    written_whole,
+)
 from ..utils.stages import Observer, Stages
 from . import steps
 from .checks import check_request
@@ -66,6 +73,7 @@ def export_coreai(request: CoreAIRequest, observer: Observer) -> CoreAIExport:
     folder = request.out or Path("build") / f"{name}-{recipe.name}-coreai"
     request = replace(request, name=name, force=request.force or is_unfinished(folder, name))
     hint = "pass `force=True` to replace it, or another `name=` or `out=` to keep both."
+    refuse_replacing([folder / f"{name}.onnx"], request.source.files)
     refuse_existing(folder / f"{name}.aimodel", force=request.force, folder=True, hint=hint)
     refuse_existing(folder / f"{name}.onnx", force=request.force, hint=hint)
     with held_alone(folder):

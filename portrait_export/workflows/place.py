@@ -37,11 +37,12 @@ class Placed:
 
 
 def app_folder(asked: Path | None) -> Path:
-    """The folder of the app: the given one, or that of this checkout. Raises UsageError if it is missing."""
+    """The folder of the app's sources: the given one, or that of this checkout. Raises UsageError if it is none."""
     folder = asked or Path(__file__).resolve().parents[2] / APP
-    if not folder.is_dir():
+    if not any(folder.glob("*.swift")):
+        found = f"{folder} has no Swift file" if folder.is_dir() else f"There is no folder {folder}"
         raise UsageError(
-            f"There is no app at {folder}.",
+            f"{found}: it is not that of the app's sources.",
             hint=f"pass `app=` with the path of {APP} in a checkout of the repository.",
         )
     return folder

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, nearest
-from ..utils.files import refuse_existing, written_whole
+from ..utils.files import refuse_existing, refuse_replacing, written_whole
 from ..utils.plain import plain_data
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def predict_files(request: PredictRequest) -> list[Output]:
             hint = nearest(name, list(features), what="input")
             raise UsageError(f"{request.package.name} has no input {name!r}.", hint=hint)
     targets = {feature.name: _target(feature, request) for feature in model.outputs}
+    refuse_replacing(filter(None, targets.values()), request.inputs.values())
     inputs = {name: _read(features[name], path) for name, path in request.inputs.items()}
     values = model.predict(inputs, model.make_state())
     _write(

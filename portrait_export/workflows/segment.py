@@ -14,7 +14,7 @@ from ..inputs.runners import OpenRunner, open_runner
 from ..inputs.sizes import closest, labels
 from ..inputs.sources import ModelSource
 from ..preprocessing import SHOWS, Picture, PortraitSpec
-from ..utils.files import refuse_existing
+from ..utils.files import refuse_existing, refuse_replacing
 from ..utils.stages import Observer, Stages
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class SegmentRequest:
     Attributes:
         photos: picture files, and folders of them.
         out: a file for a single photo, or a folder.
+        folder: `out` is a folder, whatever its name.
         source: the model, unless `package` is given.
         package: a saved package to use instead of a model.
         look: the kind of picture to make.
@@ -69,6 +70,7 @@ class SegmentRequest:
     refine: bool = True
     force: bool = False
     sequence: bool = False
+    folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def segment_photos(request: SegmentRequest, observer: Observer) -> Iterator[Segm
     """
     photos = find_photos(request.photos, without=request.out, numbered=request.sequence)
     outs = output_paths(request, photos)
+    refuse_replacing(outs, _read_files(request, photos))
     for path in outs:
         refuse_existing(path, force=request.force)
     paint = Painter(request.look)
@@ -295,13 +298,25 @@ def open_model_or_package(source: ModelSource, package: Path | None) -> OpenRunn
 
 
 def output_paths(request: SegmentRequest, photos: Sequence[NamedPhoto]) -> list[Path]:
-    """Return the output path of each photo. Raises UsageError if several would be written to one file."""
+    """Return the output path of each photo.
+
+    Raises:
+        UsageError: several would be written to one file, or the file's format is none that is written.
+    """
+    from ..imaging.compose import FORMATS
+
     out, kind = request.out, request.look.kind
-    if out.suffix and not out.is_dir():
+    known = out.suffix.lower() in FORMATS
+    if not request.folder and not out.is_dir() and (known if len(photos) > 1 else out.suffix):
         if len(photos) > 1:
             raise UsageError(
                 f"{len(photos)} photos cannot all be written to the file {out}.",
                 hint='pass a folder: `out="masks/"`.',
+            )
+        if not known:
+            raise UsageError(
+                f"Pictures cannot be written as {out.suffix!r}.",
+                hint=f'the formats are: {", ".join(FORMATS)}. A folder ends with a slash: `out="{out}/"`.',
             )
         return [out]
     paths = [out / f"{photo.name}-{kind}{SUFFIXES[kind]}" for photo in photos]
@@ -309,6 +324,12 @@ def output_paths(request: SegmentRequest, photos: Sequence[NamedPhoto]) -> list[
     if twice:
         raise UsageError(f"Several photos would be written to {', '.join(twice)}.", hint="give them other names.")
     return paths
+
+
+def _read_files(request: SegmentRequest, photos: Sequence[NamedPhoto]) -> list[Path]:
+    """The pictures that are read for the results."""
+    further = [request.depth, *(file for _, file in request.pictures), Path(request.look.background or "")]
+    return [*(photo.path for photo in photos), *filter(None, further)]
 
 
 class Painter:

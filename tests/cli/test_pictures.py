@@ -470,6 +470,7 @@ def test_parity_uses_the_folder_of_the_users_pictures(cli, bgm, people, tmp_path
 @pytest.mark.parametrize("command", ["serve", "demo"])
 def test_what_has_no_second_picture_refuses_the_package(command, cli, bgm, tmp_path):
     (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "App.swift").touch()
     arguments = ("--package", bgm / "out/bgm.mlpackage", "--app", tmp_path / "app") if command == "demo" else ()
     ran = cli(command, *(arguments or (bgm / "out/bgm.mlpackage",)))
     assert ran.code == 2

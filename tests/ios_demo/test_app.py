@@ -134,6 +134,7 @@ def test_the_icon_and_the_privacy_manifest_can_be_read():
 
 def test_demo_places_packages_photos_and_their_list(cli, small_export, tmp_path):
     package = small_export / "segformer_b0.mlpackage"
+    (tmp_path / "App.swift").touch()
     (tmp_path / "Placed").mkdir()
     (tmp_path / "Placed" / "old").touch()
     ran = cli("demo", "--package", package, "--app", tmp_path)
@@ -160,6 +161,7 @@ def asset_of(name: str, folder: Path) -> Path:
 
 def test_demo_places_an_asset_beside_its_package(cli, small_export, tmp_path):
     package = small_export / "segformer_b0.mlpackage"
+    (tmp_path / "App.swift").touch()
     asset = asset_of("segformer_b0", tmp_path)
     ran = cli("demo", "--package", package, "--package", asset, "--app", tmp_path)
     assert ran.code == 0, ran.err
@@ -179,14 +181,20 @@ def test_demo_places_an_asset_beside_its_package(cli, small_export, tmp_path):
 
 def test_demo_refuses_what_it_cannot_place(cli, small_export, tmp_path):
     package = small_export / "segformer_b0.mlpackage"
+    (tmp_path / "App.swift").touch()
+    (tmp_path / "photos").mkdir()
     for words, says in [
-        (("--package", package, "--app", tmp_path / "none"), "There is no app at"),
+        (("--package", package, "--app", tmp_path / "none"), "There is no folder"),
+        (
+            ("--package", package, "--app", tmp_path / "photos"),
+            "has no Swift file: it is not that of the app's sources",
+        ),
         (("--package", package, "--package", package, "--app", tmp_path), "Two packages are called segformer_b0"),
         (("--package", tmp_path / "x.mlpackage", "--app", tmp_path), "There is no package at"),
     ]:
         ran = cli("demo", *words)
         assert (ran.code, says in ran.err) == (2, True), ran.err
-    assert not (tmp_path / "Placed").exists()
+    assert not list(tmp_path.rglob("Placed"))
 
 
 @pytest.fixture
@@ -194,6 +202,14 @@ def small_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Registered models load small and with random weights; what is exported goes to the temporary folder."""
     monkeypatch.setattr(sources, "ModelSource", partial(sources.ModelSource, random_weights=True, size=(SIDE, SIDE)))
     monkeypatch.chdir(tmp_path)
+
+
+def app(folder: Path) -> Path:
+    """A folder of an app's sources."""
+    path = folder / "app"
+    path.mkdir()
+    (path / "App.swift").touch()
+    return path
 
 
 def compared_on(photos: Path, least_iou: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +220,7 @@ def compared_on(photos: Path, least_iou: float, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("small_models")
 def test_demo_exports_a_model_gates_on_it_and_places_it(cli, photos, tmp_path, monkeypatch):
     compared_on(photos, 0.8, monkeypatch)
-    (tmp_path / "app").mkdir()
+    app(tmp_path)
     ran = cli("demo", "--model", "segformer_b0", "--app", tmp_path / "app")
     assert ran.code == 0, ran.err
     (row,) = json.loads((tmp_path / "app" / "Placed" / "packages.json").read_text())["packages"]
@@ -219,7 +235,7 @@ def test_demo_exports_a_model_gates_on_it_and_places_it(cli, photos, tmp_path, m
 @pytest.mark.usefixtures("small_models")
 def test_demo_places_nothing_if_a_gate_fails(cli, photos, tmp_path, monkeypatch):
     compared_on(photos, 1.0, monkeypatch)  # int8 weights of a random network move some pixel
-    (tmp_path / "app" / "Placed").mkdir(parents=True)
+    (app(tmp_path) / "Placed").mkdir()
     (tmp_path / "app" / "Placed" / "old").touch()
     ran = cli("demo", "--model", "segformer_b0", "--app", tmp_path / "app")
     assert ran.code == 1, ran.err
@@ -228,7 +244,7 @@ def test_demo_places_nothing_if_a_gate_fails(cli, photos, tmp_path, monkeypatch)
 
 @pytest.mark.usefixtures("small_models")
 def test_demo_exports_its_default_models_without_options(cli, tmp_path):
-    (tmp_path / "app").mkdir()
+    app(tmp_path)
     ran = cli("demo", "--no-parity", "--app", tmp_path / "app")
     assert ran.code == 0, ran.err
     record = json.loads((tmp_path / "app" / "Placed" / "packages.json").read_text())

@@ -16,6 +16,8 @@ from portrait_export.errors import UsageError
 from portrait_export.utils.files import (
     OutputError,
     held_alone,
+    refuse_replacing,
+    refuse_shared,
     remove_stale_partials,
     write_bytes,
     write_json,
@@ -180,3 +182,21 @@ def test_the_files_of_a_running_process_are_kept(tmp_path):
         remove_stale_partials(tmp_path)
         partial.write_bytes(b"content")
     assert (tmp_path / "a.bin").read_bytes() == b"content"
+
+
+def test_a_result_never_replaces_what_is_read(tmp_path):
+    photo, other = tmp_path / "photo.png", tmp_path / "other.png"
+    photo.touch()
+    refuse_replacing([other, tmp_path / "new.png"], [photo, tmp_path])
+    other.symlink_to(photo)
+    for path in (photo, tmp_path / "." / "photo.png", other):
+        with pytest.raises(UsageError, match="is read here, and the result would replace it"):
+            refuse_replacing([path], [photo])
+
+
+def test_two_results_in_one_file_are_refused(tmp_path):
+    file = tmp_path / "x.xml"
+    refuse_shared({"out": file, "junit_file": None, "sheet": tmp_path / "y.xml"})
+    refuse_shared({"out": Path("/dev/null"), "sheet": Path("/dev/null")})
+    with pytest.raises(UsageError, match="`out=` and `sheet=` name the same file"):
+        refuse_shared({"out": file, "sheet": tmp_path / "." / "x.xml"})

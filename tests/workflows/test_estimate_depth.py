@@ -130,6 +130,8 @@ def test_maps_of_files_go_to_out(tmp_path: Path) -> None:
         (a, tmp_path / "o/a.png"),
         (b, tmp_path / "o/b.png"),
     ]
+    assert output_paths(DepthRequest((a, b), out=tmp_path / "maps.v2"))[0] == (a, tmp_path / "maps.v2/a.png")
+    assert output_paths(DepthRequest((a,), out=tmp_path / "x.png", folder=True)) == [(a, tmp_path / "x.png/a.png")]
 
 
 REFUSED = {
