@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, UsageError, nearest
+from ..utils.names import with_article
 from .catalogue import CATALOGUE
 from .config import NetConfig
 from .spec import ModelSpec
@@ -69,7 +70,8 @@ def build_net(spec: ModelSpec, *, config: NetConfig | None = None, seed: int = 0
     resolved = spec.config if config is None else config
     if type(resolved) is not type(spec.config):
         raise UsageError(
-            f"Model `{spec.name}` takes a {type(spec.config).__name__}; found a {type(resolved).__name__}."
+            f"Model `{spec.name}` takes {with_article(type(spec.config).__name__)};"
+            f" found {with_article(type(resolved).__name__)}."
         )
     resolved = resolved.with_overrides(**overrides)
     return initialise_(empty_net(net_class(spec), resolved), seed=seed)

@@ -123,11 +123,14 @@ def find_blame(
     Raises:
         PortraitError: something cannot be read or run, or the two share no value. A bad operation does not raise.
     """
+    from ..inputs.sources import require_network
     from ..workflows.blame import BlameRequest
     from ..workflows.blame import find_blame as run
 
     require_known("arithmetic", arithmetic, ARITHMETICS)
     source = source_of(model=model, checkpoint=checkpoint, random_weights=random_weights)
+    if onnx is None:
+        require_network(source, "onnx")
     request = BlameRequest(Path(package), source, path_of(onnx), paths_of(images), isolate, arithmetic, bar_db)
     return run(request, observer or SilentObserver())
 

@@ -58,10 +58,13 @@ def blame(
 
     Exit code 0: no operation is bad; 1: an operation is bad; 2: something could not be read.
     """
+    from ..inputs.sources import require_network
     from ..utils.files import refuse_existing
     from ..workflows.blame import BlameRequest, find_blame
     from . import blame_summary, render
 
+    if onnx is None:
+        require_network(source, "onnx")
     if onnx is not None and source.person_class is not None:
         raise UsageError("--person-class is for a --checkpoint; --onnx compares with the file's own mask.")
     if out is not None:
@@ -73,7 +76,7 @@ def blame(
     if console.as_json:
         render.result_json(report.to_json())
     else:
-        blame_summary.show(report, out, quiet=console.quiet)
+        blame_summary.show(report, out, quiet=console.quiet, own_bar=bar_db is not None)
     return 0 if report.passed else 1
 
 

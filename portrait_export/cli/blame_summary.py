@@ -20,13 +20,17 @@ _NAME_WIDTH = 60  # characters of a value's name; the end distinguishes values
 _LISTED = 6  # names in a line
 
 
-def show(report: BlameResult, out: Path | None, *, quiet: bool) -> None:
-    """Print the verdict, and before it all tables unless `quiet`."""
+def show(report: BlameResult, out: Path | None, *, quiet: bool, own_bar: bool) -> None:
+    """Print the verdict, and before it all tables unless `quiet`.
+
+    Args:
+        own_bar: the bar is the user's, not what the stored types allow.
+    """
     if not quiet:
         _show_links(report)
         _show_ops(report)
         _show_half(report)
-    _show_verdict(report)
+    _show_verdict(report, own_bar=own_bar)
     if out is not None and not quiet:
         render.result(f"\ncurve    {out / 'blame.png'}")
 
@@ -76,7 +80,7 @@ def _show_half(report: BlameResult) -> None:
     render.result("\n" + render.table(["lose most in half precision", "type", "SNR dB", "range"], rows, right=(2,)))
 
 
-def _show_verdict(report: BlameResult) -> None:
+def _show_verdict(report: BlameResult, *, own_bar: bool) -> None:
     bad_links = [link for link in report.links if link.bad]
     for link in bad_links:
         render.result(
@@ -86,7 +90,7 @@ def _show_verdict(report: BlameResult) -> None:
     if report.other_network:
         _show_other_network(report)
     elif first is not None:
-        _show_first(first, report)
+        _show_first(first, report, own_bar=own_bar)
     elif not bad_links:
         below = report.found.below_bar
         render.result(f"\n{_mark(False)} no operation is bad")
@@ -108,10 +112,10 @@ def _show_other_network(report: BlameResult) -> None:
     render.result(f"  {with_flags(report.other_weights)}")
 
 
-def _show_first(first: OpError, report: BlameResult) -> None:
+def _show_first(first: OpError, report: BlameResult, *, own_bar: bool) -> None:
     render.result(f"\n{_mark(True)} first to diverge: {render.style(first.name, bold=True)}")
     render.result(f"  {first.kind} {first.candidate}, {'x'.join(map(str, first.shape))}")
-    for line in _reasons(first, isolated=report.found.isolated):
+    for line in _reasons(first, isolated=report.found.isolated, own_bar=own_bar):
         render.result(f"  {line}")
     if first.covers:
         render.result(
@@ -135,7 +139,7 @@ def _show_first(first: OpError, report: BlameResult) -> None:
             render.result(f"    … and {len(others) - _BAD_ROWS} more")
 
 
-def _reasons(op: OpError, *, isolated: bool) -> list[str]:
+def _reasons(op: OpError, *, isolated: bool, own_bar: bool) -> list[str]:
     """Explain why an operation is bad."""
     lines = []
     if op.candidate_non_finite:
@@ -144,10 +148,12 @@ def _reasons(op: OpError, *, isolated: bool) -> list[str]:
             f" {op.low:.4g} … {op.high:.4g}" + (", beyond half precision's ±65504" if op.overflows_half else "")
         )
     if isolated and op.own_snr_db is not None and not op.own_snr_db >= op.bar_db and not op.overflows_here:
-        lines.append(f"{_db(op.own_snr_db)} dB on the reference's inputs; its stored types allow {op.bar_db:.0f}")
+        allowed = f"the bar is {op.bar_db:g}" if own_bar else f"its stored types allow {op.bar_db:.0f}"
+        lines.append(f"{_db(op.own_snr_db)} dB on the reference's inputs; {allowed}")
     if op.exact_snr_db is not None and not op.exact_snr_db >= op.exact_bar_db:
-        exact, bar = _db(op.exact_snr_db), op.exact_bar_db
-        lines.append(f"{exact} dB on them in float32; allowed {bar:.0f}: its weights or its computation are wrong")
+        bar = op.exact_bar_db
+        allowed = f"the bar is {bar:g}" if own_bar else f"allowed {bar:.0f}: its weights or its computation are wrong"
+        lines.append(f"{_db(op.exact_snr_db)} dB on them in float32; {allowed}")
     if not isolated and not math.isnan(op.snr_db):
         lines.append(f"{_db(op.snr_db)} dB, {_db(op.drop_db)} dB less than its inputs; the bar is {op.bar_db:g}")
     return lines

@@ -14,6 +14,7 @@ from ..mil.package import SavedPackage, saved_package
 from ..mil.program import Metadata
 from ..preprocessing import SPEC_KEY, PortraitSpec
 from ..utils.files import written_whole
+from ..utils.lfs import refuse_pointer
 from .decoders import decoders_of
 from .process import Process
 
@@ -163,6 +164,7 @@ def _opened(file: Path, limit: int) -> Any:
         size = file.stat().st_size
         if size > limit:
             raise PackageError(f"{name} has {size:,} bytes; the limit is {limit:,}.")
+        refuse_pointer(file, PackageError)
         return file.open("rb")
     except OSError as error:
         raise PackageError(f"{name} cannot be read: {error.strerror or error}.") from error

@@ -127,14 +127,18 @@ def cover(picture: Photo, size: tuple[int, int]) -> np.ndarray:
 
 
 def parse_color(text: str) -> tuple[int, int, int]:
-    """Parse a CSS colour (`white`, `#1e90ff`, `rgb(0, 128, 0)`) to sRGB 0..255. Raises UsageError."""
+    """Parse a CSS colour (`white`, `#1e90ff`, `rgb(0, 128, 0)`) to sRGB 0..255.
+
+    Raises UsageError for any other text, which may have been meant as a file.
+    """
     from PIL import ImageColor
 
     try:
         found = ImageColor.getrgb(text.strip())
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is not a colour.", hint="use a name such as `white`, or `#1e90ff`, or `rgb(30, 144, 255)`."
+            f"{text!r} is neither a colour nor a file that exists.",
+            hint="a colour is a name such as `white`, or `#1e90ff`, or `rgb(30, 144, 255)`.",
         ) from error
     return found[0], found[1], found[2]
 

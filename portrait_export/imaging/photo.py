@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import PhotoError
+from ..utils.lfs import refuse_pointer
 from ..utils.quiet import quiet
 from .srgb import HIGH_DEPTH_GRAY, check_16_bit, to_srgb
 
@@ -185,6 +186,7 @@ def _check_file(name: str) -> None:
         raise PhotoError(f"{name} is empty (0 bytes).")
     if not os.access(name, os.R_OK):
         raise PhotoError(f"Cannot read the picture {name}: Permission denied.")
+    refuse_pointer(name, PhotoError)
 
 
 def _check_pixels(size: tuple[int, int], limit: int) -> None:
@@ -208,8 +210,6 @@ def _not_a_picture(name: str) -> PhotoError:
             hint="install it: pip install 'portrait-export[heic]'; or convert the picture to JPEG, on a Mac with"
             " `sips -s format jpeg IN.heic --out OUT.jpg`.",
         )
-    if head.startswith(b"version https://git-lfs"):
-        return PhotoError(f"{name} is a Git LFS pointer, not the picture itself.", hint="run `git lfs pull`.")
     return PhotoError(
         f"{name} is not a picture that can be read: it starts with {head[:8]!r}.",
         hint=f"the formats are: {', '.join(FORMATS)}.",

@@ -155,7 +155,7 @@ def load_model(source: ModelSource) -> LoadedModel:
     """Build the network and load its weights, at the source's size.
 
     Raises:
-        UsageError: neither a model nor a checkpoint, or options that cannot be used together, or a size that the
+        UsageError: no network, or options that cannot be used together, or a size that the
             network does not take.
         CheckpointError: the weights cannot be read or do not fit, or the model is shipped without weights.
         CaptureError: a network of the user's own cannot be read or run, or its input or mask is not found.
@@ -170,6 +170,7 @@ def model_loader(source: ModelSource, *, any_size: bool = False) -> Callable[[Si
         any_size: run a file of the user's own that fixes one size at others.
     """
     _require_utf8_names(source)
+    require_network(source, "onnx", "torch", "torchscript")
     if source.foreign is None:
         return load_registered(source).at_size
     if source.model is not None or source.random_weights:
@@ -183,13 +184,22 @@ def model_loader(source: ModelSource, *, any_size: bool = False) -> Callable[[Si
     return lambda size: load_foreign(replace(foreign, size=size or foreign.size), source.checkpoint).completed()
 
 
-def load_registered(source: ModelSource) -> RegisteredNetwork:
-    """A registered network at its own size, whatever the source's. Raises as `load_model`."""
-    if source.model is None and source.checkpoint is None:
+def require_network(source: ModelSource, *others: str) -> None:
+    """Raise UsageError if a source names no network.
+
+    Args:
+        others: the arguments, besides `model` and `checkpoint`, that could have named one where it was asked for.
+    """
+    if source.model is None and source.checkpoint is None and source.foreign is None:
+        *ways, last = (f"`{name}=`" for name in ("model", "checkpoint", *others))
         raise UsageError(
-            "Which model? Neither `model=` nor `checkpoint=` is given.",
+            f"Which model? None of {', '.join(ways)} and {last} is given.",
             hint="try `model=serseg_b0`; `portrait-export models` lists them all.",
         )
+
+
+def load_registered(source: ModelSource) -> RegisteredNetwork:
+    """A registered network at its own size, whatever the source's. Raises as `load_model`."""
     if source.checkpoint is not None and source.random_weights:
         raise UsageError("`checkpoint=` and `random_weights=True` cannot be used together.")
     if source.checkpoint is not None:

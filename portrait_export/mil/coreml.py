@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import PackageError
+from ..errors import PackageError, first_line
 from ..utils.quiet import mute, quiet
 from .balanced import halves
 from .lean_import import deferred, hidden
@@ -238,15 +238,25 @@ def _schemas() -> Any:
         del sys.modules["coremltools"]
 
 
-def spec_message(data: bytes) -> Any:
-    """Parse the bytes of a `.mlmodel` specification. Raises PackageError if they are not a Core ML protobuf."""
+def spec_message(data: bytes, file: Path | None = None) -> Any:
+    """Parse the bytes of a `.mlmodel` specification.
+
+    Args:
+        file: that they are from, for the error.
+    Raises:
+        PackageError: they are not a Core ML protobuf.
+    """
     from google.protobuf.message import DecodeError
 
     message = _schemas().Model()
     try:
         message.ParseFromString(data)
     except (DecodeError, RecursionError) as error:
-        raise PackageError(f"The specification ({len(data):,} bytes) is not a Core ML protobuf: {error}") from error
+        raise PackageError(
+            f"{file or 'The specification'} ({len(data):,} bytes) is not a Core ML model that can be read.",
+            context=(first_line(error),),
+            hint="pass a .mlpackage, or an .mlmodel with an ML Program. If it is one, it is damaged: copy it again.",
+        ) from error
     return message
 
 

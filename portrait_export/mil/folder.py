@@ -8,11 +8,14 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import PackageError
 from ..utils.inside import is_inside
+from ..utils.lfs import refuse_pointer
 from .weights import WeightFile
 
 MAX_SPECIFICATION_BYTES = 2**31  # protobuf's own limit
 MAX_MANIFEST_BYTES = 2**20
 ARCHIVES = {b"PK\x03\x04": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
+PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"RIFF": "WebP", b"II*\0": "TIFF"}
+LONGEST_MAGIC = max(map(len, (*ARCHIVES, *PICTURES)))
 MODEL_PATH = "@model_path/"  # how a program writes "next to the specification file"
 
 
@@ -34,7 +37,7 @@ def specification_bytes(file: Path) -> bytes:
 def locate_specification(path: Path) -> Path:
     """Find the specification file of a package, following its manifest. Raises PackageError."""
     if path.is_file():
-        _refuse_archive(path)
+        _refuse_other_file(path)
         return path
     if not path.is_dir():
         raise PackageError(f"There is no package at {path}.")
@@ -62,16 +65,32 @@ def locate_specification(path: Path) -> Path:
         raise PackageError(
             f"Manifest.json of {path.name} does not name the model file ({type(error).__name__}: {error})."
         ) from error
-    return _inside(path, path / "Data", item, "the model that Manifest.json names")
+    return _inside(path, path / "Data", item, "the model that Manifest.json names", name=path.name)
 
 
-def _refuse_archive(path: Path) -> None:
-    """Raise PackageError for an archive: a package is a folder, which mail programs and browsers zip."""
+def _refuse_other_file(path: Path) -> None:
+    """Raise PackageError for a file that is known to be something else, and say what to do with it.
+
+    An archive may be a package, which is a folder, and which mail programs and browsers zip.
+    """
+    if path.suffix.lower() == ".onnx":
+        raise PackageError(
+            f"{path} is an ONNX file; a Core ML package is needed here.",
+            code="not-a-package",
+            hint=f"make one: `portrait-export coreml --onnx {path}`. `inspect` shows ONNX files too.",
+        )
     try:
         with path.open("rb") as file:
-            start = file.read(max(map(len, ARCHIVES)))
+            start = file.read(LONGEST_MAGIC)
     except OSError:
         return  # reading the specification says why
+    for magic, kind in PICTURES.items():
+        if start.startswith(magic):
+            raise PackageError(
+                f"{path} is a {kind} picture; a Core ML package is needed here.",
+                code="not-a-package",
+                hint="pass a .mlpackage. `portrait-export segment` takes pictures.",
+            )
     for magic, kind in ARCHIVES.items():
         if start.startswith(magic):
             raise PackageError(
@@ -81,8 +100,13 @@ def _refuse_archive(path: Path) -> None:
             )
 
 
-def _inside(root: Path, folder: Path, relative: str, what: str) -> Path:
-    """The path of a file below `folder`. Raises PackageError unless it is inside `root` after following links."""
+def _inside(root: Path, folder: Path, relative: str, what: str, *, name: str) -> Path:
+    """The path of a file below `folder`. Raises PackageError unless it is inside `root` after following links.
+
+    Args:
+        what: the file, for errors.
+        name: of what it belongs to, a package or an .mlmodel, for errors.
+    """
     parts = PurePosixPath(relative)
     if not relative or "\x00" in relative or parts.is_absolute() or ".." in parts.parts:
         raise PackageError(f"The path of {what}, {relative!r}, is not inside the package.", code="unsafe-path")
@@ -95,7 +119,12 @@ def _inside(root: Path, folder: Path, relative: str, what: str) -> Path:
     if not inside:
         raise PackageError(f"The path of {what}, {relative!r}, is outside the package.", code="unsafe-path")
     if not exists:
-        raise PackageError(f"{root.name} does not contain {what}: {relative}.")
+        if name.endswith(".mlmodel"):
+            raise PackageError(
+                f"{name} needs {what}, {relative}, which is not beside it.",
+                hint="open the .mlpackage that it is from: an .mlmodel alone does not hold the weights.",
+            )
+        raise PackageError(f"{name} does not contain {what}: {relative}.")
     return path
 
 
@@ -104,6 +133,7 @@ def _read_bytes(path: Path, limit: int) -> bytes:
         size = path.stat().st_size
         if size > limit:
             raise PackageError(f"{path.name} has {size:,} bytes; the limit is {limit:,}.")
+        refuse_pointer(path, PackageError)
         return path.read_bytes()
     except OSError as error:
         raise PackageError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -112,8 +142,15 @@ def _read_bytes(path: Path, limit: int) -> bytes:
 class WeightFiles:
     """The weight files of one package, each opened once."""
 
-    def __init__(self, root: Path, model_folder: Path):
+    def __init__(self, root: Path, model_folder: Path, *, name: str = ""):
+        """
+        Args:
+            root: no file outside this folder is read.
+            model_folder: of the specification.
+            name: what errors call the package; by default its folder's name.
+        """
         self.root = root
+        self._name = name or root.name
         self.model_folder = model_folder
         self._opened: dict[str, WeightFile] = {}
 
@@ -121,7 +158,7 @@ class WeightFiles:
         """Open the file that a program names, such as `@model_path/weights/weight.bin`."""
         if name not in self._opened:
             relative = name.removeprefix(MODEL_PATH)
-            path = _inside(self.root, self.model_folder, relative, f"the weight file of {owner}")
+            path = _inside(self.root, self.model_folder, relative, f"the weight file of {owner}", name=self._name)
             self._opened[name] = WeightFile(path)
         return self._opened[name]
 

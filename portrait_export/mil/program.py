@@ -176,7 +176,7 @@ def read_program(path: Path | str) -> Program:
     path = Path(path)
     specification = locate_specification(path)
     root = path if path.is_dir() else path.parent
-    message = spec_message(specification_bytes(specification))
+    message = spec_message(specification_bytes(specification), specification)
     kind = message.WhichOneof("Type")
     if kind != "mlProgram":
         raise PackageError(
@@ -191,7 +191,7 @@ def read_program(path: Path | str) -> Program:
             code="unknown-specification",
             hint=f"the versions of ML Programs are: {known}.",
         )
-    weights = WeightFiles(root, specification.parent)
+    weights = WeightFiles(root, specification.parent, name=path.name)
     try:
         return _program(path, specification, message, weights)
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import PackageError
+from ..utils.lfs import refuse_pointer
 
 ALIGNMENT = 64
 HEADER_BYTES = 64
@@ -139,6 +140,7 @@ class WeightFile:
         """The whole file as mapped uint8. Raises PackageError if it is missing or has no valid header."""
         try:
             size = self.path.stat().st_size
+            refuse_pointer(self.path, PackageError)
             if size < HEADER_BYTES:
                 raise PackageError(f"{self._name} has {size} bytes; its header needs {HEADER_BYTES}.")
             data: np.ndarray = np.memmap(self.path, dtype=np.uint8, mode="r")

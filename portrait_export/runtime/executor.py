@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import ExecutionError, PortraitError
 from ..mil.program import Operation
 from ..mil.types import ValueType
+from ..utils.names import with_article
 from .dtypes import round_to_half
 
 # Called with the name and value of each result as it is computed. What it returns, unless None, replaces the value.
@@ -223,7 +224,7 @@ def _store(instruction: Instruction, results: Any, values: list[Any], hook: Hook
 
 def _typed(value: Any, target: Result) -> Tensor:
     if not isinstance(value, Tensor):
-        raise ExecutionError(f"its result {target.name!r} is a {type(value).__name__}, not a tensor")
+        raise ExecutionError(f"its result {target.name!r} is {with_article(type(value).__name__)}, not a tensor")
     if value.dtype != target.carrier:
         value = value.to(target.carrier)
     if target.rounds:

@@ -137,7 +137,8 @@ class MLModel:
             self._cleanup = weakref.finalize(self, rmtree, path, ignore_errors=True)
         self.is_package = path.is_dir()
         self.package_path = str(path) if self.is_package else None
-        self._spec = coreml.spec_message(specification_bytes(locate_specification(path)))
+        specification = locate_specification(path)
+        self._spec = coreml.spec_message(specification_bytes(specification), specification)
         self.input_description = FeatureDescriptions(self._spec.description.input)
         self.output_description = FeatureDescriptions(self._spec.description.output)
         self.function_name = self._function(function_name)

@@ -24,6 +24,7 @@ from ..imaging.guided import refine
 from ..imaging.photo import open_photo
 from ..imaging.resize import resize_bilinear
 from ..utils.files import write_bytes
+from ..utils.lfs import refuse_pointer
 from ..utils.quiet import quiet
 from .pictures import CELL, captioned_sheet, cut_out
 
@@ -243,6 +244,7 @@ def selfie_segmenter(model: bytes) -> Segmenter:
 
 def read_selfie_model(path: Path) -> bytes:
     """The model's bytes, from the .tflite file or a MediaPipe wheel. Raises DataError unless it is the known one."""
+    refuse_pointer(path, DataError)
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as wheel:

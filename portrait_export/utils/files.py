@@ -84,7 +84,7 @@ def refuse_replacing(outputs: Iterable[Path], read: Iterable[Path]) -> None:
     for path in outputs:
         if path.is_file() and not _is_stream(path) and _identity(path) in taken:
             raise UsageError(
-                f"{path} is read here, and the result would replace it.", hint="choose another place with `out=`."
+                f"{path} is read here, and the result would replace it.", hint="choose another place for the result."
             )
 
 
@@ -141,7 +141,7 @@ def cannot_write(path: Path, error: OSError, *, hint: str = "") -> OutputError:
     """Return the error for an output that the operating system refuses."""
     return OutputError(
         f"Cannot write {path}: {error.strerror or error}.",
-        hint=hint or "choose another place with `out=`, or free space and check the permissions there.",
+        hint=hint or "choose another place for it, or free space and check the permissions there.",
     )
 
 

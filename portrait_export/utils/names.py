@@ -1,4 +1,4 @@
-"""Make names unique, and list them in a line."""
+"""Make names unique, and put them into sentences."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ def unique_name(wanted: str, taken: set[str]) -> str:
         name = f"{wanted}_{number}"
     taken.add(name)
     return name
+
+
+def with_article(noun: str) -> str:
+    """A noun after `a` or `an`, by its first letter.
+
+    >>> with_article("EfficientNet-FPN"), with_article("SegFormer")
+    ('an EfficientNet-FPN', 'a SegFormer')
+    """
+    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"

@@ -15,6 +15,7 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, Iterabl
 from cattrs.gen import make_dict_structure_fn, override
 
 from ..errors import UsageError, nearest
+from .lfs import refuse_pointer
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,6 +62,7 @@ def _parsed(file: Path) -> dict[str, Any]:
         size = file.stat().st_size
         if size > MAX_BYTES:
             raise UsageError(f"{file.name} has {size:,} bytes; at most {MAX_BYTES:,} are read.")
+        refuse_pointer(file, UsageError)
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error

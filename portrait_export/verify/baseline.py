@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..artifacts import BASELINE_TOLERANCE, EMPTY
 from ..errors import DataError
+from ..utils.lfs import refuse_pointer
 from .gates import Gate
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def read_baseline(file: Path) -> Baseline:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise DataError(f"{file} has more than {MAX_BYTES / 2**20:.0f} MiB, which no parity.json has.")
+        refuse_pointer(file, DataError)
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, nearest
 from ..utils.files import refuse_existing, refuse_replacing, written_whole
+from ..utils.lfs import refuse_pointer
 from ..utils.plain import plain_data
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def _read(feature: Feature, path: Path) -> Any:
         return _picture(feature, path)
     import numpy as np
 
+    refuse_pointer(path, UsageError)
     try:
         if path.stat().st_size > MAX_ARRAY_BYTES:
             raise UsageError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_ARRAY_BYTES:,} are read.")

@@ -12,7 +12,7 @@ from ..errors import PortraitError, UsageError, nearest
 from ..inputs.photos import NamedPhoto, find_photos
 from ..inputs.runners import OpenRunner, open_runner
 from ..inputs.sizes import closest, labels
-from ..inputs.sources import ModelSource
+from ..inputs.sources import ModelSource, require_network
 from ..preprocessing import SHOWS, Picture, PortraitSpec
 from ..utils.files import refuse_existing, refuse_replacing
 from ..utils.stages import Observer, Stages
@@ -291,9 +291,11 @@ def _file_for(photo: NamedPhoto, given: Path) -> Path:
 
 
 def open_model_or_package(source: ModelSource, package: Path | None) -> OpenRunner[Runner]:
-    """Open the package, or load the model. Raises UsageError if both are given."""
+    """Open the package, or load the model. Raises UsageError if both or none are given."""
     if package is not None and (source.model or source.checkpoint or source.random_weights):
         raise UsageError("`package=` cannot be used with `model=`, `checkpoint=` or `random_weights=True`.")
+    if package is None:
+        require_network(source, "package")
     return open_runner(source, package)
 
 

@@ -32,7 +32,9 @@ def test_a_package_of_other_weights_fails_without_raising(path, photos, tmp_path
 def test_a_parity_check_needs_a_model(path):
     with pytest.raises(pe.UsageError) as caught:
         pe.check_parity(path)
-    assert "model" in caught.value.message
+    assert "None of `model=`, `checkpoint=`, `onnx=`, `torch=` and `torchscript=` is given" in caught.value.message
+    with pytest.raises(pe.UsageError, match="None of `model=`, `checkpoint=` and `onnx=` is given"):
+        pe.find_blame(path)
 
 
 def test_blame_finds_nothing_in_a_sound_package(small_export, path, photos):

@@ -92,7 +92,7 @@ def test_any_program_runs_as_with_coremltools(path, photos):
 
 
 def test_a_package_is_wanted(photos):
-    with pytest.raises(pe.UsageError, match="Neither"):
+    with pytest.raises(pe.UsageError, match=r"None of `model=`, `checkpoint=` and `package=` is given"):
         pe.segment(photos / "noise.png")
 
 

@@ -93,6 +93,77 @@ def test_a_missing_package(cli, tmp_path, command):
     assert_one_clear_error(cli(command, tmp_path / "no.mlpackage", *more), "no.mlpackage")
 
 
+NO_PACKAGES = {
+    "net.onnx": (b"", "net.onnx is an ONNX file", "portrait-export coreml --onnx"),
+    "photo.png": (b"\x89PNG\r\n\x1a\n", "photo.png is a PNG picture", "pass a .mlpackage"),
+    "photo.jpg": (b"\xff\xd8\xff\xe0", "photo.jpg is a JPEG picture", "pass a .mlpackage"),
+    "notes.txt": (b"no model at all", "notes.txt (15 bytes) is not a Core ML model", "pass a .mlpackage"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PACKAGES)
+def test_a_file_that_is_no_package_is_named_with_what_it_is(cli, tmp_path, name):
+    content, found, advice = NO_PACKAGES[name]
+    (tmp_path / name).write_bytes(content)
+    ran = cli("predict", tmp_path / name)
+    assert_one_clear_error(ran, str(tmp_path / name), found, advice)
+
+
+def test_an_mlmodel_without_its_weights_is_named(cli, package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lone.mlmodel").write_bytes((package / "Data/com.apple.CoreML/model.mlmodel").read_bytes())
+    ran = cli("predict", "lone.mlmodel")
+    assert_one_clear_error(
+        ran, "lone.mlmodel needs the weight file of", "which is not beside it", "open the .mlpackage"
+    )
+
+
+# ---- Git LFS pointers -----------------------------------------------------------------------------------------------
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+POINTERS = {
+    "a package's weights": (
+        "P/Data/com.apple.CoreML/weights/weight.bin",
+        ["segment", "a.png", "-p", "P", "-o", "m.png"],
+    ),
+    "a package's model": ("P/Data/com.apple.CoreML/model.mlmodel", ["inspect", "P"]),
+    "a package's manifest": ("P/Manifest.json", ["inspect", "P"]),
+    "a photo": ("b.jpg", ["segment", "b.jpg", "-p", "P", "-o", "m.png"]),
+    "an ONNX file": ("net.onnx", ["coreml", "--onnx", "net.onnx"]),
+    "an ONNX file's weights": ("net.data", ["inspect", "with_data.onnx"]),
+    "a TorchScript program": ("net.ts", ["coreml", "--torchscript", "net.ts"]),
+    "safetensors": ("w.safetensors", ["coreml", "-m", "segformer_b0", "--checkpoint", "w.safetensors"]),
+    "a pickle": ("w.pth", ["coreml", "-m", "segformer_b0", "--checkpoint", "w.pth"]),
+    "MiDaS": ("midas.pt", ["depth", "a.png", "--checkpoint", "midas.pt", "-o", "d.png"]),
+    "MediaPipe": ("m.tflite", ["label", ".", "--labeller", "m.tflite"]),
+    "an array": ("x.npy", ["predict", "array.mlpackage", "-i", "x=x.npy"]),
+    "settings": ("net.toml", ["coreml", "--onnx", "with_data.onnx", "--preprocessing", "net.toml"]),
+    "a baseline": ("p.json", ["parity", "P", "-m", "segformer_b0", "--baseline", "p.json"]),
+}
+
+
+@pytest.mark.parametrize("name", POINTERS)
+def test_a_git_lfs_pointer_is_named_wherever_a_file_is_read(cli, package, photos, tmp_path, monkeypatch, name):
+    import onnx
+
+    from tests.cli.sums import network
+    from tests.runtime.packages import accumulator
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    for copy in ("a.png", "images/a.png"):
+        (tmp_path / copy).write_bytes((photos / "noise.png").read_bytes())
+    model = onnx.load(network(tmp_path / "plain.onnx"))
+    onnx.save(model, tmp_path / "with_data.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
+    if name == "an array":
+        accumulator(tmp_path / "array.mlpackage")
+    file, arguments = POINTERS[name]
+    path = Path(file.replace("P/", f"{package.name}/"))
+    path.write_bytes(POINTER)
+    ran = cli(*(package.name if word == "P" else word for word in arguments))
+    assert_one_clear_error(ran, "error: git-lfs-pointer", f"{path} is a Git LFS pointer, not the file.", "git lfs pull")
+
+
 # ---- ONNX files -----------------------------------------------------------------------------------------------------
 
 
@@ -285,7 +356,20 @@ WRONG_NAMES = {
     "size": (["coreml", "-m", "serseg_b0", "--size", "512"], "such as 512x512"),
     "tiny size": (["coreml", "-m", "serseg_b0", "--size", "1x1"], "32 to 4096"),
     "size of the wrong multiple": (["coreml", "-m", "sernet_former", "--random-weights", "--size", "100x96"], "96x96"),
-    "no model": (["coreml"], "Neither --model nor --checkpoint"),
+    "no model": (["coreml"], "None of --model, --checkpoint, --onnx, --torch and --torchscript is given"),
+    "no model to segment with": (
+        ["segment", "a.png", "-o", "b.png"],
+        "None of --model, --checkpoint and --package is given",
+    ),
+    "a setting of no network": (["coreml", "-m", "serseg_b0", "--mean", "0"], "--mean describes a network of your own"),
+    "settings of no network": (
+        ["coreml", "-m", "serseg_b0", "--mean", "0", "--std", "1"],
+        "--mean, --std describe a network of your own",
+    ),
+    "a background that does not exist": (
+        ["segment", "a.png", "-m", "serseg_b0", "-o", "b.png", "--as", "replace", "--background", "nothere.png"],
+        "'nothere.png' is neither a colour nor a file that exists",
+    ),
     "both kinds of weights": (["onnx", "--checkpoint", "x", "--random-weights"], "cannot be used together"),
     "look": (["segment", "a.png", "-m", "serseg_b0", "-o", "b.png", "--as", "blurr"], "did you mean `blur`?"),
     "background": (

@@ -277,6 +277,9 @@ def test_the_users_own_bar_is_used(cli, biased_export, against):
     first = json.loads(ran.out)["first_bad"]
     assert (first["kind"], first["bar_db"]) == ("conv", 60.0)
     assert 35 < first["own_snr_db"] < 60
+    shown = cli("blame", biased_export / "segformer_b0.mlpackage", *against, "--bar", "60").out
+    assert "dB on the reference's inputs; the bar is 60" in shown
+    assert "stored types allow" not in shown
 
 
 def test_in_float32_only_the_weights_matter(cli, biased_export, against):
@@ -305,7 +308,7 @@ def test_bad_input_gives_one_message(cli, small_export, photos, tmp_path):
     (tmp_path / "text.jpg").write_text("no picture")
     cases = {
         "no_package": ([tmp_path / "no.mlpackage", "--onnx", onnx_file], "no.mlpackage"),
-        "no_model": ([package], "Neither --model nor --checkpoint"),
+        "no_model": ([package], "None of --model, --checkpoint and --onnx is given"),
         "two_references": (
             [package, "--onnx", onnx_file, "-m", "serseg_b0"],
             "--onnx cannot be used with --model, --checkpoint or --random-weights.",

@@ -241,7 +241,7 @@ def test_colours(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "whitish", "#12", "1,2,3"])
 def test_refuses_unknown_colours(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a colour"):
+    with pytest.raises(UsageError, match="is neither a colour nor a file that exists"):
         parse_color(text)
 
 

@@ -221,9 +221,9 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "model_links_in_a_circle": (_circle(SPECIFICATION), "cannot be read: its links lead in a circle"),
     "model_links_outside": (_link_outside, "is outside the package"),
     "model_missing": (lambda p: (p / SPECIFICATION).unlink(), "does not contain the model"),
-    "model_truncated": (_cut(SPECIFICATION, 0.6), "is not a Core ML protobuf"),
+    "model_truncated": (_cut(SPECIFICATION, 0.6), "is not a Core ML model"),
     "model_empty": (_cut(SPECIFICATION, 0), "contains a Core ML model of unknown kind"),
-    "model_is_text": (lambda p: (p / SPECIFICATION).write_text("hello"), "is not a Core ML protobuf"),
+    "model_is_text": (lambda p: (p / SPECIFICATION).write_text("hello"), "is not a Core ML model"),
 }
 
 

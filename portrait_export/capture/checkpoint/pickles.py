@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, first_line
+from ...utils.names import with_article
 from ...utils.quiet import quiet
 from .locate import MAX_BYTES, SUFFIXES
 
@@ -37,7 +38,7 @@ def read_pickle(file: Path) -> Mapping[str, Any]:
         ) from error
     if not isinstance(data, Mapping):
         raise CheckpointError(
-            f"{file.name} holds a {type(data).__name__}; expected a dictionary of tensors.",
+            f"{file.name} holds {with_article(type(data).__name__)}; expected a dictionary of tensors.",
             code="no-weights",
             hint="save `model.state_dict()`.",
         )

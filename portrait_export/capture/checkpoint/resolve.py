@@ -9,6 +9,7 @@ from ...errors import CheckpointError
 from ...models.config import EfficientNetFPNConfig, NetConfig, SegformerConfig, SernetConfig, SersegConfig
 from ...models.registry import list_models, model_spec
 from ...models.spec import ModelSpec
+from ...utils.names import with_article
 
 if TYPE_CHECKING:
     from ...models.remap import Canonical
@@ -40,9 +41,9 @@ def resolve(found: Canonical, described: dict[str, Any] | None, asked: ModelSpec
         config = infer_config(found.tensors, source=label)
         origin = type(config)
     if asked is not None and origin is not None and origin is not type(asked.config):
+        own = FAMILY_NAMES.get(type(asked.config), type(asked.config).__name__)
         raise CheckpointError(
-            f"{label} is a {FAMILY_NAMES[origin]} checkpoint;"
-            f" model `{asked.name}` is a {FAMILY_NAMES.get(type(asked.config), type(asked.config).__name__)}.",
+            f"{label} is {with_article(FAMILY_NAMES[origin])} checkpoint; model `{asked.name}` is {with_article(own)}.",
             code="other-architecture",
             hint=f"models of the checkpoint's architecture: {', '.join(_models_of(origin))}.",
         )

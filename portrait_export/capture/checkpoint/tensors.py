@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError
+from ...utils.lfs import refuse_pointer
 from .pickles import read_pickle
 
 
@@ -16,6 +17,7 @@ def read_tensors(file: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: damaged, not a checkpoint, or it would have to run code to load.
     """
+    refuse_pointer(file, CheckpointError)
     try:
         return _read_safetensors(file) if is_safetensors(file) else read_pickle(file)
     except OSError as error:
@@ -40,5 +42,5 @@ def _read_safetensors(file: Path) -> Mapping[str, Any]:
         raise CheckpointError(
             f"{file.name} is not a whole safetensors file: {error}.",
             code="damaged-checkpoint",
-            hint="download or save it again; Git LFS may have left a pointer in its place.",
+            hint="download or save it again.",
         ) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ...errors import CaptureError, UsageError
 from ...utils.bounds import at_least, at_most
+from ...utils.names import with_article
 from .bounds import Bounds
 from .measured import Seen
 from .walk import Walk
@@ -393,7 +394,7 @@ def _contradiction(walk: Walk, asked: str) -> tuple[str, ...]:
     agreeing = {"sigmoid": ("probability", "matte255"), "softmax": ("probability", "matte255"), "tanh": ("signed",)}
     if found in ("", asked) or asked in agreeing.get(found, ()) or walk.scaled:
         return ()
-    return (f"`activation=` is {asked}, but the graph ends in a {found}",)
+    return (f"`activation=` is {asked}, but the graph ends in {with_article(found)}",)
 
 
 def _cut_off(evidence: Evidence, zero: float, one: float) -> tuple[str, ...]:

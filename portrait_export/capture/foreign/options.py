@@ -298,7 +298,7 @@ def require_one_source(options: ForeignOptions) -> None:
     used = [field.name for field in fields(options) if getattr(options, field.name) != field.default]
     arguments = ", ".join(f"`{name}=`" for name in used)
     raise UsageError(
-        f"{arguments} describe a network of your own, and none is given.",
+        f"{arguments} describe{'s' if len(used) == 1 else ''} a network of your own, and none is given.",
         hint="add `onnx=FILE`, `torch=FILE.py:FACTORY` or `torchscript=FILE`; registered models have their own.",
     )
 

@@ -27,6 +27,8 @@ from ...imaging.resize import resize_bilinear
 from ...models.remap import entry_for, is_counter
 from ...models.weights_io import weights_sha256
 from ...preprocessing import PortraitSpec
+from ...utils.lfs import refuse_pointer
+from ...utils.names import with_article
 from ...utils.quiet import quiet
 from ..checkpoint.entries import doubts_about, origin, read_all
 from ..checkpoint.locate import locate
@@ -170,7 +172,9 @@ def _from_factory(text: str, checkpoint: Path | None) -> _Loaded:
                 hint="it is called without arguments; write a function that returns the finished network.",
             ) from error
     if not isinstance(net, torch.nn.Module):
-        raise CaptureError(f"{attribute}() of {file.name} returned a {type(net).__name__}, not a torch.nn.Module.")
+        raise CaptureError(
+            f"{attribute}() of {file.name} returned {with_article(type(net).__name__)}, not a torch.nn.Module."
+        )
     name, kept = f"PyTorch, {attribute}", f"as {attribute}() leaves them"
     weights, doubts = load_weights(net, checkpoint) if checkpoint is not None else (kept, ())
     return _Loaded(net.float().eval(), name, weights, doubts)
@@ -244,6 +248,7 @@ def load_weights(net: torch.nn.Module, checkpoint: Path) -> tuple[str, tuple[str
 def _from_torchscript(file: Path) -> _Loaded:
     if not file.is_file():
         raise CaptureError(f"There is no TorchScript file at {file}.", code="no-such-file")
+    refuse_pointer(file, CaptureError)
     try:
         with quiet():
             loaded = torch.jit.load(str(file), map_location="cpu")

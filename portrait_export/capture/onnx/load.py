@@ -12,6 +12,7 @@ import onnx
 from ...artifacts import READABLE_OPSETS
 from ...errors import CaptureError
 from ...utils.inside import is_inside
+from ...utils.lfs import refuse_pointer
 from .bounds import negative_sides, require_bounded_inputs, require_bounded_values
 from .light import infer_shapes
 from .restate import restate_shapes
@@ -79,6 +80,7 @@ def _read(file: Path) -> bytes:
         size = file.stat().st_size
         if size > MAX_PROTOBUF_BYTES:
             raise CaptureError(f"{file.name} has {size / 2**30:.1f} GiB; at most 2 GiB can be read.", code="too-large")
+        refuse_pointer(file, CaptureError)
         return file.read_bytes()
     except OSError as error:
         raise CaptureError(f"{file} cannot be read: {error.strerror}.", code="unreadable") from error
@@ -168,7 +170,10 @@ def _slice(data_file: Path, offset: int, length: int) -> bytes:
 
 
 def _resolve(folder: Path, tensor: onnx.TensorProto, entries: dict[str, str]) -> tuple[str, Path, int, int]:
-    """What is wrong with a tensor's external data (or nothing), and where it is: file, offset, length in bytes."""
+    """What is wrong with a tensor's external data (or nothing), and where it is: file, offset, length in bytes.
+
+    Raises CaptureError for a Git LFS pointer, which stands for all of the file's tensors.
+    """
     location = entries.get("location", "")
     data_file = folder / location
     try:
@@ -183,6 +188,7 @@ def _resolve(folder: Path, tensor: onnx.TensorProto, entries: dict[str, str]) ->
             return f"its data file {location!r} links out of the model's folder", data_file, 0, 0
         if not data_file.is_file():
             return f"its data file {location!r} is missing", data_file, 0, 0
+        refuse_pointer(data_file, CaptureError)
         size = data_file.stat().st_size
     except OSError as error:
         return f"its data file {_clipped(location)} cannot be read: {error.strerror}", data_file, 0, 0

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...errors import ExecutionError
 from ...mil.types import ListType, TensorType
+from ...utils.names import with_article
 from .. import limits
 from ..dtypes import CARRIERS
 from ..environment import Environment
@@ -123,7 +124,7 @@ def list_scatter(ls: Any, indices: list[int], value: Tensor) -> list[Any]:
 def _state(given: Any) -> Any:
     """The cell of a state. A damaged package may name any value."""
     if not isinstance(getattr(given, "value", None), Tensor):
-        raise ExecutionError(f"a state is needed; found a {type(given).__name__}")
+        raise ExecutionError(f"a state is needed; found {with_article(type(given).__name__)}")
     return given
 
 

@@ -455,7 +455,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "text": (written("page.bin", b"<!DOCTYPE html><html>404</html>"), "page.bin is not a"),
     "git_lfs_pointer": (
         written("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
-        "is not a whole safetensors file",
+        "is a Git LFS pointer, not the file",
     ),
     "safetensors_cut_in_its_header": (
         lambda f: cut(safetensors_folder(f) / "model.safetensors", 0.01),

@@ -194,7 +194,7 @@ REFUSED = {
     "other.py:build": "There is no file",
     "my_net.py:biuld": "my_net.py has no function or class 'biuld'.",
     "my_net.py:constant": "my_net.py has no function or class 'constant'.",
-    "my_net.py:number": "number() of my_net.py returned a int, not a torch.nn.Module.",
+    "my_net.py:number": "number() of my_net.py returned an int, not a torch.nn.Module.",
     "my_net.py:broken": "broken() of my_net.py failed: RuntimeError: no such backbone",
 }
 
