@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 from . import render
-from .flags import with_flags
 
 if TYPE_CHECKING:
     from ..mil.audit import StoredWeight
@@ -76,7 +75,7 @@ def _show_verdict(result: AuditResult) -> None:
     total = len(audit.weights)
     render.result("")
     for problem in audit.problems[:_MOST_PROBLEMS]:
-        render.result(f"{render.style('✗', fg='red')} {with_flags(_plain(problem))}")
+        render.result(f"{render.style('✗', fg='red')} {_plain(problem)}")
     if len(audit.problems) > _MOST_PROBLEMS:
         render.result(f"  … and {len(audit.problems) - _MOST_PROBLEMS} more, which `--json` lists")
     if not total:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ..utils.visible import visible_line
 from . import render
-from .flags import with_flags
 
 if TYPE_CHECKING:
     from ..verify.parity import ParityReport
@@ -88,7 +87,7 @@ def show_parity(report: ParityReport) -> None:
             gate.title,
             measured(gate),
             wanted(gate),
-            gate.where + (f" ({with_flags(gate.note)})" if gate.note else ""),
+            gate.where + (f" ({gate.note})" if gate.note else ""),
         ]
         for gate in report.gates
     ]
@@ -108,4 +107,4 @@ def show_parity(report: ParityReport) -> None:
     headers = ["worst images", "mask IoU", "boundary F", "flipped px", "PSNR dB"]
     render.result(render.table(headers, rows, right=(1, 2, 3, 4)))
     for note in report.notes:
-        render.result(f"{render.style('note', fg='yellow')}  {with_flags(note)}")
+        render.result(f"{render.style('note', fg='yellow')}  {note}")

@@ -15,7 +15,8 @@ from typing import Any
 
 import click
 
-_ARGUMENT = re.compile(r"`([a-z_]+)=([^`\n]*)`")
+from ..utils.wording import ARGUMENT
+
 _PAIR = re.compile(r"\((\d+), (\d+)\)")  # a size, (height, width)
 
 
@@ -25,7 +26,7 @@ def with_flags(text: str) -> str:
     >>> with_flags("pass `force=True`, or a size such as `size=(512, 384)`")
     'pass --force, or a size such as --size 512x384'
     """
-    return _ARGUMENT.sub(_flag, text)
+    return ARGUMENT.sub(_flag, text)
 
 
 def command_line(command: click.Command, arguments: Mapping[str, Any]) -> str:

@@ -77,9 +77,11 @@ def parity(
     from ..errors import UsageError
     from ..utils.files import refuse_existing, refuse_replacing, refuse_shared, write_text
     from ..verify.report.markdown import to_markdown
+    from ..verify.report.wording import reworded
     from ..workflows.parity import check_parity
     from ..workflows.requests import ParityRequest
     from . import export_summary, render
+    from .flags import with_flags
 
     outputs = {"json_file": json_file, "junit_file": junit_file, "markdown_file": markdown_file}
     refuse_shared(outputs)  # now, not after minutes of work
@@ -100,7 +102,7 @@ def parity(
         baseline=baseline,
         tolerance=tolerance,
     )
-    report = check_parity(source, package, request, console.observer())
+    report = reworded(check_parity(source, package, request, console.observer()), with_flags)
     if json_file is not None:
         write_text(json_file, report.to_json())
     if junit_file is not None:

@@ -83,8 +83,8 @@ def _write(text: str) -> None:
 
 
 def result(text: str) -> None:
-    """Print a result to stdout."""
-    _print(_shown(text))
+    """Print a result to stdout, with arguments as flags."""
+    _print(_shown(with_flags(text)))
 
 
 def _print(text: str) -> None:
@@ -112,16 +112,27 @@ def forget(stream: TextIO | None) -> None:
 
 
 def result_json(value: Any) -> None:
-    """Print indented JSON to stdout. NaN and infinities, which JSON does not have, become null.
+    """Print indented JSON to stdout, with arguments as flags.
 
+    NaN and infinities, which JSON does not have, become null.
     Control characters, those that the stream's encoding lacks, and names that are not UTF-8 are escaped.
     """
-    text = _escaped_lines(json.dumps(plain_data(value), indent=2, ensure_ascii=False, allow_nan=False))
+    value = _flags_everywhere(plain_data(value))
+    text = _escaped_lines(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(plain_data(value), indent=2, allow_nan=False)
+        text = json.dumps(value, indent=2, allow_nan=False)
     _print(text)
+
+
+def _flags_everywhere(value: Any) -> Any:
+    """`with_flags` of every text in plain data."""
+    if isinstance(value, dict):
+        return {key: _flags_everywhere(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_flags_everywhere(item) for item in value]
+    return with_flags(value) if isinstance(value, str) else value
 
 
 def _escaped_lines(text: str) -> str:
@@ -178,12 +189,12 @@ def internal_failure(error: Exception) -> None:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Format rows as aligned columns.
+    """Format rows as aligned columns, with arguments as flags.
 
     Args:
         right: indices of the right-aligned columns (numbers).
     """
-    rows = [[cell.replace("\n", r"\n").replace("\t", r"\t") for cell in row] for row in rows]
+    rows = [[with_flags(cell).replace("\n", r"\n").replace("\t", r"\t") for cell in row] for row in rows]
     widths = [max(len(_plain(row[i])) for row in [headers, *rows]) for i in range(len(headers))]
 
     def line(cells: Sequence[str]) -> str:

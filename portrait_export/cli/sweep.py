@@ -101,7 +101,6 @@ def _show(made: Sweep, console: options.Console) -> None:
     """Print the table and the commands of the frontier; everything as JSON; or the path of the report."""
     from ..verify.report.sweep import cells, heads
     from . import render
-    from .flags import with_flags
 
     if console.as_json:
         render.result_json(made.record)
@@ -117,5 +116,5 @@ def _show(made: Sweep, console: options.Console) -> None:
     for point in made.frontier:
         render.result(point.command)
     for note in made.notes:
-        render.result(f"{render.style('note', fg='yellow')}  {with_flags(note)}")
+        render.result(f"{render.style('note', fg='yellow')}  {note}")
     render.result(f"\nreport   {made.report}")

@@ -77,7 +77,7 @@ def _refuse_other_file(path: Path) -> None:
         raise PackageError(
             f"{path} is an ONNX file; a Core ML package is needed here.",
             code="not-a-package",
-            hint=f"make one: `portrait-export coreml --onnx {path}`. `inspect` shows ONNX files too.",
+            hint=f"make one: `portrait-export coreml` with `onnx={path}`. `inspect` shows ONNX files too.",
         )
     try:
         with path.open("rb") as file:

@@ -14,6 +14,7 @@ from ..preprocessing import LOGITS_KEY, METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.files import write_json
 from ..utils.plain import plain_data
 from ..utils.version import __version__
+from ..utils.wording import all_in_words
 from .recurrent import metadata_of
 from .requests import CoreAIExport, CoreAIRequest, CoreMLExport, CoreMLRequest
 
@@ -221,7 +222,7 @@ def _record(
     keep_fp32: dict[str, Any] | None,
     versions: dict[str, str],
 ) -> dict[str, Any]:
-    return {
+    record: dict[str, Any] = {
         "finished": True,
         "name": export.package.path.stem,
         "model": export.model.name,
@@ -245,3 +246,5 @@ def _record(
         "provenance": dict(export.model.provenance),
         "versions": versions,
     }
+    worded: dict[str, Any] = all_in_words(record)
+    return worded

@@ -19,6 +19,7 @@ from ..inputs.sequences import PANNED, InOrder, Pans, load_sequences
 from ..inputs.sources import LoadedModel
 from ..utils.files import held_alone, remove_stale_partials, write_json
 from ..utils.stages import Observer, Stage, Stages
+from ..utils.wording import in_words
 from . import steps
 from .checks import check_folder, check_photos
 from .export import simplified_at_each_size
@@ -205,8 +206,8 @@ def _record(made: Sweep, request: SweepRequest, frames: Judged) -> dict[str, Any
         "target": request.target,
         "photographs": len(frames),
         "points": [asdict(point) for point in made.points],
-        "left_out": dict(made.left_out),
-        "notes": list(made.notes),
+        "left_out": {name: in_words(reason) for name, reason in made.left_out.items()},
+        "notes": list(map(in_words, made.notes)),
         "provenance": dict(made.model.provenance),
         "versions": tool_versions(),
     }
@@ -223,6 +224,6 @@ def _write(stages: Stages, made: Sweep, request: SweepRequest, frames: Judged) -
             made.folder,
             title=f"{name} for {request.target}: {len(made.points)} packages, {len(frames)} photographs",
             facts={"model": name, **made.model.provenance, **tool_versions()},
-            notes=made.notes,
+            notes=made.record["notes"],
         )
         stage.summary = f"{written}, {SWEEP_FILE}"

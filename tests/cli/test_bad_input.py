@@ -94,7 +94,7 @@ def test_a_missing_package(cli, tmp_path, command):
 
 
 NO_PACKAGES = {
-    "net.onnx": (b"", "net.onnx is an ONNX file", "portrait-export coreml --onnx"),
+    "net.onnx": (b"", "net.onnx is an ONNX file", "`portrait-export coreml` with --onnx"),
     "photo.png": (b"\x89PNG\r\n\x1a\n", "photo.png is a PNG picture", "pass a .mlpackage"),
     "photo.jpg": (b"\xff\xd8\xff\xe0", "photo.jpg is a JPEG picture", "pass a .mlpackage"),
     "notes.txt": (b"no model at all", "notes.txt (15 bytes) is not a Core ML model", "pass a .mlpackage"),

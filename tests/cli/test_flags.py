@@ -21,6 +21,7 @@ SHOWN = {
     "text": ('`look="replace"`', "--as replace"),
     "number": ("`white=900`", "--white 900"),
     "other_name": ("`keep_outputs=` and `fix_inputs=`", "--keep-output and --fix-input"),
+    "digits_in_the_name": ("`keep_fp32=` and `keep_fp32=softmax`", "--keep-fp32 and --keep-fp32 softmax"),
     "several": ("`mean=`, `std=` and `scale=`", "--mean, --std and --scale"),
     "unknown": ("`any_size=True`", "`any_size=True`"),
     "no_argument": ("did you mean `depth`? `portrait-export depth` makes one", None),
@@ -66,6 +67,11 @@ def test_a_command_line_is_read_as_the_arguments_that_it_was_written_for(name, m
     selected = {key: value for key, value in given.items() if key not in network}
     assert found["r"].source == source_of(**selected, network=network)
     assert found["r"].recipe == "int8"
+
+
+@pytest.mark.parametrize("name", options_by_argument())
+def test_every_option_is_shown_as_its_flag(name):
+    assert with_flags(f"`{name}=`") == max(options_by_argument()[name].opts, key=len)
 
 
 PYTHON_ONLY = {"observer", "network", "kwargs"}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...utils.files import write_bytes, write_text
+from ...utils.wording import in_words
 
 if TYPE_CHECKING:
     from ...mil.audit import StoredWeight
@@ -47,7 +48,9 @@ def write_report(
     from ...imaging.encode import png_bytes
     from .html import report_page
     from .pictures import worst_sheet
+    from .wording import reworded
 
+    report = reworded(report, in_words)
     pictures = {}
     if worst:
         pictures[WORST_FILE] = png_bytes(worst_sheet(worst))

@@ -31,7 +31,7 @@ def to_markdown(report: ParityReport) -> str:
                     escape(gate.title),
                     measured(gate),
                     wanted(gate),
-                    escape(gate.where),
+                    escape(gate.where + (f" ({gate.note})" if gate.note else "")),
                 ]
                 for gate in report.gates
             ),
