@@ -318,6 +318,19 @@ def read_config(path: Path) -> TrainConfig:
     return config
 
 
+def _of_phase(phase: Phase, where: str) -> list[tuple[bool, str]]:
+    """What must hold of a phase's settings, and what is said of each that does not."""
+    return [
+        (phase.steps > 0, f"{where}.steps = {phase.steps}; it must be positive"),
+        (phase.batch > 0, f"{where}.batch = {phase.batch}; it must be positive"),
+        (
+            phase.size > 0 and phase.size % 32 == 0,
+            f"{where}.size = {phase.size}; it must be a multiple of 32: 32, 64, 96, …",
+        ),
+        (phase.turn >= 0, f"{where}.turn = {phase.turn}; it must not be negative"),
+    ]
+
+
 def _impossible(config: TrainConfig) -> list[str]:
     """Values that no run can have."""
     shares = [(f"loss.{f.name}", getattr(config.loss, f.name)) for f in dataclasses.fields(config.loss)]
@@ -332,6 +345,9 @@ def _impossible(config: TrainConfig) -> list[str]:
         *((f"composite.people[{i}]", share) for i, share in enumerate(composite.people)),
         ("composite.clutter", composite.clutter),
         ("composite.in_front", composite.in_front),
+        *((name, getattr(config, name)) for name in ("workers", "pictures")),
+        *((f"optimizer.{n}", getattr(config.optimizer, n)) for n in ("weight_decay", "warmup", "power", "clip")),
+        *((f"augment.{n}", getattr(config.augment, n)) for n in ("rotate", "colour")),
     ]
     rules = [
         (config.precision in PRECISIONS, f"precision = {config.precision!r}; it may be {', '.join(PRECISIONS)}"),
@@ -377,10 +393,6 @@ def _impossible(config: TrainConfig) -> list[str]:
         ),
         *((value >= 0, f"{name} = {value}; it must not be negative") for name, value in (*shares, *weights)),
         *((0 <= value <= 1, f"{name} = {value}; it must be in 0..1") for name, value in chances),
-        *(
-            (min(p.steps, p.batch) > 0 and p.size >= 32 and p.size % 32 == 0, f"phases[{i}]: {p} (size: 32, 64, …)")
-            for i, p in enumerate(config.phases)
-        ),
-        *((p.turn >= 0, f"phases[{i}].turn = {p.turn}; it must not be negative") for i, p in enumerate(config.phases)),
+        *(rule for i, phase in enumerate(config.phases) for rule in _of_phase(phase, f"phases[{i}]")),
     ]
     return [text for holds, text in rules if not holds]
