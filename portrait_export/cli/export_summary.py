@@ -66,14 +66,14 @@ def show_verdict(report: ParityReport) -> None:
         verdict = f"{render.style('✓', fg='green')} all {len(report.gates)} gates passed"
     render.result(f"{verdict}: {report.candidate} against {report.reference}, {report.compared_on}")
     if failed and report.other_weights:
-        render.result(f"  {with_flags(report.other_weights)}")
+        render.result(f"  {report.other_weights}")
 
 
 def _failed(report: ParityReport) -> list[str]:
     """A line for each gate that failed."""
     from ..verify.parity import complaint
 
-    return [visible_line(with_flags(complaint(gate))) for gate in report.gates if not gate.passed]
+    return [visible_line(complaint(gate)) for gate in report.gates if not gate.passed]
 
 
 def show_parity(report: ParityReport) -> None:
