@@ -103,9 +103,9 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_INPUT
     except click.exceptions.Exit as error:
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         render.message()  # ends the line in which a terminal shows ^C
-        render.message("interrupted: no partial output was left.")
+        render.interrupted(str(error))
         return EXIT_INTERRUPTED
     except BrokenPipeError as error:
         if render.reader_is_gone():  # of --help or --version, which Click prints

@@ -160,6 +160,11 @@ def failure(error: PortraitError) -> None:
         message(f"{style('hint', fg='cyan')}: {with_flags(error.hint)}")
 
 
+def interrupted(how: str) -> None:
+    """Print that the run was interrupted, and how to go on if that is known, with arguments as flags."""
+    message(f"interrupted: no file was left half-written{'; ' * bool(how)}{with_flags(how)}.")
+
+
 def usage_failure(error: click.ClickException) -> None:
     """Print the error for an option or argument that click rejected."""
     command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "portrait-export"

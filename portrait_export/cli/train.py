@@ -72,11 +72,20 @@ def train(config: Path, fresh: bool, check: bool, console: options.Console) -> i
         return 0
     if console.as_json:
         render.result_json(
-            {"best": str(done.best), "iou": done.iou, "steps": done.steps, "resumed_at": done.resumed_at}
+            {
+                "best": str(done.best),
+                "iou": done.iou,
+                "best_step": done.best_step,
+                "steps": done.steps,
+                "resumed_at": done.resumed_at,
+            }
         )
     else:
         resumed = f", resumed at step {done.resumed_at}" if done.resumed_at else ""
-        render.result(f"{done.best}: mean IoU {done.iou:.4f} after {done.steps} steps{resumed}")
+        best = f"the best of {done.steps} steps"
+        if done.best_step is not None:
+            best = f"best at step {done.best_step} of {done.steps}"
+        render.result(f"{done.best}: mean IoU {done.iou:.4f}, {best}{resumed}")
     return 0
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,7 @@ from ..utils.quiet import mute
 from .config import TrainConfig
 from .data import Split, prepare
 from .folder import BEST, LAST, claim
-from .run import Run, precision
+from .run import UNKNOWN_STEP, Run, precision
 from .start import Start, start_from
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ class Trained:
     Attributes:
         best: the checkpoint folder of the validation's best moment.
         iou: mean IoU over the validation photographs then.
+        best_step: how many steps were done then; None in a run that an earlier version began and that has no better
+            moment since.
         iou_first: the same at the run's first validation.
         steps: optimizer steps done.
         resumed_at: the step at which this call resumed an interrupted run, or 0.
@@ -41,6 +46,7 @@ class Trained:
 
     best: Path
     iou: float
+    best_step: int | None
     iou_first: float
     steps: int
     resumed_at: int
@@ -72,6 +78,7 @@ def train(
         DataError: everything that is wrong with the photographs; raised before anything else happens.
         CheckpointError: `start` does not fit.
         TrainingError: the run diverged, a process of it died, or the folder holds a run with another configuration.
+        KeyboardInterrupt: it was interrupted; the text says how to go on.
     """
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -110,7 +117,8 @@ def train(
         **launched(os.environ, some_unused=any(part is not None for part in (run.critic, run.graft, run.head))),
     )
     try:
-        trainer.fit(run, ckpt_path=str(state) if resuming else None, weights_only=True)
+        with _interruptible(trainer, state, "" if resume else " without `fresh=True`"):
+            trainer.fit(run, ckpt_path=str(state) if resuming else None, weights_only=True)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -121,10 +129,40 @@ def train(
         ) from error
     finally:
         torch.use_deterministic_algorithms(deterministic)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    numbers = (float(run.best_iou), float(run.first_iou), int(run.step), int(run.resumed_at))
-    return Trained(out / BEST, *numbers, first_process=trainer.is_global_zero)
+    return Trained(
+        best=out / BEST,
+        iou=float(run.best_iou),
+        best_step=None if run.best_step == UNKNOWN_STEP else int(run.best_step),
+        iou_first=float(run.first_iou),
+        steps=int(run.step),
+        resumed_at=int(run.resumed_at),
+        first_process=trainer.is_global_zero,
+    )
+
+
+@contextlib.contextmanager
+def _interruptible(trainer: lightning.Trainer, state: Path, how: str) -> Iterator[None]:
+    """Raise the KeyboardInterrupt that Lightning swallows: it ignores SIGINT from then on, and exits or returns.
+
+    Args:
+        state: the file that the run is resumed from, once it is there.
+        how: how the command must be changed then; empty if it need not be.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    swallowed = False
+    try:
+        yield
+        swallowed = trainer.interrupted  # older versions return
+    except SystemExit as error:
+        swallowed = isinstance(error.__context__, KeyboardInterrupt)
+        if not swallowed:
+            raise
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGINT, before)
+    if swallowed:
+        text = f"the same command{how} resumes at the last validation" if state.is_file() else ""
+        raise KeyboardInterrupt(text)
 
 
 def launched(environment: Mapping[str, str], *, some_unused: bool) -> dict[str, Any]:

@@ -48,8 +48,9 @@ def claim(out: Path, config: TrainConfig, resuming: bool) -> None:
                 " end prolong a run whose steps are a multiple of `every`.",
             )
     write_json(path, current)
-    if not resuming:
-        (out / LOG).unlink(missing_ok=True)
+    if not resuming:  # an older run's state must not be resumed as this one's
+        for name in (LOG, LAST):
+            (out / name).unlink(missing_ok=True)
 
 
 def _prolonged(before: Any, now: list[dict[str, Any]], every: int) -> bool:

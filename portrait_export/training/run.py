@@ -34,6 +34,7 @@ from .validation import measured, validation_numbers
 
 # Independent streams of random numbers are seeded with (seed, stream, step, process).
 AUGMENTING, DROPPING = 1, 2
+UNKNOWN_STEP = -1  # of the best moment, in a state that was written without it
 
 
 class Run(lightning.LightningModule):
@@ -46,6 +47,7 @@ class Run(lightning.LightningModule):
     mean: Tensor
     std: Tensor
     best_iou: Tensor
+    best_step: Tensor
     first_iou: Tensor
 
     def __init__(
@@ -79,6 +81,7 @@ class Run(lightning.LightningModule):
         self._norms = _batch_norms(encoder_of(self.net, "the model"), spec.name) if config.freezes else []
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("best_iou", torch.full((), -1.0))
+        self.register_buffer("best_step", torch.full((), UNKNOWN_STEP, dtype=torch.long))
         self.register_buffer("first_iou", torch.full((), -1.0))
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
@@ -115,6 +118,9 @@ class Run(lightning.LightningModule):
         # One size for the whole run, so that scores are comparable; every process validates on all photographs.
         side = self.config.phases[-1].size
         return DataLoader(Whole(self.split.val, (side, side)), batch_size=4)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"].setdefault("best_step", torch.tensor(UNKNOWN_STEP))  # added after the first states
 
     def on_train_start(self) -> None:
         self.resumed_at = int(self.step)
@@ -176,6 +182,7 @@ class Run(lightning.LightningModule):
             self.first_iou.fill_(row["iou"])
         if row["iou"] > self.best_iou and not self.config.phase_at(int(self.step)).encoder_only:
             self.best_iou.fill_(row["iou"])
+            self.best_step.copy_(self.step)
             if self.trainer.is_global_zero:
                 save_checkpoint(self.average, self.spec, Path(self.config.out) / BEST)
         if self.trainer.is_global_zero:

@@ -265,7 +265,7 @@ def test_a_ctrl_c_that_a_library_swallows_ends_the_run_at_the_next_stage(cli, tm
     assert ran.code == 130
     assert "✓ load" in ran.err
     assert "capture" not in ran.err
-    assert "interrupted: no partial output was left." in ran.err
+    assert "interrupted: no file was left half-written." in ran.err
     assert not (tmp_path / "out").exists()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert cli("models", "segformer_b0").code == 0

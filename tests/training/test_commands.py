@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -38,6 +40,11 @@ def test_train_then_evaluate_its_checkpoint(config: Path, painted: Path, tmp_pat
     assert run(["train", str(config), "--json"]) == 0
     done = json.loads(capsys.readouterr().out)
     assert (done["steps"], done["resumed_at"]) == (4, 0)
+    rows = [line.split(",") for line in (tmp_path / "out/log.csv").read_text().splitlines()]
+    ious = {int(row[0]): float(row[rows[0].index("iou")]) for row in rows[1:]}
+    assert done["best_step"] == max(ious, key=ious.__getitem__)
+    assert run(["train", str(config)]) == 0
+    assert f", best at step {done['best_step']} of 4\n" in capsys.readouterr().out
     arguments = ["evaluate", "--checkpoint", done["best"], "--size", "64x64", "--data", str(painted)]
     written = ["--csv", str(tmp_path / "e.csv"), "--sheet", str(tmp_path / "e.png"), "--worst", "3"]
     assert run([*arguments, *written, "--json"]) == 0
@@ -49,6 +56,30 @@ def test_train_then_evaluate_its_checkpoint(config: Path, painted: Path, tmp_pat
         assert sheet.size == (480, 3 * 174)
     assert run([*arguments, "--min-iou", "1", "--quiet"]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interrupted_training_exits_with_130_and_says_how_to_go_on(
+    config: Path, monkeypatch, capsys, number: signal.Signals
+) -> None:
+    from portrait_export.training.run import Run
+
+    real = Run.training_step
+
+    def step(self: Run, batch: dict[str, Any], index: int) -> None:
+        if int(self.step) == 3:
+            signal.raise_signal(number)
+        real(self, batch, index)
+
+    monkeypatch.setattr(Run, "training_step", step)
+    assert run(["train", str(config), "--quiet"]) == 130
+    words = "interrupted: no file was left half-written; the same command resumes at the last validation.\n"
+    assert capsys.readouterr().err.endswith(words)
+    assert run(["train", str(config), "--quiet", "--fresh"]) == 130
+    assert "; the same command without --fresh resumes at the last validation.\n" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(["train", str(config), "--quiet"]) == 0
+    assert capsys.readouterr().out.endswith(" of 4, resumed at step 2\n")
 
 
 def test_train_names_every_fault_and_exits_with_2(config: Path, painted: Path, capsys) -> None:

@@ -7,6 +7,7 @@ import csv
 import multiprocessing
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,62 @@ def test_run_killed_between_validations_ends_with_the_weights_of_the_unbroken_ru
     for name, tensor in one["state_dict"].items():
         assert torch.equal(tensor, other["state_dict"][name]), name
     assert (Path(whole.out) / "log.csv").read_text() == (Path(broken.out) / "log.csv").read_text()
+
+
+class InterruptAt(lightning.Callback):
+    """Presses Ctrl-C, or sends another signal, in the middle of a step."""
+
+    def __init__(self, step: int, number: signal.Signals = signal.SIGINT):
+        self.step, self.number = step, number
+
+    def on_train_batch_end(self, trainer, run, *_) -> None:
+        if int(run.step) == self.step:
+            signal.raise_signal(self.number)
+
+
+def test_an_interrupted_run_raises_and_leaves_the_handler_of_ctrl_c(painted: Path, tmp_path: Path) -> None:
+    """Lightning ignores Ctrl-C from then on, and exits with 1."""
+    config, before = small(painted, tmp_path / "out"), signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(config, callbacks=[InterruptAt(1)])
+    assert str(caught.value) == ""  # there is nothing to resume yet
+    with pytest.raises(KeyboardInterrupt, match=r"^the same command resumes at the last validation$"):
+        train(config, callbacks=[InterruptAt(3)])
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt, match=r"^the same command without `fresh=True` resumes"):
+        train(config, resume=False, callbacks=[InterruptAt(3)])
+    assert train(config).resumed_at == 2
+
+
+def test_an_exit_of_another_kind_is_no_interruption(painted: Path, tmp_path: Path) -> None:
+    class Exit(lightning.Callback):
+        def on_train_batch_end(self, *_) -> None:
+            sys.exit(7)
+
+    with pytest.raises(SystemExit, match="7"):
+        train(small(painted, tmp_path / "out"), callbacks=[Exit()])
+
+
+def test_starting_over_forgets_the_state_of_the_run_before(painted: Path, tmp_path: Path) -> None:
+    config = small(painted, tmp_path / "out")
+    train(config)
+    with pytest.raises(Killed):
+        train(config, resume=False, callbacks=[KillAt(1)])
+    assert train(config).resumed_at == 0
+
+
+def test_the_best_moment_is_known_after_a_resumed_run(painted: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, float]] = []
+    config = small(painted, tmp_path / "out")
+    with pytest.raises(Killed):
+        train(config, on_row=rows.append, callbacks=[KillAt(3)])
+    done = train(config, on_row=rows.append)
+    best = max(rows, key=lambda row: row["iou"])
+    assert (done.best_step, done.iou) == (best["step"], pytest.approx(best["iou"]))
+    state = torch.load(tmp_path / "out/last.ckpt", weights_only=True)
+    del state["state_dict"]["best_step"]  # as earlier versions wrote it
+    torch.save(state, tmp_path / "out/last.ckpt")
+    assert (train(config).best_step, train(config).iou) == (None, done.iou)
 
 
 def test_run_learns_painted_portraits_and_writes_its_files(painted: Path, tmp_path: Path) -> None:

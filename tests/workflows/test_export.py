@@ -146,7 +146,7 @@ def test_an_interrupted_export_reports_it_and_cleans_up(tmp_path):
     process.send_signal(signal.SIGTERM)
     err = process.stderr.read()
     assert process.wait() == 130
-    assert "no partial output was left" in err
+    assert "interrupted: no file was left half-written." in err
     process.stderr.close()
 
 
