@@ -63,7 +63,6 @@ SOUND = {
     "depth": PortraitSpec(inputs=("image", "depth")),
     "gray": PortraitSpec(color="gray", mean=(0.5,), std=(0.2,)),
     "pictures": WITH_PICTURE,
-    "inverted": PortraitSpec(scale=-1 / 255, mean=(-1.0,) * 3),
     "whole_numbers": PortraitSpec(scale=1, mean=(0, 0, 0), std=(255, 255, 255)),
     "far_threshold": PortraitSpec(threshold=0.999999),
 }

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ..utils.names import listed
 from . import render
-from .flags import with_flags
 
 if TYPE_CHECKING:
     from ..verify.blame import OpError
@@ -109,7 +108,7 @@ def _show_other_network(report: BlameResult) -> None:
         f"\n{_mark(True)} these are two networks: {paired} of {report.values} values of {report.package} have a"
         f" counterpart in {report.reference}, so no operation is blamed"
     )
-    render.result(f"  {with_flags(report.other_weights)}")
+    render.result(f"  {report.other_weights}")
 
 
 def _show_first(first: OpError, report: BlameResult, *, own_bar: bool) -> None:
@@ -123,7 +122,7 @@ def _show_first(first: OpError, report: BlameResult, *, own_bar: bool) -> None:
             f" {listed([_short(name) for name in first.covers], _LISTED)}"
         )
     if report.other_weights:
-        render.result(f"  {with_flags(report.other_weights)}")
+        render.result(f"  {report.other_weights}")
     elif report.few_paired:
         paired = report.values - len(report.unpaired)
         render.result(

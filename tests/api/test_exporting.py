@@ -91,7 +91,7 @@ REFUSED = {
         {"model": "segformer_b0", "size": (64, 64), "sizes": [(64, 64), (96, 96)]},
         "`size=(64, 64)` and `sizes=((64, 64), (96, 96))` cannot be used together.",
     ),
-    "mean_of_a_registered_model": ({"model": "segformer_b0", "mean": 0.5}, "describe a network of your own"),
+    "mean_of_a_registered_model": ({"model": "segformer_b0", "mean": 0.5}, "describes a network of your own"),
 }
 
 

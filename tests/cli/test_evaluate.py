@@ -271,7 +271,7 @@ REFUSED = {
         ["--package", "x", "--random-weights"],
         "--package and --random-weights cannot be used together",
     ),
-    "settings alone": (["--mean", "0.5"], "describe a network of your own, and none is given"),
+    "settings alone": (["--mean", "0.5"], "describes a network of your own, and none is given"),
     "missing package": (["--package", "missing.mlpackage"], "missing.mlpackage"),
     "missing onnx": (["--onnx", "missing.onnx"], "There is no ONNX file at missing.onnx."),
     "missing data": (["-m", "segformer_b0", "--size", "64x64", "--data", "nowhere"], "nowhere is not a folder."),
