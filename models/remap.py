@@ -28,6 +28,7 @@ TRAINERS_OWN = re.compile(r"optim|sched|scaler|rng")
 MOST_NESTED = 4  # entries inside one another, such as `state.model.ema.module`
 # First parts of a key that only say where a network was kept.
 WRAPPER_PREFIXES = ("module", "model", "_orig_mod", "net", "network", "_forward_module")
+MOST_LISTED = 12  # tensors that an error names
 BATCH_NORM_EPS = 1e-5  # of every BatchNorm in mmseg's and the authors' heads
 
 
@@ -128,6 +129,7 @@ def chosen_entry(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint
             context=[f"{'.'.join(entry.path)}: {len(entry.tensors)} tensors" for entry in entries],
             hint="save the one of the network alone: `torch.save(checkpoint[ENTRY], FILE)`.",
         )
+    _require_plain(chosen.tensors, source)
     state = {_strip(key): tensor for key, tensor in chosen.tensors.items()}
     others = [
         replace(entry, tensors={_strip(k): tensor for k, tensor in entry.tensors.items()}) for entry in entries[1:]
@@ -150,6 +152,7 @@ def entry_for(
     ]
     fitting = [entry for entry in entries if _fits(entry.tensors, wanted)]
     chosen = (fitting or entries)[0]
+    _require_plain(chosen.tensors, source)
     return replace(chosen, others=_of_other_weights(chosen.tensors, fitting[1:]))
 
 
@@ -205,7 +208,33 @@ def _of_other_weights(state: State, entries: Sequence[Entry]) -> tuple[Path, ...
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and one.layout == other.layout == torch.strided and torch.equal(one, other)
+    return one.dtype == other.dtype and not (_odd_form(one) or _odd_form(other)) and torch.equal(one, other)
+
+
+def _require_plain(tensors: State, source: str) -> None:
+    """Raise CheckpointError for tensors that are no arrays of numbers in memory."""
+    odd = {key: form for key, tensor in tensors.items() if (form := _odd_form(tensor))}
+    if odd:
+        more = len(odd) - MOST_LISTED
+        lines = [f"{key}: {form}" for key, form in list(odd.items())[:MOST_LISTED]]
+        raise CheckpointError(
+            f"{len(odd)} of the {len(tensors)} tensors of {source} are not plain arrays of numbers.",
+            code="odd-tensors",
+            context=[*lines, *([f"and {more} more"] if more > 0 else [])],
+            hint="save dense tensors on the CPU: `tensor.to_dense()` of sparse ones, `tensor.dequantize()` of quantized"
+            " ones; those on the `meta` device hold no numbers at all.",
+        )
+
+
+def _odd_form(tensor: Tensor) -> str:
+    """What keeps a tensor from being a plain array; empty if nothing does."""
+    if tensor.is_meta:
+        return "on the `meta` device, without numbers"
+    if tensor.is_quantized:
+        return f"quantized, {tensor.dtype}".replace("torch.", "")
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        return "nested" if tensor.is_nested else f"{tensor.layout}".replace("torch.", "")
+    return ""
 
 
 def is_counter(name: str) -> bool:

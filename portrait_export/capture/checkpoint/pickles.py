@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, first_line
+from ...utils.archives import damaged_entry
 from ...utils.names import with_article
 from ...utils.quiet import quiet
 from .locate import MAX_BYTES, SUFFIXES
@@ -74,6 +75,12 @@ def _check_zip(file: Path) -> None:
         )
     if sum(entry.file_size for entry in entries) > MAX_BYTES:
         raise CheckpointError(f"{file.name} unpacks to more than {MAX_BYTES / 2**30:.0f} GiB.", code="too-large")
+    if name := damaged_entry(file):
+        raise CheckpointError(
+            f"{file.name} is damaged: the bytes of {name[:80]!r} in it do not have the checksum that is stored.",
+            code="damaged-checkpoint",
+            hint="download or save it again.",
+        )
 
 
 def _unpickling_problem(file: Path, message: str) -> CheckpointError:

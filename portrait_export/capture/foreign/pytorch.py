@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,7 @@ from ...imaging.resize import resize_bilinear
 from ...models.remap import entry_for, is_counter
 from ...models.weights_io import weights_sha256
 from ...preprocessing import PortraitSpec
+from ...utils.archives import damaged_entry
 from ...utils.lfs import refuse_pointer
 from ...utils.names import with_article
 from ...utils.quiet import quiet
@@ -249,6 +251,7 @@ def _from_torchscript(file: Path) -> _Loaded:
     if not file.is_file():
         raise CaptureError(f"There is no TorchScript file at {file}.", code="no-such-file")
     refuse_pointer(file, CaptureError)
+    _require_whole(file)
     try:
         with quiet():
             loaded = torch.jit.load(str(file), map_location="cpu")
@@ -259,6 +262,17 @@ def _from_torchscript(file: Path) -> _Loaded:
             hint="`torch.jit.save` writes one; weights alone go with `torch=FILE.py:FACTORY` and `checkpoint=FILE`.",
         ) from error
     return _Loaded(loaded.float().eval(), f"TorchScript, {file.name}", f"file {file.name}")
+
+
+def _require_whole(file: Path) -> None:
+    """Raise CaptureError for an archive with damaged bytes, which PyTorch would read as they are."""
+    with suppress(zipfile.BadZipFile, ValueError, NotImplementedError, OSError):  # PyTorch says what these are
+        if zipfile.is_zipfile(file) and (name := damaged_entry(file)):
+            raise CaptureError(
+                f"{file.name} is damaged: the bytes of {name[:80]!r} in it do not have the checksum that is stored.",
+                code="damaged-torchscript",
+                hint="download or save it again.",
+            )
 
 
 # Running it

@@ -440,6 +440,25 @@ def other_zip(folder: Path) -> Path:
     return folder / "photos.pth"
 
 
+def one_bit(path: Path) -> Path:
+    """One bit of the largest tensor's bytes flipped, as a bad disk or download does."""
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        entry = max(archive.infolist(), key=lambda each: each.file_size)
+    data[entry.header_offset + entry.file_size // 2 + 500] ^= 64
+    path.write_bytes(data)
+    return path
+
+
+def odd(change: Callable[[Tensor], Tensor]) -> Callable[[Path], Path]:
+    """A checkpoint with another form of its matrices."""
+    return saved("odd.pth", {key: change(value) if value.ndim == 2 else value for key, value in STATE.items()})
+
+
+def quantized(value: Tensor) -> Tensor:
+    return torch.quantize_per_tensor(value.float(), 0.1, 0, torch.qint8)
+
+
 DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda f: f / "nothing.pth", "There is no checkpoint at"),
     "name_too_long": (lambda f: f / ("x" * 5000), "There is no checkpoint at|cannot be read"),
@@ -467,6 +486,11 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "zip_cut": (lambda f: cut(pickle_folder(f) / "pytorch_model.bin", 0.9), "pytorch_model.bin is not a"),
     "zip_cut_early": (lambda f: cut(pickle_folder(f) / "pytorch_model.bin", 0.1), "pytorch_model.bin is not a"),
+    "zip_with_one_bit_flipped": (lambda f: one_bit(pickle_folder(f) / "pytorch_model.bin"), "do not have the checksum"),
+    "sparse": (odd(lambda value: value.to_sparse()), "not plain arrays of numbers|sparse_coo"),
+    "sparse_rows": (odd(lambda value: value.to_sparse_csr()), "not plain arrays of numbers|sparse_csr"),
+    "without_numbers": (odd(lambda value: value.to("meta")), "on the `meta` device, without numbers"),
+    "quantized": (odd(quantized), "quantized, qint8"),
     "legacy_cut": (lambda f: cut(file_of("old.pt", legacy_save)(f), 0.7), "old.pt is not a"),
     "zip_of_something_else": (other_zip, "photos.pth is not a"),
     "torchscript": (torchscript, "is a TorchScript program, not a checkpoint"),
@@ -508,6 +532,16 @@ def test_random_damage_never_ends_in_another_error(form: str, tmp_path: Path) ->
         path.write_bytes(data[: chance.choice([len(data), chance.randrange(1, len(data))])])
         with contextlib.suppress(CheckpointError):
             load_checkpoint(path)
+
+
+def test_a_checkpoint_saved_without_checksums_loads(tmp_path: Path) -> None:
+    computed = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = saved("plain.pth", STATE)(tmp_path)
+    finally:
+        torch.serialization.set_crc32_options(computed)
+    torch.testing.assert_close(dict(load_checkpoint(path).module.state_dict()), dict(STATE))
 
 
 def test_too_large_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,19 @@ def test_what_is_not_torchscript_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pt")
     with pytest.raises(CaptureError, match=r"weights\.pt is not a TorchScript program"):
         load_foreign(ForeignOptions(torchscript=tmp_path / "weights.pt"))
+
+
+def test_torchscript_with_one_bit_flipped_is_refused(tmp_path):
+    example = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / "net.pt"
+    torch.jit.trace(seeded(DeepLab), example, strict=False).save(str(path))
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        entry = max(archive.infolist(), key=lambda each: each.file_size)
+    data[entry.header_offset + 200 + entry.file_size // 2] ^= 64
+    path.write_bytes(data)
+    with pytest.raises(CaptureError, match=r"net\.pt is damaged: the bytes of '.*' in it do not have the checksum"):
+        load_foreign(ForeignOptions(torchscript=path, scale=1 / 255, size=SIZE))
 
 
 def test_a_net_that_fails_is_reported_with_its_own_error(tmp_path):
