@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,8 @@ UNIT_MEAN, UNIT_STD = 0.15, 0.45
 SIGNED_MEAN, SIGNED_STD = 0.3, (0.3, 0.65)
 NORMAL_MEAN, NORMAL_STD = 0.6, (0.65, 1.5)
 BYTES_MEAN = 5.0
-LEAST_BYTES = 16.0  # what pixels in 0..255 are divided by is larger
+LEAST_BYTES = 16.0  # what is subtracted from pixels in 0..255, or what they are divided by, is larger
+CLOSE = 0.01  # of the range of pixels: means up to which are taken for known ones
 
 
 class Numbers(NamedTuple):
@@ -47,7 +49,23 @@ BYTES = Numbers(1.0)
 UNIT = Numbers(1 / 255)
 SIGNED = Numbers(1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET = Numbers(1 / 255, IMAGENET_MEAN, IMAGENET_STD)
-NAMES = {BYTES: "0..255", UNIT: "0..1", SIGNED: "-1..1", IMAGENET: "ImageNet's normalisation"}
+# https://github.com/openai/CLIP, clip/clip.py (MIT).
+CLIP = Numbers(1 / 255, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+CENTRED = Numbers(1.0, (123.68, 116.779, 103.939))  # pixels less VGG's means, https://arxiv.org/abs/1409.1556
+
+
+def reversed_channels(numbers: Numbers) -> Numbers:
+    """The same in the other order of channels."""
+    return Numbers(numbers.scale, numbers.mean[::-1], numbers.std[::-1])
+
+
+IMAGENET_BGR, CLIP_BGR = reversed_channels(IMAGENET), reversed_channels(CLIP)
+NAMES = {
+    BYTES: "0..255", UNIT: "0..1", SIGNED: "-1..1", IMAGENET: "ImageNet's normalisation",
+    IMAGENET_BGR: "ImageNet's normalisation of BGR", CLIP: "CLIP's normalisation",
+    CLIP_BGR: "CLIP's normalisation of BGR",
+}  # fmt: skip
+UNCLEAR = (IMAGENET, SIGNED, UNIT, BYTES)  # what arithmetic may be made for that looks like none of them
 
 
 @dataclass(frozen=True)
@@ -128,7 +146,7 @@ def _leading(pixels: Pixels, channels: tuple[int, ...]) -> Leading | None:
     if not trained and np.allclose(mean, 0, atol=1e-6) and np.allclose(std, 1, atol=1e-5):
         return Leading(nodes, mean, std, (), reverses=reverses) if reverses else None
     takes = _trained_on(mean, std) if trained else _made_for(mean, std)
-    return Leading(nodes, mean, std, takes, trained, _color(mean), reverses)
+    return Leading(nodes, mean, std, takes, trained, _color(mean, std, trained=trained), reverses)
 
 
 def _rounded(values: np.ndarray) -> Triple:
@@ -141,13 +159,15 @@ def _rounded(values: np.ndarray) -> Triple:
 
 def _made_for(mean: Triple, std: Triple) -> tuple[Numbers, ...]:
     """The pixels that (x - mean) / std is made for, the likeliest first."""
-    for numbers, known in _UNDOING.items():
-        if any(_alike((*mean, *std), (*other_mean, *other_std)) for other_mean, other_std in known):
-            return (numbers,)
+    known = _known(mean, std)
+    if known is not None:
+        return (known[0],)
     reach, average = max(map(abs, (*mean, *std))), sum(mean) / 3
     scaling = max(map(abs, mean)) < 1e-3 * max(map(abs, std))
     if scaling and reach < LEAST_BYTES and not _alike(std, std[:1] * 3):
         return (IMAGENET, UNIT)  # one factor per channel, as the weights of a sum over them have
+    if LARGEST_UNIT < reach < LEAST_BYTES:
+        return UNCLEAR
     if reach > LARGEST_UNIT:
         return (BYTES,) if average > -1 else (BYTES, UNIT)
     if average >= NOT_CENTRED or (scaling and _alike(std, (1 / 255,) * 3)):
@@ -169,23 +189,30 @@ def _trained_on(mean: Triple, std: Triple) -> tuple[Numbers, ...]:
     return (IMAGENET, UNIT)
 
 
-def _inverse(numbers: Numbers, span: float) -> tuple[Triple, Triple]:
-    """(x - mean) / std that makes 0..span of pixels prepared so."""
-    mean, std = np.array(numbers.mean), np.array(numbers.std)
-    return _rounded(-mean / std), _rounded(1 / std / span)
+# Pixels as networks take them, and what graphs make of them: an exporter puts one normalisation before another. Those
+# of pixels less 127, over 128 (EfficientNet-Lite) are taken for -1..1.
+_TAKEN = (UNIT, BYTES, SIGNED, IMAGENET, CLIP)
+_MADE = (*_TAKEN, CENTRED)
 
 
-def _from(numbers: Numbers, goal: Numbers) -> tuple[Triple, Triple]:
-    """(x - mean) / std that makes `goal` of pixels prepared by `numbers`."""
-    mean, std, wanted, spread = (np.array(each) for each in (numbers.mean, numbers.std, goal.mean, goal.std))
-    return _rounded((wanted - mean) / std), _rounded(spread / std)
+def _known(mean: Triple, std: Triple) -> tuple[Numbers, str] | None:
+    """The pixels of which (x - mean) / std makes others that are known, and the order of the channels that they tell.
+
+    x = (u - m) / s of u in 0..1 gives (u - (m + s·mean)) / (s·std): the sum and the product are those of the others.
+    """
+    found = []
+    for order, (taken, made) in product(("rgb", "bgr"), product(_TAKEN, _MADE)):
+        numbers, other = (each if order == "rgb" else reversed_channels(each) for each in (taken, made))
+        (centre, spread), (wanted, width) = _of_unit(numbers), _of_unit(other)
+        near = np.abs(centre + spread * mean - wanted).max() <= CLOSE
+        if taken != made and near and np.allclose(spread * std / width, 1, atol=ALIKE):
+            found.append((numbers, order))
+    return (found[0][0], found[0][1] if len({order for _, order in found}) == 1 else "") if found else None
 
 
-# Arithmetic that undoes a normalisation, for layers (or another normalisation) behind it: what it expects.
-_UNDOING = {
-    SIGNED: [_inverse(SIGNED, 1), _inverse(SIGNED, 255), _from(SIGNED, IMAGENET)],
-    IMAGENET: [_inverse(IMAGENET, 1), _inverse(IMAGENET, 255), _from(IMAGENET, SIGNED)],
-}
+def _of_unit(numbers: Numbers) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation that make pixels of 0..1 what `numbers` makes of those of 0..255."""
+    return np.array(numbers.mean) / (255 * numbers.scale), np.array(numbers.std) / (255 * numbers.scale)
 
 
 def _alike(values: tuple[float, ...], known: tuple[float, ...]) -> bool:
@@ -193,12 +220,13 @@ def _alike(values: tuple[float, ...], known: tuple[float, ...]) -> bool:
     return bool(np.allclose(values, known, rtol=ALIKE, atol=1e-4))
 
 
-def _color(mean: Triple) -> str:
-    """The order of the channels, where their means are ImageNet's in any unit."""
+def _color(mean: Triple, std: Triple, *, trained: bool) -> str:
+    """The order of the channels, where their means are ImageNet's in any unit, or the numbers are known ones."""
     for order, known in (("rgb", IMAGENET_MEAN), ("bgr", IMAGENET_MEAN[::-1])):
         if mean[0] and _alike(tuple(value / mean[0] for value in mean), tuple(k / known[0] for k in known)):
             return order
-    return ""
+    found = None if trained else _known(mean, std)
+    return found[1] if found is not None else ""
 
 
 def short(values: tuple[float, ...]) -> str:

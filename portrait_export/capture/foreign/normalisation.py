@@ -9,7 +9,7 @@ from ...preprocessing import GRAY, SHOWS, Picture, PortraitSpec
 from ..huggingface import LARGEST_UNIT, PREPROCESSOR, Preprocessor
 from .finding import Finding
 from .interface import ImageInput
-from .leading import BYTES, IMAGENET, NAMES, UNIT, Leading, Numbers, short
+from .leading import BYTES, IMAGENET, NAMES, UNCLEAR, UNIT, Leading, Numbers, short
 from .options import NORMALISING, PictureSettings, Settings
 from .pictures import Part
 from .stored_range import pixels_within
@@ -256,7 +256,7 @@ def _doubt(leading: Leading) -> str:
 
 def _suits(leading: Leading | None, numbers: Numbers) -> bool:
     """Whether the graph's own arithmetic is made for pixels prepared so."""
-    return leading is None or any(_same(numbers, each) for each in leading.takes)
+    return leading is None or leading.takes == UNCLEAR or any(_same(numbers, each) for each in leading.takes)
 
 
 def _same(one: Numbers, other: Numbers) -> bool:

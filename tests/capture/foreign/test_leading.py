@@ -83,6 +83,27 @@ def normalised_after(*before: onnx.NodeProto, prepare: Prepare = bytes_of, unit_
     return Case([*before, *rest.nodes], prepare, constants, **more)
 
 
+IMAGENET = row(*MEAN), row(*STD)
+CLIP = row(0.48145466, 0.4578275, 0.40821073), row(0.26862954, 0.26130258, 0.27577711)
+
+
+def clip(image: np.ndarray) -> np.ndarray:
+    mean, std = (each.reshape(3) for each in CLIP)
+    return ((unit(image) - mean) / std).astype(np.float32)
+
+
+def undone(
+    first: tuple[np.ndarray, ...],
+    second: tuple[np.ndarray, ...],
+    prepare: Prepare,
+    words: str = "which expects pixels in ImageNet's normalisation (",
+) -> Case:
+    """A normalisation of pixels in 0..1 undone, and another in its place."""
+    nodes = [node("Mul", ["x", "s"], ["a"]), node("Add", ["a", "m"], ["u"]), node("Sub", ["u", "m2"], ["b"])]
+    constants = dict(zip(("m", "s", "m2", "s2"), (*first, *second), strict=True))
+    return Case([*nodes, node("Div", ["b", "s2"], ["normal"])], prepare, constants, words)
+
+
 ints = {"back": np.array([2, 1, 0], np.int64), "one": np.array([1], np.int64), "zero": np.array([0], np.int64),
         "two": np.array([2], np.int64), "three": np.array([3], np.int64), "far": np.array([-(2**31)], np.int64),
         "minus": np.array([-1], np.int64)}  # fmt: skip
@@ -266,6 +287,18 @@ NOTICED = {
         [node("Mul", ["x", "s"], ["t"]), node("Add", ["t", "m"], ["normal"])], imagenet, shifted(unit_of=1).constants,
         words="which expects pixels in ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`,",
     ),
+    "imagenets_before_efficientnet_lites": undone(IMAGENET, (row(127 / 255), row(128 / 255)), imagenet),
+    "imagenets_before_clips": undone(IMAGENET, CLIP, imagenet),
+    "imagenets_before_less_the_means_in_0_to_255": undone(IMAGENET, (row(*MEAN), row(1 / 255)), imagenet),
+    "clips_before_imagenets": undone(CLIP, IMAGENET, clip, words="which expects pixels in CLIP's normalisation ("),
+    "clips_undone": undone(CLIP, (row(0), row(1)), clip, words="which expects pixels in CLIP's normalisation ("),
+    "minus_one_to_one_before_clips": undone(
+        (row(0.5), row(0.5)), CLIP, signed, words="which expects pixels in -1..1 (`scale=1/255`",
+    ),
+    "imagenets_of_bgr_undone": undone(
+        tuple(each[:, ::-1] for each in IMAGENET), (row(0), row(1)), lambda image: imagenet(image)[..., ::-1],
+        words="which expects pixels in ImageNet's normalisation of BGR (`scale=1/255`, `mean=(0.406, 0.456, 0.485)`",
+    ),
 }  # fmt: skip
 
 
@@ -380,6 +413,14 @@ AMBIGUOUS = {
             " ImageNet's normalisation (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`, `std=(0.229, 0.224, 0.225)`)"
         ),
     ),
+    "a_divisor_and_an_offset_of_nothing_known": (
+        Case([node("Sub", ["x", "c1"], ["t"]), node("Div", ["t", "four"], ["normal"])], imagenet, {"four": row(4)}),
+        (
+            "the graph starts with Sub, Div: (x - 1) / 4, which may be a normalisation of its own (`scale=1/255` gives"
+            " it pixels in 0..1, `scale=1` in 0..255) or the network's first layer, behind ImageNet's normalisation"
+            " (`scale=1/255`, `mean=(0.485, 0.456, 0.406)`, `std=(0.229, 0.224, 0.225)`)"
+        ),
+    ),
     "a_flip_alone": (
         Case([node("Gather", ["x", "back"], ["normal"], axis=1)], imagenet),
         (
@@ -414,7 +455,13 @@ def test_the_means_tell_the_order_of_channels(color, tmp_path):
     assert any(f"ImageNet's in the order {color.upper()}" in line for line in contrary.warnings)
 
 
+def test_numbers_that_are_undone_tell_the_order_of_channels(tmp_path):
+    assert load(NOTICED["imagenets_of_bgr_undone"], tmp_path).spec.color == "bgr"
+    assert "RGB (by the order" in " ".join(load(NOTICED["imagenets_before_clips"], tmp_path).notes)
+
+
 def test_given_numbers_that_suit_the_graph_are_not_doubted(tmp_path):
+    assert load(AMBIGUOUS["a_divisor_and_an_offset_of_nothing_known"][0], tmp_path, scale=0.1).warnings == ()
     signs = NOTICED["back_to_0_to_1_from_minus_one_to_one"]
     halves = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
     assert guesses(load(signs, tmp_path, **halves)) == ()
