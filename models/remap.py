@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from torch import Tensor
 from ..errors import CheckpointError
 
 State = dict[str, Tensor]
-Path = tuple[str, ...]  # of entries inside one another
 
 # Entries of a training checkpoint that hold the network, in the order in which they are tried: averaged weights last.
 WRAPPER_ENTRIES = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "ema",
@@ -51,6 +50,27 @@ class Layout:
     config: tuple[tuple[str, Any], ...] = ()
 
 
+class Place(NamedTuple):
+    """Where in a checkpoint a network's tensors are.
+
+    Attributes:
+        path: the names of the entries that lead to them, such as `ema`, `module`; empty: at the top.
+        prefix: how all their keys begin there, such as `model.`.
+    """
+
+    path: tuple[str, ...] = ()
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        """Such as `entry 'ema.module', keys 'model.…'`; without a prefix that only says where a network was kept."""
+        unusual = set(self.prefix.split(".")) - {*WRAPPER_PREFIXES, ""}
+        parts = [f"entry {'.'.join(self.path)!r}"] if self.path else []
+        return ", ".join([*parts, *([f"keys {self.prefix + '…'!r}"] if unusual else [])])
+
+
+TOP = Place()
+
+
 @dataclass(frozen=True)
 class Canonical:
     """A checkpoint under our names.
@@ -60,32 +80,31 @@ class Canonical:
         layout: the naming that it had.
         config: fields of SegformerConfig that follow from the layout.
         extras: other tensors in the same file, such as a wrapper's `mean` and `std`.
-        entry: the names of the entries that lead to them, such as `ema`, `module`; empty: at the file's top.
-        others: those of other weights for the same network.
+        place: where in the file they were.
+        others: where other weights for the same network are.
     """
 
     tensors: State
     layout: str
     config: dict[str, Any]
     extras: State
-    entry: Path = ()
-    others: tuple[Path, ...] = ()
+    place: Place = TOP
+    others: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The tensors in one entry of a checkpoint, under the keys that they have there.
+    """The tensors in one place of a checkpoint, under the keys that they have there.
 
     Attributes:
-        path: the names that lead to it, such as `ema`, `module`; empty: at the top.
-        known: whether these are usual ones.
-        others: paths of other weights for the same network.
+        known: whether the entries on its path have usual names.
+        others: where other weights for the same network are.
     """
 
-    path: Path
+    place: Place
     tensors: State
     known: bool = True
-    others: tuple[Path, ...] = ()
+    others: tuple[Place, ...] = ()
 
 
 def canonical(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> Canonical:
@@ -99,7 +118,7 @@ def canonical(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") 
     layout = detect(tensors)
     renamed = rename(tensors, layout.renames, source=source)
     converted = _squeeze_linears(layout.convert(_split_projections(renamed)))
-    return Canonical(converted, layout.name, dict(layout.config), extras, chosen.path, chosen.others)
+    return Canonical(converted, layout.name, dict(layout.config), extras, chosen.place, chosen.others)
 
 
 def unwrap(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint") -> tuple[State, State]:
@@ -126,34 +145,53 @@ def chosen_entry(checkpoint: Mapping[str, Any], *, source: str = "the checkpoint
         raise CheckpointError(
             f"{source} holds several dictionaries of tensors, and none has a usual name.",
             code="no-weights",
-            context=[f"{'.'.join(entry.path)}: {len(entry.tensors)} tensors" for entry in entries],
+            context=[f"{'.'.join(entry.place.path)}: {len(entry.tensors)} tensors" for entry in entries],
             hint="save the one of the network alone: `torch.save(checkpoint[ENTRY], FILE)`.",
         )
     _require_plain(chosen.tensors, source)
-    state = {_strip(key): tensor for key, tensor in chosen.tensors.items()}
-    others = [
-        replace(entry, tensors={_strip(k): tensor for k, tensor in entry.tensors.items()}) for entry in entries[1:]
-    ]
-    return replace(chosen, others=_of_other_weights(state, others))
+    state, extras = _unwrapped(chosen.tensors, source)
+    within = _by_first_part(replace(chosen, tensors=extras))
+    beside = [replace(entry, tensors={_strip(k): value for k, value in entry.tensors.items()}) for entry in entries[1:]]
+    return replace(chosen, others=_of_other_weights(state, [*within, *beside]))
 
 
 def entry_for(
     checkpoint: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], *, source: str = "the checkpoint"
 ) -> Entry:
-    """The entry for a network whose own names are known: only as many prefixes are removed as needed to meet them.
+    """The tensors for a network whose own names are known: only as many prefixes are removed as needed to meet them.
 
-    It is the first entry that has all of the network's tensors, else the likeliest.
+    They are the first that have all of the network's tensors, else the likeliest.
 
     Args:
         wanted: the shapes of the network's tensors by name.
     """
-    entries = [
-        replace(entry, tensors=_with_names(entry.tensors, set(wanted))) for entry in _entries_of(checkpoint, source)
-    ]
-    fitting = [entry for entry in entries if _fits(entry.tensors, wanted)]
-    chosen = (fitting or entries)[0]
+    entries = _entries_of(checkpoint, source)
+    meeting = [found for entry in entries for found in _meeting(entry, set(wanted))]
+    fitting = [entry for entry in meeting if _fits(entry.tensors, wanted)]
+    chosen = (fitting or meeting or entries)[0]
     _require_plain(chosen.tensors, source)
     return replace(chosen, others=_of_other_weights(chosen.tensors, fitting[1:]))
+
+
+def _meeting(entry: Entry, names: Set[str]) -> Iterator[Entry]:
+    """An entry, or those of its tensors with one prefix, whose keys meet some names without that prefix."""
+    if names & set(entry.tensors):
+        yield entry
+        return
+    for part in _by_first_part(entry):
+        yield from _meeting(part, names)
+
+
+def _by_first_part(entry: Entry) -> list[Entry]:
+    """The tensors of an entry by the first part of their keys, without it; usual prefixes first."""
+    parts: dict[str, State] = {}
+    for key, tensor in entry.tensors.items():
+        first, dot, rest = key.partition(".")
+        if dot:
+            parts.setdefault(first, {})[rest] = tensor
+    order = sorted(parts, key=lambda first: first not in WRAPPER_PREFIXES)
+    path, prefix = entry.place
+    return [replace(entry, place=Place(path, f"{prefix}{first}."), tensors=parts[first]) for first in order]
 
 
 def _entries_of(checkpoint: Mapping[str, Any], source: str) -> list[Entry]:
@@ -182,7 +220,7 @@ def _nested(state: Mapping[Any, Any], known: bool, path: tuple[str, ...], seen: 
             yield from _nested(inner[key], known, (*path, key), seen)
     tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if tensors:
-        yield Entry(path, tensors, known)
+        yield Entry(Place(path), tensors, known)
     for key, value in inner.items():
         if key not in WRAPPER_ENTRIES and not TRAINERS_OWN.search(key.lower()) and id(value) not in seen:
             yield from _nested(value, False, (*path, key), seen)
@@ -196,11 +234,11 @@ def _fits(state: State, wanted: Mapping[str, tuple[int, ...]]) -> bool:
     )
 
 
-def _of_other_weights(state: State, entries: Sequence[Entry]) -> tuple[Path, ...]:
-    """The paths of entries that have the same tensors with other numbers."""
+def _of_other_weights(state: State, entries: Sequence[Entry]) -> tuple[Place, ...]:
+    """Where the same tensors are with other numbers."""
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     return tuple(
-        entry.path
+        entry.place
         for entry in entries
         if _fits(entry.tensors, shapes)
         and not all(_same(entry.tensors[key], state[key]) for key in state if key in entry.tensors)
@@ -242,16 +280,6 @@ def is_counter(name: str) -> bool:
     return name.rpartition(".")[2] == "num_batches_tracked"
 
 
-def _with_names(state: State, names: Set[str]) -> State:
-    """A state without the wrappers' prefixes that keep it from meeting some names."""
-    while not names & set(state):
-        inner = {key.partition(".")[2]: tensor for key, tensor in state.items() if _is_wrapped(key)}
-        if not inner:
-            break
-        state = inner
-    return state
-
-
 def detect(tensors: Mapping[str, Any]) -> Layout:
     """The layout of a checkpoint's keys; the last row of LAYOUTS accepts every checkpoint."""
     return next(layout for layout in LAYOUTS if any(re.search(layout.sign, key) for key in tensors))
@@ -273,13 +301,9 @@ def with_backbone(state: State, name: str) -> State:
 
 
 def _strip(key: str) -> str:
-    while _is_wrapped(key):
+    while "." in key and key.partition(".")[0] in WRAPPER_PREFIXES:
         key = key.partition(".")[2]
     return key
-
-
-def _is_wrapped(key: str) -> bool:
-    return "." in key and key.partition(".")[0] in WRAPPER_PREFIXES
 
 
 def _collect(pairs: list[tuple[str, Tensor]], source: str) -> State:

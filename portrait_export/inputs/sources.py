@@ -243,13 +243,12 @@ def _from_catalogue(name: str, *, random_weights: bool) -> RegisteredNetwork:
 
 def _from_checkpoint(checkpoint: Path, model: str | None, person_class: Sequence[int] | None) -> RegisteredNetwork:
     from ..capture.checkpoint import load_checkpoint
-    from ..capture.checkpoint.entries import origin
     from ..capture.checkpoint.metadata import describe_classes
     from ..capture.registered import RegisteredNetwork
     from ..models.weights_io import weights_sha256
 
     loaded = load_checkpoint(checkpoint, model)
-    module, entry = loaded.person_module(person_class), loaded.provenance["entry"]
+    module = loaded.person_module(person_class)
     person = loaded.person_classes(person_class)
     classes = describe_classes(person, loaded.config.num_labels, loaded.provenance["id2label"]) if person else ""
     return RegisteredNetwork(
@@ -262,7 +261,7 @@ def _from_checkpoint(checkpoint: Path, model: str | None, person_class: Sequence
         paper=loaded.spec.paper,
         provenance={
             "model": loaded.spec.name,
-            "weights": origin(loaded.provenance["checkpoint"], entry.split(".") if entry else ()),
+            "weights": loaded.provenance["origin"],
             "checkpoint_sha256": loaded.provenance["sha256"],
             "weights_sha256": weights_sha256(module),
             **({"person_classes": classes} if classes else {}),

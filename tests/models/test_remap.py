@@ -347,15 +347,36 @@ def test_the_entry_that_is_used_and_those_with_other_weights_are_named(name: str
     checkpoint, used, others = ENTRIES[name]
     wanted = {"a.weight": (2, 3), **({"n.num_batches_tracked": ()} if "counters" in name else {})}
     for entry in (chosen_entry(checkpoint), entry_for(checkpoint, wanted)):
-        assert ".".join(entry.path) == used
-        assert [".".join(other) for other in entry.others] == others
+        assert ".".join(entry.place.path) == used
+        assert [".".join(other.path) for other in entry.others] == others
         torch.testing.assert_close(entry.tensors["a.weight"], STATE["a.weight"])
 
 
 def test_the_entry_that_fits_a_known_network_is_used() -> None:
     checkpoint = {"model": {"b.weight": torch.ones(2, 2)}, "discriminator": OTHER, "generator": STATE}
     entry = entry_for(checkpoint, {"a.weight": (2, 3)})
-    assert (entry.path, entry.others) == (("discriminator",), (("generator",),))
+    assert (str(entry.place), list(map(str, entry.others))) == ("entry 'discriminator'", ["entry 'generator'"])
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "used", "others"),
+    [
+        (("model.", "ema_model."), "entry 'state_dict'", ["entry 'state_dict', keys 'ema_model.…'"]),
+        (("ema_model.", "model."), "entry 'state_dict'", ["entry 'state_dict', keys 'ema_model.…'"]),
+    ],
+)
+def test_weights_under_another_prefix_are_named(prefixes: tuple[str, str], used: str, others: list[str]) -> None:
+    """Trainers such as Lightning's keep both networks in one dictionary."""
+    numbers = {"model.": STATE, "ema_model.": OTHER}
+    state = {f"{prefix}{key}": tensor for prefix in prefixes for key, tensor in numbers[prefix].items()}
+    for entry in (chosen_entry({"state_dict": state}), entry_for({"state_dict": state}, {"a.weight": (2, 3)})):
+        assert (str(entry.place), list(map(str, entry.others))) == (used, others)
+        assert any(torch.equal(tensor, STATE["a.weight"]) for tensor in entry.tensors.values())
+
+
+def test_an_unknown_prefix_is_removed_for_a_known_network() -> None:
+    entry = entry_for({"student.body.a.weight": STATE["a.weight"], "epoch": 3}, {"a.weight": (2, 3)})
+    assert (str(entry.place), list(entry.tensors)) == ("keys 'student.body.…'", ["a.weight"])
 
 
 def test_several_unknown_entries_are_named() -> None:
@@ -368,4 +389,4 @@ def test_several_unknown_entries_are_named() -> None:
 def test_a_dictionary_that_holds_itself_is_looked_into_once() -> None:
     checkpoint: dict[str, Any] = {"best": STATE}
     checkpoint |= {f"again{k}": checkpoint for k in range(100)}
-    assert chosen_entry(checkpoint).path == ("best",)
+    assert chosen_entry(checkpoint).place.path == ("best",)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import CheckpointError
 from .tensors import read_tensors
+
+if TYPE_CHECKING:
+    from ...models.remap import Place
 
 
 def read_all(files: Sequence[Path], label: str) -> dict[str, Any]:
@@ -22,22 +25,25 @@ def read_all(files: Sequence[Path], label: str) -> dict[str, Any]:
     return merged
 
 
-def origin(label: str, entry: Sequence[str]) -> str:
-    """A checkpoint and the entry that was used, for provenance."""
-    return f"checkpoint {label}" + (f", entry {_shown(entry)}" if entry else "")
+def origin(label: str, place: Place) -> str:
+    """A checkpoint and where in it the weights are, for provenance."""
+    return f"checkpoint {label}" + (f", {place}" if str(place) else "")
 
 
-def doubts_about(label: str, entry: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """One warning about each entry with other weights for the same network."""
-    used = f"the entry {_shown(entry)} is" if entry else "those at its top are"
+def doubts_about(label: str, place: Place, others: Sequence[Place]) -> tuple[str, ...]:
+    """One warning about each other place with weights for the same network."""
     return tuple(
-        f"{label} holds two sets of weights for this network: {used} used, and {_shown(other)} has others, such as"
-        f" averaged ones (EMA); to use these, save them alone: `torch.save(torch.load(FILE, weights_only=True)"
-        f"{''.join(f'[{name!r}]' for name in other)}, NEW_FILE)`"
+        f"{label} holds several sets of weights: those of {place if str(place) else 'its top'} are used,"
+        f" and {other} has others, such as averaged ones (EMA); to use these, save them alone: {_saving(other)}"
         for other in others
-        if other
+        if str(other)
     )
 
 
-def _shown(entry: Sequence[str]) -> str:
-    return repr(".".join(entry))
+def _saving(place: Place) -> str:
+    """Python that saves the weights of one place."""
+    state = "torch.load(FILE, weights_only=True)" + "".join(f"[{name!r}]" for name in place.path)
+    if place.prefix:
+        begin = repr(place.prefix)
+        state = f"{{k.removeprefix({begin}): v for k, v in {state}.items() if k.startswith({begin})}}"
+    return f"`torch.save({state}, NEW_FILE)`"

@@ -14,7 +14,7 @@ from ...models.config import NetConfig
 from ...models.registry import model_spec, net_class
 from ...models.spec import ModelSpec
 from ..huggingface import labels_of, licence_of, read_json, read_preprocessor
-from .entries import doubts_about, read_all
+from .entries import doubts_about, origin, read_all
 from .locate import locate
 from .metadata import choose_person, person_of, positive_of, preprocessing_of
 from .resolve import resolve
@@ -33,8 +33,8 @@ class LoadedCheckpoint:
     Attributes:
         module: the network in evaluation mode, float32, on the CPU; forward(image, depth=None) gives (N, K, h, w).
         spec: the model it is, with the checkpoint's own config, positive class and preprocessing.
-        provenance: plain data for reports and metadata: checkpoint, files, sha256, format, entry (of the file, such as
-            `ema.module`; empty: its top), layout (whose names the keys had), config_json (whether a config.json
+        provenance: plain data for reports and metadata: checkpoint, origin (the checkpoint, and the entry that was
+            used), files, sha256, format, layout (whose names the keys had), config_json (whether a config.json
             decided), positive (what the file says, or None), person (the classes that are the person where there are
             several; empty: not known), id2label, ignored (tensors of a wrapper around the network), licence (as the
             model card states it; empty: not known).
@@ -110,7 +110,7 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
     if spec.config.num_labels > 1:
         own["positive"] = "person"  # several classes are brought to the person's logit
     spec = dataclasses.replace(spec, **{key: value for key, value in own.items() if value is not None})
-    warnings = doubts_about(label, found.entry, found.others)
+    warnings = doubts_about(label, found.place, found.others)
     if preprocessor is None:
         return LoadedCheckpoint(net, spec, provenance, warnings=warnings)
     return LoadedCheckpoint(net, spec, provenance, preprocessor.why_no_size, (*warnings, *preprocessor.doubts))
@@ -122,10 +122,10 @@ def _provenance(
     labels = labels_of(described)
     return {
         "checkpoint": label,
+        "origin": origin(label, found.place),
         "files": [file.name for file in files],
         "sha256": _sha256(files),
         "format": "safetensors" if is_safetensors(files[0]) else "pickle",
-        "entry": ".".join(found.entry),
         "layout": found.layout,
         "config_json": bool(described),
         "id2label": labels,

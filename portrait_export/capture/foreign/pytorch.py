@@ -236,7 +236,7 @@ def load_weights(net: torch.nn.Module, checkpoint: Path) -> tuple[str, tuple[str
     if lines:
         more = len(lines) - MOST_LISTED
         shown = [*lines[:MOST_LISTED], *([f"and {more} more"] if more > 0 else [])]
-        where = f"{name}, entry {'.'.join(entry.path)!r}," if entry.path else name
+        where = f"{name}, {entry.place}," if str(entry.place) else name
         raise CheckpointError(
             f"{where} does not fit the network: {len(lines)} of its weights.",
             code="weights-do-not-fit",
@@ -244,7 +244,7 @@ def load_weights(net: torch.nn.Module, checkpoint: Path) -> tuple[str, tuple[str
             hint="the factory must build the network with the options that it was trained with.",
         )
     net.load_state_dict(found)
-    return origin(name, entry.path), doubts_about(name, entry.path, entry.others)
+    return origin(name, entry.place), doubts_about(name, entry.place, entry.others)
 
 
 def _from_torchscript(file: Path) -> _Loaded:

@@ -137,9 +137,9 @@ def test_the_entry_that_was_used_is_told_and_another_that_fits(tmp_path: Path) -
     assert network.provenance["weights"] == "checkpoint last.pth, entry 'state_dict'"
     (warning,) = network.warnings
     assert warning == (
-        "last.pth holds two sets of weights for this network: the entry 'state_dict' is used, and 'state_dict_ema' has"
-        " others, such as averaged ones (EMA); to use these, save them alone: `torch.save(torch.load(FILE,"
-        " weights_only=True)['state_dict_ema'], NEW_FILE)`"
+        "last.pth holds several sets of weights: those of entry 'state_dict' are used, and entry"
+        " 'state_dict_ema' has others, such as averaged ones (EMA); to use these, save them alone:"
+        " `torch.save(torch.load(FILE, weights_only=True)['state_dict_ema'], NEW_FILE)`"
     )
 
 

@@ -136,8 +136,8 @@ def test_the_entry_of_a_checkpoint_is_told_and_another_that_fits(code, tmp_path)
     network = load_model(source)
     assert network.provenance["weights"] == "checkpoint last.pth, entry 'model'"
     assert network.warnings[0] == (
-        "last.pth holds two sets of weights for this network: the entry 'model' is used, and 'ema.module' has others,"
-        " such as averaged ones (EMA); to use these, save them alone: `torch.save(torch.load(FILE,"
+        "last.pth holds several sets of weights: those of entry 'model' are used, and entry 'ema.module'"
+        " has others, such as averaged ones (EMA); to use these, save them alone: `torch.save(torch.load(FILE,"
         " weights_only=True)['ema']['module'], NEW_FILE)`"
     )
 
