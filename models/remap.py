@@ -24,6 +24,7 @@ WRAPPER_ENTRIES = ("state_dict", "model_state_dict", "model", "module", "net", "
 )  # fmt: skip
 # Other entries are looked into where these hold nothing that fits, but for what a trainer keeps for itself.
 TRAINERS_OWN = re.compile(r"optim|sched|scaler|rng")
+MOST_PREFIXES = 6  # before the names of a network, such as `_orig_mod.module.model.`
 MOST_NESTED = 4  # entries inside one another, such as `state.model.ema.module`
 # First parts of a key that only say where a network was kept.
 WRAPPER_PREFIXES = ("module", "model", "_orig_mod", "net", "network", "_forward_module")
@@ -178,7 +179,7 @@ def _meeting(entry: Entry, names: Set[str]) -> Iterator[Entry]:
     if names & set(entry.tensors):
         yield entry
         return
-    for part in _by_first_part(entry):
+    for part in _by_first_part(entry) if entry.place.prefix.count(".") < MOST_PREFIXES else ():
         yield from _meeting(part, names)
 
 

@@ -16,6 +16,7 @@ PREPROCESSOR = "preprocessor_config.json"
 MODEL_CARD = "README.md"
 LARGEST_UNIT = 1.5  # means and deviations of pixels in 0..1 are below it, those of pixels in 0..255 above
 
+MOST_LISTED = 8  # entries that a warning names
 NOT_APPLIED = (
     PREPROCESSOR + " has entries that are not applied to photographs: {}; if they change pixels, the masks are worse"
     " than the network's own"
@@ -68,7 +69,9 @@ class Preprocessor:
     @property
     def doubts(self) -> tuple[str, ...]:
         """What a user has to know about entries that are not applied."""
-        return (NOT_APPLIED.format(", ".join(self.ignored)),) if self.ignored else ()
+        more = len(self.ignored) - MOST_LISTED
+        shown = [*self.ignored[:MOST_LISTED], *([f"and {more} more"] if more > 0 else [])]
+        return (NOT_APPLIED.format(", ".join(shown)),) if shown else ()
 
     @property
     def why_no_size(self) -> str:

@@ -146,6 +146,13 @@ def test_numbers_are_those_of_transformers(values, tmp_path):
     np.testing.assert_allclose(picture.normalise(pixels), expected, atol=1e-5)
 
 
+def test_a_warning_names_some_of_many_entries(tmp_path):
+    found = read(tmp_path, {**IMAGENET, **{f"do_{k}": True for k in range(10)}})
+    assert found is not None
+    [warning] = found.doubts
+    assert "do_7 = true, and 2 more; if" in warning
+
+
 def test_no_file_gives_no_settings(tmp_path):
     assert read_preprocessor(tmp_path) is None
 

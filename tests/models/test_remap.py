@@ -379,6 +379,11 @@ def test_an_unknown_prefix_is_removed_for_a_known_network() -> None:
     assert (str(entry.place), list(entry.tensors)) == ("keys 'student.body.…'", ["a.weight"])
 
 
+def test_a_key_of_thousands_of_parts_is_looked_at_no_further() -> None:
+    entry = entry_for({"a." * 5000 + "weight": STATE["a.weight"]}, {"b.weight": (2, 3)})
+    assert len(entry.tensors) == 1
+
+
 def test_several_unknown_entries_are_named() -> None:
     with pytest.raises(CheckpointError) as caught:
         canonical({"generator": STATE, "critic": OTHER})
