@@ -5,6 +5,8 @@ stored.py       constants and the operations that decode them, alone or in chain
 health.py       faults that show without an original
 nearest.py      originals rounded to what a weight can take
 compare.py      a weight against its original
+grids.py        the scale and the table of each value
+fitted.py       scales and tables that are not the original's
 requantized.py  a weight on a grid of few bits that was rounded to another one
 storage.py      what every byte of a package is for
 originals.py    what the weights should be

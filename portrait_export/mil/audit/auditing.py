@@ -15,6 +15,8 @@ from ..program import Operation, Program
 from ..types import TensorType
 from ..weights import BITS
 from .compare import channel_factors, compare, compare_kept
+from .fitted import misfit
+from .grids import layout_of
 from .health import fault_of, note_of
 from .matching import Stored
 from .nearest import nearest
@@ -181,15 +183,18 @@ def _checked(
 def _compared(place: _Place, decoded: np.ndarray, original: Original, *, compensated: bool, intended: bool) -> _Place:
     """Add the error of a weight, and what is wrong if it is not its original in the form that is stored."""
     weight, wanted = place.weight, original.values
-    best = nearest(place.values, place.op, wanted)
     bits = BITS.get(weight.dtype, 16)
+    layout = layout_of(place.values, place.op, decoded.shape)
+    rows = tuple(layout.rows(array) for array in (decoded, nearest(place.values, place.op, wanted), wanted))
     if weight.form.startswith("sparse"):
-        found = compare_kept(decoded, best, wanted, bits=bits, intended=intended)
+        found = compare_kept(*rows, block=layout.block, bits=bits, intended=intended)
     else:
         plain = not weight.compressed
         measured = compensated and weight.compressed
-        found = compare(decoded, best, wanted, bits=bits, plain=plain, compensated=measured, intended=intended)
+        found = compare(*rows, block=layout.block, bits=bits, plain=plain, compensated=measured, intended=intended)
     fault = place.fault or found.fault
+    if weight.compressed and not intended and not fault:
+        fault = misfit(place.values, place.op, wanted)
     if weight.compressed and not intended and not fault:
         fault = avoidable_loss(place.values, place.op, wanted, bits=bits, error=found.error)
     if found.fault and decoded.ndim > 1 and not intended and not place.fault:

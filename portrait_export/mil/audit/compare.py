@@ -17,8 +17,8 @@ LOST_ABOVE_4_BITS = 0.5
 # Compensated rounding is at most 1.8 times as far from the weight as rounding to nearest (palettes of 2 to 6 bits and
 # blocks of 4 bits of segformer_b0 and serseg_b0); nibbles in the wrong order at 4 bits are 10 times as far.
 COMPENSATED = 3.0
-# It moves a value by at most 6 times the largest error of rounding to nearest (our recipes of 2 to 8 bits on
-# segformer_b0, lite0_fpn and serseg_b0_dam). The fourth bit of 8 moves it by 16 times; single bits of 4 are not told.
+# It moves a value by at most 7.8 times the largest error of rounding to nearest in its block (our recipes of 2 to 8
+# bits on lite0_fpn and serseg_b0). The fourth bit of 8 moves it by 16 times; single bits of 4 are not told.
 FAR = 12.0
 ISOLATED = 0.01  # share of values: where fewer are not rounded to nearest, those are faults and not a way of rounding
 # Of the distance between two values, a quarter: codes chosen with a scale before it was rounded to half, or turned.
@@ -53,17 +53,19 @@ def compare(
     nearest: np.ndarray,
     reference: np.ndarray,
     *,
+    block: np.ndarray,
     bits: int,
     plain: bool = False,
     compensated: bool = False,
     intended: bool = False,
 ) -> Comparison:
-    """Compare three arrays of one shape.
+    """Compare three arrays of one shape: (vectors, V), where V is 1 unless vectors are rounded together.
 
     Args:
         decoded: what the package holds.
         nearest: from `nearest`, for the same stored scales and tables.
         reference: what it should be, before compression.
+        block: (vectors,), which scale or table each has.
         bits: per stored element.
         plain: not compressed: what is infinite in its type is no fault, such as an attention mask in half precision.
         compensated: the weight's rounding errors are known to be compensated: then single values need not be the
@@ -78,24 +80,47 @@ def compare(
     lost += int((~np.isfinite(reference) & ~_same(decoded, reference)).sum())
     if lost:
         return Comparison(math.nan, math.nan, lost, f"has {lost} of {decoded.size} values that are NaN or infinite")
+    finite = finite.all(axis=1)
     found, wanted, best = (array[finite].astype(np.float64) for array in (decoded, reference, nearest))
     error, nearest_error = relative_error(found, wanted), relative_error(best, wanted)
-    moved, least = np.abs(found - best), np.abs(best - wanted)
-    excess = np.abs(found - wanted) - least
-    arithmetic = 0.0 if plain else HALF_ARITHMETIC * float(np.abs(wanted).max(initial=0))
+    moved, least, excess = _distances(found, best, wanted)
+    block = block[finite]
+    arithmetic = np.zeros(len(block)) if plain else HALF_ARITHMETIC * _largest(_length(wanted), block)
     arithmetic += HALF_SCALE if decoded.dtype == np.float16 and not plain else 0.0
     wrong = excess > NEAR_TIE * moved + arithmetic
     if plain and decoded.dtype == np.float16:  # our exports turn some halves, so that errors cancel (mil/balanced.py)
-        wrong &= moved > NEXT * np.spacing(np.abs(nearest[finite])).astype(np.float64)
+        wrong &= moved > NEXT * np.spacing(np.abs(nearest[finite])).astype(np.float64)[:, 0]
     off = int(wrong.sum())
     if plain and not off and error > LOST_ABOVE_4_BITS:
         fault = f"is too small for its type, which loses {100 * error:.3g} % of it: `precision=fp32` keeps it"
     else:
         limit = LOST.get(bits, LOST_ABOVE_4_BITS)
-        far = 0 if plain else int((moved > FAR * (least.max(initial=0) + arithmetic)).sum())
+        far = 0 if plain else int((moved > FAR * (_largest(least, block) + arithmetic)).sum())
         counts = (0, 0) if intended else (off, far)
         fault = _fault(error, nearest_error, counts, decoded.size, limit, compensated=compensated)
     return Comparison(error, nearest_error, off, fault)
+
+
+def _distances(found: np.ndarray, best: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """|found - best|, |best - wanted|, and how much further from the wanted values the found ones are.
+
+    That is (|found - wanted|² - |best - wanted|²) / |found - best|: of values between two others, the difference of
+    their distances; of vectors, twice the distance to the plane between two others.
+    """
+    moved = _length(found - best)
+    further = ((found - wanted) ** 2).sum(axis=1) - ((best - wanted) ** 2).sum(axis=1)
+    return moved, _length(best - wanted), np.minimum(further / np.where(moved > 0, moved, 1), moved)
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.abs(vectors[:, 0]) if vectors.shape[1] == 1 else np.sqrt((vectors**2).sum(axis=1))
+
+
+def _largest(values: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """The largest of the values of each one's block."""
+    found = np.zeros(int(block.max(initial=-1)) + 1)
+    np.maximum.at(found, block, values)
+    return found[block]
 
 
 def _same(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -103,14 +128,20 @@ def _same(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def compare_kept(
-    decoded: np.ndarray, nearest: np.ndarray, reference: np.ndarray, *, bits: int, intended: bool = False
+    decoded: np.ndarray,
+    nearest: np.ndarray,
+    reference: np.ndarray,
+    *,
+    block: np.ndarray,
+    bits: int,
+    intended: bool = False,
 ) -> Comparison:
     """As `compare`, for a pruned weight: faults are those of the values that were kept, and zeros at wrong places.
 
     How much of a weight is pruned is its maker's choice.
     """
-    kept = decoded != 0
-    found = compare(decoded[kept], nearest[kept], reference[kept], bits=bits, intended=intended)
+    kept = (decoded != 0).any(axis=1)
+    found = compare(decoded[kept], nearest[kept], reference[kept], block=block[kept], bits=bits, intended=intended)
     finite = np.isfinite(reference) & np.isfinite(decoded)
     error = relative_error(decoded[finite].astype(np.float64), reference[finite].astype(np.float64))
     fault = found.fault or ("" if intended else misplaced_zeros(decoded, reference))

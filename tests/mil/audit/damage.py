@@ -61,6 +61,17 @@ def one_nan(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def one_times(factor: float, at: int = 3) -> Callable[[np.ndarray], np.ndarray]:
+    """Change one half-precision value."""
+
+    def change(values: np.ndarray) -> np.ndarray:
+        values = values.copy()
+        values[at] *= np.float16(factor)
+        return values
+
+    return halves(change)
+
+
 def to_zero(values: np.ndarray) -> np.ndarray:
     return values * 0
 

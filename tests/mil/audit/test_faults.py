@@ -23,6 +23,7 @@ from .damage import (
     nibbles_swapped,
     one_byte,
     one_nan,
+    one_times,
     reversed_order,
     stored_bytes,
     to_first,
@@ -73,6 +74,75 @@ def test_damage_of_a_weight_is_found(packages, tmp_path, name):
     [problem] = audited(path).problems
     assert problem.startswith("conv_weight")
     assert complaint in problem
+
+
+# Name → form, parameter, damage, and what is not the original's.
+MISFITS = {
+    "a scale of 8 bits, halved": ("int8_per_channel", "scale", one_times(0.5), "1 of 64 scales"),
+    "a scale of 8 bits, 256 times too small": ("int8_per_channel", "scale", one_times(2**-8), "1 of 64 scales"),
+    "a scale of 8 bits, a sixteenth too large": ("int8_ios18", "scale", one_times(1.0625), "1 of 64 scales"),
+    "a scale of 4 bits, halved": ("int4_per_block", "scale", one_times(0.5), "1 of 64 scales"),
+    "a scale of 4 bits, doubled": ("int4_per_block", "scale", one_times(2), "1 of 64 scales"),
+    "a scale with offsets": ("uint4_per_block_with_offset", "scale", one_times(0.5), "scales that"),
+    "a scale of a sparse weight": ("pruned_int8", "scale", one_times(0.5), "scales that"),
+    "an offset": ("uint8_asymmetric", "zero_point", one_byte(9, 4), "1 of 64 offsets"),
+    "an entry of a table of 4 bits, halved": ("palette4", "lut", one_times(0.5, at=3), "1 of 16 values of tables"),
+    "an entry of a table of 8 bits": ("palette8", "lut", one_times(0.75, at=90), "1 of 256 values of tables"),
+    "an entry of one of many tables": ("palette4_grouped", "lut", one_times(-1), "values of tables"),
+    "an entry of a sparse weight": ("pruned_palette4", "lut", one_times(0.5, at=3), "1 of 16 values of tables"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_a_scale_or_an_entry_that_does_not_fit_its_values_is_found(packages, tmp_path, name):
+    """It decides which value is the nearest, and compensated values need not be the nearest."""
+    form, parameter, change, complaint = MISFITS[name]
+    path = shutil.copytree(packages[form], tmp_path / "damaged.mlpackage")
+    damage(path, "conv_weight", parameter, change)
+    [problem] = audited(path, compensated=True).problems
+    assert complaint in problem
+    assert "not the original's" in problem
+
+
+def test_a_scale_of_a_palette_that_does_not_fit_is_found(tmp_path):
+    original = gaussian(12, (64, 64)) * np.linspace(0.5, 2, 64, dtype=np.float32)[:, None]
+    scale, table = np.abs(original).max(axis=1, keepdims=True) / 7, np.arange(-8, 8)
+    codes = np.abs((original / scale)[..., None] - table).argmin(axis=-1)
+
+    def build(mb):
+        lut = table.astype(np.int8).reshape(1, 1, 16, 1)
+        integers = mb.constexpr_lut_to_dense(indices=as_bits(codes, 4), lut=lut)
+        return mb.constexpr_blockwise_shift_scale(data=integers, scale=scale.astype(np.float16), name="w")
+
+    def problems() -> tuple[str, ...]:
+        return audit_program(read_program(path), originals=recorded({"w": original}), compensated=True).problems
+
+    path = built(tmp_path, "w", build)
+    assert problems() == ()
+    damage(path, "w", "scale", one_times(4))
+    assert "1 of 64 scales that are not the original's" in problems()[0]
+
+
+def test_vectors_that_lie_between_two_of_a_table_may_be_either(tmp_path):
+    """Their distances are those of vectors: one value of the farther vector may be much nearer."""
+    original, table = gaussian(12, (64, 64)), gaussian(2, (256, 2)) / 3
+    pairs = original.reshape(64, 32, 2)
+    order = ((pairs[:, :, None] - table) ** 2).sum(axis=-1).argsort(axis=-1)
+    first, second = table[order[..., 0]], table[order[..., 1]]
+    further = ((second - pairs) ** 2 - (first - pairs) ** 2).sum(axis=-1) / ((second - first) ** 2).sum(axis=-1)
+    problems = {}
+    for name, swapped in {"ties": further < 0.1, "others": (further > 0.6) & (further < 0.8)}.items():
+        few = swapped & (swapped.cumsum().reshape(swapped.shape) <= 20)
+        codes = np.where(few, order[..., 1], order[..., 0]).astype(np.uint8)
+
+        def build(mb, codes=codes):
+            lut = table.astype(np.float16).reshape(1, 1, 256, 2)
+            return mb.constexpr_lut_to_dense(indices=codes, lut=lut, vector_axis=1, name="w")
+
+        path = built(tmp_path, name, build)
+        problems[name] = audit_program(read_program(path), originals=recorded({"w": original})).problems
+    assert problems["ties"] == ()
+    assert "that are not the nearest to the original, as all others are" in problems["others"][0]
 
 
 def test_the_bytes_of_another_weight_are_found(packages, tmp_path):
