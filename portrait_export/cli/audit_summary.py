@@ -82,6 +82,11 @@ def _show_verdict(result: AuditResult) -> None:
         render.result(
             f"{render.style('!', fg='yellow')} no constant is large enough to be a weight: nothing was audited"
         )
+    elif audit.passed and result.uncompared:
+        render.result(
+            f"{render.style('!', fg='yellow')} nothing was found wrong, but {_count(len(result.uncompared))} of layers"
+            f" could not be compared: {', '.join(_short(weight.name) for weight in result.uncompared[:_MOST_PROBLEMS])}"
+        )
     elif audit.passed:
         render.result(f"{render.style('✓', fg='green')} nothing is wrong with {_count(total)}")
     name, size = result.package.name, render.size(result.size_bytes)

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-    from ..mil.audit import Audit, Matches
+    from ..mil.audit import Audit, Matches, StoredWeight
     from ..mil.program import Program
 
 MIN_ELEMENTS = 2048  # coremltools' passes leave weights of fewer elements alone
+LAYERS = frozenset(("conv", "conv_transpose", "linear", "matmul"))  # their weights are a network's own
 MOST = 0.5  # of the package's values: where fewer resemble the reference's, it is another network
 
 
@@ -76,6 +77,13 @@ class AuditResult:
     def compared(self) -> int:
         """How many weights were compared with an original."""
         return sum(weight.error is not None for weight in self.audit.weights)
+
+    @property
+    def uncompared(self) -> tuple[StoredWeight, ...]:
+        """The weights of layers that could not be compared with the reference: it has none of their shape left."""
+        if not self.reference:
+            return ()
+        return tuple(w for w in self.audit.weights if w.error is None and not LAYERS.isdisjoint(w.used_by))
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -266,8 +274,8 @@ def _originals(program: Program, reference: str, candidates: Mapping[str, np.nda
 
     weights: Sequence[Any] = decoded_weights(program)
     found = match(weights, candidates)
-    total = sum(weight.values.size for weight in weights)
-    if weights and found.elements < MOST * total:
+    total = sum(weight.values.size for weight in weights if not weight.small)
+    if total and found.elements < MOST * total:
         raise DataError(
             f"{100 * found.elements / total:.0f} % of the package's {total:,} weights resemble one of {reference}.",
             hint="compare the package with the network that it was made from.",

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from portrait_export.quantize.encode import LEFT_LIGHT
 
-from ..mil.audit.damage import damage, halves, nibbles_swapped
-from ..mil.audit.packages import FORMS, ORIGINALS, built, plain_model, write
+from ..mil.audit.damage import damage, halves, nibbles_swapped, reversed_order, to_zero
+from ..mil.audit.packages import FORMS, ORIGINALS, built, gaussian, plain_model, write
 
 
 @pytest.fixture
@@ -102,6 +102,22 @@ def test_damage_fails_with_the_weight_and_the_reason(audit, packages, network, t
     assert "does not decode to the original" in result
     assert "nothing is wrong" not in result
     assert "not compared with a network" in audit(path, "-q")  # which shows nothing without it
+
+
+@pytest.mark.parametrize("change", [to_zero, reversed_order, lambda values: np.roll(values, 1)])
+def test_a_ruined_weight_that_is_not_compressed_fails(audit, packages, network, tmp_path, change):
+    path = shutil.copytree(packages["plain"], tmp_path / "damaged.mlpackage")
+    damage(path, "first_weight", "val", halves(change))
+    assert "does not decode to the original" in audit(path, "--against", network, "-q", expect=1)
+
+
+def test_a_weight_without_a_counterpart_is_not_called_right(audit, packages, tmp_path):
+    other = {**ORIGINALS, "second_weight": gaussian(9, (32, 64))}
+    path = tmp_path / "other.mlpackage"
+    plain_model("iOS16", other).save(str(path))
+    result = audit(path, "--against", packages["plain"], "-q")
+    assert "nothing was found wrong, but 1 weight of layers could not be compared: second_weight" in result
+    assert "nothing is wrong" not in result
 
 
 def test_wrong_scales_are_told_from_wrong_integers(audit, packages, network, tmp_path):

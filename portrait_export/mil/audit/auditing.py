@@ -14,7 +14,7 @@ from ..encoded import Compression, EncodedWeight
 from ..program import Operation, Program
 from ..types import TensorType
 from ..weights import BITS
-from .compare import channel_factors, compare, compare_kept
+from .compare import channel_factors, compare, compare_kept, odd_values
 from .fitted import misfit
 from .grids import layout_of
 from .health import fault_of, note_of
@@ -47,15 +47,16 @@ def list_weights(program: Program) -> Audit:
 
 
 def decoded_weights(program: Program) -> list[Stored]:
-    """The weights that are floats, decoded, without those that are damaged."""
+    """The weights and small constants that are floats, decoded, without those that are damaged."""
     found = []
-    for place in _ordered(_places(program)):
+    for place in (*_ordered(_places(program)), *_ordered(_places(program, small=True))):
         try:
             values = place.values.decode(place.op)
         except PackageError:
             continue
         if values.dtype.kind == "f":
-            found.append(Stored(place.op.outputs[0][0], values, place.weight.compressed))
+            weight = place.values.is_weight(place.op)
+            found.append(Stored(place.op.outputs[0][0], values, place.weight.compressed, weight))
     return found
 
 
@@ -92,7 +93,8 @@ def audit_program(
         otherwise = "not compressed by the recipe" if compression is not None else UNEXPLAINED
         known = compression.left if compression is not None else left or {}
         weights = _explained(places, min_elements, known, otherwise)
-    problems = [f"{place.weight.name} {place.weight.shape} {place.fault}" for place in places if place.fault]
+    small = [_checked_small(place, originals) for place in _ordered(_places(program, small=True))]
+    problems = [f"{place.weight.name} {place.weight.shape} {place.fault}" for place in (*places, *small) if place.fault]
     if compression is not None:
         problems += [*_departures(places, compression), *_untuned(program, compression)]
     elif requested is not None:
@@ -109,14 +111,18 @@ def _open_weight_files(program: Program) -> None:
         _ = program.weights.open(name, "a weight").data
 
 
-def _places(program: Program) -> Iterator[_Place]:
-    """Every weight once, although several functions may read the same bytes under the same name."""
+def _places(program: Program, *, small: bool = False) -> Iterator[_Place]:
+    """Every weight once, although several functions may read the same bytes under the same name.
+
+    Args:
+        small: the constants instead that are too small to be weights.
+    """
     seen: set[tuple[object, ...]] = set()
     names: set[str] = set()
     for function in program.functions.values():
         values = StoredValues.of(function)
         for op in values.weights:
-            if op.type == "const" and _elements(op) <= WEIGHT_ELEMENTS:
+            if (op.type == "const" and _elements(op) <= WEIGHT_ELEMENTS) != small:
                 continue
             name = op.outputs[0][0]
             key = (name, op.type, *(leaf.place for leaf in _leaves(values, op)))
@@ -148,8 +154,7 @@ def _described(values: StoredValues, op: Operation, name: str) -> StoredWeight:
         dtype, form = values.dtype(op), values.form(op)
     except PackageError:
         dtype, form = op.type, "unknown"
-    users = values.users.get(op.outputs[0][0], ())
-    return StoredWeight(name, users, shape, dtype, op.type != "const", sum(sizes.values()), form=form)
+    return StoredWeight(name, values.users(op), shape, dtype, op.type != "const", sum(sizes.values()), form=form)
 
 
 def _elements(op: Operation) -> int:
@@ -178,6 +183,35 @@ def _checked(
     if compression is None:
         return place
     return replace(place, weight=replace(place.weight, output_error=compression.errors.get(name)))
+
+
+def _checked_small(place: _Place, originals: Originals | None) -> _Place:
+    """Look for faults of a constant that is too small to be listed as a weight."""
+    op, kind = place.op, place.op.outputs[0][1]
+    if not isinstance(kind, TensorType) or kind.dtype not in ("fp16", "fp32"):
+        return place
+    try:
+        if not kind.count and (len(kind.shape) > 1 or place.values.is_parameter(op)):
+            return replace(place, fault=f"is declared as {kind}, which has no values")
+        decoded = place.values.decode(op)
+        fault = fault_of(place.values, op, decoded)
+        if not fault and originals:
+            fault = _small_fault(place, decoded, originals(op.outputs[0][0], decoded))
+    except PackageError as error:
+        fault = f"is damaged: {error.message}"
+    return replace(place, fault=fault)
+
+
+def _small_fault(place: _Place, decoded: np.ndarray, found: Original | str) -> str:
+    """Why a small constant is not its original, as far as that can be told.
+
+    Norms are folded into biases, and tuning changes them, so of those only single values far off are faults.
+    """
+    if not isinstance(found, Original):
+        return ""
+    if place.values.is_weight(place.op):
+        return _compared(place, decoded, found, compensated=False, intended=False).fault
+    return odd_values(decoded, found.values)
 
 
 def _compared(place: _Place, decoded: np.ndarray, original: Original, *, compensated: bool, intended: bool) -> _Place:

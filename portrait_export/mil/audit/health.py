@@ -25,7 +25,8 @@ def fault_of(values: StoredValues, op: Operation, decoded: np.ndarray) -> str:
         decoded: what `values.decode(op)` gave.
     """
     if decoded.dtype.kind == "f":
-        broken = int(np.isnan(decoded).sum()) if op.type == "const" else int((~np.isfinite(decoded)).sum())
+        own = op.type != "const" or values.is_parameter(op)  # other constants may be infinite, such as masks and limits
+        broken = int((~np.isfinite(decoded)).sum()) if own else int(np.isnan(decoded).sum())
         if broken:
             return f"has {broken} of {decoded.size} values that are NaN or infinite"
     collapsed = _collapsed_scales(values, op)

@@ -21,16 +21,30 @@ from .originals import Original, base_names
 
 RESEMBLES = 0.5  # cosine
 FEW = 16  # values that resemble others by chance
+SMALL = 256  # elements: directions of so few resemble others by chance, if there are many
+OUTLYING = 8.0  # times the median size: values beyond are cut when weights are compared again
+MOSTLY = 0.75  # of a small constant's values that are not 0: where so many are a candidate's, it is damaged
+HALF_ROUNDING = 2.0**-10  # relative
 SURE = 0.02  # relative error: no other candidate is tried
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A decoded weight of the package, to be matched."""
+    """A decoded weight of the package, to be matched.
+
+    Attributes:
+        weight: whether a layer reads it as its weight, which is a network's own.
+    """
 
     name: str
     values: np.ndarray
     compressed: bool
+    weight: bool = False
+
+    @property
+    def small(self) -> bool:
+        """Whether it is too small for its direction to tell it from others."""
+        return self.values.size <= SMALL and not self.compressed
 
 
 @dataclass(frozen=True)
@@ -68,8 +82,8 @@ class Candidate:
 def match(stored: Sequence[Stored], candidates: Mapping[str, np.ndarray]) -> Matches:
     """Pair stored weights with a network's own.
 
-    A weight that resembles no candidate gets the one of its own name. A compressed one otherwise gets the nearest of
-    its shape that no other weight resembles: it is damaged, while a plain one may be a constant that is no weight.
+    A weight that resembles no candidate gets the one of its own name, or the nearest of its shape that no other weight
+    resembles, if a layer reads it or it is compressed: it is damaged. Another constant may be no weight of the network.
 
     Args:
         candidates: by title, floats.
@@ -80,13 +94,37 @@ def match(stored: Sequence[Stored], candidates: Mapping[str, np.ndarray]) -> Mat
         if values.size in counts:
             by_count[values.size].append(Candidate(title, values, direction_of(values)))
     fitting = {weight.name: by_count[weight.values.size] for weight in stored}
-    alike = {weight.name: _resembling(weight, fitting[weight.name]) for weight in stored}
-    claimed = {original.title for original in alike.values() if original is not None}
+    alike = {weight.name: _alike(weight, fitting[weight.name]) for weight in stored}
+    claimed = {original.title: original for original in alike.values() if original is not None}
     found = {
         weight.name: alike[weight.name] or _by_elimination(weight, fitting[weight.name], claimed) for weight in stored
     }
     known = [weight for weight in stored if alike[weight.name] is not None or _named(weight, fitting[weight.name])]
-    return Matches(found, sum(weight.values.size for weight in known))
+    return Matches(found, sum(weight.values.size for weight in known if not weight.small))
+
+
+def _alike(weight: Stored, candidates: Sequence[Candidate]) -> Original | None:
+    """The candidate that a weight resembles; None if there is none."""
+    if weight.small:
+        return _mostly_equal(weight, candidates)
+    return _resembling(weight, candidates) or _resembling_but_for_outliers(weight, candidates)
+
+
+def _mostly_equal(weight: Stored, candidates: Sequence[Candidate]) -> Original | None:
+    """The candidate that shares most values with a small constant; None if there is none.
+
+    Norms are folded into most of them, and tuning changes them: then there is none.
+    """
+    found = weight.values.astype(np.float64)
+    best, most = None, MOSTLY
+    for candidate in candidates:
+        for values, _ in candidate.arranged(found.shape):
+            used = (found != 0) | (values != 0)
+            equal = np.abs(found - values) <= HALF_ROUNDING * np.abs(values)
+            share = float(equal[used].mean()) if used.sum() >= FEW // 2 else 0.0
+            if share > most or (share == most and same_name(weight.name, candidate.title)):
+                best, most = Original(values, candidate.title), share
+    return best
 
 
 def _named(weight: Stored, candidates: Sequence[Candidate]) -> bool:
@@ -112,10 +150,31 @@ def _resembling(weight: Stored, candidates: Sequence[Candidate]) -> Original | N
     return best
 
 
-def _by_elimination(weight: Stored, candidates: Sequence[Candidate], claimed: set[str]) -> Original | str:
+def _resembling_but_for_outliers(weight: Stored, candidates: Sequence[Candidate]) -> Original | None:
+    """As `_resembling`, where large values count as much as others: a damaged one hides the direction of all."""
+    direction = direction_of(_cut(weight.values))
+    pairs = [
+        (abs(cosine(direction, direction_of(_cut(values)))), Original(values, candidate.title))
+        for candidate in candidates
+        for values, _ in candidate.arranged(weight.values.shape)
+    ]
+    nearest, original = max(pairs, key=lambda pair: pair[0], default=(0.0, None))
+    return original if nearest > RESEMBLES else None
+
+
+def _cut(values: np.ndarray) -> np.ndarray:
+    """Values with the outlying ones cut to the largest of the others; what is not finite counts as zero."""
+    wide = np.where(np.isfinite(values), values, 0).astype(np.float64)
+    used = np.abs(wide[wide != 0])
+    limit = OUTLYING * float(np.median(used)) if used.size else 0.0
+    return wide.clip(-limit, limit)
+
+
+def _by_elimination(weight: Stored, candidates: Sequence[Candidate], claimed: Mapping[str, Original]) -> Original | str:
     fitting = [candidate for candidate in candidates if any(candidate.arranged(weight.values.shape))]
-    named = [candidate for candidate in fitting if same_name(weight.name, candidate.title)]
-    free = [candidate for candidate in fitting if candidate.title not in claimed] if weight.compressed else []
+    own = weight.compressed or weight.weight
+    named = [c for c in fitting if same_name(weight.name, c.title)] if own or not weight.small else []
+    free = [candidate for candidate in fitting if _free(candidate, claimed)] if own and not named else []
     chosen = named or free
     if not chosen:
         return f"no weight of the network {'resembles it' if fitting else 'has its shape'}"
@@ -127,6 +186,18 @@ def _by_elimination(weight: Stored, candidates: Sequence[Candidate], claimed: se
     ]
     _, index, values = max(pairs, key=lambda pair: pair[0])
     return Original(values, chosen[index].title)
+
+
+def _free(candidate: Candidate, claimed: Mapping[str, Original]) -> bool:
+    """Whether no stored weight resembles a candidate, or another form of it: without its norm, or divided by 255."""
+    if candidate.title in claimed:
+        return False
+    others = (original.values for original in claimed.values() if original.values.size == candidate.values.size)
+    return not any(
+        abs(cosine(candidate.direction, direction_of(values))) > RESEMBLES
+        for other in others
+        for values in arrangements(other, candidate.values.shape)
+    )
 
 
 def arrangements(values: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:

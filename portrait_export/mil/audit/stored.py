@@ -20,6 +20,11 @@ from .decode import decode_operator, index_bits
 
 MAX_CHAIN = 8  # operators that decode one weight, one after the other; coremltools writes up to 3
 
+# Operator → the parameters that its weights are. Constants that are computed by converters are read by others.
+_WEIGHTS = {"conv": ("weight",), "conv_transpose": ("weight",), "linear": ("weight",), "matmul": ("x", "y")}
+# Operators whose constant parameters are a network's own.
+_LAYERS = (*_WEIGHTS, "batch_norm", "instance_norm", "layer_norm", "gru", "lstm", "rnn")
+
 # Operator → the parameter that holds the weight's elements (the others are scales, tables and masks), and its form.
 _PAYLOAD = {
     "constexpr_affine_dequantize": ("quantized_data", "linear"),
@@ -39,13 +44,13 @@ class StoredValues:
     Attributes:
         constants: the value of each const operation, by name.
         decoders: the operation that computes each decoded value, by the value's name.
-        users: types of the operations that read each value.
+        readers: types of the operations that read each value, and as which parameter.
         weights: the operations whose result is not read by another decoder, constants included.
     """
 
     constants: dict[str, Constant]
     decoders: dict[str, Operation]
-    users: dict[str, tuple[str, ...]]
+    readers: dict[str, frozenset[tuple[str, str]]]
     weights: tuple[Operation, ...] = field(repr=False)
 
     @classmethod
@@ -54,20 +59,37 @@ class StoredValues:
         operations = list(function.block.walk())
         decoders = {name: op for op in operations if is_decoder(op) for name, _ in op.outputs}
         consumed = {name for op in operations if is_decoder(op) for name in op.references}
-        users: dict[str, list[str]] = {}
+        readers: dict[str, set[tuple[str, str]]] = {}
         for op in operations:
-            for name in op.references:
-                users.setdefault(name, []).append(op.type)
+            for parameter, inputs in op.inputs.items():
+                for value in inputs:
+                    if isinstance(value, Reference):
+                        readers.setdefault(value.name, set()).add((op.type, parameter))
         return cls(
             constants=Values.of(function.inputs, function.block).constants,
             decoders=decoders,
-            users={name: tuple(sorted(set(types))) for name, types in users.items()},
+            readers={name: frozenset(found) for name, found in readers.items()},
             weights=tuple(
                 op
                 for op in operations
                 if is_stored(op) and op.outputs and consumed.isdisjoint(name for name, _ in op.outputs)
             ),
         )
+
+    def users(self, op: Operation) -> tuple[str, ...]:
+        """Types of the operations that read a stored value."""
+        return tuple(sorted({kind for kind, _ in self._readers(op)}))
+
+    def is_weight(self, op: Operation) -> bool:
+        """Whether a layer reads a stored value as its weight."""
+        return any(parameter in _WEIGHTS.get(kind, ()) for kind, parameter in self._readers(op))
+
+    def is_parameter(self, op: Operation) -> bool:
+        """Whether a layer or a norm reads a stored value, as its weight, its bias or its factors."""
+        return any(kind in _LAYERS for kind, _ in self._readers(op))
+
+    def _readers(self, op: Operation) -> frozenset[tuple[str, str]]:
+        return self.readers.get(op.outputs[0][0], frozenset())
 
     def parts(self, op: Operation) -> dict[str, Constant | Operation]:
         """The parameters of a decoder: constants, or the operations that decode them."""

@@ -66,7 +66,7 @@ def one_times(factor: float, at: int = 3) -> Callable[[np.ndarray], np.ndarray]:
 
     def change(values: np.ndarray) -> np.ndarray:
         values = values.copy()
-        values[at] *= np.float16(factor)
+        values[at] = np.float16(factor * float(values[at]))
         return values
 
     return halves(change)

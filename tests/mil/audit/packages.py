@@ -165,6 +165,34 @@ def built(
     return path
 
 
+SMALL_ORIGINALS = {
+    "bias": gaussian(21, (24,)),
+    "logits_weight": gaussian(22, (1, 24, 1, 1)),
+    "mask": np.where(np.arange(64) < 3, -np.inf, 0).astype(np.float32).reshape(1, 1, 8, 8),
+}
+
+
+def with_small_constants(folder: Path) -> Path:
+    """conv with a bias → mask → conv of 24 weights: constants that are too small to be compressed."""
+    mb, ct = coreml.builder(), coreml.coremltools()
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 24, 8, 8))], opset_version=ct.target.iOS17)
+    def program(x):
+        weight, constants = gaussian(20, (24, 24, 1, 1)), SMALL_ORIGINALS
+        bias = mb.const(val=constants["bias"], name="bias")
+        hidden = mb.conv(x=x, weight=mb.const(val=weight, name="weight"), bias=bias, name="conv")
+        hidden = mb.add(x=hidden, y=mb.const(val=constants["mask"], name="mask"), name="masked")
+        logits = mb.const(val=constants["logits_weight"], name="logits_weight")
+        return mb.conv(x=hidden, weight=logits, name="logits")
+
+    path = folder / "small.mlpackage"
+    with quiet():
+        ct.convert(
+            program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS17, skip_model_load=True
+        ).save(str(path))
+    return path
+
+
 def as_bits(values: np.ndarray, bits: int, *, signed: bool = False) -> np.ndarray:
     """Integers in the numpy type that coremltools has for so many bits."""
     from coremltools.converters.mil.mil import types

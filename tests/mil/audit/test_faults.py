@@ -12,6 +12,7 @@ import pytest
 
 from portrait_export.errors import PackageError
 from portrait_export.mil.audit import Audit, audit_program, recorded
+from portrait_export.mil.coreml import spec_message
 from portrait_export.mil.program import read_program
 from portrait_export.quantize.grids import Blocks
 from portrait_export.quantize.rounding import round_compensated
@@ -29,7 +30,7 @@ from .damage import (
     to_first,
     to_zero,
 )
-from .packages import FORMS, ORIGINALS, as_bits, built, gaussian, write
+from .packages import FORMS, ORIGINALS, SMALL_ORIGINALS, as_bits, built, gaussian, with_small_constants, write
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,48 @@ def test_vectors_that_lie_between_two_of_a_table_may_be_either(tmp_path):
         problems[name] = audit_program(read_program(path), originals=recorded({"w": original})).problems
     assert problems["ties"] == ()
     assert "that are not the nearest to the original, as all others are" in problems["others"][0]
+
+
+# Name → constant, damage, and what the audit says without an original and with one; empty for nothing.
+SMALL_DAMAGES = {
+    "a bias that is not a number": ("bias", halves(one_nan), "has 1 of 24 values that are NaN", "that are NaN"),
+    "an infinite bias": ("bias", one_times(np.inf), "has 1 of 24 values that are NaN or infinite", "or infinite"),
+    "one huge value of a bias": ("bias", one_times(5000), "", "has 1 of 24 values that are not the original's"),
+    "a bias that was tuned": ("bias", halves(lambda values: values * 1.3), "", ""),
+    "a small layer, negated": ("logits_weight", halves(negated), "", "does not decode to the original"),
+    "a small layer, shifted": ("logits_weight", halves(lambda values: np.roll(values, 1)), "", "does not decode"),
+    "a mask that is not a number": ("mask", halves(one_nan), "has 1 of 64 values that are NaN", "are NaN"),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_DAMAGES)
+def test_damage_of_a_constant_that_is_too_small_to_be_compressed_is_found(tmp_path, name):
+    constant, change, *complaints = SMALL_DAMAGES[name]
+    path = with_small_constants(tmp_path)
+    for originals, complaint in zip((None, recorded(SMALL_ORIGINALS)), complaints, strict=True):
+        assert audit_program(read_program(path), originals=originals).problems == ()
+        shutil.copytree(path, damaged := tmp_path / f"damaged_{bool(originals)}.mlpackage")
+        damage(damaged, constant, "val", change)
+        problems = audit_program(read_program(damaged), originals=originals).problems
+        assert len(problems) == bool(complaint)
+        assert all(problem.startswith(constant) and complaint in problem for problem in problems)
+
+
+@pytest.mark.parametrize("unknown", [False, True], ids=["a side of 0", "an unknown side"])
+def test_a_weight_that_is_declared_without_values_is_found(packages, tmp_path, unknown):
+    path = shutil.copytree(packages["plain"], tmp_path / "empty.mlpackage")
+    [file] = path.rglob("model.mlmodel")
+    message = spec_message(file.read_bytes())
+    [block] = message.mlProgram.functions["main"].block_specializations.values()
+    [op] = [op for op in block.operations if op.outputs[0].name.startswith("conv_weight") and op.type == "const"]
+    for kind in (op.attributes["val"].type.tensorType, op.outputs[0].type.tensorType):
+        if unknown:
+            kind.dimensions[0].unknown.variadic = False
+        else:
+            kind.dimensions[0].constant.size = 0
+    file.write_bytes(message.SerializeToString())
+    [problem] = audited(path).problems
+    assert f"is declared as tensor<fp16, [{'?' if unknown else 0}, 32, 3, 3]>, which has no values" in problem
 
 
 def test_the_bytes_of_another_weight_are_found(packages, tmp_path):

@@ -75,6 +75,62 @@ def test_a_ruined_weight_gets_the_original_of_its_name():
     assert found("block_0_key_weight_to_fp16_palettized", noise).title == "block.0.key.weight"
 
 
+def one_huge(weight: np.ndarray) -> np.ndarray:
+    """The highest bit of an exponent of half precision, flipped."""
+    changed = weight.astype(np.float16)
+    changed.flat[7] = 3000
+    return changed
+
+
+# Name → what became of the plain weight of a layer.
+RUINED = {
+    "one huge value": one_huge,
+    "zeros": np.zeros_like,
+    "noise": lambda weight: gaussian(99, weight.shape),
+    "shifted by one": lambda weight: np.roll(weight, 1),
+}
+
+
+@pytest.mark.parametrize("name", RUINED)
+def test_a_ruined_plain_weight_of_a_layer_gets_its_original(name):
+    weights = {title: values for title, values in NETWORK.items() if values.size > 256}
+    key = "block.0.key.weight"
+    ruined = RUINED[name](weights[key])
+    others = [Stored(f"w{i}", value, False, True) for i, (title, value) in enumerate(weights.items()) if title != key]
+    variants = {f"{title} (not simplified)": value * np.float32(1.5) for title, value in weights.items()}
+    found = match([*others, Stored("w", ruined, False, True)], {**variants, **weights})("w", ruined)
+    assert isinstance(found, Original)
+    assert found.title.removesuffix(" (not simplified)") == key
+
+
+def test_a_weight_has_no_original_where_others_resemble_all_of_its_shape():
+    """Such as one that a converter computes."""
+    key, noise = NETWORK["block.0.key.weight"], gaussian(99, (64, 64))
+    network = {"key": key, "key (not simplified)": key * 2}
+    found = match([Stored("a", key, False, True), Stored("b", noise, False, True)], network)
+    assert found("b", noise) == "no weight of the network resembles it"
+
+
+SMALL = gaussian(6, (24,))
+# Name → a small constant, whether it is a layer's weight, and whether it has an original.
+SMALLS = {
+    "as it is": (SMALL.astype(np.float16), False, True),
+    "one value damaged": (np.where(np.arange(24) == 3, 3000, SMALL).astype(np.float16), False, True),
+    "a bias with a folded norm": (SMALL + gaussian(7, (24,)), False, False),
+    "a layer's weight, negated": (-SMALL, True, True),
+    "a layer's weight of noise": (gaussian(7, (24,)), True, True),
+    "all values equal": (np.ones(24), False, False),
+}
+
+
+@pytest.mark.parametrize("name", SMALLS)
+def test_a_small_constant_has_an_original_where_that_is_sure(name):
+    values, weight, sure = SMALLS[name]
+    found = match([Stored("w", values, False, weight)], {"small": SMALL})
+    assert isinstance(found("w", values), Original) == sure
+    assert found.elements == 0
+
+
 def test_a_plain_constant_that_is_no_weight_has_no_original():
     noise = gaussian(99, (64, 64))
     found = match([Stored("position_table", noise, False), Stored("other", gaussian(1, (7, 41)), False)], NETWORK)
