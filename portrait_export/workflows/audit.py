@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ..mil.program import Program
 
 MIN_ELEMENTS = 2048  # coremltools' passes leave weights of fewer elements alone
-LAYERS = frozenset(("conv", "conv_transpose", "linear", "matmul"))  # their weights are a network's own
 MOST = 0.5  # of the package's values: where fewer resemble the reference's, it is another network
 
 
@@ -83,7 +82,7 @@ class AuditResult:
         """The weights of layers that could not be compared with the reference: it has none of their shape left."""
         if not self.reference:
             return ()
-        return tuple(w for w in self.audit.weights if w.error is None and not LAYERS.isdisjoint(w.used_by))
+        return tuple(w for w in self.audit.weights if w.error is None and w.of_layer)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values."""

@@ -14,10 +14,10 @@ from ..encoded import Compression, EncodedWeight
 from ..program import Operation, Program
 from ..types import TensorType
 from ..weights import BITS
-from .compare import channel_factors, compare, compare_kept, odd_values
+from .compare import Comparison, channel_factors, compare, compare_kept, odd_values
 from .fitted import misfit
 from .grids import layout_of
-from .health import fault_of, note_of
+from .health import collapse_of, collapsed_scales, fault_of, note_of, zeroed
 from .matching import Stored
 from .nearest import nearest
 from .originals import Original, Originals
@@ -170,14 +170,18 @@ def _checked(
     name = op.outputs[0][0]
     try:
         decoded = values.decode(op)
-        place = replace(place, weight=replace(weight, note=note_of(op, decoded)), fault=fault_of(values, op, decoded))
+        place = replace(
+            place, weight=replace(weight, note=note_of(values, op, decoded)), fault=fault_of(values, op, decoded)
+        )
         found = originals(name, decoded) if originals and decoded.dtype.kind == "f" else None
         if isinstance(found, Original):
             intended = compression is not None and compression.decides(name)
             place = _compared(place, decoded, found, compensated=compensated, intended=intended)
-        elif isinstance(found, str):
-            note = "; ".join(filter(None, (place.weight.note, f"not compared: {found}")))
-            place = replace(place, weight=replace(place.weight, note=note))
+        else:
+            why = f"not compared: {found}" if found else ""
+            note = "; ".join(filter(None, (place.weight.note, why)))
+            fault = place.fault or collapse_of(values, op, decoded)
+            place = replace(place, weight=replace(place.weight, note=note), fault=fault)
     except PackageError as error:
         return replace(place, fault=f"is damaged: {error.message}")
     if compression is None:
@@ -221,19 +225,31 @@ def _compared(place: _Place, decoded: np.ndarray, original: Original, *, compens
     layout = layout_of(place.values, place.op, decoded.shape)
     rows = tuple(layout.rows(array) for array in (decoded, nearest(place.values, place.op, wanted), wanted))
     if weight.form.startswith("sparse"):
-        found = compare_kept(*rows, block=layout.block, bits=bits, intended=intended)
+        found = compare_kept(*rows, layout=layout, bits=bits, intended=intended)
     else:
         plain = not weight.compressed
         measured = compensated and weight.compressed
-        found = compare(*rows, block=layout.block, bits=bits, plain=plain, compensated=measured, intended=intended)
-    fault = place.fault or found.fault
-    if weight.compressed and not intended and not fault:
-        fault = misfit(place.values, place.op, wanted)
-    if weight.compressed and not intended and not fault:
-        fault = avoidable_loss(place.values, place.op, wanted, bits=bits, error=found.error)
-    if found.fault and decoded.ndim > 1 and not intended and not place.fault:
-        fault += channel_factors(decoded, wanted)
+        found = compare(*rows, layout=layout, bits=bits, plain=plain, compensated=measured, intended=intended)
+    fault = place.fault or _fault_of_values(place, decoded, wanted, found, bits=bits, intended=intended)
     return replace(place, weight=replace(weight, error=found.error, compared_with=original.title), fault=fault)
+
+
+def _fault_of_values(
+    place: _Place, decoded: np.ndarray, wanted: np.ndarray, found: Comparison, *, bits: int, intended: bool
+) -> str:
+    """What is wrong with a weight whose original is known: its scales of 0, its values, its other scales and tables."""
+    values, op = place.values, place.op
+    collapsed = collapsed_scales(values, op)
+    if intended:
+        return f"has {zeroed(collapsed, decoded.size)}" if collapsed else found.fault
+    misfits = misfit(values, op, wanted) if place.weight.compressed else ""
+    if collapsed and misfits:
+        return misfits
+    if found.fault:
+        return found.fault + (channel_factors(decoded, wanted) if decoded.ndim > 1 else "")
+    if misfits or not place.weight.compressed:
+        return misfits
+    return avoidable_loss(values, op, wanted, bits=bits, error=found.error)
 
 
 def _explained(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..balanced import TIE
+from .grids import Layout
 
 # A weight that lost this share of itself (root mean square) is no longer that weight. Rounding to b bits stays below on
 # weights as networks have them: 0.02 at 8 bits, 0.15 at 4, 0.55 at 2 with compensated errors, and 0.9 at 2 with tables
@@ -27,6 +28,9 @@ NEXT = 1.01  # of the distance of two halves: where the next larger or smaller o
 MISPLACED = 2.0  # zeros at random places lose 2.6 times what the smallest half of a Gaussian weight holds
 # Share of the largest value: coremltools computes uniform tables and indices in half precision.
 HALF_ARITHMETIC = 2 * 2.0**-10
+# The same for an even table of 256 values: coremltools counts its steps in half precision, which has eighths of them
+# there. Its indices are up to 0.34 of a step off, for which 3.3 * 2^-10 is needed.
+EVEN_ARITHMETIC = 5 * 2.0**-10
 HALF_SCALE = 128 * 2.0**-25  # what 128 steps lose where their scale is below half precision's normal range
 ODD = 0.25  # share of a small constant's values: where more differ, tuning or a folded norm changed it
 HALF_ROUNDING = 2.0**-10  # relative
@@ -55,7 +59,7 @@ def compare(
     nearest: np.ndarray,
     reference: np.ndarray,
     *,
-    block: np.ndarray,
+    layout: Layout,
     bits: int,
     plain: bool = False,
     compensated: bool = False,
@@ -67,7 +71,7 @@ def compare(
         decoded: what the package holds.
         nearest: from `nearest`, for the same stored scales and tables.
         reference: what it should be, before compression.
-        block: (vectors,), which scale or table each has.
+        layout: of the same vectors.
         bits: per stored element.
         plain: not compressed: what is infinite in its type is no fault, such as an attention mask in half precision.
         compensated: the weight's rounding errors are known to be compensated: then single values need not be the
@@ -86,8 +90,9 @@ def compare(
     found, wanted, best = (array[finite].astype(np.float64) for array in (decoded, reference, nearest))
     error, nearest_error = relative_error(found, wanted), relative_error(best, wanted)
     moved, least, excess = _distances(found, best, wanted)
-    block = block[finite]
-    arithmetic = np.zeros(len(block)) if plain else HALF_ARITHMETIC * _largest(_length(wanted), block)
+    block = layout.block[finite]
+    share = EVEN_ARITHMETIC if layout.fine_and_even else HALF_ARITHMETIC
+    arithmetic = np.zeros(len(block)) if plain else share * _largest(_length(wanted), block)
     arithmetic += HALF_SCALE if decoded.dtype == np.float16 and not plain else 0.0
     wrong = excess > NEAR_TIE * moved + arithmetic
     if plain and decoded.dtype == np.float16:  # our exports turn some halves, so that errors cancel (mil/balanced.py)
@@ -134,7 +139,7 @@ def compare_kept(
     nearest: np.ndarray,
     reference: np.ndarray,
     *,
-    block: np.ndarray,
+    layout: Layout,
     bits: int,
     intended: bool = False,
 ) -> Comparison:
@@ -143,7 +148,14 @@ def compare_kept(
     How much of a weight is pruned is its maker's choice.
     """
     kept = (decoded != 0).any(axis=1)
-    found = compare(decoded[kept], nearest[kept], reference[kept], block=block[kept], bits=bits, intended=intended)
+    found = compare(
+        decoded[kept],
+        nearest[kept],
+        reference[kept],
+        layout=replace(layout, block=layout.block[kept]),
+        bits=bits,
+        intended=intended,
+    )
     finite = np.isfinite(reference) & np.isfinite(decoded)
     error = relative_error(decoded[finite].astype(np.float64), reference[finite].astype(np.float64))
     fault = found.fault or ("" if intended else misplaced_zeros(decoded, reference))

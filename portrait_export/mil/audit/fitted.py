@@ -15,6 +15,7 @@ import numpy as np
 from ..program import Operation
 from .decode import unpacked
 from .grids import Scales, Tables, scales_of, tables_of
+from .health import zeroed
 from .stored import StoredValues
 
 # Of what rounding explains, squared: the error that another scale or offset would save. Ours with nearest and
@@ -77,7 +78,8 @@ def _scale_fault(grid: Scales, original: np.ndarray, kept: np.ndarray, *, step: 
         return ""
     shift = summed(wanted - grid.scales[group] * codes) / np.maximum(used, 1)
     rest = summed((wanted - grid.scales[group] * codes - shift[group]) ** 2)
-    moved = np.maximum(np.abs(shift) - grid.least, 0) ** 2 * used > SCALE_OFF * (rest + step_error)
+    beyond = np.abs(shift) - grid.least * np.abs(codes).max(initial=0)
+    moved = np.maximum(beyond, 0) ** 2 * used > SCALE_OFF * (rest + step_error)
     if not moved.any():
         return ""
     return (
@@ -88,7 +90,7 @@ def _scale_fault(grid: Scales, original: np.ndarray, kept: np.ndarray, *, step: 
 def _scales_named(grid: Scales, best: np.ndarray, wrong: np.ndarray, group: np.ndarray, codes: np.ndarray) -> str:
     collapsed = int(((grid.scales == 0) & wrong)[group][codes != 0].sum())
     if collapsed:
-        return f"has {collapsed} of {grid.codes.size} integers that a scale of 0 turns into zeros"
+        return f"has {zeroed(collapsed, grid.codes.size)}"
     first = int(np.argmax(wrong))
     return (
         f"has {int(wrong.sum())} of {len(best)} scales that are not the original's: one is {grid.scales[first]:.3g},"

@@ -12,6 +12,11 @@ from ..program import Operation
 from .decode import along, axis_of, index_bits, sparse_to_dense, split_vectors, spread, unpacked
 from .stored import StoredValues
 
+FINE = 256  # entries of a table
+EVEN = (
+    0.75  # smallest distance between entries over the largest: 0.85 where coremltools computes them in half precision
+)
+
 Parts = Mapping[str, np.ndarray]
 
 
@@ -116,6 +121,14 @@ class Layout:
 
     block: np.ndarray
     tables: Tables | None = None
+
+    @property
+    def fine_and_even(self) -> bool:
+        """Whether the values are those of tables of at least 256 values at equal distances, but for half precision."""
+        if self.tables is None or self.tables.tables.shape[-1] > 1 or self.tables.tables.shape[-2] < FINE:
+            return False
+        steps = np.diff(np.sort(self.tables.tables[..., 0], axis=-1), axis=-1)
+        return bool((steps.min(axis=-1) > EVEN * steps.max(axis=-1)).all())
 
     def rows(self, values: np.ndarray) -> np.ndarray:
         """An array of the weight's shape as (vectors, V)."""

@@ -8,6 +8,8 @@ derives the scales again from the largest value loses as much as rounding did be
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..program import Operation
@@ -32,6 +34,8 @@ def avoidable_loss(values: StoredValues, op: Operation, original: np.ndarray, *,
     table, grid = _grid_of(values, op, original.ndim)
     if grid is None:
         return ""
+    if original.size <= math.prod(grid) << bits:
+        return ""  # so few values in a block are no grid: coremltools writes a table for every 8
     parts = [original[part] for _, part in blocks(grid, original.shape)]
     sampled = parts[:: max(1, len(parts) // SAMPLED)]
     used = [_levels(part, even=not table) for part in sampled]

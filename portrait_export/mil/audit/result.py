@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from ..activations import RoundedValue
 from .storage import Storage
+from .stored import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class StoredWeight:
     def bits(self) -> float:
         """Stored bits per element, scales and tables included."""
         return 8 * self.size_bytes / max(self.elements, 1)
+
+    @property
+    def of_layer(self) -> bool:
+        """Whether a layer reads it as its weight, which is then a network's own."""
+        return not WEIGHTS.keys().isdisjoint(self.used_by)
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""

@@ -21,9 +21,9 @@ from .decode import decode_operator, index_bits
 MAX_CHAIN = 8  # operators that decode one weight, one after the other; coremltools writes up to 3
 
 # Operator → the parameters that its weights are. Constants that are computed by converters are read by others.
-_WEIGHTS = {"conv": ("weight",), "conv_transpose": ("weight",), "linear": ("weight",), "matmul": ("x", "y")}
+WEIGHTS = {"conv": ("weight",), "conv_transpose": ("weight",), "linear": ("weight",), "matmul": ("x", "y")}
 # Operators whose constant parameters are a network's own.
-_LAYERS = (*_WEIGHTS, "batch_norm", "instance_norm", "layer_norm", "gru", "lstm", "rnn")
+_LAYERS = (*WEIGHTS, "batch_norm", "instance_norm", "layer_norm", "gru", "lstm", "rnn")
 
 # Operator → the parameter that holds the weight's elements (the others are scales, tables and masks), and its form.
 _PAYLOAD = {
@@ -82,7 +82,7 @@ class StoredValues:
 
     def is_weight(self, op: Operation) -> bool:
         """Whether a layer reads a stored value as its weight."""
-        return any(parameter in _WEIGHTS.get(kind, ()) for kind, parameter in self._readers(op))
+        return any(parameter in WEIGHTS.get(kind, ()) for kind, parameter in self._readers(op))
 
     def is_parameter(self, op: Operation) -> bool:
         """Whether a layer or a norm reads a stored value, as its weight, its bias or its factors."""

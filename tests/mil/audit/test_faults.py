@@ -146,6 +146,69 @@ def test_vectors_that_lie_between_two_of_a_table_may_be_either(tmp_path):
     assert "that are not the nearest to the original, as all others are" in problems["others"][0]
 
 
+DEAD = np.arange(64) < 3  # channels that training left at nearly nothing
+
+
+@pytest.mark.parametrize(
+    ("zero", "dead", "told", "told_alone"),
+    [
+        pytest.param(DEAD, DEAD, False, False, id="dead channels"),
+        pytest.param(DEAD, ~DEAD & DEAD, True, False, id="a few channels"),
+        pytest.param(~DEAD, ~DEAD, False, True, id="nearly all channels, which are dead"),
+        pytest.param(~DEAD, DEAD, True, True, id="nearly all channels"),
+    ],
+)
+def test_scales_of_0_are_a_fault_where_something_is_lost(tmp_path, zero, dead, told, told_alone):
+    original = gaussian(12, (64, 64)) * np.where(dead, np.float32(1e-7), 1)[:, None]
+    scale = np.abs(original).max(axis=1, keepdims=True) / 127
+    codes = np.rint(original / scale).astype(np.int8)
+    stored = np.where(zero[:, None], 0, scale).astype(np.float16)
+    path = built(tmp_path, "w", lambda mb: mb.constexpr_blockwise_shift_scale(data=codes, scale=stored, name="w"))
+    words = "integers that a scale of 0 turns into zeros"
+    for originals, fault in ((recorded({"w": original}), told), (None, told_alone)):
+        audit = audit_program(read_program(path), originals=originals)
+        assert words in audit.weights[0].note
+        assert [words in problem for problem in audit.problems] == [True] * fault
+
+
+def even_indices(original: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """As coremltools counts them: in half precision."""
+    half = original.astype(np.float16)
+    steps = (half - half.min()) / (half.max() - half.min()) * np.float16(len(table) - 1)
+    return np.clip(np.rint(steps), 0, len(table) - 1).astype(np.uint8)
+
+
+def test_an_even_table_of_256_values_may_have_been_counted_in_half_precision(tmp_path):
+    original = np.random.default_rng(4).uniform(-0.083, 0.083, (64, 64)).astype(np.float32)
+    table = np.linspace(original.min(), original.max(), 256).astype(np.float16)
+    codes = even_indices(original, table)
+
+    def build(mb):
+        return mb.constexpr_lut_to_dense(indices=codes, lut=table.reshape(1, 1, 256, 1), name="w")
+
+    path = built(tmp_path, "w", build)
+    assert audit_program(read_program(path), originals=recorded({"w": original})).problems == ()
+    damage(path, "w", "indices", one_byte(99, 4))
+    [problem] = audit_program(read_program(path), originals=recorded({"w": original})).problems
+    assert "has 1 of 4096 values that are not the nearest" in problem
+
+
+def test_tables_of_few_values_are_no_grid(tmp_path):
+    """coremltools writes a table for every 8 values where palettes have scales per channel."""
+    original = gaussian(12, (64, 64))
+    blocks = original.reshape(64, 8, 8)
+    tables = np.pad(np.sort(blocks, axis=-1)[..., 1::2], ((0, 0), (0, 0), (0, 12)))
+    codes = np.abs(blocks[..., None] - tables[:, :, None]).argmin(axis=-1).reshape(64, 64)
+
+    def build(mb):
+        return mb.constexpr_lut_to_dense(indices=as_bits(codes, 4), lut=tables[..., None].astype(np.float16), name="w")
+
+    path = built(tmp_path, "w", build)
+    audit = audit_program(read_program(path), originals=recorded({"w": original}))
+    assert audit.problems == ()
+    assert audit.weights[0].error > 0.05
+
+
 # Name → constant, damage, and what the audit says without an original and with one; empty for nothing.
 SMALL_DAMAGES = {
     "a bias that is not a number": ("bias", halves(one_nan), "has 1 of 24 values that are NaN", "that are NaN"),
