@@ -181,7 +181,7 @@ def model_loader(source: ModelSource, *, any_size: bool = False) -> Callable[[Si
     from ..capture.foreign.load import load_foreign
 
     foreign = replace(source.foreign, any_size=any_size or source.foreign.any_size)
-    return lambda size: load_foreign(replace(foreign, size=size or foreign.size), source.checkpoint).completed()
+    return lambda size: load_foreign(replace(foreign, size=size or foreign.size), source.checkpoint)
 
 
 def require_network(source: ModelSource, *others: str) -> None:

@@ -265,7 +265,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         inputs=opened.pictures,
         head=head,
         spec=preparation.value,
-        parameters=parameters_of(original.stored.outline),
+        parameters=parameters_of(original.stored.outline) if original.parameters is None else original.parameters,
         tolerance=HALF_TOLERANCE if rough or whole else TOLERANCE,
         original=original,
         fillings=opened.fillings,
@@ -275,6 +275,7 @@ def _understood(opened: _Opened) -> ForeignNetwork:
         start=opened.start,
         notes=tuple(notes),
         warnings=(
+            *original.doubts,
             *opened.doubts,
             *preparation.warnings,
             *swapped,

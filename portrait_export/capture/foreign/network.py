@@ -109,11 +109,6 @@ class ForeignNetwork:
             for value in self.states
         )
 
-    def completed(self) -> ForeignNetwork:
-        """The same network with what only the original knows: its own parameters, and doubts about its weights."""
-        parameters = self.parameters if self.original.parameters is None else self.original.parameters
-        return replace(self, parameters=parameters, warnings=(*self.original.doubts, *self.warnings))
-
     def with_output(self, output: str) -> ForeignNetwork:
         """The same network for a package that returns something else, one of `preprocessing.OUTPUTS`.
 
