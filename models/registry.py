@@ -94,7 +94,7 @@ def load_shipped(name: str) -> nn.Module:
     if path is None:
         raise CheckpointError(
             f"Model `{name}` comes without trained weights.",
-            code="no-shipped-weights",
+            code="no-bundled-weights",
             hint="pass `checkpoint=` with yours; to measure size and shapes only, pass `random_weights=True`.",
         )
     from safetensors.torch import load_file

@@ -24,10 +24,10 @@ class ModelSpec:
         mean, std, scale, color, resize: as in PortraitSpec.
         positive: the class that the logits are about, `person` or `background`.
         paper: where the network comes from.
-        licence: of the code and shipped weights.
-        kinds: the kinds of bundled photographs (`calibration.dataset.KINDS`) for which the shipped weights are good
+        licence: of the code and bundled weights.
+        kinds: the kinds of bundled photographs (`calibration.dataset.KINDS`) for which the bundled weights are good
             enough; empty: all.
-        weights: file name under models/weights, or None for a model that is never shipped with weights.
+        weights: file name under models/weights, or None for a model that never has bundled weights.
         params: trainable parameters, with this config.
         gmacs: 10⁹ multiply-adds of convolutions and matrix products for one image of `size`.
         published: numbers that the authors published, for the table: name → value.
@@ -59,7 +59,7 @@ class ModelSpec:
 
     @property
     def weights_path(self) -> Path | None:
-        """The shipped weights' file if it is there, else None."""
+        """The bundled weights' file if it is there, else None."""
         path = WEIGHTS_DIR / self.weights if self.weights else None
         return path if path is not None and path.is_file() else None
 

@@ -61,7 +61,8 @@ def export(
 
     Args:
         model: a registered model, see `list_models`. May be left out if the checkpoint tells which model it is.
-        checkpoint: weights to use instead of the bundled ones: a Hugging Face folder, .safetensors, .bin, .pth, .ckpt.
+        checkpoint: weights to use instead of the bundled ones: a Hugging Face folder, .safetensors, .bin, .pth, .pt or
+            .ckpt.
         onnx: a network of your own in ONNX.
         torch: a network of your own in PyTorch, `file.py:factory`. RUNS that file; `checkpoint` is its weights.
         torchscript: a network of your own in TorchScript. RUNS the program in the file.

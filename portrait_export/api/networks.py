@@ -46,7 +46,7 @@ def load_checkpoint(path: StrPath, model: str | None = None) -> LoadedCheckpoint
     """Load a published or trained checkpoint. Nothing in it is ever executed.
 
     Args:
-        path: a Hugging Face folder, .safetensors, .bin, .pth or .ckpt.
+        path: a Hugging Face folder, .safetensors, .bin, .pth, .pt or .ckpt.
         model: the registered model; may be left out if the checkpoint tells which one it is.
     Returns:
         The frozen result: `module` (evaluation mode, float32), `spec` and `provenance`.

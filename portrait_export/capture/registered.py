@@ -17,7 +17,7 @@ from .runners import TorchRunner
 
 @dataclass(frozen=True)
 class RegisteredNetwork:
-    """A network of `models/` with shipped, random or a checkpoint's weights. Implements `inputs.sources.LoadedModel`.
+    """A network of `models/` with bundled, random or a checkpoint's weights. Implements `inputs.sources.LoadedModel`.
 
     Attributes:
         name: the registered name, or the checkpoint's.

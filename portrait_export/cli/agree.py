@@ -48,7 +48,7 @@ def agree(
     photos: int | None,
     console: options.Console,
 ) -> int:
-    """Run every operator's test cases and the shipped packages with Core ML and with our runtime, and compare.
+    """Run every operator's test cases and the bundled models with Core ML and with our runtime, and compare.
 
     It needs a Mac. Each case is a package of one operation, in float32 and in half precision, on each of the compute
     units. agreement.md lists what differs and by how much; agreement.json has every comparison.

@@ -44,7 +44,11 @@ def _recipes() -> list[str]:
 @click.option(
     "--parity/--no-parity", default=True, help="Run the saved asset with Apple's runtime and gate on its masks."
 )
-@options.DATA
+@click.option(
+    "--data",
+    type=options.File(),
+    help="Photos to compare on: a folder, or images/ + masks/.  [default: 4 of the bundled ones]",
+)
 @options.KINDS
 @options.MIN_IOU
 @options.FORCE

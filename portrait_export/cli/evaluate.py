@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.SOURCE
+@options.source_of_size("the model's, 512x512; the first of a package")
 @click.option("--package", type=options.File(), help="A saved .mlpackage, run by our runtime.")
 @own_network
 @options.DATA

@@ -40,7 +40,7 @@ def models(pattern: str, console: options.Console) -> None:
             f"{row['gmacs']:.1f}",
             render.size(row["parameters"] * 2),
             f"{row['height']}x{row['width']}" + (" + depth" if "depth" in row["inputs"] else ""),
-            render.style("shipped", fg="green") if row["weights"] else "none",
+            render.style("bundled", fg="green") if row["weights"] else "none",
             row["description"],
         ]
         for row in rows

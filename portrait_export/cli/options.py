@@ -254,7 +254,7 @@ MODEL = click.option(
 CHECKPOINT = click.option(
     "--checkpoint",
     type=File(),
-    help="Weights to use instead of the bundled ones: a Hugging Face folder, .safetensors, .bin, .pth or .ckpt.",
+    help="Weights to use instead of the bundled ones: a Hugging Face folder, .safetensors, .bin, .pth, .pt or .ckpt.",
 )
 RANDOM_WEIGHTS = click.option(
     "--random-weights",
@@ -267,7 +267,6 @@ PERSON_CLASS = click.option(
     help="The classes of a checkpoint or network of your own that are the person, counted from 0: 15, or 1,2, or 1-8."
     "  [default: detected and reported]",
 )
-SIZE = click.option("--size", type=Size(), help="Input size in pixels.  [default: the model's, 512x512]")
 SIZES = click.option(
     "--sizes",
     type=Sizes(),
@@ -322,5 +321,11 @@ def output_options(*options: Decorator) -> Decorator:
     return collected("console", Console, *options)
 
 
-SOURCE = source_options(MODEL, CHECKPOINT, RANDOM_WEIGHTS, SIZE, PERSON_CLASS)
+def source_of_size(default: str) -> Decorator:
+    """The options that select a network and its weights, with what a size is by default."""
+    size = click.option("--size", type=Size(), help=f"Input size in pixels.  [default: {default}]")
+    return source_options(MODEL, CHECKPOINT, RANDOM_WEIGHTS, size, PERSON_CLASS)
+
+
+SOURCE = source_of_size("the model's, 512x512")
 OUTPUT_OPTIONS = output_options(AS_JSON, QUIET, VERBOSE)

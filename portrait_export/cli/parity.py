@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("package", type=options.File())
-@options.SOURCE
+@options.source_of_size("every size of the package")
 @own_network
 @options.DATA
 @options.KINDS

@@ -30,18 +30,26 @@ def rebuild(
 ) -> int:
     """Retrain every network with bundled weights from scratch. Needs the extra `train`.
 
-    FOLDER/images and FOLDER/masks contain the photos and machine-made masks described in the weights' cards. Masks that
-    people found wrong are dropped or corrected, the photos of the calibration set and the validation photos are kept
-    out of training, and the networks are trained one after another. Run it again to resume after an interruption.
+    \b
+    FOLDER contains the photos and machine-made masks described in the weights' cards:
+    portraits/, masks/           portraits and their masks
+    everyday/manifest.json       everyday photos and their masks, which it lists
+    synthetic/                   pictures of people without background (.webp)
+
+    Masks that people found wrong are dropped or corrected, the photos of the calibration set and the validation photos
+    are kept out of training, and the networks are trained one after another. Run it again to resume after an
+    interruption.
     """
     from ..inputs.sources import ModelSource
-    from ..training.rebuild import chain_configs, clean, read_corrections, train_chain
+    from ..training.rebuild import chain_configs, clean, read_corrections, require_published, train_chain
     from ..utils.stages import Stages
     from . import render
     from .label import segmenter
     from .train import require_extra
 
     require_extra()
+    configs = chain_configs(out / "photographs", out, backgrounds=str(backgrounds or ""), share=share)
+    require_published(configs)  # before every photograph is copied
     stages = Stages(console.observer())
     photographs = out / "photographs"
     if not photographs.is_dir():
@@ -58,7 +66,6 @@ def rebuild(
         if not (console.quiet or console.as_json):
             render.message(f"    step {row['step']:>6.0f}/{config.steps}  loss {row['loss']:.4f}  IoU {row['iou']:.4f}")
 
-    configs = chain_configs(photographs, out, backgrounds=str(backgrounds or ""), share=share)
     made = []
     for path in train_chain(configs, out, on_start=start, on_row=show):
         made.append(str(path))

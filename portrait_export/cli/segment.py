@@ -19,7 +19,7 @@ LOOKS = ("mask", "cutout", "replace", "blur")
 @click.command()
 @click.argument("photos", nargs=-1, required=True, type=options.File(), metavar="PHOTO|FOLDER...")
 @click.option("--package", "-p", type=options.File(), help="A saved .mlpackage to run with our runtime.")
-@options.SOURCE
+@options.source_of_size("the model's, 512x512; of a package, the one that suits the photo")
 @click.option(
     "--out",
     "-o",

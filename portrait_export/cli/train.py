@@ -93,12 +93,14 @@ def require_extra() -> None:
     """Raise UsageError if the packages of the extra `train` are not installed."""
     from importlib.util import find_spec
 
+    from ..utils.extras import install
+
     missing = [name for name in ("lightning", "kornia", "tensorboard") if find_spec(name) is None]
     if missing:
         raise UsageError(
             f"Training needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed.",
             code="missing-extra",
-            hint="install with the extra: pip install 'portrait-export[train]'.",
+            hint=f"{install('train')}.",
         )
 
 

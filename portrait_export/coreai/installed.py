@@ -8,11 +8,11 @@ import platform
 import sys
 
 from ..errors import PortraitError
+from ..utils.extras import install
 
 VERSIONS = {"coreai-core": "1.0.0b3", "coreai-onnx": "1.2.1"}  # betas whose private parts change, so exact
 OLDEST_PYTHON = (3, 11)
 OLDEST_GLIBC = (2, 34)  # of Apple's wheels for Linux
-EXTRA = "pip install 'portrait-export[coreai]'"
 
 
 class CoreAIError(PortraitError):
@@ -38,7 +38,12 @@ def require_installed() -> None:
         if found[name] != wanted
     ]
     if wrong:
-        raise CoreAIError("Core AI assets need the extra `coreai`.", code="core-ai-missing", context=wrong, hint=EXTRA)
+        raise CoreAIError(
+            "Core AI assets need the extra `coreai`.",
+            code="core-ai-missing",
+            context=wrong,
+            hint=f"{install('coreai')}.",
+        )
 
 
 def _platform_problems(python: tuple[int, ...], glibc: tuple[int, ...] | None) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import PhotoError
+from ..utils.extras import install
 from ..utils.lfs import refuse_pointer
 from ..utils.quiet import quiet
 from .srgb import HIGH_DEPTH_GRAY, check_16_bit, to_srgb
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "HEIF")
 MAX_PIXELS = 100_000_000  # twice a 48-megapixel phone photo: about 0.3 GB as RGB
 PILLOW_MAX_PIXELS = 178_956_970  # Pillow itself refuses larger pictures
+TOO_LARGE = "scale it down first; the model scales it to its own small size anyway."
 EXIF_ORIENTATION = 0x0112
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # the further pictures of an MPO or TIFF are not animation frames
+ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # further pictures of an MPO are views or maps of the first
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,7 @@ def photo_of(image: Image.Image, name: str = "") -> Photo:
     pixels, notes = to_srgb(image)
     if orientation is not None:
         pixels = pixels.transpose(orientation)
-    return Photo(_array(pixels), name, (*notes, *_animation(image)))
+    return Photo(_array(pixels), name, (*notes, *_more_frames(image)))
 
 
 def open_depth(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -147,9 +149,7 @@ def _opened(path: str | os.PathLike[str], max_pixels: int) -> Iterator[Image.Ima
     except PhotoError as error:
         raise PhotoError(f"{name}: {error.message}", context=error.context, hint=error.hint) from error
     except Image.DecompressionBombError as error:
-        raise PhotoError(
-            f"{name}: the picture is too large: more than {limit:,} pixels.", context=(str(error),)
-        ) from error
+        raise PhotoError(f"{name}: the picture is too large: more than {limit:,} pixels.", hint=TOO_LARGE) from error
     except MemoryError as error:
         raise PhotoError(f"{name} does not fit into memory.", hint="scale it down first.") from error
     except Image.UnidentifiedImageError as error:
@@ -194,7 +194,7 @@ def _check_pixels(size: tuple[int, int], limit: int) -> None:
     if width * height > limit:
         raise PhotoError(
             f"the picture is too large: {width}x{height} = {width * height:,} pixels, more than {limit:,}.",
-            hint="scale it down first; the model scales it to its own small size anyway.",
+            hint=TOO_LARGE,
         )
     if width < 1 or height < 1:
         raise PhotoError(f"the picture has no pixels: {width}x{height}.")
@@ -207,7 +207,7 @@ def _not_a_picture(name: str) -> PhotoError:
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
         return PhotoError(
             f"{name} is a HEIC/HEIF picture, which is not supported without the extra `heic`.",
-            hint="install it: pip install 'portrait-export[heic]'; or convert the picture to JPEG, on a Mac with"
+            hint=f"{install('heic')}; or convert the picture to JPEG, on a Mac with"
             " `sips -s format jpeg IN.heic --out OUT.jpg`.",
         )
     return PhotoError(
@@ -240,11 +240,13 @@ def _orientation(image: Image.Image) -> Image.Transpose | None:
     return table.get(value) if isinstance(value, int) else None
 
 
-def _animation(image: Image.Image) -> tuple[str, ...]:
-    """Return the note for an animation. Call it last: Pillow leaves the first frame to look for a second."""
+def _more_frames(image: Image.Image) -> tuple[str, ...]:
+    """Return the note for several frames or pages. Call it last: Pillow leaves the first one to look for a second."""
     with contextlib.suppress(Exception):  # damage after the first frame does not matter
         if image.format in ANIMATED_FORMATS and getattr(image, "is_animated", False):
             return ("it is an animation: its first frame is used.",)
+        if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+            return (f"it has {image.n_frames} pages: the first one is used.",)  # type: ignore[attr-defined]
     return ()
 
 

@@ -31,8 +31,8 @@ class ModelSource:
 
     Attributes:
         model: a registered name; may be omitted if the checkpoint determines the network.
-        checkpoint: a file or folder with weights to use instead of the shipped ones.
-        random_weights: use well-scaled random weights, seed 0, even where trained ones are shipped.
+        checkpoint: a file or folder with weights to use instead of the bundled ones.
+        random_weights: use well-scaled random weights, seed 0, even where trained ones are bundled.
         size: (height, width) in pixels; None uses the model's own.
         foreign: a network of the user's own instead of a registered one.
         person_class: the classes of a checkpoint that are the person, counted from 0; None: as its labels tell.
@@ -157,7 +157,7 @@ def load_model(source: ModelSource) -> LoadedModel:
     Raises:
         UsageError: no network, or options that cannot be used together, or a size that the
             network does not take.
-        CheckpointError: the weights cannot be read or do not fit, or the model is shipped without weights.
+        CheckpointError: the weights cannot be read or do not fit, or none are bundled with the model.
         CaptureError: a network of the user's own cannot be read or run, or its input or mask is not found.
     """
     return model_loader(source)(source.size)
@@ -226,7 +226,7 @@ def _from_catalogue(name: str, *, random_weights: bool) -> RegisteredNetwork:
     if random_weights:
         module, origin = create_model(name, seed=0).eval(), "random, seed 0"
     else:
-        module, origin = load_shipped(name), f"shipped, {spec.weights}"
+        module, origin = load_shipped(name), f"bundled, {spec.weights}"
     return RegisteredNetwork(
         name=spec.name,
         module=module,

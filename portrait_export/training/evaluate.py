@@ -282,7 +282,7 @@ def worst_sheet(worst: Sequence[WorstCase]) -> bytes:
         photo = case.image.astype(np.float32) / 255
         cells = [cut_out(photo, mask) for mask in (np.ones_like(case.drawn), case.drawn, case.predicted)]
         shown.append((_caption(case.score), cells))
-    return captioned_sheet(shown, across=1)
+    return captioned_sheet(shown, across=1, heads=("photograph", "drawn mask", "prediction"))
 
 
 def _caption(score: Score) -> str:

@@ -23,6 +23,7 @@ from ..imaging.encode import png_bytes
 from ..imaging.guided import refine
 from ..imaging.photo import open_photo
 from ..imaging.resize import resize_bilinear
+from ..utils.extras import install
 from ..utils.files import write_bytes
 from ..utils.lfs import refuse_pointer
 from ..utils.quiet import quiet
@@ -73,7 +74,7 @@ def label_folder(
 
     Args:
         hard: class ids in annotations/ instead of soft masks.
-        force: replace masks that exist.
+        force: replace masks that exist; sheets and reviews of the replaced ones are removed.
     Returns:
         The labels made, least confident first.
     Raises:
@@ -91,6 +92,8 @@ def label_folder(
             on_image(done + 1, len(items))
     finally:
         labels.sort(key=lambda label: label.confidence)
+        if force and labels:
+            _remove_overviews(folder)
         _write_overview(folder, labels, target, hard=hard)
     if faults:
         raise DataError(
@@ -172,6 +175,19 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return int((a & b).sum()) / either if either else 1.0
 
 
+def remove_sheets(folder: Path, kind: str) -> None:
+    """Remove the sheets of earlier runs: of kind `label` or `review`."""
+    for sheet in (folder / "sheets").glob(f"{kind}_*.png"):
+        sheet.unlink()
+
+
+def _remove_overviews(folder: Path) -> None:
+    """Remove what shows masks that were replaced."""
+    remove_sheets(folder, "label")
+    remove_sheets(folder, "review")
+    (folder / "review.csv").unlink(missing_ok=True)
+
+
 def _write_overview(folder: Path, labels: Sequence[Label], target: Path, *, hard: bool) -> None:
     """Rewrite label.csv with the rows of earlier runs added, and write sheets numbered after the earlier ones."""
     if not labels:
@@ -224,7 +240,7 @@ def selfie_segmenter(model: bytes) -> Segmenter:
         raise UsageError(
             "Labelling needs ai-edge-litert, which is not installed.",
             code="missing-extra",
-            hint="install with the extra: pip install 'portrait-export[train]'; or label with `model=serseg_b0`.",
+            hint=f"{install('train')}; or label with `model=serseg_b0`.",
         ) from error
     with quiet(native=True):
         interpreter = Interpreter(model_content=model)

@@ -35,17 +35,23 @@ def _row(image: Tensor, mask: Tensor, predicted: Tensor) -> list[np.ndarray]:
     return [_cell(photo), cut_out(photo, mask[0].numpy()), cut_out(photo, predicted[0].numpy())]
 
 
-def captioned_sheet(shown: Sequence[tuple[str, Sequence[np.ndarray]]], *, across: int) -> bytes:
+def captioned_sheet(
+    shown: Sequence[tuple[str, Sequence[np.ndarray]]], *, across: int, heads: Sequence[str] = ()
+) -> bytes:
     """A PNG of photographs, `across` in a row: for each a caption, and below it its cells side by side.
 
     Args:
         shown: a caption and cells, (CELL, CELL, 3) uint8, as many for each photograph.
+        heads: what each cell of a photograph shows, at the top; empty: no line of them.
     """
-    width, height = len(shown[0][1]) * CELL, CELL + CAPTION
-    sheet = Image.new("RGB", (across * width, -(-len(shown) // across) * height), "white")
+    width, height, top = len(shown[0][1]) * CELL, CELL + CAPTION, CAPTION if heads else 0
+    sheet = Image.new("RGB", (across * width, top + -(-len(shown) // across) * height), "white")
     draw = ImageDraw.Draw(sheet)
+    for column in range(across if heads else 0):
+        for i, head in enumerate(heads):
+            draw.text((column * width + i * CELL + 2, 1), head, "black")
     for i, (caption, cells) in enumerate(shown):
-        x, y = i % across * width, i // across * height
+        x, y = i % across * width, top + i // across * height
         sheet.paste(Image.fromarray(np.concatenate(cells, 1)), (x, y + CAPTION))
         draw.text((x + 2, y + 1), caption, "black")
     return png_bytes(sheet)

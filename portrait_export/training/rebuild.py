@@ -223,6 +223,12 @@ def chain_configs(data: Path, out: Path, *, backgrounds: str = "", share: float 
     return configs
 
 
+def require_published(configs: Sequence[TrainConfig]) -> None:
+    """Raise UsageError or CheckpointError if a network starts from published weights that are not installed."""
+    if any(config.init == IMAGENET for config in configs):
+        packaged_lite()
+
+
 def train_chain(
     configs: Sequence[TrainConfig],
     out: Path,

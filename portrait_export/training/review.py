@@ -14,7 +14,7 @@ from ..calibration.dataset import find_items, load_item
 from ..errors import DataError, PhotoError
 from ..imaging.guided import refine
 from ..utils.files import write_bytes, write_text
-from .label import Segmenter, iou, vote
+from .label import Segmenter, iou, remove_sheets, vote
 from .pictures import captioned_sheet, cut_out
 
 COLUMNS = ("name", "iou", "confidence", "share", "share_second")  # of review.csv
@@ -119,6 +119,7 @@ def _write(folder: Path, reviews: Sequence[Review]) -> None:
     for one in reviews:
         writer.writerow([one.name, *(f"{v:.4f}" for v in (one.iou, one.confidence, one.share, one.share_second))])
     write_text(folder / "review.csv", text.getvalue())
+    remove_sheets(folder, "review")
     for start in range(0, len(reviews), PER_SHEET):
         path = folder / "sheets" / f"review_{start // PER_SHEET:03d}.png"
         write_bytes(path, review_sheet(reviews[start : start + PER_SHEET]), force=True)
@@ -126,4 +127,8 @@ def _write(folder: Path, reviews: Sequence[Review]) -> None:
 
 def review_sheet(reviews: Sequence[Review]) -> bytes:
     """A PNG: for each photograph the cut-out by its mask, and next to it the one by the second opinion."""
-    return captioned_sheet([(f"{one.iou:.3f} {one.name}"[:50], one.cells) for one in reviews], across=ACROSS)
+    return captioned_sheet(
+        [(f"{one.iou:.3f} {one.name}"[:50], one.cells) for one in reviews],
+        across=ACROSS,
+        heads=("mask", "second opinion"),
+    )

@@ -1,4 +1,4 @@
-"""Run single operations and the shipped packages with Core ML and with our runtime, and compare the results."""
+"""Run single operations and bundled models with Core ML and with our runtime, and compare the results."""
 
 from __future__ import annotations
 
@@ -227,8 +227,8 @@ def _packages(request: AgreeRequest, engine: Engine, folder: Path, stage: Runnin
     from ..models.registry import list_models, model_spec
 
     rows: list[Row] = []
-    shipped = [name for name in list_models() if model_spec(name).weights_path is not None]
-    subjects: Sequence[str | Path] = shipped if request.packages is None else request.packages
+    bundled = [name for name in list_models() if model_spec(name).weights_path is not None]
+    subjects: Sequence[str | Path] = bundled if request.packages is None else request.packages
     for done, subject in enumerate(subjects):
         rows += _package(subject if isinstance(subject, Path) else _exported(subject, folder), request, engine)
         stage.progress(done + 1, len(subjects))

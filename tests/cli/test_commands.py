@@ -146,6 +146,28 @@ def test_onnx_writes_a_file_that_onnx_runtime_runs(cli, tmp_path):
     assert [o.shape for o in outputs] == [(1, 1, 64, 64), (1, 1, 16, 16)]
 
 
+HELP = {
+    "parity": ["[default: every size of the package]", ".pth, .pt or .ckpt"],
+    "evaluate": ["the first of a package]"],
+    "segment": ["of a package, the one that suits the photo]"],
+    "coreml": ["[default: the model's, 512x512]"],
+    "coreai": ["[default: 4 of the bundled ones]"],
+    "rebuild": ["everyday/manifest.json", "portraits/, masks/", "synthetic/"],
+}
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_help_states_what_the_command_does(cli, command):
+    shown = " ".join(cli(command, "--help").out.split())
+    assert [text for text in HELP[command] if text not in shown] == []
+
+
+def test_weights_are_bundled_or_none(cli):
+    ran = cli("models")
+    assert "bundled" in ran.out
+    assert "shipped" not in ran.out
+
+
 def test_models_lists_all_with_their_size(cli):
     ran = cli("models", "--json")
     rows = {row["name"]: row for row in json.loads(ran.out)}
@@ -290,7 +312,7 @@ def test_a_model_without_weights_is_refused(cli, without_weights, words, small_e
     out = tmp_path / "out"
     ran = cli(*[places.get(word, word).replace("OUT", str(out)) for word in words])
     assert (ran.code, ran.out) == (2, "")
-    assert "error: no-shipped-weights" in ran.err
+    assert "error: no-bundled-weights" in ran.err
     assert "Model `sernet_former` comes without trained weights." in ran.err
     assert "hint: pass --checkpoint with yours" in ran.err
     assert "to measure size and shapes only, pass --random-weights." in ran.err
@@ -299,7 +321,7 @@ def test_a_model_without_weights_is_refused(cli, without_weights, words, small_e
 
 def test_a_model_without_weights_is_listed_as_such_and_takes_random_ones(cli, without_weights, photos, tmp_path):
     assert {row["weights"] for row in json.loads(cli("models", "--json").out)} == {False}
-    assert "shipped" not in cli("models").out
+    assert "bundled" not in cli("models").out
     out = tmp_path / "out"
     ran = cli("coreml", "-m", without_weights, *SMALL, "--data", photos, "-o", out)
     assert ran.code == 0, ran.err

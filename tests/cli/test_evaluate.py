@@ -64,7 +64,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """The shipped segformer_b0 at 64x64 in every form that `evaluate` takes."""
+    """The bundled segformer_b0 at 64x64 in every form that `evaluate` takes."""
     from portrait_export.workflows.export import export_coreml
     from portrait_export.workflows.requests import CoreMLRequest
 

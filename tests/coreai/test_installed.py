@@ -26,7 +26,7 @@ def test_missing_and_other_versions_are_named(monkeypatch: pytest.MonkeyPatch) -
         "coreai-core 1.0.0b3 is needed; 1.0.0b2 is installed",
         "coreai-onnx 1.2.1 is needed; it is not installed",
     )
-    assert caught.value.hint == "pip install 'portrait-export[coreai]'"
+    assert caught.value.hint == "run `pip install '.[coreai]'` in a checkout of the repository."
 
 
 def test_versions_are_those_of_the_extra() -> None:

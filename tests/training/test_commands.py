@@ -53,7 +53,7 @@ def test_train_then_evaluate_its_checkpoint(config: Path, painted: Path, tmp_pat
     assert 0 <= scores["iou_worst"] <= scores["iou_mean"] <= 1
     assert len((tmp_path / "e.csv").read_text().splitlines()) == 9
     with Image.open(tmp_path / "e.png") as sheet:
-        assert sheet.size == (480, 3 * 174)
+        assert sheet.size == (480, 14 + 3 * 174)
     assert run([*arguments, "--min-iou", "1", "--quiet"]) == 1
     assert "FAILED" in capsys.readouterr().out
 

@@ -167,8 +167,9 @@ def test_sheet_shows_the_worst_first() -> None:
     worst, frames = Worst(1), [labelled(name, half(10)) for name in masks]
     evaluate(Answers(masks), frames, iou=mask_iou, boundary_f=boundary_f, on_image=worst)
     with Image.open(io.BytesIO(worst_sheet(worst.cases))) as sheet:
-        assert sheet.size == (480, 174)
+        assert sheet.size == (480, 14 + 174)  # the line of headings comes first
         pixels = np.asarray(sheet)
-    white = (pixels[14:] == 255).all(2)
+    assert [bool((pixels[:14, x : x + 160] < 128).any()) for x in (0, 160, 320)] == [True] * 3
+    white = (pixels[28:] == 255).all(2)
     shares = [float(white[:, x : x + 160].mean()) for x in (0, 160, 320)]
     assert shares == pytest.approx([1, 0.5, 0.15], abs=0.06)

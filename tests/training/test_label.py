@@ -65,6 +65,19 @@ def test_overview_keeps_what_earlier_runs_made(painted: Path) -> None:
     assert len(list((painted / "sheets").iterdir())) == 2
 
 
+def test_what_shows_replaced_masks_is_removed(painted: Path) -> None:
+    (painted / "sheets").mkdir()
+    left = ("sheets/label_000.png", "sheets/label_005.png", "sheets/review_000.png", "review.csv")
+    for name in left:
+        (painted / name).touch()
+    (painted / "masks/p1.png").unlink()
+    label_folder(painted, bright)
+    assert all((painted / name).exists() for name in left)  # the other masks are what they show
+    label_folder(painted, bright, force=True)
+    assert [path.name for path in (painted / "sheets").iterdir()] == ["label_000.png"]
+    assert not (painted / "review.csv").exists()
+
+
 def test_overview_is_written_for_what_was_done_before_an_interruption(painted: Path) -> None:
     def interrupted(done: int, total: int) -> None:
         if done == 3:

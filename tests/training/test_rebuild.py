@@ -127,6 +127,19 @@ def test_cleaning_that_is_interrupted_leaves_nothing(shared: Path, tmp_path: Pat
         clean(shared, tmp_path / "clean", bright, LIST)
 
 
+def test_what_the_chain_starts_from_is_checked_before_photographs_are_copied(
+    cli, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise UsageError("The ImageNet weights are not installed.")
+
+    monkeypatch.setattr("portrait_export.training.rebuild.packaged_lite", missing)
+    ran = cli("rebuild", shared, "-o", tmp_path / "out")
+    assert ran.code == 2
+    assert "The ImageNet weights are not installed." in ran.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_each_network_of_the_chain_starts_from_one_before_it(tmp_path: Path) -> None:
     configs = chain_configs(tmp_path / "data", tmp_path, backgrounds="walls", share=0.001)
     assert [config.model for config in configs] == list(CHAIN)

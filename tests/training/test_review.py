@@ -56,12 +56,20 @@ def test_sheet_shows_both_opinions_side_by_side(painted: Path) -> None:
     spoil(painted / "masks/p2.png")
     review_folder(painted, bright)
     with Image.open(painted / "sheets/review_000.png") as sheet:
-        assert sheet.size == (4 * 2 * 160, 2 * 174)
+        assert sheet.size == (4 * 2 * 160, 14 + 2 * 174)  # the line of headings comes first
         pixels = np.asarray(sheet)
-    mine, second = pixels[14 + 100 : 174, :160], pixels[14 + 100 : 174, 160:320]
+    mine, second = pixels[28 + 100 : 188, :160], pixels[28 + 100 : 188, 160:320]
     background = np.abs(mine.astype(int) - (0, 200, 80)).max(axis=2) <= 2
     assert background.all()  # the lower half is gone there
     assert not (np.abs(second.astype(int) - (0, 200, 80)).max(axis=2) <= 2).all()
+
+
+def test_sheets_of_an_earlier_review_are_replaced(painted: Path) -> None:
+    (painted / "sheets").mkdir()
+    for name in ("review_000.png", "review_007.png", "label_000.png"):
+        (painted / "sheets" / name).touch()
+    review_folder(painted, bright)
+    assert sorted(path.name for path in (painted / "sheets").iterdir()) == ["label_000.png", "review_000.png"]
 
 
 def test_repair_adds_what_the_second_opinion_sees(painted: Path) -> None:

@@ -153,7 +153,7 @@ def test_missing_extra_is_said_before_any_work(cli, network: Path, monkeypatch: 
     ran = cli("coreai", "--onnx", network)
     assert ran.code == 2
     assert "Core AI assets need the extra `coreai`" in ran.err
-    assert "pip install 'portrait-export[coreai]'" in ran.err
+    assert "pip install '.[coreai]'" in ran.err
 
 
 @pytest.mark.parametrize("recipe", ["w8a8", "mixed"])
