@@ -156,6 +156,17 @@ def test_only_the_likeliest_of_many_labels_are_shown(cli, tmp_path):
     assert shown[10:] == ["  and 15 more"]
 
 
+def test_a_photo_is_not_enlarged_beyond_memory(cli, package, photos):
+    [file] = package.rglob("model.mlmodel")
+    message = coreml.spec_message(file.read_bytes())
+    message.description.input[0].type.imageType.width = message.description.input[0].type.imageType.height = 2**20
+    file.write_bytes(message.SerializeToString())
+    ran = cli("predict", package, "-i", f"image={photos / 'portrait.png'}")
+    assert (ran.code, "A value of shape [1048576, 1048576, 3] would have" in " ".join(ran.err.split())) == (2, True), (
+        ran.err
+    )
+
+
 def test_an_image_of_16_bit_floats_is_written_as_an_array(cli, tmp_path):
     ct = coreml.coremltools()
     layout = ct.colorlayout.GRAYSCALE_FLOAT16
