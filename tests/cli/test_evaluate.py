@@ -156,7 +156,7 @@ def test_splits_of_an_easyportrait_tree(cli, tree, tmp_path):
     assert val["images"] == 2
     assert val["iou_worst"] < 0.6 < 0.97 < val["iou_median"] * 2 - val["iou_worst"]
     with Image.open(tmp_path / "worst.png") as sheet:
-        assert sheet.size == (480, 2 * 174)
+        assert sheet.size == (480, 14 + 2 * 174)  # the line of headings comes first
     ran = cli("evaluate", *own, "--split", "tset")
     assert ran.code == 2
     assert "the splits are: train, val, test." in ran.err
