@@ -62,8 +62,8 @@ def require_agreeing(package: str, stated: PortraitSpec, network: PortraitSpec, 
 
     Args:
         package: its name.
-        own: whether the network is the user's own. Such a network may prepare photos in its graph, and may leave open
-            what the package states; whether the numbers fit, the masks show.
+        own: whether the network is the user's own, or another than the package was made from. It may prepare photos in
+            its graph or by other numbers, and leave open what the package states; whether that fits, the masks show.
     """
     faults = [*_other_pictures(stated, network, own=own)]
     for name in CHOSEN:

@@ -76,7 +76,8 @@ def load(
         stage.warnings += dict.fromkeys(line for each in models for line in each.warnings)
         if stored and SPEC_KEY in stored:
             stated = PortraitSpec.from_json(stored[SPEC_KEY], source=package)
-            models = tuple(_as_stated(each, stated, package, own=source.foreign is not None) for each in models)
+            own = source.foreign is not None or bool(other)  # of another network the masks alone can be compared
+            models = tuple(_as_stated(each, stated, package, own=own) for each in models)
         if model.kinds and not set(kinds) <= set(model.kinds):
             stage.warnings.append(
                 f"The weights of {model.name} are good enough for photographs of kind {', '.join(model.kinds)} alone."

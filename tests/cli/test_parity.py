@@ -172,6 +172,7 @@ def test_names_in_a_line_are_few(capfd):
     _show_first(
         op,
         SimpleNamespace(found=found, other_weights="", few_paired=True, values=145, unpaired=unpaired, reference="net"),
+        own_bar=False,
     )
     lines = capfd.readouterr().out.splitlines()
     assert max(map(len, lines)) < 500

@@ -228,7 +228,7 @@ def mortal() -> list[str]:
 
 CLOSED_FOLDERS = {
     "inspect_package": (["inspect", "closed/a.mlpackage"], "closed/a.mlpackage cannot be used: Permission denied."),
-    "inspect_onnx": (["inspect", "closed/a.onnx"], "closed/a.onnx cannot be used: Permission denied."),
+    "inspect_onnx": (["inspect", "closed/a.onnx"], "closed/a.onnx cannot be read: Permission denied."),
     "segment_out": (["segment", "a.png", *SMALL, "-o", "closed/o.png"], "closed/o.png cannot be used"),
     "coreml_out": (["coreml", *SMALL, "-o", "read_only/out"], "Cannot write read_only/out: Permission denied."),
 }

@@ -461,7 +461,7 @@ def test_numbers_that_are_undone_tell_the_order_of_channels(tmp_path):
 
 
 def test_given_numbers_that_suit_the_graph_are_not_doubted(tmp_path):
-    assert load(AMBIGUOUS["a_divisor_and_an_offset_of_nothing_known"][0], tmp_path, scale=0.1).warnings == ()
+    assert guesses(load(AMBIGUOUS["a_divisor_and_an_offset_of_nothing_known"][0], tmp_path, scale=0.1)) == ()
     signs = NOTICED["back_to_0_to_1_from_minus_one_to_one"]
     halves = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
     assert guesses(load(signs, tmp_path, **halves)) == ()

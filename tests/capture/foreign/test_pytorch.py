@@ -248,8 +248,8 @@ def test_torchscript_with_one_bit_flipped_is_refused(tmp_path):
     torch.jit.trace(seeded(DeepLab), example, strict=False).save(str(path))
     data = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
-        entry = max(archive.infolist(), key=lambda each: each.file_size)
-    data[entry.header_offset + 200 + entry.file_size // 2] ^= 64
+        entry = max(archive.infolist(), key=lambda each: each.compress_size)
+    data[entry.header_offset + 200 + entry.compress_size // 2] ^= 64
     path.write_bytes(data)
     with pytest.raises(CaptureError, match=r"net\.pt is damaged: the bytes of '.*' in it do not have the checksum"):
         load_foreign(ForeignOptions(torchscript=path, scale=1 / 255, size=SIZE))
