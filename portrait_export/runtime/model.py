@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -375,7 +376,12 @@ def _require_described(program: Program, function: Function) -> None:
         names = [feature.name for feature in features]
         unknown = [name for name in names if name not in has]
         faults += [f"{what} {name!r} is described; the program has {', '.join(has) or 'none'}" for name in unknown]
-        faults += [f"{what} {name!r} is described twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+        # coremltools describes an output that a module returns twice by two equal entries.
+        faults += [
+            f"{what} {name!r} is described twice"
+            for name, count in Counter(each.name for each in set(features)).items()
+            if count > 1
+        ]
     if faults:
         raise PackageError(
             f"{program.path.name} describes other inputs or outputs than function {function.name!r} has.",

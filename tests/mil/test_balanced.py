@@ -210,11 +210,18 @@ def test_a_difference_of_large_numbers_keeps_its_mean(tmp_path):
 
 def test_the_audit_takes_the_next_half_for_no_fault_and_the_one_after_it_for_one():
     from portrait_export.mil.audit.compare import compare
+    from portrait_export.mil.audit.grids import Layout
 
     weight = weights(8, 64, 64, 3, 3)
     nearest, found = weight.astype(np.float16), halves(weight, 0).astype(np.float16)
     few = found.copy()
     few.ravel()[100:] = nearest.ravel()[100:]  # too few to be a way of rounding
-    assert not compare(few, nearest, weight, bits=16, plain=True).fault
+    layout = Layout(np.zeros(weight.size, np.intp))
+
+    def fault() -> str:
+        rows = (array.reshape(-1, 1) for array in (few, nearest, weight))
+        return compare(*rows, layout=layout, bits=16, plain=True).fault
+
+    assert not fault()
     few.ravel()[0] = nearest.ravel()[0] + np.float16(3) * np.spacing(np.abs(nearest.ravel()[0]))
-    assert "1 of 36864 values that are not the nearest" in compare(few, nearest, weight, bits=16, plain=True).fault
+    assert "1 of 36864 values that are not the nearest" in fault()

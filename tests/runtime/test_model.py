@@ -343,8 +343,10 @@ def _features(change: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _added(features: Any, name: str = "") -> None:
+    """Describe one once more, as another array."""
     features.add().CopyFrom(features[0])
     features[-1].name = name or features[0].name
+    features[-1].type.multiArrayType.shape.append(7)
 
 
 OTHER_FEATURES: dict[str, tuple[Callable[[Any], None], str]] = {

@@ -99,7 +99,7 @@ def test_a_failed_gate_is_blamed_on_half_precision_where_float32_passes(tmp_path
     """Numbers near 50 are 1/32 apart in half precision: that is 0.6 of the logits."""
     assert not export(tmp_path, photos, 1.0, lift=50.0).passed
     [line] = [line for line in notes(tmp_path) if line.startswith("Rounding to half precision is the reason")]
-    assert line.endswith("`precision=auto` keeps the operations that lose most in float32.")
+    assert line.endswith("precision auto keeps the operations that lose most in float32.")
     assert export(tmp_path, photos, 1.0, lift=50.0, precision="auto").passed
 
 

@@ -19,8 +19,8 @@ from .health import zeroed
 from .stored import StoredValues
 
 # Of what rounding explains, squared: the error that another scale or offset would save. Ours with nearest and
-# compensated rounding and coremltools' reach 0.54 (lite0_fpn, serseg_b0; 4 and 8 bits), palettes with scales 0.68. Half or
-# twice the scale gives 8 with 4 bits, and more with 8.
+# compensated rounding and coremltools' reach 0.54 (lite0_fpn, serseg_b0; 4 and 8 bits), palettes with scales 0.68.
+# Half or twice the scale gives 8 with 4 bits, and more with 8.
 SCALE_OFF = 2.0
 # The same of a table's entry, where half the distance to the next entry counts as rounding too. Palettes of 1 to 8
 # bits, with scales, of vectors, with k-means, even or fitted to inputs, reach 1.9.
