@@ -66,12 +66,13 @@ def check_parity(source: ModelSource, package: Path, request: ParityRequest, obs
     bundle = None if request.from_device is None else _bundle_of(request.from_device, package, saved, listed)
     if bundle is not None:
         sizes = bundle.sizes
-    elif source.size is not None:
-        if listed:
-            require_listed(source.size, listed, name=package.name)
-        sizes = (source.size,)
-    elif not sizes and saved is not None:
-        sizes = ((saved.height, saved.width),)
+    else:
+        if not sizes and saved is not None:
+            sizes = ((saved.height, saved.width),)
+        if source.size is not None:
+            if sizes:
+                require_listed(source.size, sizes, name=package.name)
+            sizes = (source.size,)
     models = steps.load(
         stages, source, sizes, any_size=bool(listed), kinds=request.kinds, package=package.name, stored=found.metadata
     )

@@ -131,6 +131,13 @@ def test_the_onnx_file_beside_a_package_has_its_weights_and_other_logits(cli, sm
     assert "other weights" not in ran.out + ran.err
 
 
+def test_a_size_that_a_package_does_not_take_is_refused_before_any_photograph(cli, small_export, photos):
+    package = small_export / "segformer_b0.mlpackage"
+    ran = cli("parity", package, "-m", "segformer_b0", "--random-weights", "--data", photos, "--size", "32x32")
+    assert ran.code == 2
+    assert "segformer_b0.mlpackage takes 64x64; found --size 32x32" in ran.err
+
+
 def test_blame_of_another_network_says_so_and_blames_no_operation(cli, small_export, photos):
     command = ("blame", small_export / "segformer_b0.mlpackage", *LITE, "--image", photos / "noise.png")
     ran = cli(*command, "-q")
