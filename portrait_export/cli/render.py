@@ -25,6 +25,7 @@ from ..errors import PortraitError
 from ..utils.plain import plain_data
 from ..utils.stages import Observer, SilentObserver, Stage
 from ..utils.visible import visible, visible_in_json, visible_line
+from ..utils.wording import in_texts
 from . import interrupt
 from .flags import with_flags
 
@@ -117,22 +118,13 @@ def result_json(value: Any) -> None:
     NaN and infinities, which JSON does not have, become null.
     Control characters, those that the stream's encoding lacks, and names that are not UTF-8 are escaped.
     """
-    value = _flags_everywhere(plain_data(value))
+    value = in_texts(plain_data(value), with_flags)
     text = _escaped_lines(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(value, indent=2, allow_nan=False)
     _print(text)
-
-
-def _flags_everywhere(value: Any) -> Any:
-    """`with_flags` of every text in plain data."""
-    if isinstance(value, dict):
-        return {key: _flags_everywhere(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_flags_everywhere(item) for item in value]
-    return with_flags(value) if isinstance(value, str) else value
 
 
 def _escaped_lines(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Compose pictures from a photo and its mask: the mask itself, a cut-out, a replaced or blurred background."""
+"""Compose pictures from a photo and its mask."""
 
 from __future__ import annotations
 

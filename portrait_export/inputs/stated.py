@@ -1,4 +1,4 @@
-"""Check what a saved model states for apps: that its program is as stated, and that its network agrees."""
+"""Compare what a saved model states for apps with its program and its network."""
 
 from __future__ import annotations
 

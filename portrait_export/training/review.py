@@ -1,4 +1,4 @@
-"""Compare the masks of photographs with a second opinion, list the lowest agreement first, and repair masks."""
+"""Compare the masks of photographs with a second opinion, and repair them."""
 
 from __future__ import annotations
 

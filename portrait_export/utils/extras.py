@@ -1,4 +1,7 @@
-"""Say how an extra of this package is installed. It is on no package index, so its name alone cannot be."""
+"""Say how an extra of this package is installed.
+
+The package is on no package index, so the extra's name alone is not enough.
+"""
 
 from __future__ import annotations
 

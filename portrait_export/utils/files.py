@@ -1,4 +1,7 @@
-"""Write files atomically: each is built under a hidden name in its folder, then renamed into place."""
+"""Write files atomically.
+
+Each is built under a hidden name in its folder, then renamed into place.
+"""
 
 from __future__ import annotations
 

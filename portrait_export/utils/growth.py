@@ -1,4 +1,7 @@
-"""Tell how large the outputs of an ONNX node are before it is computed: a range or a tile can fill any memory."""
+"""Tell how large the outputs of an ONNX node are before it is computed.
+
+A range or a tile can fill any memory.
+"""
 
 from __future__ import annotations
 

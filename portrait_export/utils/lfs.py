@@ -1,4 +1,7 @@
-"""Recognise Git LFS pointers: small texts that a clone has in the place of large files until `git lfs pull`."""
+"""Recognise Git LFS pointers.
+
+They are small texts that a clone has in the place of large files until `git lfs pull`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a TOML file into a frozen dataclass, and report everything that is wrong with it at once."""
+"""Read a TOML file into a frozen dataclass, with all its errors at once."""
 
 from __future__ import annotations
 

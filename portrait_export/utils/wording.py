@@ -1,8 +1,9 @@
-"""Put arguments into words, for files that are written for people who call from Python and from the command line."""
+"""Put arguments into words that suit Python and the command line alike."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 ARGUMENT = re.compile(r"`([a-z][a-z0-9_]*)=([^`\n]*)`")  # as messages name arguments, see `errors.PortraitError`
@@ -17,10 +18,10 @@ def in_words(text: str) -> str:
     return ARGUMENT.sub(lambda match: match[1] if match[2] in ("", "True") else f"{match[1]} {match[2]}", text)
 
 
-def all_in_words(value: Any) -> Any:
-    """`in_words` of every text in plain data."""
+def in_texts(value: Any, word: Callable[[str], str]) -> Any:
+    """Plain data with `word` of every text in it."""
     if isinstance(value, dict):
-        return {key: all_in_words(item) for key, item in value.items()}
+        return {key: in_texts(item, word) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [all_in_words(item) for item in value]
-    return in_words(value) if isinstance(value, str) else value
+        return [in_texts(item, word) for item in value]
+    return word(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Run single operations and bundled models with Core ML and with our runtime, and compare the results."""
+"""Compare Core ML with our runtime on single operations and bundled models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run any ML Program on input files and write its outputs as files; for packages that are not ours."""
+"""Run any ML Program on input files, and write its outputs as files."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ..preprocessing import LOGITS_KEY, METADATA_PREFIX, SPEC_KEY, PortraitSpec
 from ..utils.files import write_json
 from ..utils.plain import plain_data
 from ..utils.version import __version__
-from ..utils.wording import all_in_words
+from ..utils.wording import in_texts, in_words
 from .recurrent import metadata_of
 from .requests import CoreAIExport, CoreAIRequest, CoreMLExport, CoreMLRequest
 
@@ -246,5 +246,5 @@ def _record(
         "provenance": dict(export.model.provenance),
         "versions": versions,
     }
-    worded: dict[str, Any] = all_in_words(record)
+    worded: dict[str, Any] = in_texts(record, in_words)
     return worded

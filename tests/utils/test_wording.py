@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portrait_export.utils.wording import all_in_words, in_words
+from portrait_export.utils.wording import in_texts, in_words
 
 WORDED = {
     "name": ("set by `min_iou=`; more", "set by min_iou; more"),
@@ -19,4 +19,4 @@ WORDED = {
 def test_arguments_are_put_into_words(name):
     text, expected = WORDED[name]
     assert in_words(text) == expected
-    assert all_in_words({"a": [(text, 1.5), None], text: True}) == {"a": [[expected, 1.5], None], text: True}
+    assert in_texts({"a": [(text, 1.5), None], text: True}, in_words) == {"a": [[expected, 1.5], None], text: True}

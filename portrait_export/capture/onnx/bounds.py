@@ -1,4 +1,4 @@
-"""Refuse ONNX graphs that would take more memory than any machine has, before anything computes with them.
+"""Refuse ONNX graphs that would take more memory than any machine has.
 
 A file of a few hundred bytes can state sides of millions of pixels, double a constant forty times, or call functions
 that call functions twice each.
@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import onnx
 
 from ...errors import CaptureError
+from ...utils.growth import LARGEST_COMPUTED
 from .subgraphs import all_graphs, subgraphs
 
-LARGEST_CONSTANT = 2**29  # elements of an input, or of a value computed from constants alone: 2 GiB in float32
+LARGEST_CONSTANT = LARGEST_COMPUTED  # elements of an input, or of a value computed from constants alone
 LARGEST_VALUE = 2**34  # elements of any other value; networks of 2048x2048 pixels have up to 2**31
 LARGEST_DATA = 2**20  # numbers that shape inference follows through a graph; real ones have a few thousand
 MOST_NODES = 10**6  # of a graph with its functions' bodies in the place of their calls
