@@ -1,4 +1,4 @@
-"""Check the keyword arguments of the Python API against the annotations of its functions, before any work.
+"""Check the arguments of the Python API against its annotations.
 
 The command line's options have types; a call from Python has none until it runs.
 """

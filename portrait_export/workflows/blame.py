@@ -20,11 +20,11 @@ from ..errors import UsageError
 from ..inputs.frames import load_frames, stand_in_depth, stand_in_note
 from ..inputs.sequences import with_carried
 from ..inputs.sources import ModelSource, load_model
-from ..preprocessing import GRAY, METADATA_PREFIX, PortraitSpec
+from ..preprocessing import GRAY, PortraitSpec
 from ..utils.plain import plain_data
 from ..utils.stages import Observer, Stages
 from .compare import compare_values, pair
-from .provenance import made_from_others, provenance_of
+from .provenance import made_from_others, provenance_of, written_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -277,8 +277,7 @@ def _given_onnx(file: Path, saved: PortraitSpec | None) -> _Reference:
         return _users_onnx(file, saved)
     spec = saved or written
     assert spec is not None
-    written_by_us = {entry.key.removeprefix(METADATA_PREFIX): entry.value for entry in model.metadata_props}
-    return _Reference(file.name, [], model, spec, written_by_us)
+    return _Reference(file.name, [], model, spec, written_in(model))
 
 
 def _users_onnx(file: Path, saved: PortraitSpec) -> _Reference:

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING
 from ..preprocessing import METADATA_PREFIX
 
 if TYPE_CHECKING:
+    import onnx
+
     from ..inputs.sources import LoadedModel
 
 WEIGHTS = "weights_sha256"  # in a network's provenance, and with the prefix in a package's metadata
 ORIGIN, MODEL = "weights", "model"  # likewise: where the weights came from, and the network's name
 OF_A_FILE = "file "  # an origin that starts so goes with the hash of a file's bytes, any other with that of tensors
+
+
+def written_in(model: onnx.ModelProto) -> dict[str, str]:
+    """The metadata of an ONNX file, ours under our own names."""
+    return _own_names({entry.key: entry.value for entry in model.metadata_props})
+
+
+def _own_names(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key.removeprefix(METADATA_PREFIX): value for key, value in metadata.items()}
 
 
 def provenance_of(model: LoadedModel) -> Mapping[str, str]:
@@ -21,8 +32,7 @@ def provenance_of(model: LoadedModel) -> Mapping[str, str]:
 
     if not isinstance(model, ForeignNetwork):
         return model.provenance
-    entries = {entry.key: entry.value for entry in model.original.stored.outline.metadata_props}
-    written = {key.removeprefix(METADATA_PREFIX): value for key, value in entries.items()}
+    written = written_in(model.original.stored.outline)
     return written if WEIGHTS in written else model.provenance
 
 
@@ -33,7 +43,7 @@ def made_from_others(name: str, provenance: Mapping[str, str], package: str, sto
         name, provenance: of the network.
         package, stored: name and metadata of the package.
     """
-    of_package = {key.removeprefix(METADATA_PREFIX): value for key, value in stored.items()}
+    of_package = _own_names(stored)
     made, given = of_package.get(WEIGHTS, ""), provenance.get(WEIGHTS, "")
     if not made or not given or made == given:
         return ""

@@ -92,11 +92,11 @@ def load_checkpoint(path: str | os.PathLike[str], model: ModelSpec | str | None 
         CheckpointError: missing, damaged, unsafe, of another architecture, or not fitting; every cause at once.
         UsageError: there is no such model.
     """
+    from ...models.remap import canonical
+
     asked = model_spec(model) if isinstance(model, str) else model
     files, folder, label = locate(Path(path))
     described = read_json(folder / "config.json")
-    from ...models.remap import canonical
-
     found = canonical(read_all(files, label), source=label)
     spec = resolve(found, described, asked, label)
     preprocessor = read_preprocessor(folder)

@@ -1,4 +1,4 @@
-"""Read the settings that an ONNX file of this project carries, so that its pictures are prepared as before."""
+"""Read the settings that an ONNX file of this project carries."""
 
 from __future__ import annotations
 
